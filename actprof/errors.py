@@ -1,0 +1,43 @@
+"""What can go wrong, as one tree; each error carries its exit code and a message for the user.
+
+    ActprofError (1)
+    ├── UsageError (2)            the question is wrong: an option, a name, a value
+    │   └── ScenarioError (2)     ... in a scenario file, with its line
+    ├── UnknownAnswerError (3)    the question is right, but cannot be answered exactly
+    │   └── TraceError (3)        the training step could not be traced
+    └── StoreError (1)            a file that actprof wrote cannot be read or written
+
+Only `actprof.cli.main` prints them; everything else raises.
+"""
+
+from __future__ import annotations
+
+
+class ActprofError(Exception):
+    """Base of all errors that actprof raises on purpose; `str(error)` is for the user."""
+
+    exit_code = 1
+
+
+class UsageError(ActprofError):
+    """An option, a name or a value that cannot be; names it and the remedy."""
+
+    exit_code = 2
+
+
+class ScenarioError(UsageError):
+    """A scenario or GPU file that cannot be used; says `file:line: what, and what instead`."""
+
+
+class UnknownAnswerError(ActprofError):
+    """A well-formed question that cannot be answered exactly; says why."""
+
+    exit_code = 3
+
+
+class TraceError(UnknownAnswerError):
+    """The training step does something that cannot be traced without the device."""
+
+
+class StoreError(ActprofError):
+    """A results store, report or cache file that cannot be read or written."""

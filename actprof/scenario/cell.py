@@ -1,0 +1,94 @@
+"""One cell: everything that decides how a training run uses its GPU, and nothing else.
+
+A `Cell` is a plain frozen record. Its `trace_key` leaves out what a trace does not depend on
+(batch size, GPU, capacity, allocator settings), so that one trace serves many cells.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+from actprof.errors import UsageError
+
+SCHEMA_VERSION = 1
+_RESOLUTION = re.compile(r"(?P<width>[1-9]\d*)x(?P<height>[1-9]\d*)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One training run: policy, inputs, batch size, precision, allocator settings and GPU.
+
+    Attributes:
+        policy: lerobot's name of the policy (`act`).
+        overrides: fields of the policy's lerobot config and their values (`{"chunk_size": 50}`).
+        cameras: number of cameras; each delivers RGB images of the same resolution.
+        resolution: `WIDTHxHEIGHT` in pixels, as delivered by the dataset.
+        batch_size: samples per `update_policy`.
+        state_dim: length of the robot's state vector (0: no state).
+        action_dim: length of one action.
+        optimizer: `preset` (the policy's own) or lerobot's name of an optimizer (`adamw`, `adam`, `sgd`).
+        precision: `fp32`, `fp16` or `bf16`: the accelerator's mixed precision.
+        alloc_conf: a `PYTORCH_CUDA_ALLOC_CONF` in PyTorch's own syntax; empty for the defaults.
+        gpu: name of a GPU of the catalogue, or None when only `capacity_bytes` is known.
+        capacity_bytes: memory of the device; None takes the catalogue's figure.
+        used_by_others_bytes: memory of the device that other processes hold.
+    """
+
+    policy: str = "act"
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    cameras: int = 2
+    resolution: str = "640x480"
+    batch_size: int = 8
+    state_dim: int = 6
+    action_dim: int = 6
+    optimizer: str = "preset"
+    precision: str = "fp32"
+    alloc_conf: str = ""
+    gpu: str | None = "RTX 3090"
+    capacity_bytes: int | None = None
+    used_by_others_bytes: int = 0
+
+    @property
+    def width(self) -> int:
+        """Image width in pixels."""
+        return parse_resolution(self.resolution)[0]
+
+    @property
+    def height(self) -> int:
+        """Image height in pixels."""
+        return parse_resolution(self.resolution)[1]
+
+    def trace_key(self) -> dict[str, Any]:
+        """Return what a trace depends on: the cell without batch size, GPU and allocator settings."""
+        left_out = {"batch_size", "alloc_conf", "gpu", "capacity_bytes", "used_by_others_bytes"}
+        return {name: value for name, value in self.to_json().items() if name not in left_out}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a dict of JSON values with one entry per field, overrides sorted by name."""
+        return {**asdict(self), "overrides": dict(sorted(self.overrides.items()))}
+
+    def identity(self) -> str:
+        """Return the canonical JSON text of the cell: equal cells have equal texts."""
+        return json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Rebuild a cell from `to_json`; fields that an older file lacks take their defaults."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{name: value for name, value in data.items() if name in known})
+
+
+def parse_resolution(text: str) -> tuple[int, int]:
+    """Return (width, height) in pixels of `WIDTHxHEIGHT`.
+
+    Raises:
+        UsageError: `text` has another form, or a side of zero.
+    """
+    match = _RESOLUTION.fullmatch(text)
+    if match is None:
+        raise UsageError(f"{text!r} is not a resolution; write WIDTHxHEIGHT, like 640x480")
+    return int(match["width"]), int(match["height"])
