@@ -1,0 +1,35 @@
+"""From a `Cell` to a live training step: the only package that imports lerobot.
+
+A policy is one module here with a `PolicySpec` named `SPEC`; nothing else changes when one is added.
+Importing this package is cheap; lerobot and torch are imported when the first workload is built.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from actprof.errors import UsageError
+
+if TYPE_CHECKING:
+    from actprof.policies.spec import PolicySpec
+
+_MODULES = {"act": "actprof.policies.act"}
+
+
+def policy_names() -> tuple[str, ...]:
+    """Return the names of the policies that can be profiled, sorted."""
+    return tuple(sorted(_MODULES))
+
+
+def policy_spec(name: str) -> PolicySpec:
+    """Return what actprof must know of the policy called `name` by lerobot.
+
+    Raises:
+        UsageError: no such policy is known.
+    """
+    if name not in _MODULES:
+        known = ", ".join(policy_names())
+        raise UsageError(f"{name!r} is not a policy that actprof knows; known: {known}")
+    spec: PolicySpec = importlib.import_module(_MODULES[name]).SPEC
+    return spec

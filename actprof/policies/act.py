@@ -1,0 +1,20 @@
+"""ACT (Action Chunking Transformer), `lerobot/policies/act/modeling_act.py`."""
+
+from __future__ import annotations
+
+from actprof.policies.spec import PolicySpec
+
+SPEC = PolicySpec(
+    name="act",
+    components=(
+        ("model.backbone", "backbone"),
+        ("model.vae_encoder", "vae_encoder"),
+        ("model.encoder", "encoder"),
+        ("model.decoder", "decoder"),
+    ),
+    other_component="projections and embeddings",
+    # ACT.forward stacks latent, state and image tokens as (tokens, batch, dim) and calls `encoder` on them.
+    token_module="model.encoder",
+    token_dim=0,
+    output_module="model",
+)

@@ -1,0 +1,186 @@
+"""A `Workload`: the live policy, optimizer, pre-processing and training step of one `Cell`.
+
+Everything in it is lerobot's own (`make_policy`, the policy's pre-processor and optimizer preset,
+`update_policy`), on whatever device and under whatever tensor mode the caller has set up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+from unittest import mock
+
+import torch
+
+from actprof.errors import UsageError
+from actprof.policies.accelerator import StepAccelerator
+from actprof.policies.dataset import batches, camera_keys, dataset_meta
+from actprof.policies.quiet import quiet_imports
+from actprof.scenario.cell import Cell
+
+PhaseContext = Callable[[str], AbstractContextManager[None]]
+
+
+def _no_phase(_name: str) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+@dataclass(slots=True)
+class Workload:
+    """One training run, ready to step.
+
+    Attributes:
+        cell: what was asked for.
+        config: the policy's lerobot config.
+        policy: lerobot's policy, on the device.
+        optimizer: built from the policy's preset, or as the cell asks.
+        preprocessor: lerobot's pipeline that normalises a batch.
+        accelerator: stands where lerobot has accelerate's.
+        grad_clip_norm: as lerobot passes it to `update_policy`.
+        batch_stream: batches on the device, without end.
+        metrics: lerobot's metrics tracker of the run.
+    """
+
+    cell: Cell
+    config: Any
+    policy: Any
+    optimizer: torch.optim.Optimizer
+    preprocessor: Any
+    accelerator: StepAccelerator
+    grad_clip_norm: float
+    batch_stream: Iterator[dict[str, Any]]
+    metrics: Any
+    batch: dict[str, Any] = field(default_factory=dict)
+
+    def step(self, phase: PhaseContext = _no_phase) -> None:
+        """Run one iteration of lerobot's training loop: fetch and normalise a batch, update the policy.
+
+        The lines before `update_policy` are those of the loop in `lerobot.scripts.lerobot_train.train`;
+        like there, the previous batch stays alive until the next one is on the device.
+        """
+        from lerobot.scripts.lerobot_train import update_policy
+
+        with phase("data"):
+            self.batch = next(self.batch_stream)
+            for key in camera_keys(self.cell):
+                if self.batch[key].dtype == torch.uint8:
+                    self.batch[key] = self.batch[key].to(dtype=torch.float32) / 255.0
+            self.batch = self.preprocessor(self.batch)
+        with phase("update"):
+            update_policy(
+                self.metrics, self.policy, self.batch, self.optimizer, self.grad_clip_norm, self.accelerator
+            )
+
+
+def build_workload(
+    cell: Cell, device: torch.device, *, accelerator: StepAccelerator | None = None
+) -> Workload:
+    """Build the workload of `cell` on `device` in the order in which `lerobot-train` does.
+
+    Raises:
+        UsageError: lerobot refuses the policy's config; the message is lerobot's own.
+    """
+    with quiet_imports():
+        from lerobot.policies.factory import make_policy, make_pre_post_processors
+
+    meta = dataset_meta(cell)
+    config = policy_config(cell)
+    config.device = device.type
+    with refusals_are_usage_errors():
+        policy = make_policy(config, ds_meta=meta)
+    # lerobot asks whether the device is there before it names it in the pipeline.
+    with mock.patch.object(torch.cuda, "is_available", lambda: device.type == "cuda"):
+        preprocessor, _ = make_pre_post_processors(config, dataset_stats=meta.stats)
+    optimizer, grad_clip_norm = _build_optimizer(cell, config, policy)
+    policy.train()
+    accelerator = accelerator or StepAccelerator(device_type=device.type)
+    accelerator.prepare(policy, optimizer, precision=_precision(cell, config))
+    return Workload(
+        cell=cell,
+        config=config,
+        policy=policy,
+        optimizer=optimizer,
+        preprocessor=preprocessor,
+        accelerator=accelerator,
+        grad_clip_norm=grad_clip_norm,
+        batch_stream=batches(cell, config, device),
+        metrics=_metrics(cell),
+    )
+
+
+def policy_config(cell: Cell) -> Any:
+    """Return the lerobot config of the cell's policy, with the overrides applied; no weights are fetched.
+
+    Raises:
+        UsageError: a field that the config does not have, or a value that it refuses.
+    """
+    with quiet_imports():
+        from lerobot.policies.factory import make_policy_config
+
+    overrides = dict(cell.overrides)
+    # Pretrained weights change no size, and fetching them needs a network.
+    overrides["pretrained_backbone_weights"] = None
+    known = set(make_policy_config(cell.policy, device="cpu").__dataclass_fields__)
+    for name in overrides:
+        if name not in known:
+            raise UsageError(_unknown_field(cell.policy, name, known))
+    with refusals_are_usage_errors(), mock.patch.object(torch.cuda, "is_available", lambda: True):
+        # The device is pretended so that the config does not quietly drop what only a GPU can do (AMP).
+        return make_policy_config(cell.policy, **{"device": "cuda", **overrides})
+
+
+def _unknown_field(policy: str, name: str, known: set[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, sorted(known), n=3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else f"; it has {', '.join(sorted(known))}"
+    return f"lerobot's {policy} config has no field {name!r}{hint}"
+
+
+class refusals_are_usage_errors:  # noqa: N801 - reads as a sentence in a with statement
+    """Turn lerobot's complaints about a config's values into `UsageError`."""
+
+    def __enter__(self) -> None:
+        """Nothing to set up."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
+        """Re-raise what lerobot raises for a bad value."""
+        if isinstance(error, ValueError | TypeError | NotImplementedError | AttributeError):
+            raise UsageError(f"lerobot refuses this policy: {error}") from error
+
+
+def _build_optimizer(cell: Cell, config: Any, policy: Any) -> tuple[torch.optim.Optimizer, float]:
+    from lerobot.optim.optimizers import OptimizerConfig
+
+    if cell.optimizer == "preset":
+        preset, params = config.get_optimizer_preset(), policy.get_optim_params()
+    else:
+        choices = OptimizerConfig.get_known_choices()
+        if cell.optimizer not in choices:
+            known = ", ".join(sorted(choices))
+            raise UsageError(f"{cell.optimizer!r} is not an optimizer of lerobot; known: preset, {known}")
+        preset, params = choices[cell.optimizer](), policy.parameters()
+    optimizer = preset.build(params)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise UsageError(f"the optimizer {cell.optimizer!r} needs parameter groups that actprof does not know")
+    return optimizer, preset.grad_clip_norm
+
+
+def _precision(cell: Cell, config: Any) -> str:
+    """Return `fp32`, `fp16` or `bf16`.
+
+    `use_amp` means what `lerobot_train.train` makes of it: autocast's default dtype on CUDA.
+    """
+    if cell.precision == "fp32" and getattr(config, "use_amp", False):
+        dtype = torch.get_autocast_dtype("cuda")
+        return {torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]
+    return cell.precision
+
+
+def _metrics(cell: Cell) -> Any:
+    from lerobot.utils.logging_utils import AverageMeter, MetricsTracker
+
+    meters = {name: AverageMeter(name) for name in ("loss", "grad_norm", "lr", "update_s", "gpu_mem_gb")}
+    return MetricsTracker(cell.batch_size, 1, 1, meters)

@@ -1,0 +1,94 @@
+"""Fit every size of a trace as `constant + per_sample * batch_size`, and refuse when it does not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from actprof.trace.model import Ints, OpTable, TensorTable
+from actprof.trace.recorder import Recorder
+
+
+def fit(recorders: Sequence[Recorder], batch_sizes: Sequence[int]) -> dict[str, Any] | None:
+    """Return the columns of a `Trace` from recordings of the same cell at `batch_sizes`.
+
+    With one recording the sizes are taken as they are. None when the recordings differ in what they do
+    (ops, events) or a size is not affine in the batch size.
+    """
+    first = recorders[0]
+    if any(_shape_of(other) != _shape_of(first) for other in recorders[1:]):
+        return None
+    columns = [
+        _affine([getattr(r, name) for r in recorders], batch_sizes) for name in ("sizes", "op_flops", "op_bytes")
+    ]
+    if any(column is None for column in columns):
+        return None
+    sizes, flops, moved = (column for column in columns if column is not None)
+    carried = _carried(first)
+    if carried is None:
+        return None
+    return {
+        "events": np.array(first.events, dtype=np.int64),
+        "carried": carried,
+        "tensors": TensorTable(
+            constant=sizes[0],
+            per_sample=sizes[1],
+            kind=np.array(first.kinds, dtype=np.int64),
+            op=np.array(first.tensor_ops, dtype=np.int64),
+        ),
+        "ops": OpTable(
+            names=tuple(first.op_names),
+            modules=tuple(first.op_modules),
+            phase=np.array(first.op_phases, dtype=np.int64),
+            blas=np.array(first.op_blas, dtype=np.int64),
+            sync=np.array(first.op_syncs, dtype=np.bool_),
+            flops_constant=flops[0],
+            flops_per_sample=flops[1],
+            bytes_constant=moved[0],
+            bytes_per_sample=moved[1],
+        ),
+    }
+
+
+def _shape_of(recorder: Recorder) -> tuple[Any, ...]:
+    """Everything of a recording that must not depend on the batch size."""
+    r = recorder
+    return (
+        r.events, r.kinds, r.tensor_ops, r.op_names, r.op_modules, r.op_phases,
+        r.step_starts, r.update_starts, r.notes,
+    )  # fmt: skip
+
+
+def _affine(rows: Sequence[Sequence[int]], batch_sizes: Sequence[int]) -> tuple[Ints, Ints] | None:
+    values = np.array(rows, dtype=np.int64)
+    if len(rows) == 1:
+        return values[0], np.zeros_like(values[0])
+    step = batch_sizes[1] - batch_sizes[0]
+    rise = values[1] - values[0]
+    if np.any(rise % step):
+        return None
+    per_sample = rise // step
+    constant = values[0] - per_sample * batch_sizes[0]
+    for row, size in zip(values[2:], batch_sizes[2:], strict=True):
+        if not np.array_equal(row, constant + per_sample * size):
+            return None
+    return constant, per_sample
+
+
+def _carried(recorder: Recorder) -> tuple[tuple[int, int], ...] | None:
+    """Pair what the last step but one left to be freed by the last step with what the last step leaves.
+
+    Both in order of allocation and of equal sizes; None when they do not pair up (the last step is then
+    not like the next).
+    """
+    *_, before, last = [0, *recorder.step_starts]
+    born = {event - 1: index for index, event in enumerate(recorder.events) if event > 0}
+    freed = {-event - 1 for event in recorder.events[last:] if event < 0}
+    handed_over = [t for t in sorted(freed) if before <= born[t] < last]
+    left_behind = [t for t, index in born.items() if index >= last and t not in freed]
+    sizes = recorder.sizes
+    if [sizes[t] for t in handed_over] != [sizes[t] for t in left_behind]:
+        return None
+    return tuple(zip(handed_over, left_behind, strict=True))

@@ -1,0 +1,59 @@
+"""A CUDA device that does not exist: tensors with shapes, dtypes and CUDA dispatch keys, but no data.
+
+Inside `fake_cuda()` ATen takes the decisions that it takes on a GPU (fused dropout, foreach optimizers),
+because the tensors say that they are on one. Three things need help, each undone on leaving:
+
+- `Module.to` swaps tensors in place, which fake ones refuse: entries are re-created instead, in its order.
+- The first fake CUDA tensor would start the CUDA runtime if it looked available.
+- Foreach implementations are chosen by exact type; the fake type is added to their lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+from torch._subclasses import FakeTensor, FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+
+@contextmanager
+def fake_cuda() -> Iterator[FakeTensorMode]:
+    """Enter a mode in which `"cuda"` is a device, with or without a GPU."""
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(torch.nn.Module, "_apply", _recreate_entries))
+        stack.enter_context(
+            mock.patch("torch._subclasses.fake_tensor.init_gpu_context", lambda _device: None)
+        )
+        for module in ("torch.utils._foreach_utils", "torch.optim.optimizer"):
+            stack.enter_context(_fake_type_in(f"{module}._foreach_supported_types"))
+        yield stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv()))
+
+
+def _fake_type_in(target: str) -> Any:
+    module_name, name = target.rsplit(".", 1)
+    module = __import__(module_name, fromlist=[name])
+    return mock.patch(target, [*getattr(module, name), FakeTensor])
+
+
+def _recreate_entries(
+    module: torch.nn.Module,
+    convert: Callable[[torch.Tensor], torch.Tensor],
+    recurse: bool = True,  # noqa: FBT001, FBT002 - the signature of Module._apply
+) -> torch.nn.Module:
+    """Do what `Module._apply` does, children first, by putting new parameters in place of the old."""
+    if recurse:
+        for child in module.children():
+            child._apply(convert)  # noqa: SLF001
+    for name, parameter in module._parameters.items():  # noqa: SLF001
+        if parameter is not None:
+            with torch.no_grad():
+                converted = convert(parameter)
+            module._parameters[name] = torch.nn.Parameter(converted, parameter.requires_grad)  # noqa: SLF001
+    for name, buffer in module._buffers.items():  # noqa: SLF001
+        if buffer is not None:
+            module._buffers[name] = convert(buffer)  # noqa: SLF001
+    return module

@@ -1,0 +1,70 @@
+"""What is known of the kernels behind the ops: work, traffic, matrix libraries and hidden temporaries.
+
+`hidden_temporaries` lists device memory that a CUDA kernel takes and gives back inside one op, where no
+dispatch mode can see it. What depends on the GPU at hand (cuDNN's workspaces) is not in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import flop_registry
+
+aten = torch.ops.aten
+
+CUBLAS, CUBLASLT = 1, 2
+_PLAIN_PRODUCTS = {aten.mm.default, aten.bmm.default, aten.baddbmm.default, aten.mv.default, aten.dot.default}
+_ADDMM = {aten.addmm.default, aten._addmm_activation.default}  # noqa: SLF001
+_ATTENTION_DIMS = 2
+
+
+def blas_route(func: Any, args: tuple[Any, ...]) -> int:
+    """Return 0 for an op without matrix product, `CUBLAS`, or `CUBLASLT` for one with a fused bias.
+
+    `addmm` goes through cuBLASLt when the bias is a vector that can be fused into the product
+    (`isInputCompliesAddmmCudaLt` in aten/src/ATen/native/cuda/Blas.cpp).
+    """
+    if func in _PLAIN_PRODUCTS:
+        return CUBLAS
+    if func not in _ADDMM:
+        return 0
+    bias, left, right = args[:3]
+    fused = bias.dim() == 1 and bias.is_contiguous() and min(*left.shape, *right.shape) > 1
+    return CUBLASLT if fused else CUBLAS
+
+
+def flops_of(func: Any, args: Any, kwargs: Any, out: Any) -> int:
+    """Return the floating-point operations of one op, as `torch.utils.flop_counter` counts them."""
+    count = flop_registry.get(func._overloadpacket)  # noqa: SLF001
+    return 0 if count is None else int(count(*args, **kwargs, out_val=out))
+
+
+def bytes_moved(args: Any, out: Any) -> int:
+    """Return the bytes of one op's traffic: every input tensor read once, every output written once."""
+    return sum(t.numel() * t.element_size() for part in (args, out) for t in _tensors(part))
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
+
+
+def hidden_temporaries(func: Any, args: tuple[Any, ...], device_type: str) -> list[int]:
+    """Return the bytes of each temporary that the CUDA kernel behind `func` holds while it runs."""
+    if device_type != "cuda" or func is not aten.convolution_backward.default:
+        return []
+    # cuDNN wants dense inputs: `grad_output.contiguous(...)` in Convolution.cpp and ConvShared.cpp.
+    return [
+        tensor.numel() * tensor.element_size()
+        for tensor in args[:3]
+        if not _is_dense(tensor)
+    ]
+
+
+def _is_dense(tensor: torch.Tensor) -> bool:
+    return tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last)

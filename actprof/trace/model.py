@@ -1,0 +1,170 @@
+"""The `Trace`: what a few training steps allocate and free, in order, as a function of the batch size.
+
+A plain record of NumPy columns; needs no torch to load. It knows nothing of GPU capacity, allocator
+settings or batch size: every size is `constant + per_sample * batch_size`, in bytes.
+
+Reading the columns:
+
+- `events[i] = t + 1` allocates tensor `t`, `-(t + 1)` frees it; `tensor_op[t]` is the op that asked for it.
+- A step's events begin at `step_starts[s]`; `update_policy` begins at `update_starts[s]`. What lies before
+  the first step is set-up (parameters, statistics).
+- The last step can be repeated: what it leaves behind takes the place of what the step before left behind
+  (`carried`, pairs of tensors), so that a replay can go on for as many steps as it likes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SCHEMA_VERSION = 1
+
+Ints = NDArray[np.int64]
+
+PHASES = ("setup", "data", "forward", "backward", "optimizer")
+KINDS = (
+    "parameters",
+    "buffers",
+    "inputs",
+    "activations",
+    "gradients",
+    "optimizer state",
+    "temporaries",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpTable:
+    """One row per launched op, in order; views and metadata changes launch nothing and have no row.
+
+    Attributes:
+        names: ATen overload (`aten.mm.default`), per row.
+        modules: path of the innermost module whose forward made the op or its autograd node, per row.
+        phase: index into `PHASES`.
+        blas: 0 no matrix product, 1 through cuBLAS, 2 through cuBLASLt (fused bias).
+        sync: True where the host waits for the device (`.item()`).
+        flops_constant, flops_per_sample: floating-point operations as `torch.utils.flop_counter` counts.
+        bytes_constant, bytes_per_sample: inputs read once plus outputs written once.
+    """
+
+    names: tuple[str, ...]
+    modules: tuple[str, ...]
+    phase: Ints
+    blas: Ints
+    sync: NDArray[np.bool_]
+    flops_constant: Ints
+    flops_per_sample: Ints
+    bytes_constant: Ints
+    bytes_per_sample: Ints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorTable:
+    """One row per allocation, in order.
+
+    Attributes:
+        constant, per_sample: requested bytes are `constant + per_sample * batch_size`.
+        kind: index into `KINDS`.
+        op: row of the op that asked for it.
+    """
+
+    constant: Ints
+    per_sample: Ints
+    kind: Ints
+    op: Ints
+
+    def requested_bytes(self, batch_size: int) -> Ints:
+        """Return the requested bytes of every allocation at `batch_size`, shape (tensors,)."""
+        return self.constant + self.per_sample * batch_size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """One parameter (or buffer) of the policy: path, component, element count, bytes, trainable."""
+
+    path: str
+    component: str
+    count: int
+    bytes: int
+    trainable: bool
+    is_buffer: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyFacts:
+    """What a policy says of itself when it is built and run once.
+
+    Attributes:
+        parameters: every parameter and buffer.
+        encoder_tokens: length of the token sequence that enters the main encoder, read off its input.
+        output_shape: shape of the predicted action chunk without the batch dimension.
+        components: (module path prefix, component) pairs; see `PolicySpec`.
+        other_component: component of whatever no prefix matches.
+    """
+
+    parameters: tuple[Parameter, ...]
+    encoder_tokens: int
+    output_shape: tuple[int, ...]
+    components: tuple[tuple[str, str], ...]
+    other_component: str
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of elements of all parameters, buffers left out."""
+        return sum(p.count for p in self.parameters if not p.is_buffer)
+
+    def component_of(self, path: str) -> str:
+        """Return the component of a module or parameter path."""
+        for prefix, component in self.components:
+            if path == prefix or path.startswith(prefix + "."):
+                return component
+        return self.other_component
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """The allocations and frees of a few training steps. See the module's docstring.
+
+    Attributes:
+        key: the cell without batch size, GPU and allocator settings.
+        versions: of actprof, torch and lerobot, at the time of tracing.
+        batch_sizes: the batch sizes that were traced.
+        fixed_batch_size: the only batch size for which the sizes hold; None when they hold for every
+            batch size of at least two.
+        step_starts, update_starts: event index per step.
+        carried: pairs (left behind by the last step but one, left behind by the last step).
+        assumptions: what could not be known and was assumed, in sentences.
+        trace_seconds: what tracing took, imports left out.
+    """
+
+    key: dict[str, Any]
+    versions: dict[str, str]
+    policy: PolicyFacts
+    tensors: TensorTable
+    ops: OpTable
+    events: Ints
+    step_starts: tuple[int, ...]
+    update_starts: tuple[int, ...]
+    carried: tuple[tuple[int, int], ...]
+    batch_sizes: tuple[int, ...]
+    fixed_batch_size: int | None = None
+    assumptions: tuple[str, ...] = ()
+    trace_seconds: float = 0.0
+    schema_version: int = field(default=SCHEMA_VERSION)
+
+    @property
+    def steps(self) -> int:
+        """Number of traced steps."""
+        return len(self.step_starts)
+
+    def holds_for(self, batch_size: int) -> bool:
+        """Return whether the sizes are right at `batch_size`.
+
+        Batch size one has a trace of its own: with a dimension of one, `contiguous` copies nothing.
+        """
+        if self.fixed_batch_size is not None:
+            return batch_size == self.fixed_batch_size
+        return batch_size >= 2

@@ -1,0 +1,190 @@
+"""From a `Cell` to a `Trace`: run lerobot's training step on fake CUDA tensors at three batch sizes.
+
+Two batch sizes give `constant + per_sample * batch` for every event; the third confirms it.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from actprof.errors import ActprofError, TraceError
+from actprof.policies import policy_spec
+from actprof.policies.accelerator import StepAccelerator
+from actprof.policies.spec import PolicySpec
+from actprof.policies.workload import Workload, build_workload
+from actprof.scenario.cell import Cell
+from actprof.trace.affine import fit
+from actprof.trace.fake import fake_cuda
+from actprof.trace.model import Parameter, PolicyFacts, Trace
+from actprof.trace.recorder import Recorder
+from actprof.trace.reverse import reverse_pass, saving_tensors
+from actprof.versions import library_versions
+
+# Optimizer state appears at the end of step 1; step 2 is like every later one (a test traces a third).
+STEPS = 2
+BATCH_SIZES = (2, 3, 7)
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What one batch size gave: the recorder's columns and what the policy said of itself."""
+
+    recorder: Recorder
+    policy: PolicyFacts
+
+
+def record_trace(cell: Cell) -> Trace:
+    """Trace the training step of `cell`; see `Trace.holds_for` for the batch sizes that it serves.
+
+    Raises:
+        TraceError: the step does something that cannot be traced without the device.
+    """
+    start = time.perf_counter()
+    if cell.batch_size == 1:
+        trace = _fixed(cell)
+    else:
+        recordings = [record(replace(cell, batch_size=size)) for size in BATCH_SIZES]
+        fitted = fit([r.recorder for r in recordings], BATCH_SIZES)
+        if fitted is None:
+            trace = _fixed(cell)
+        else:
+            trace = _assemble(cell, recordings[0], fitted, BATCH_SIZES)
+    return replace(trace, trace_seconds=time.perf_counter() - start)
+
+
+def _fixed(cell: Cell) -> Trace:
+    """Trace one batch size for itself."""
+    recording = record(cell)
+    fitted = fit([recording.recorder], (cell.batch_size,))
+    if fitted is None:
+        raise TraceError("the trace of one batch size contradicts itself; please report this")
+    return replace(
+        _assemble(cell, recording, fitted, (cell.batch_size,)), fixed_batch_size=cell.batch_size
+    )
+
+
+def _assemble(cell: Cell, recording: Recording, fitted: dict[str, Any], sizes: tuple[int, ...]) -> Trace:
+    recorder = recording.recorder
+    return Trace(
+        key=cell.trace_key(),
+        versions=library_versions(),
+        policy=recording.policy,
+        step_starts=tuple(recorder.step_starts),
+        update_starts=tuple(recorder.update_starts),
+        batch_sizes=sizes,
+        assumptions=tuple(recorder.notes),
+        **fitted,
+    )
+
+
+def record(cell: Cell, *, steps: int = STEPS, device_type: str = "cuda") -> Recording:
+    """Run `steps` training steps of `cell` and record them, on fake CUDA or on the real CPU.
+
+    Raises:
+        TraceError: an op cannot run without the device, or without data.
+    """
+    spec = policy_spec(cell.policy)
+    recorder = Recorder(device_type)
+    try:
+        with ExitStack() as stack:
+            if device_type == "cuda":
+                stack.enter_context(fake_cuda())
+            stack.enter_context(recorder)
+            workload = _build(cell, recorder, torch.device(device_type))
+            probe = _Probe(workload, spec)
+            stack.enter_context(probe)
+            stack.enter_context(recorder.watching(workload.policy))
+            for _ in range(steps):
+                with saving_tensors(lambda tensor: recorder.mark(tensor, "activations")):
+                    workload.step(recorder.phase)
+                _mark_optimizer_state(recorder, workload)
+            recorder.stop()
+            return Recording(recorder, probe.facts())
+    except ActprofError:
+        raise
+    except Exception as error:
+        raise TraceError(f"{cell.policy} cannot be traced without the device: {error}") from error
+
+
+def _build(cell: Cell, recorder: Recorder, device: torch.device) -> Workload:
+    def backward(loss: torch.Tensor) -> None:
+        reverse_pass(
+            loss,
+            on_node=recorder.enter_node,
+            on_gradient=lambda gradient: recorder.mark(gradient, "gradients"),
+        )
+        recorder.leave_nodes()
+
+    accelerator = StepAccelerator(device_type=device.type, backward=backward, phase=recorder.phase)
+    workload = build_workload(cell, device, accelerator=accelerator)
+    for parameter in workload.policy.parameters():
+        recorder.mark(parameter, "parameters")
+    return workload
+
+
+def _mark_optimizer_state(recorder: Recorder, workload: Workload) -> None:
+    for state in workload.optimizer.state.values():
+        for value in state.values():
+            if isinstance(value, torch.Tensor):
+                recorder.mark(value, "optimizer state")
+
+
+class _Probe:
+    """Reads tokens and output shape off the real modules while they run."""
+
+    def __init__(self, workload: Workload, spec: PolicySpec) -> None:
+        self._workload = workload
+        self._spec = spec
+        self._handles: list[Any] = []
+        self.tokens = 0
+        self.output_shape: tuple[int, ...] = ()
+
+    def __enter__(self) -> _Probe:
+        modules = dict(self._workload.policy.named_modules())
+        self._handles = [
+            modules[self._spec.token_module].register_forward_pre_hook(self._see_tokens),
+            modules[self._spec.output_module].register_forward_hook(self._see_output),
+        ]
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _see_tokens(self, _module: Any, inputs: Any) -> None:
+        self.tokens = int(inputs[0].shape[self._spec.token_dim])
+
+    def _see_output(self, _module: Any, _inputs: Any, output: Any) -> None:
+        tensor = output[0] if isinstance(output, tuple) else output
+        self.output_shape = tuple(int(size) for size in tensor.shape[1:])
+
+    def facts(self) -> PolicyFacts:
+        return PolicyFacts(
+            parameters=parameter_table(self._workload.policy, self._spec),
+            encoder_tokens=self.tokens,
+            output_shape=self.output_shape,
+            components=self._spec.components,
+            other_component=self._spec.other_component,
+        )
+
+
+def parameter_table(policy: torch.nn.Module, spec: PolicySpec) -> tuple[Parameter, ...]:
+    """Return every parameter and buffer of `policy`, in the order of its modules."""
+    rows = [(name, tensor, False) for name, tensor in policy.named_parameters()]
+    rows += [(name, tensor, True) for name, tensor in policy.named_buffers()]
+    return tuple(
+        Parameter(
+            path=name,
+            component=spec.component_of(name),
+            count=tensor.numel(),
+            bytes=tensor.numel() * tensor.element_size(),
+            trainable=tensor.requires_grad,
+            is_buffer=is_buffer,
+        )
+        for name, tensor, is_buffer in rows
+    )

@@ -1,0 +1,243 @@
+"""Writes down every storage that a program allocates and frees on one device, op by op.
+
+A dispatch mode sees each ATen op after autograd; a storage that it has not seen before is an
+allocation, and a weak reference to it reports the free at the moment at which it happens.
+Works on fake and on real tensors, on any device type. What happens inside a kernel is not seen:
+`actprof.trace.kernels` adds the temporaries that are known.
+"""
+
+from __future__ import annotations
+
+import weakref
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from actprof.trace.kernels import blas_route, bytes_moved, flops_of, hidden_temporaries
+from actprof.trace.model import KINDS, PHASES
+
+_SETUP, _DATA, _FORWARD, _BACKWARD, _OPTIMIZER = range(len(PHASES))
+_PARAMETERS, _BUFFERS, _INPUTS, _ACTIVATIONS, _GRADIENTS, _STATE, _TEMPORARIES = range(len(KINDS))
+_KIND_OF_PHASE = (_BUFFERS, _INPUTS, _TEMPORARIES, _TEMPORARIES, _TEMPORARIES)
+_PHASE_INDEX = {name: index for index, name in enumerate(PHASES)} | {"update": _OPTIMIZER}
+# `.item()` has no value to give on a fake tensor; these let the usual control flow go its usual way.
+_ITEM_HINTS: dict[bool, Any] = {True: 1.0, False: 1}
+
+
+class _StorageRef(weakref.ref[Any]):
+    """A weak reference to a storage that knows which tensor it is and under which key it is kept."""
+
+    __slots__ = ("key", "tensor")
+
+    def __init__(self, storage: Any, callback: Any, key: int, tensor: int) -> None:
+        super().__init__(storage, callback)
+        self.key = key
+        self.tensor = tensor
+
+    def __new__(cls, storage: Any, callback: Any, _key: int, _tensor: int) -> _StorageRef:
+        return super().__new__(cls, storage, callback)
+
+
+class Recorder(TorchDispatchMode):
+    """Records allocations, frees and ops on `device_type`; the columns are public lists.
+
+    Attributes:
+        events: `t + 1` for the allocation of tensor t, `-(t + 1)` for its free.
+        sizes, kinds, tensor_ops: per tensor: requested bytes, index into KINDS, row of its op.
+        op_names, op_modules, op_phases, op_blas, op_syncs, op_flops, op_bytes: per op.
+        step_starts, update_starts: event index at which each step, each `update_policy`, begins.
+        notes: what could not be known and was assumed.
+    """
+
+    def __init__(self, device_type: str) -> None:
+        super().__init__()
+        self.device_type = device_type
+        self.events: list[int] = []
+        self.sizes: list[int] = []
+        self.kinds: list[int] = []
+        self.tensor_ops: list[int] = []
+        self.op_names: list[str] = []
+        self.op_modules: list[str] = []
+        self.op_phases: list[int] = []
+        self.op_blas: list[int] = []
+        self.op_syncs: list[bool] = []
+        self.op_flops: list[int] = []
+        self.op_bytes: list[int] = []
+        self.step_starts: list[int] = []
+        self.update_starts: list[int] = []
+        self.notes: dict[str, None] = {}
+        self._alive: dict[int, _StorageRef] = {}
+        self._phase = _SETUP
+        self._modules: list[str] = [""]
+        self._paths: dict[int, str] = {}
+        self._node_marks: list[int] = []  # autograd sequence number from which ...
+        self._node_modules: list[str] = []  # ... new nodes belong to this module
+        self._node_module: str | None = None
+
+    # -- what the workload tells us ------------------------------------------------------------------
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Everything inside belongs to phase `name`; `data` starts a step, `update` its update."""
+        if name == "data":
+            self.step_starts.append(len(self.events))
+            self._node_marks.clear()
+            self._node_modules.clear()
+        elif name == "update":
+            self.update_starts.append(len(self.events))
+        before, self._phase = self._phase, _PHASE_INDEX[name]
+        try:
+            yield
+        finally:
+            self._phase = before
+
+    @contextmanager
+    def watching(self, root: torch.nn.Module) -> Iterator[None]:
+        """Attribute ops to the modules of `root` while inside."""
+        self._paths = {id(module): path for path, module in root.named_modules()}
+        enter = torch.nn.modules.module.register_module_forward_pre_hook(self._enter)
+        leave = torch.nn.modules.module.register_module_forward_hook(self._leave, always_call=True)
+        try:
+            yield
+        finally:
+            enter.remove()
+            leave.remove()
+
+    def _enter(self, module: torch.nn.Module, _inputs: Any) -> None:
+        self._modules.append(self._paths.get(id(module), self._modules[-1]))
+        self._mark()
+
+    def _leave(self, _module: torch.nn.Module, _inputs: Any, _outputs: Any) -> None:
+        self._modules.pop()
+        self._mark()
+
+    def _mark(self) -> None:
+        self._node_marks.append(torch._C._autograd._get_sequence_nr())  # noqa: SLF001
+        self._node_modules.append(self._modules[-1])
+
+    def enter_node(self, sequence_number: int | None) -> None:
+        """Attribute the ops that follow to the module whose forward made this autograd node."""
+        self._node_module = ""
+        if sequence_number is not None and self._node_marks:
+            index = bisect_right(self._node_marks, sequence_number) - 1
+            self._node_module = self._node_modules[index] if index >= 0 else ""
+
+    def leave_nodes(self) -> None:
+        """Attribute what follows to the modules again."""
+        self._node_module = None
+
+    def stop(self) -> None:
+        """Forget what is alive, so that what dies after the recording is not written down."""
+        self._alive.clear()
+
+    def mark(self, tensor: torch.Tensor, kind: str) -> None:
+        """Say what a live tensor is; an activation does not overrule what was said before."""
+        ref = self._alive.get(tensor.untyped_storage()._cdata)  # noqa: SLF001
+        if ref is None:
+            return
+        index = KINDS.index(kind)
+        if index != _ACTIVATIONS or self.kinds[ref.tensor] == _TEMPORARIES:
+            self.kinds[ref.tensor] = index
+
+    def is_tracked(self, tensor: torch.Tensor) -> bool:
+        """Return whether the storage of `tensor` is one of ours."""
+        return tensor.untyped_storage()._cdata in self._alive  # noqa: SLF001
+
+    # -- what the dispatcher tells us ----------------------------------------------------------------
+
+    def __torch_dispatch__(
+        self, func: Any, _types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run one op and write down what it allocated."""
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._local_scalar_dense.default:  # noqa: SLF001
+            return self._item(func, args)
+        if func in _UPPER_BOUNDS:
+            func, args = self._upper_bound(func, args)
+        row = len(self.op_names)
+        hidden = [self._allocate(size, row) for size in hidden_temporaries(func, args, self.device_type)]
+        out = func(*args, **kwargs)
+        fresh = self._new_storages(out, row)
+        for tensor in hidden:
+            self.events.append(-(tensor + 1))
+        # An op that neither allocates nor writes is a view: nothing is launched.
+        if fresh or hidden or func._schema.is_mutable:  # noqa: SLF001
+            self._add_op(func, args, kwargs, out)
+        return out
+
+    def _new_storages(self, out: Any, row: int) -> int:
+        if isinstance(out, torch.Tensor):
+            return self._track(out, row)
+        if isinstance(out, list | tuple):
+            return sum(self._new_storages(item, row) for item in out)
+        return 0
+
+    def _track(self, tensor: torch.Tensor, row: int) -> int:
+        if tensor.device.type != self.device_type:
+            return 0
+        storage = tensor.untyped_storage()
+        key = storage._cdata  # noqa: SLF001
+        if key in self._alive:
+            return 0
+        size = storage.nbytes()
+        if size == 0:
+            return 0
+        self._alive[key] = _StorageRef(storage, self._freed, key, len(self.sizes))
+        self._allocate(size, row)
+        return 1
+
+    def _allocate(self, size: int, row: int) -> int:
+        tensor = len(self.sizes)
+        self.sizes.append(size)
+        self.kinds.append(_KIND_OF_PHASE[self._phase])
+        self.tensor_ops.append(row)
+        self.events.append(tensor + 1)
+        return tensor
+
+    def _freed(self, ref: _StorageRef) -> None:
+        self.events.append(-(ref.tensor + 1))
+        if self._alive.get(ref.key) is ref:
+            del self._alive[ref.key]
+
+    def _add_op(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+        self.op_names.append(str(func))
+        self.op_modules.append(self._modules[-1] if self._node_module is None else self._node_module)
+        self.op_phases.append(self._phase)
+        self.op_blas.append(blas_route(func, args))
+        self.op_syncs.append(False)
+        self.op_flops.append(flops_of(func, args, kwargs, out))
+        self.op_bytes.append(bytes_moved(args, out))
+
+    def _item(self, func: Any, args: tuple[Any, ...]) -> Any:
+        self._add_op(func, args, {}, None)
+        self.op_syncs[-1] = True
+        tensor = args[0]
+        if not isinstance(tensor, torch._subclasses.FakeTensor):  # noqa: SLF001
+            return func(*args)
+        return True if tensor.dtype == torch.bool else _ITEM_HINTS[tensor.is_floating_point()]
+
+    def _upper_bound(self, func: Any, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+        """Replace an op whose output size depends on data by one that allocates the largest it can be."""
+        self.notes[
+            f"{func} has a size that depends on the data; the largest that it can be was assumed"
+        ] = None
+        return torch.ops.aten.new_empty.default, _UPPER_BOUNDS[func](*args)
+
+
+def _nonzero_bound(tensor: torch.Tensor) -> tuple[Any, ...]:
+    # (elements, dimensions) indices of 8 bytes; asked of an int64 view of the same device
+    return tensor.to(torch.int64), [tensor.numel(), tensor.dim()]
+
+
+def _masked_select_bound(tensor: torch.Tensor, mask: torch.Tensor) -> tuple[Any, ...]:
+    return tensor, [torch.broadcast_tensors(tensor, mask)[0].numel()]
+
+
+_UPPER_BOUNDS = {
+    torch.ops.aten.nonzero.default: _nonzero_bound,
+    torch.ops.aten.masked_select.default: _masked_select_bound,
+}
