@@ -26,12 +26,9 @@ def fit(recorders: Sequence[Recorder], batch_sizes: Sequence[int]) -> dict[str, 
     if any(column is None for column in columns):
         return None
     sizes, flops, moved = (column for column in columns if column is not None)
-    carried = _carried(first)
-    if carried is None:
-        return None
     return {
         "events": np.array(first.events, dtype=np.int64),
-        "carried": carried,
+        "carried": _carried(first),
         "tensors": TensorTable(
             constant=sizes[0],
             per_sample=sizes[1],
@@ -57,7 +54,7 @@ def _shape_of(recorder: Recorder) -> tuple[Any, ...]:
     r = recorder
     return (
         r.events, r.kinds, r.tensor_ops, r.op_names, r.op_modules, r.op_phases,
-        r.step_starts, r.update_starts, r.notes,
+        r.step_starts, r.update_starts, r.phase_starts, r.notes,
     )  # fmt: skip
 
 

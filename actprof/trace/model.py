@@ -124,7 +124,7 @@ class PolicyFacts:
         return self.other_component
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trace:
     """The allocations and frees of a few training steps. See the module's docstring.
 
@@ -135,7 +135,9 @@ class Trace:
         fixed_batch_size: the only batch size for which the sizes hold; None when they hold for every
             batch size of at least two.
         step_starts, update_starts: event index per step.
-        carried: pairs (left behind by the last step but one, left behind by the last step).
+        phase_starts: (event index, index into `PHASES`) wherever the phase changes.
+        carried: pairs (left behind by the last step but one, left behind by the last step); None when the
+            last step cannot be repeated.
         assumptions: what could not be known and was assumed, in sentences.
         trace_seconds: what tracing took, imports left out.
     """
@@ -148,7 +150,8 @@ class Trace:
     events: Ints
     step_starts: tuple[int, ...]
     update_starts: tuple[int, ...]
-    carried: tuple[tuple[int, int], ...]
+    phase_starts: tuple[tuple[int, int], ...]
+    carried: tuple[tuple[int, int], ...] | None
     batch_sizes: tuple[int, ...]
     fixed_batch_size: int | None = None
     assumptions: tuple[str, ...] = ()

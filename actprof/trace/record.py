@@ -62,7 +62,7 @@ def _fixed(cell: Cell) -> Trace:
     recording = record(cell)
     fitted = fit([recording.recorder], (cell.batch_size,))
     if fitted is None:
-        raise TraceError("the trace of one batch size contradicts itself; please report this")
+        raise TraceError("one recording does not agree with itself; please report this")
     return replace(
         _assemble(cell, recording, fitted, (cell.batch_size,)), fixed_batch_size=cell.batch_size
     )
@@ -76,6 +76,7 @@ def _assemble(cell: Cell, recording: Recording, fitted: dict[str, Any], sizes: t
         policy=recording.policy,
         step_starts=tuple(recorder.step_starts),
         update_starts=tuple(recorder.update_starts),
+        phase_starts=tuple(recorder.phase_starts),
         batch_sizes=sizes,
         assumptions=tuple(recorder.notes),
         **fitted,

@@ -50,6 +50,7 @@ class Recorder(TorchDispatchMode):
         sizes, kinds, tensor_ops: per tensor: requested bytes, index into KINDS, row of its op.
         op_names, op_modules, op_phases, op_blas, op_syncs, op_flops, op_bytes: per op.
         step_starts, update_starts: event index at which each step, each `update_policy`, begins.
+        phase_starts: (event index, index into PHASES) wherever the phase changes.
         notes: what could not be known and was assumed.
     """
 
@@ -69,6 +70,7 @@ class Recorder(TorchDispatchMode):
         self.op_bytes: list[int] = []
         self.step_starts: list[int] = []
         self.update_starts: list[int] = []
+        self.phase_starts: list[tuple[int, int]] = [(0, _SETUP)]
         self.notes: dict[str, None] = {}
         self._alive: dict[int, _StorageRef] = {}
         self._phase = _SETUP
@@ -89,11 +91,18 @@ class Recorder(TorchDispatchMode):
             self._node_modules.clear()
         elif name == "update":
             self.update_starts.append(len(self.events))
-        before, self._phase = self._phase, _PHASE_INDEX[name]
+        before = self._phase
+        self._change_phase(_PHASE_INDEX[name])
         try:
             yield
         finally:
-            self._phase = before
+            self._change_phase(before)
+
+    def _change_phase(self, phase: int) -> None:
+        self._phase = phase
+        if self.phase_starts[-1][0] == len(self.events):
+            self.phase_starts.pop()
+        self.phase_starts.append((len(self.events), phase))
 
     @contextmanager
     def watching(self, root: torch.nn.Module) -> Iterator[None]:

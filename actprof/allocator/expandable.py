@@ -1,0 +1,168 @@
+"""Expandable segments: one range of addresses per arena whose pages get memory on demand.
+
+Mirrors find_expandable_block, map_block, try_allocate_expandable_block and unmap_block of torch 2.6 to 2.11.
+A block without memory is always made of whole pages, counted from the start of its segment.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from actprof.allocator.blocks import ADDRESS_MASK, Arena, Block, Heap
+
+if TYPE_CHECKING:
+    from actprof.allocator.device import Device
+
+
+def allocate_expandable(heap: Heap, device: Device, arena: Arena, size: int) -> Block | None:
+    """Return a block of at least `size` bytes, taken off the free list, or None where memory runs out.
+
+    Memory that was mapped before it ran out stays, as free blocks (try_allocate_expandable_block).
+    """
+    block = _find(heap, device, arena, size)
+    if block.key < 0 and not _map(heap, device, block, min(block.size, size)):
+        return None
+    while block.size < size:
+        gap = block.next
+        if gap is None or not _map(heap, device, gap, min(size - block.size, gap.size)):
+            return None
+        block = gap  # it absorbed the block before it
+    heap.remove_free(block)
+    return block
+
+
+def unmap_pages(heap: Heap, device: Device, block: Block) -> None:
+    """Return the whole pages inside the free `block` to the device (unmap_block)."""
+    begin, end = _inner_pages(block)
+    if begin >= end:
+        return
+    heap.remove_free(block)
+    del heap.blocks[block.address]
+    address, stop = block.address, block.address + block.size
+    if address < begin:
+        _insert_part(heap, block, address, begin - address, before=True)
+    if end < stop:
+        _insert_part(heap, block, end, stop - end, before=False)
+    block.place += begin - address
+    block.size = end - begin
+    _merge_unmapped(heap, block)
+    heap.insert_unmapped(block)
+    device.give_back("segment_unmap", begin, end - begin)
+    if not block.is_split:  # release_expandable_segment: the whole range is empty
+        heap.remove_unmapped(block)
+
+
+def expandable_size(block: Block) -> int:
+    """Return what a free block could grow to: its size with the unmapped pages behind it."""
+    after = block.next
+    return block.size + (after.size if after is not None and after.key < 0 else 0)
+
+
+def _find(heap: Heap, device: Device, arena: Arena, size: int) -> Block:
+    """Return the first run of free and unmapped blocks with room for `size` (find_expandable_block)."""
+    for address in arena.unmapped:
+        block = heap.unmapped[address]
+        if block.prev is not None and block.prev.key:  # free memory right before it serves too
+            block = block.prev
+        if _has_room(block, size):
+            return block
+    space = device.address_space_bytes(arena.page_bytes)
+    block = Block(space, heap.new_segment_place(device.place(space)), arena)
+    heap.insert_unmapped(block)
+    return block
+
+
+def _has_room(block: Block | None, size: int) -> bool:
+    while size > 0 and block is not None and block.key:
+        size -= block.size
+        block = block.next
+    return size <= 0
+
+
+def _map(heap: Heap, device: Device, block: Block, size: int) -> bool:
+    """Give memory to the first pages of an unmapped block and merge it with free neighbours (map_block)."""
+    page = block.arena.page_bytes
+    mapped = -(-size // page) * page
+    if not device.has(mapped):
+        return False
+    heap.remove_unmapped(block)
+    if mapped < block.size:
+        after = block.next
+        rest = Block(
+            block.size - mapped, heap.part_place(block, block.address + mapped), block.arena, 0, block, after
+        )
+        if after is not None:
+            after.prev = rest
+        block.next = rest
+        block.size = mapped
+        heap.insert_unmapped(rest)
+    device.obtain("segment_map", block.address, mapped)
+    _merge_free(heap, block)
+    heap.insert_free(block)
+    return True
+
+
+def _merge_free(heap: Heap, block: Block) -> None:
+    """Let a block absorb the free blocks on both sides (try_merge_blocks)."""
+    before, after = block.prev, block.next
+    if before is not None and before.key > 0:
+        heap.remove_free(before)
+        del heap.blocks[before.address]
+        _absorb_before(block, before)
+    if after is not None and after.key > 0:
+        heap.remove_free(after)
+        del heap.blocks[after.address]
+        _absorb_after(block, after)
+
+
+def _merge_unmapped(heap: Heap, block: Block) -> None:
+    """Let a block that lost its memory absorb the unmapped blocks on both sides (try_merge_blocks)."""
+    before, after = block.prev, block.next
+    if before is not None and before.key < 0:
+        heap.remove_unmapped(before)
+        _absorb_before(block, before)
+    if after is not None and after.key < 0:
+        heap.remove_unmapped(after)
+        _absorb_after(block, after)
+
+
+def _absorb_before(block: Block, before: Block) -> None:
+    block.place = block.place & ~ADDRESS_MASK | before.address
+    block.size += before.size
+    block.prev = before.prev
+    if block.prev is not None:
+        block.prev.next = block
+
+
+def _absorb_after(block: Block, after: Block) -> None:
+    block.size += after.size
+    block.next = after.next
+    if block.next is not None:
+        block.next.prev = block
+
+
+def _insert_part(heap: Heap, block: Block, address: int, size: int, *, before: bool) -> None:
+    """Put a new free block beside `block` in its segment."""
+    part = Block(size, heap.part_place(block, address), block.arena)
+    if before:
+        part.prev, part.next = block.prev, block
+        if block.prev is not None:
+            block.prev.next = part
+        block.prev = part
+    else:
+        part.prev, part.next = block, block.next
+        if block.next is not None:
+            block.next.prev = part
+        block.next = part
+    heap.insert_free(part)
+
+
+def _inner_pages(block: Block) -> tuple[int, int]:
+    """Return the first and last page boundary inside a block (ExpandableSegment::unmap)."""
+    head = block
+    while head.prev is not None:
+        head = head.prev
+    base, page = head.address, block.arena.page_bytes
+    begin = base - (base - block.address) // page * page
+    end = base + (block.address + block.size - base) // page * page
+    return begin, end

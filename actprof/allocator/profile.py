@@ -1,0 +1,86 @@
+"""The `MemoryProfile`: what a replay of a trace found. A plain record; sizes are bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    import numpy as np
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutOfMemory:
+    """The allocation that found no memory.
+
+    Attributes:
+        step: training step, counted from 1; 0 while the run is set up.
+        phase: of the step (`forward`, `backward`, …).
+        module: path of the module that asked; empty outside the policy.
+        op: ATen op that asked.
+        requested_bytes: what the op asked for.
+        segment_bytes: what PyTorch tried to get from the device, as its message says.
+        allocated_bytes, reserved_bytes: at that moment, with the cache released.
+        message: PyTorch's own text.
+    """
+
+    step: int
+    phase: str
+    module: str
+    op: str
+    requested_bytes: int
+    segment_bytes: int
+    allocated_bytes: int
+    reserved_bytes: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """Bytes after every event of a replay, in order.
+
+    Attributes:
+        allocated, reserved: shape (events,).
+        phase: index into `PHASES` per event.
+        step_starts: index of each step's first event.
+    """
+
+    allocated: NDArray[np.int64]
+    reserved: NDArray[np.int64]
+    phase: NDArray[np.int64]
+    step_starts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryProfile:
+    """What a replay found.
+
+    Attributes:
+        batch_size: samples per step.
+        steps: steps replayed until nothing changed any more, or it ran out.
+        peak_allocated_bytes: highest since the start of the last step's `update_policy`
+            (`torch.cuda.max_memory_allocated`, lerobot's `mem_gb`).
+        peak_reserved_bytes: the same of `torch.cuda.max_memory_reserved`.
+        most_reserved_bytes: highest of the whole run.
+        peak_requested_bytes: what the program asked for of the peak; the rest is rounding and slack.
+        retries: how often the allocator flushed its cache to satisfy a request.
+        oom: the allocation that ran out, or None.
+        alive_at_peak: tensors of the trace that are alive at the (first) highest moment of the last
+            step, or, if it ran out, at that moment; only with `detail=True`.
+        peak_event: event of the trace at that moment; -1 without detail.
+        timeline: only with `detail=True`.
+    """
+
+    batch_size: int
+    steps: int
+    peak_allocated_bytes: int
+    peak_reserved_bytes: int
+    most_reserved_bytes: int
+    peak_requested_bytes: int
+    retries: int
+    oom: OutOfMemory | None = None
+    alive_at_peak: NDArray[np.int64] | None = None
+    peak_event: int = -1
+    timeline: Timeline | None = None

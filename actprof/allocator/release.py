@@ -1,0 +1,82 @@
+"""Giving cached segments back to the device: all, just enough, or the old ones.
+
+Mirrors release_cached_blocks, release_available_cached_blocks and garbage_collect_cached_blocks of torch
+2.6 to 2.11. Only a free block that is a whole segment can be given back; of expandable segments, whole free
+pages.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+from actprof.allocator.blocks import ADDRESS_MASK, Arena, Block, Heap
+from actprof.allocator.expandable import unmap_pages
+
+if TYPE_CHECKING:
+    from actprof.allocator.device import Device
+
+
+def release_segment(heap: Heap, device: Device, block: Block) -> None:
+    """Give back the segment that the free `block` is (release_block)."""
+    heap.remove_free(block)
+    del heap.blocks[block.address]
+    device.give_back("segment_free", block.address, block.size)
+
+
+def release_cached(heap: Heap, device: Device, *, expandable: bool) -> None:
+    """Give back all free memory: large pool first, then by stream, size and tie-break (release_blocks)."""
+    for arenas in (heap.large, heap.small):
+        for block in heap.free_blocks(arenas):
+            if expandable:
+                unmap_pages(heap, device, block)
+            elif not block.is_split:
+                release_segment(heap, device, block)
+
+
+def release_available(heap: Heap, device: Device, arena: Arena, size: int, max_split_bytes: int) -> bool:
+    """Give back the smallest oversize segment that holds `size`, or several large ones together.
+
+    Returns whether enough was given back for a new attempt (release_available_cached_blocks).
+    """
+    wanted = max(size, max_split_bytes)
+    free = arena.free
+    index = bisect_left(free, wanted << heap.size_shift)
+    if index < len(free):
+        release_segment(heap, device, heap.blocks[free[index] & ADDRESS_MASK])
+        return True
+    released = 0
+    while free and released < wanted:
+        block = heap.blocks[free[-1] & ADDRESS_MASK]
+        if block.size < max_split_bytes:
+            break
+        released += block.size
+        release_segment(heap, device, block)
+    return released >= wanted
+
+
+def collect_garbage(heap: Heap, device: Device, *, searches: int, threshold_bytes: int) -> None:
+    """Give back large segments of at least average age until `threshold_bytes` are kept.
+
+    A block's age is the number of `searches` of the large pool since it became free. A round frees all of
+    at least the average age, even when fewer would do (garbage_collect_cached_blocks).
+    """
+    excess = device.reserved_bytes - threshold_bytes
+    ages = [(block, searches - block.born) for block in heap.free_blocks(heap.large) if not block.is_split]
+    while excess > 0 and ages:
+        excess_before = excess
+        ages, excess = _collect_old(heap, device, ages, excess)
+        if excess == excess_before:
+            return
+
+
+def _collect_old(
+    heap: Heap, device: Device, ages: list[tuple[Block, int]], excess: int
+) -> tuple[list[tuple[Block, int]], int]:
+    """Give back the blocks of at least average age; return the others and what is still too much."""
+    average = sum(age for _, age in ages) / len(ages)
+    for block, age in ages:
+        if age >= average:
+            excess -= block.size
+            release_segment(heap, device, block)
+    return [(block, age) for block, age in ages if age < average], excess

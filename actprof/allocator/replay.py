@@ -1,0 +1,249 @@
+"""Replay a `Trace` through the `CachingAllocator`: a batch size, settings and a device give a `MemoryProfile`."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, replace
+from operator import length_hint
+
+import numpy as np
+
+from actprof.allocator.caching import CachingAllocator
+from actprof.allocator.out_of_memory import OutOfMemoryError, out_of_memory_message
+from actprof.allocator.profile import MemoryProfile, OutOfMemory, Timeline
+from actprof.allocator.program import Workspaces, build_program
+from actprof.trace.model import PHASES, Trace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from actprof.allocator.config import AllocatorConfig
+
+_MOST_STEPS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """The memory that a run can have, in bytes, and what the libraries on it take.
+
+    Attributes:
+        capacity_bytes: what torch reports as the device's total; None for a device without limit.
+        context_bytes: CUDA context of the process.
+        used_by_others_bytes: what other processes hold.
+        workspaces: of the matrix libraries.
+        torch_version: (major, minor) whose allocator is meant.
+    """
+
+    capacity_bytes: int | None = None
+    context_bytes: int = 0
+    used_by_others_bytes: int = 0
+    workspaces: Workspaces = Workspaces()
+    torch_version: tuple[int, int] = (2, 11)
+
+    @property
+    def available_bytes(self) -> int | None:
+        """What is left for PyTorch's segments; None without limit."""
+        if self.capacity_bytes is None:
+            return None
+        return max(self.capacity_bytes - self.context_bytes - self.used_by_others_bytes, 0)
+
+
+def replay(
+    trace: Trace, batch_size: int, *, config: AllocatorConfig, device: Device, detail: bool = False
+) -> MemoryProfile:
+    """Return what training at `batch_size` does to the memory of `device` under `config`.
+
+    Steps are replayed until the reserved bytes settle or the run is out of memory. With `detail` the
+    profile has the timeline and who is alive at the peak, at three times the cost.
+
+    Raises:
+        ValueError: the trace does not hold for `batch_size`.
+    """
+    if not trace.holds_for(batch_size):
+        raise ValueError(f"this trace does not hold for batch size {batch_size}")
+    return _Replay(trace, batch_size, config, device, detail=detail).run()
+
+
+class _Replay:
+    """One replay: where each tensor is, and what has happened so far."""
+
+    def __init__(
+        self, trace: Trace, batch_size: int, config: AllocatorConfig, device: Device, *, detail: bool
+    ) -> None:
+        self.trace = trace
+        self.batch_size = batch_size
+        self.device = device
+        self.program = build_program(trace, device.workspaces)
+        self.sizes = [*trace.tensors.requested_bytes(batch_size).tolist(), *self.program.workspace_sizes]
+        self.addresses = [0] * len(self.sizes)
+        self.steps = 0
+        self.most_reserved = 0
+        self.log = _Log() if detail else None
+        self.allocator = CachingAllocator(
+            config,
+            capacity_bytes=device.available_bytes,
+            total_bytes=device.capacity_bytes,
+            torch_version=device.torch_version,
+        )
+
+    def run(self) -> MemoryProfile:
+        starts = [*self.program.step_starts, len(self.program.events)]
+        try:
+            self._play(0, starts[0])
+            for step, start in enumerate(starts[:-1]):
+                self._step(start, self.program.update_starts[step], starts[step + 1])
+            self._settle(starts[-2], self.program.update_starts[-1], starts[-1])
+        except _RanOutError as stop:
+            return self._profile(stop)
+        return self._profile(None)
+
+    def _settle(self, start: int, update: int, end: int) -> None:
+        """Repeat the last step until it leaves the segments as it found them."""
+        if self.trace.carried is None:
+            return
+        before = (-1, -1)
+        while self.steps < _MOST_STEPS and before != (now := self._state()):
+            before = now
+            for old, new in self.trace.carried:
+                self.addresses[old] = self.addresses[new]
+            self._step(start, update, end)
+
+    def _state(self) -> tuple[int, int]:
+        return self.allocator.reserved_bytes, self.allocator.num_alloc_retries
+
+    def _step(self, start: int, update: int, end: int) -> None:
+        self.steps += 1
+        if self.log is not None:
+            self.log.begin_step(update - start)
+        self._play(start, update)
+        self.most_reserved = max(self.most_reserved, self.allocator.peak_reserved_bytes)
+        self.allocator.reset_peaks()  # as `update_policy` does
+        self._play(update, end)
+        self.most_reserved = max(self.most_reserved, self.allocator.peak_reserved_bytes)
+
+    def _play(self, start: int, end: int) -> None:
+        """Run the events from `start` to `end`."""
+        if self.log is not None:
+            self._play_logged(start, end)
+            return
+        malloc, free = self.allocator.malloc, self.allocator.free
+        sizes, addresses = self.sizes, self.addresses
+        events = iter(self.program.events[start:end])
+        try:
+            for event in events:
+                if event > 0:
+                    addresses[event - 1] = malloc(sizes[event - 1])
+                else:
+                    free(addresses[-event - 1])
+        except OutOfMemoryError as error:
+            raise _RanOutError(error, end - length_hint(events) - 1) from error
+
+    def _play_logged(self, start: int, end: int) -> None:
+        log, self.log = self.log, None
+        try:
+            for position in range(start, end):
+                self._play(position, position + 1)
+                if log is not None:
+                    log.add(self.allocator.allocated_bytes, self.allocator.reserved_bytes, position)
+        finally:
+            self.log = log
+
+    # -- what came out ---------------------------------------------------------------------------------
+
+    def _profile(self, stop: _RanOutError | None) -> MemoryProfile:
+        allocator = self.allocator
+        profile = MemoryProfile(
+            batch_size=self.batch_size,
+            steps=self.steps,
+            peak_allocated_bytes=allocator.peak_allocated_bytes,
+            peak_reserved_bytes=allocator.peak_reserved_bytes,
+            most_reserved_bytes=max(self.most_reserved, allocator.peak_reserved_bytes),
+            peak_requested_bytes=allocator.peak_requested_bytes,
+            retries=allocator.num_alloc_retries,
+            oom=None if stop is None else self._out_of_memory(stop),
+        )
+        if self.log is None:
+            return profile
+        peak = self.log.peak_position() if stop is None else stop.position - 1
+        return replace(
+            profile,
+            peak_event=peak,
+            alive_at_peak=self._alive_after(peak),
+            timeline=self.log.timeline(self.program.phase_starts),
+        )
+
+    def _alive_after(self, position: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Return the tensors that are alive after the event at `position`, workspaces included."""
+        events = np.array(self.program.events[: position + 1], dtype=np.int64)
+        alive = np.zeros(len(self.sizes), dtype=np.bool_)
+        alive[events[events > 0] - 1] = True
+        alive[-events[events < 0] - 1] = False
+        return np.flatnonzero(alive)
+
+    def _out_of_memory(self, stop: _RanOutError) -> OutOfMemory:
+        error, device, ops = stop.error, self.device, self.trace.ops
+        tensor = self.program.events[stop.position] - 1
+        traced = len(self.trace.tensors.op)
+        row = (
+            int(self.trace.tensors.op[tensor])
+            if tensor < traced
+            else self.program.workspace_ops[tensor - traced]
+        )
+        return OutOfMemory(
+            step=self.steps,
+            phase=PHASES[int(ops.phase[row])],
+            module=ops.modules[row],
+            op=ops.names[row],
+            requested_bytes=error.requested_bytes,
+            segment_bytes=error.segment_bytes,
+            allocated_bytes=error.allocated_bytes,
+            reserved_bytes=error.reserved_bytes,
+            message=out_of_memory_message(
+                error,
+                total_bytes=device.capacity_bytes or error.reserved_bytes,
+                context_bytes=device.context_bytes,
+                used_by_others_bytes=device.used_by_others_bytes,
+            ),
+        )
+
+
+class _RanOutError(Exception):
+    """The request at `position` of the program found no memory."""
+
+    def __init__(self, error: OutOfMemoryError, position: int) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.position = position
+
+
+class _Log:
+    """Allocated and reserved bytes after every event, and where the last step's highest moment was."""
+
+    def __init__(self) -> None:
+        self._allocated: list[int] = []
+        self._reserved: list[int] = []
+        self._positions: list[int] = []
+        self._step_starts: list[int] = []
+        self._last_update = 0
+
+    def begin_step(self, events_before_update: int) -> None:
+        self._step_starts.append(len(self._allocated))
+        self._last_update = len(self._allocated) + events_before_update
+
+    def add(self, allocated: int, reserved: int, position: int) -> None:
+        self._allocated.append(allocated)
+        self._reserved.append(reserved)
+        self._positions.append(position)
+
+    def peak_position(self) -> int:
+        values = self._allocated[self._last_update :]
+        return self._positions[self._last_update + values.index(max(values))]
+
+    def timeline(self, phase_starts: tuple[tuple[int, int], ...]) -> Timeline:
+        starts = [position for position, _phase in phase_starts]
+        phases = [phase for _position, phase in phase_starts]
+        return Timeline(
+            allocated=np.array(self._allocated, dtype=np.int64),
+            reserved=np.array(self._reserved, dtype=np.int64),
+            phase=np.array([phases[bisect_right(starts, p) - 1] for p in self._positions], dtype=np.int64),
+            step_starts=tuple(self._step_starts),
+        )

@@ -1,0 +1,1 @@
+"""Questions asked of profiles and results, one verb per function; no torch, no device."""

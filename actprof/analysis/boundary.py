@@ -1,0 +1,58 @@
+"""Find the batch size at which a run stops fitting, by replaying."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+MOST_BATCH_SIZE = 4096
+_NEIGHBOURS = 4
+
+
+def find_boundary(
+    runs: Callable[[int], bool], *, at_most: int = MOST_BATCH_SIZE, limit: int = MOST_BATCH_SIZE
+) -> int:
+    """Return the largest batch size for which `runs` holds; 0 when there is none.
+
+    Whether a run fits need not be monotonic in the batch size (a larger block can leave less slack), so
+    the neighbours above the boundary are tried too.
+
+    Args:
+        runs: whether a batch size gets through.
+        at_most: no larger batch size can run (a bound from the bytes that are alive at once).
+        limit: the search ends here.
+    """
+    answers: dict[int, bool] = {}
+
+    def holds(size: int) -> bool:
+        if size not in answers:
+            answers[size] = runs(size)
+        return answers[size]
+
+    top = min(at_most, limit)
+    if top < 1:
+        return 0
+    boundary = _bisect(holds, top)
+    while True:
+        above = range(min(boundary + _NEIGHBOURS, top), boundary, -1)
+        larger = next((size for size in above if holds(size)), None)
+        if larger is None:
+            return boundary
+        boundary = larger
+
+
+def _bisect(holds: Callable[[int], bool], top: int) -> int:
+    """Return a batch size that holds while the next does not, searching down from `top`; 0 if none."""
+    if holds(top):
+        return top
+    fails, step = top, max(top // 32, 1)
+    low = max(top - step, 0)
+    while low > 0 and not holds(low):
+        fails, step = low, step * 2
+        low = max(low - step, 0)
+    while fails - low > 1:
+        middle = (low + fails) // 2
+        if holds(middle):
+            low = middle
+        else:
+            fails = middle
+    return low

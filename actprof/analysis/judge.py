@@ -1,0 +1,59 @@
+"""Turn profiles into a verdict: `fits`, `tight` or `oom`, with the reason in a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from actprof.allocator.profile import MemoryProfile
+from actprof.units import format_bytes
+
+# Below this share of the device's capacity a run that gets through counts as tight: the context grows as
+# kernels are loaded, cuDNN takes workspaces that cannot be predicted, a desktop opens a window.
+HEADROOM_SHARE = 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A verdict, why, and the bytes left of the device at the run's highest moment (negative: lacking)."""
+
+    name: str
+    reason: str
+    headroom_bytes: int
+
+
+def judge(
+    unlimited: MemoryProfile, limited: MemoryProfile, *, capacity_bytes: int, available_bytes: int
+) -> Verdict:
+    """Return the verdict on a run.
+
+    Args:
+        unlimited: replayed on a device without limit.
+        limited: replayed on the named device.
+        capacity_bytes: of the device.
+        available_bytes: of it, what the run's segments can have.
+    """
+    headroom = available_bytes - unlimited.most_reserved_bytes
+    if limited.oom is not None:
+        oom = limited.oom
+        where = f" in {oom.module}" if oom.module else ""
+        return Verdict(
+            "oom",
+            f"it runs out in the {oom.phase} phase of step {oom.step}{where}, "
+            f"asking for {format_bytes(oom.segment_bytes)}",
+            headroom,
+        )
+    if limited.retries:
+        times = "once" if limited.retries == 1 else f"{limited.retries} times"
+        return Verdict(
+            "tight",
+            f"it runs, but only because the allocator flushes its cache ({times} in {limited.steps} steps)",
+            available_bytes - limited.most_reserved_bytes,
+        )
+    least = int(HEADROOM_SHARE * capacity_bytes)
+    if headroom < least:
+        return Verdict(
+            "tight",
+            f"it runs with {format_bytes(headroom)} to spare, less than {HEADROOM_SHARE:.0%} of the device",
+            headroom,
+        )
+    return Verdict("fits", f"it runs with {format_bytes(headroom)} to spare", headroom)

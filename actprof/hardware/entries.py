@@ -1,0 +1,137 @@
+"""From an entry that people write (`capacity: 23.5GiB`, `fp32: 35.6 TFLOPS`) to a `Gpu`.
+
+The same fields serve `gpus.toml` and the `gpus:` of a user's YAML file. Every value is a text with its
+unit, so that no figure can be off by a thousand unseen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from actprof.errors import UsageError
+from actprof.hardware.gpu import Gpu
+from actprof.units import MIB, parse_bytes
+
+# The upper end of what people report for one process; a card that says nothing about its context must
+# not be promised memory that the context may take.
+CAUTIOUS_CONTEXT_BYTES = 680 * MIB
+GENERIC_COMPUTE_CAPABILITY = (8, 6)
+# Below this a size is a slip (`capacity: 24` is 24 bytes): no CUDA context fits in it.
+SMALLEST_CAPACITY_BYTES = 256 * MIB
+
+_CAPABILITY = re.compile(r"(\d{1,2})\.(\d)")
+_FLOPS = re.compile(r"(\d+(?:\.\d+)?)\s*([GTP])FLOP(?:S|/s)", re.IGNORECASE)
+_FLOPS_SCALE = {"G": 1e9, "T": 1e12, "P": 1e15}
+
+# Entry field -> field of `Gpu`. Sources use the entry's names too, and `specs` covers all that are not named.
+FIGURES = {
+    "capacity": "capacity_bytes",
+    "context": "context_bytes",
+    "compute_capability": "compute_capability",
+    "bandwidth": "memory_bandwidth_bytes_per_s",
+    "fp32": "fp32_flops",
+    "tf32": "tf32_flops",
+    "bf16": "bf16_flops",
+    "fp16": "fp16_flops",
+    "multiprocessors": "multiprocessors",
+}
+
+
+def parse_capacity(text: str) -> int:
+    """Return the bytes of a device's memory; a figure too small to be one is a forgotten unit.
+
+    Raises:
+        UsageError: `text` is no size, or below 256 MiB.
+    """
+    count = parse_bytes(text)
+    if count < SMALLEST_CAPACITY_BYTES:
+        raise UsageError(f"{text!r} is too small for a GPU; write the unit, like 23.69GiB")
+    return count
+
+
+def parse_compute_capability(text: str) -> tuple[int, int]:
+    """Return (major, minor) of `8.6`.
+
+    Raises:
+        UsageError: `text` has another form.
+    """
+    match = _CAPABILITY.fullmatch(text)
+    if match is None:
+        raise UsageError(f"{text!r} is not a compute capability; write it like 8.6")
+    return int(match[1]), int(match[2])
+
+
+def parse_flops(text: str) -> float:
+    """Return the FLOP/s that `text` names (`35.6 TFLOPS`, `1.1 PFLOPS`).
+
+    Raises:
+        UsageError: `text` is not a number with the unit GFLOPS, TFLOPS or PFLOPS.
+    """
+    match = _FLOPS.fullmatch(text)
+    if match is None:
+        raise UsageError(f"{text!r} is not a rate of arithmetic; write it like 35.6 TFLOPS")
+    return float(match[1]) * _FLOPS_SCALE[match[2].upper()]
+
+
+def parse_bandwidth(text: str) -> float:
+    """Return the bytes per second that `text` names (`936 GB/s`).
+
+    Raises:
+        UsageError: `text` is not a size followed by `/s`.
+    """
+    if text.endswith("/s") and not text.removesuffix("/s").strip().isdecimal():
+        try:
+            return float(parse_bytes(text.removesuffix("/s")))
+        except UsageError:
+            pass
+    raise UsageError(f"{text!r} is not a bandwidth; write it like 936 GB/s")
+
+
+_PARSERS: dict[str, Callable[[Any], Any]] = {
+    "capacity": parse_capacity,
+    "context": parse_bytes,
+    "compute_capability": parse_compute_capability,
+    "bandwidth": parse_bandwidth,
+    "fp32": parse_flops,
+    "tf32": parse_flops,
+    "bf16": parse_flops,
+    "fp16": parse_flops,
+    "multiprocessors": int,
+}
+
+
+def gpu_from_entry(name: str, entry: Mapping[str, Any], *, origin: str | None = None) -> Gpu:
+    """Return the GPU that `entry` describes.
+
+    Args:
+        name: the GPU's name.
+        entry: fields of `FIGURES`, all texts with units but `multiprocessors`; `aliases`; `sources`.
+        origin: the source of every figure that `sources` does not name (`given in lab.yaml`).
+
+    Raises:
+        UsageError: `capacity` is missing, or a value cannot be read.
+    """
+    unknown = [key for key in entry if key not in FIGURES and key not in ("aliases", "sources")]
+    if unknown:
+        raise UsageError(f"GPU {name!r}: unknown field {unknown[0]!r}; the fields are {', '.join(FIGURES)}")
+    if "capacity" not in entry:
+        raise UsageError(f"GPU {name!r} has no capacity; add one, like capacity: 23.5GiB")
+    figures = {key: _PARSERS[key](entry[key]) for key in FIGURES if entry.get(key) is not None}
+    sources = _sources(figures, entry.get("sources", {}), origin)
+    if "context" not in figures:
+        figures["context"] = CAUTIOUS_CONTEXT_BYTES
+        sources["context_bytes"] = "estimate: none given, so the upper end of reports (250 to 680 MiB)"
+    if "compute_capability" not in figures:
+        figures["compute_capability"] = GENERIC_COMPUTE_CAPABILITY
+        sources["compute_capability"] = "estimate: none given, so a card of the Ampere generation"
+    values: dict[str, Any] = {FIGURES[key]: value for key, value in figures.items()}
+    return Gpu(name=name, aliases=tuple(entry.get("aliases", ())), sources=sources, **values)
+
+
+def _sources(figures: Mapping[str, Any], given: Mapping[str, str], origin: str | None) -> dict[str, str]:
+    """Return the source of each figure under its `Gpu` field; `specs` stands for all that are not named."""
+    fallback = given.get("specs", origin)
+    named = {key: given.get(key, fallback) for key in figures}
+    return {FIGURES[key]: text for key, text in named.items() if text is not None}

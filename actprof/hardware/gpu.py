@@ -1,0 +1,68 @@
+"""One GPU as a plain frozen record: what it holds, how fast it is, and where each figure comes from.
+
+A figure that nobody published is None, never a guess; an estimate says so in `sources`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """A kind of GPU, as PyTorch and NVIDIA's data sheets describe it.
+
+    Attributes:
+        name: the catalogue's name (`RTX 3090`); unique within a catalogue.
+        aliases: other names that mean exactly this GPU, such as the one that torch reports.
+        capacity_bytes: `torch.cuda.get_device_properties(0).total_memory`.
+        context_bytes: what one process takes beyond its PyTorch segments (CUDA context, loaded kernels).
+        compute_capability: (major, minor).
+        memory_bandwidth_bytes_per_s: peak of the device memory.
+        fp32_flops: peak of the ordinary cores, in FLOP/s.
+        tf32_flops: dense tensor-core peak; None where the architecture has no such mode.
+        bf16_flops: the same, with fp32 accumulation.
+        fp16_flops: the same, with fp32 accumulation.
+        multiprocessors: number of streaming multiprocessors.
+        sources: name of a field above to the text of its source; `estimate: …` marks an estimate.
+    """
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    capacity_bytes: int
+    context_bytes: int
+    compute_capability: tuple[int, int]
+    memory_bandwidth_bytes_per_s: float | None = None
+    fp32_flops: float | None = None
+    tf32_flops: float | None = None
+    bf16_flops: float | None = None
+    fp16_flops: float | None = None
+    multiprocessors: int | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    def is_estimate(self, field_name: str) -> bool:
+        """Tell whether the figure of `field_name` is an estimate or unconfirmed."""
+        return self.sources.get(field_name, "").startswith(("estimate:", "unconfirmed:"))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a dict of JSON values with one entry per field."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            **asdict(self),
+            "aliases": list(self.aliases),
+            "compute_capability": list(self.compute_capability),
+            "sources": dict(self.sources),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Rebuild a GPU from `to_json`; fields that an older file lacks take their defaults."""
+        known = {f.name for f in fields(cls)}
+        values = {name: value for name, value in data.items() if name in known}
+        major, minor = data["compute_capability"]
+        values |= {"aliases": tuple(data.get("aliases", ())), "compute_capability": (major, minor)}
+        return cls(**values)

@@ -1,0 +1,203 @@
+"""Predict one cell without a GPU: trace, replay, verdict, boundary, attribution, in that order."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from actprof.allocator import AllocatorConfig
+from actprof.allocator.profile import MemoryProfile
+from actprof.allocator.program import Workspaces
+from actprof.allocator.replay import Device, replay
+from actprof.analysis.attribute import attribute
+from actprof.analysis.boundary import MOST_BATCH_SIZE, find_boundary
+from actprof.analysis.judge import Verdict, judge
+from actprof.analysis.thin import thin
+from actprof.errors import TraceError, UsageError
+from actprof.hardware import Catalogue, Gpu, builtin_catalogue, cublas_workspace_bytes, cublaslt_workspace, custom_gpu
+from actprof.results import GpuUse, Result, Timing
+from actprof.scenario.cell import Cell
+from actprof.trace.cache import trace_for
+from actprof.trace.model import Trace
+from actprof.versions import library_versions, torch_version
+
+ASSUMPTIONS = (
+    "cuDNN's convolution workspaces are not counted: they depend on the GPU, and one that does not fit makes "
+    "cuDNN take another plan instead of ending the run",
+    "one process on one GPU, batches from a data loader with the video frames of a LeRobotDataset",
+)
+
+
+def predict_cell(cell: Cell, *, catalogue: Catalogue | None = None) -> Result:
+    """Return what training `cell` needs and whether it fits, without a GPU.
+
+    A cell whose step cannot be traced has the verdict `unknown` and the reason.
+
+    Raises:
+        UsageError: an unknown GPU, policy or setting, or a config that lerobot refuses.
+    """
+    gpu = gpu_of(cell, catalogue or builtin_catalogue())
+    config = AllocatorConfig.parse(cell.alloc_conf)
+    device = device_of(gpu, cell)
+    base = Result(
+        source="predicted",
+        cell=cell,
+        gpu=GpuUse(
+            name=gpu.name,
+            capacity_bytes=device.capacity_bytes or gpu.capacity_bytes,
+            context_bytes=gpu.context_bytes,
+        ),
+        versions=library_versions(),
+    )
+    start = time.perf_counter()
+    try:
+        trace, cached = trace_for(cell)
+    except TraceError as error:
+        return replace(base, reason=str(error))
+    traced = time.perf_counter()
+    answer = _answer(base, trace, config, device)
+    timing = Timing(
+        trace_seconds=traced - start, replay_seconds=time.perf_counter() - traced, trace_cached=cached
+    )
+    return replace(answer, timing=timing)
+
+
+def gpu_of(cell: Cell, catalogue: Catalogue) -> Gpu:
+    """Return the cell's GPU; one of which only the capacity is given is stood in for.
+
+    Raises:
+        UsageError: the cell names no GPU and no capacity, or a GPU that nobody knows.
+    """
+    if cell.gpu is not None:
+        return catalogue.find(cell.gpu)
+    if cell.capacity_bytes is None:
+        raise UsageError("name a GPU (see `actprof gpus`), or give its capacity, like 24GiB")
+    return custom_gpu(cell.capacity_bytes)
+
+
+def device_of(gpu: Gpu, cell: Cell) -> Device:
+    """Return the memory that the cell's run has on `gpu`."""
+    lt = cublaslt_workspace(torch_version())
+    return Device(
+        capacity_bytes=cell.capacity_bytes or gpu.capacity_bytes,
+        context_bytes=gpu.context_bytes,
+        used_by_others_bytes=cell.used_by_others_bytes,
+        workspaces=Workspaces(
+            cublas_bytes=cublas_workspace_bytes(gpu, torch_version()),
+            cublaslt_bytes=lt.size_bytes,
+            cublaslt_lifetime=lt.lifetime,
+        ),
+        torch_version=torch_version(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One batch size on one device: on it, and on one like it without limit."""
+
+    unlimited: MemoryProfile
+    limited: MemoryProfile
+    verdict: Verdict
+
+
+def _answer(base: Result, trace: Trace, config: AllocatorConfig, device: Device) -> Result:
+    batch_size = base.cell.batch_size
+    run = _run(trace, batch_size, config, device, detail=True)
+    need = run.unlimited
+    return replace(
+        base,
+        parameters=trace.policy.parameter_count,
+        encoder_tokens=trace.policy.encoder_tokens,
+        peak_allocated_bytes=need.peak_allocated_bytes,
+        peak_reserved_bytes=need.peak_reserved_bytes,
+        peak_process_bytes=need.peak_reserved_bytes + device.context_bytes,
+        verdict=run.verdict.name,
+        reason=run.verdict.reason,
+        headroom_bytes=run.verdict.headroom_bytes,
+        retries=run.limited.retries,
+        max_batch_size=_boundary(base.cell, trace, config, device),
+        oom=run.limited.oom,
+        breakdown=attribute(trace, run.limited, device.workspaces),
+        curve=None if need.timeline is None else thin(need.timeline),
+        assumptions=(*ASSUMPTIONS, *_assumed(trace)),
+    )
+
+
+def _assumed(trace: Trace) -> tuple[str, ...]:
+    assumed = trace.assumptions
+    if trace.carried is None:
+        assumed += ("the traced steps could not be repeated, so that later steps may reserve more",)
+    return assumed
+
+
+def _run(
+    trace: Trace, batch_size: int, config: AllocatorConfig, device: Device, *, detail: bool = False
+) -> _Run:
+    """Replay without limit and, where that could make a difference, on the device."""
+    available = device.available_bytes or 0
+    boundless = replace(device, capacity_bytes=None)
+    unlimited = replay(trace, batch_size, config=_unfettered(config), device=boundless, detail=detail)
+    limited = unlimited
+    if unlimited.most_reserved_bytes > available or config != _unfettered(config):
+        limited = replay(trace, batch_size, config=config, device=device, detail=detail)
+    capacity = device.capacity_bytes or 0
+    verdict = judge(unlimited, limited, capacity_bytes=capacity, available_bytes=available)
+    return _Run(unlimited, limited, verdict)
+
+
+def _unfettered(config: AllocatorConfig) -> AllocatorConfig:
+    """Return the settings without those that need a device of finite size to mean anything."""
+    return replace(config, per_process_memory_fraction=None, garbage_collection_threshold=0.0)
+
+
+@lru_cache(maxsize=256)
+def _boundary_of(trace: Trace, config: AllocatorConfig, device: Device) -> int:
+    def runs(batch_size: int) -> bool:
+        return replay(trace, batch_size, config=config, device=device).oom is None
+
+    return find_boundary(lambda size: size > 1 and runs(size), at_most=_most_that_could_run(trace, device))
+
+
+def _boundary(cell: Cell, trace: Trace, config: AllocatorConfig, device: Device) -> int | None:
+    """Return the largest batch size that runs; None when the trace holds for one batch size only."""
+    if trace.fixed_batch_size == 1:
+        trace, _ = trace_for(replace(cell, batch_size=2))
+    if trace.fixed_batch_size is not None:
+        return None
+    boundary = _boundary_of(trace, config, device)
+    if boundary:
+        return boundary
+    single, _ = trace_for(replace(cell, batch_size=1))  # batch size one has a trace of its own
+    return int(replay(single, 1, config=config, device=device).oom is None)
+
+
+def _most_that_could_run(trace: Trace, device: Device) -> int:
+    """Return a batch size above which the bytes alive at once exceed what the device can give."""
+    signs = np.sign(trace.events)
+    tensors = np.abs(trace.events) - 1
+    constant = np.cumsum(signs * trace.tensors.constant[tensors])
+    per_sample = np.cumsum(signs * trace.tensors.per_sample[tensors])
+    room = (device.available_bytes or 0) - constant
+    growing = per_sample > 0
+    if not growing.any():
+        return MOST_BATCH_SIZE
+    return max(int((room[growing] // per_sample[growing]).min()), 0)
+
+
+def predict(**options: Any) -> Result:
+    """Predict one training run; see `actprof.predict`."""
+    return predict_cell(cell_from_options(**options))
+
+
+def cell_from_options(*, overrides: dict[str, Any] | None = None, **options: Any) -> Cell:
+    """Return the cell of keyword options; sizes may be text (`capacity="23.69GiB"`)."""
+    from actprof.units import parse_bytes
+
+    for short, field in (("capacity", "capacity_bytes"), ("used_by_others", "used_by_others_bytes")):
+        if (value := options.pop(short, None)) is not None:
+            options[field] = parse_bytes(value)
+    return Cell(overrides=overrides or {}, **options)

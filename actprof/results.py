@@ -1,0 +1,146 @@
+"""The `Result`: one row of answers about one `Cell`, the same however it was obtained.
+
+A plain frozen record that saves to and loads from JSON; sizes are bytes, times seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+from actprof.allocator.profile import OutOfMemory
+from actprof.scenario.cell import Cell
+
+SCHEMA_VERSION = 1
+
+VERDICTS = ("fits", "tight", "oom", "unknown")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuUse:
+    """The device that a result is about: its name, its memory, and the CUDA context of one process."""
+
+    name: str
+    capacity_bytes: int
+    context_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """What the answer took, in seconds; `trace_cached` when the trace was there already."""
+
+    trace_seconds: float = 0.0
+    replay_seconds: float = 0.0
+    trace_cached: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breakdown:
+    """Who holds the allocated memory at its highest moment, or at the moment when it runs out.
+
+    Attributes:
+        phase: of the step, at that moment.
+        allocated_bytes: the sum of `by_kind`.
+        by_kind: parameters, gradients, optimizer state, activations, …, workspaces, allocator slack.
+        activations: bytes by component of the policy and, inside it, by group: `{"encoder": {"attention
+            maps": …}}`; they add up to the kind `activations`.
+    """
+
+    phase: str
+    allocated_bytes: int
+    by_kind: Mapping[str, int]
+    activations: Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryCurve:
+    """A timeline thinned to a few hundred points that keeps every visible peak.
+
+    Attributes:
+        allocated_bytes, reserved_bytes: highest within each point's stretch of events.
+        phases: (index of the first point, phase) wherever the phase changes.
+        steps: index of each step's first point.
+    """
+
+    allocated_bytes: tuple[int, ...]
+    reserved_bytes: tuple[int, ...]
+    phases: tuple[tuple[int, str], ...]
+    steps: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One cell's answer.
+
+    Attributes:
+        source: `predicted` or `measured`.
+        cell, gpu: what was asked.
+        parameters: elements of the policy's parameters.
+        encoder_tokens: length of the main encoder's token sequence.
+        peak_allocated_bytes, peak_reserved_bytes: of a settled step on a device without limit, from the
+            start of `update_policy`; lerobot's `mem_gb` is the first, divided by 1024³.
+        peak_process_bytes: reserved plus CUDA context.
+        verdict: `fits`, `tight`, `oom` or `unknown`.
+        reason: why, in a sentence.
+        headroom_bytes: what is left of the device beside others and the run's highest reserved bytes;
+            negative when it lacks.
+        retries: cache flushes on the named device.
+        max_batch_size: largest batch size whose verdict is `fits` or `tight`; None when not known.
+        oom: the allocation that runs out on the named device, or None.
+        assumptions: what the answer rests on, in sentences.
+    """
+
+    source: str
+    cell: Cell
+    gpu: GpuUse
+    parameters: int = 0
+    encoder_tokens: int = 0
+    peak_allocated_bytes: int = 0
+    peak_reserved_bytes: int = 0
+    peak_process_bytes: int = 0
+    verdict: str = "unknown"
+    reason: str = ""
+    headroom_bytes: int = 0
+    retries: int = 0
+    max_batch_size: int | None = None
+    oom: OutOfMemory | None = None
+    breakdown: Breakdown | None = None
+    assumptions: tuple[str, ...] = ()
+    timing: Timing = Timing()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    curve: MemoryCurve | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def runs(self) -> bool:
+        """Whether the run gets through: `fits` or `tight`."""
+        return self.verdict in ("fits", "tight")
+
+    def to_json(self, *, curve: bool = True) -> dict[str, Any]:
+        """Return a dict of JSON values; the curve is left out on request."""
+        data: dict[str, Any] = {"schema_version": self.schema_version, "source": self.source}
+        data["cell"] = self.cell.to_json()
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name in data or (item.name == "curve" and not curve):
+                continue
+            data[item.name] = asdict(value) if hasattr(value, "__dataclass_fields__") else value
+        data["assumptions"] = list(self.assumptions)
+        data["versions"] = dict(self.versions)
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Rebuild a result from `to_json`; what an older file lacks takes its default."""
+        known = {f.name for f in fields(cls)}
+        values = {name: value for name, value in data.items() if name in known}
+        values["cell"] = Cell.from_json(values["cell"])
+        values["assumptions"] = tuple(values.get("assumptions", ()))
+        parts: dict[str, type[Any]] = {
+            "gpu": GpuUse, "oom": OutOfMemory, "timing": Timing, "breakdown": Breakdown, "curve": MemoryCurve,
+        }  # fmt: skip
+        for name, kind in parts.items():
+            if values.get(name) is not None:
+                values[name] = kind(**values[name])
+        return cls(**values)

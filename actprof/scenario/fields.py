@@ -1,0 +1,170 @@
+"""The types of a scenario's values: each checks one value, normalises it, and describes itself to editors.
+
+A value that cannot be raises a pydantic error whose text is the whole message for the user.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from actprof.errors import UsageError
+from actprof.hardware.catalogue import Catalogue, all_gpus, builtin_catalogue
+from actprof.hardware.entries import parse_bandwidth, parse_capacity, parse_compute_capability, parse_flops
+from actprof.scenario.cell import parse_resolution
+from actprof.scenario.grid import KNOWN_POLICIES
+from actprof.units import MIB, parse_bytes
+
+OPTIMIZERS = ("preset", "adamw", "adam", "sgd")
+PRECISIONS = ("fp32", "fp16", "bf16")
+
+_IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_SIZE_PATTERN = r"^\d+(\.\d+)?\s*([KMGT]i?)?[Bb]?$"
+
+
+def complaint(text: str) -> PydanticCustomError:
+    """Return a pydantic error whose message is exactly `text`."""
+    return PydanticCustomError("complaint", "{text}", {"text": text})
+
+
+def nearest(word: str, known: Iterable[str]) -> list[str]:
+    """Return at most three of `known` that look like `word`, the best first."""
+    return difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
+
+
+def _parsed_by(parse: Callable[[str], Any], *, keep_text: bool = False) -> Callable[[Any], Any]:
+    """Return a validator that reads a text with `parse`, whose `UsageError` becomes the message."""
+
+    def validate(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value  # of another type: pydantic's own check says so
+        try:
+            parsed = parse(value)
+        except UsageError as error:
+            raise complaint(str(error)) from error
+        return value if keep_text else parsed
+
+    return validate
+
+
+def _one_of(kind: str, known: tuple[str, ...]) -> Callable[[str], str]:
+    def validate(value: str) -> str:
+        if value in known:
+            return value
+        close = nearest(value, known)
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        raise complaint(f"unknown {kind} {value!r}; {hint}known: {', '.join(known)}")
+
+    return validate
+
+
+def _gpu(value: str, info: ValidationInfo) -> str:
+    catalogue: Catalogue = (info.context or {}).get("catalogue") or builtin_catalogue()
+    name: str = _parsed_by(lambda text: catalogue.find(text).name)(value)
+    return name
+
+
+def _resolution(value: str) -> str:
+    parse_resolution(value)
+    return value
+
+
+def _used_by_others(value: str) -> int:
+    count = parse_bytes(value)
+    if 0 < count < MIB:
+        raise UsageError(f"{value!r} is less than 1 MiB; write the unit, like 2.3GiB")
+    return count
+
+
+def _alloc_conf(value: str) -> str:
+    if value:
+        # Here, and not above: the allocator brings NumPy, which a scenario without the key need not load.
+        from actprof.allocator.config import AllocatorConfig  # noqa: PLC0415
+
+        AllocatorConfig.parse(value)
+    return value
+
+
+def _overrides(value: dict[str, Any]) -> dict[str, Any]:
+    for name in value:
+        if not _IDENTIFIER.fullmatch(name):
+            raise complaint(f"{name!r} is not a field of a config; write a name like chunk_size")
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError as error:
+        raise complaint("set holds a number that is not finite; write a finite one") from error
+    return value
+
+
+def _scenario_name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise complaint(f"{value!r} cannot name a folder; use letters, digits, '.', '-' and '_'")
+    return value
+
+
+Policy = Annotated[
+    str, AfterValidator(_one_of("policy", KNOWN_POLICIES)), WithJsonSchema({"enum": list(KNOWN_POLICIES)})
+]
+Optimizer = Annotated[
+    str, AfterValidator(_one_of("optimizer", OPTIMIZERS)), WithJsonSchema({"enum": list(OPTIMIZERS)})
+]
+Precision = Annotated[
+    str, AfterValidator(_one_of("precision", PRECISIONS)), WithJsonSchema({"enum": list(PRECISIONS)})
+]
+GpuName = Annotated[
+    str,
+    AfterValidator(_gpu),
+    # An editor sees `gpu: 3090` as a number.
+    WithJsonSchema({"type": ["string", "integer"], "examples": [gpu.name for gpu in all_gpus()]}),
+]
+Resolution = Annotated[
+    str,
+    AfterValidator(_parsed_by(_resolution)),
+    WithJsonSchema({"type": "string", "pattern": r"^[1-9]\d*x[1-9]\d*$", "examples": ["640x480"]}),
+]
+Capacity = Annotated[
+    int,
+    BeforeValidator(_parsed_by(parse_capacity)),
+    WithJsonSchema({"type": "string", "pattern": _SIZE_PATTERN, "examples": ["23.69GiB", "24GB"]}),
+]
+UsedByOthers = Annotated[
+    int,
+    BeforeValidator(_parsed_by(_used_by_others)),
+    WithJsonSchema({"type": ["string", "integer"], "pattern": _SIZE_PATTERN, "examples": ["2.3GiB"]}),
+]
+AllocConf = Annotated[
+    str,
+    AfterValidator(_parsed_by(_alloc_conf)),
+    WithJsonSchema({"type": "string", "examples": ["expandable_segments:True", "max_split_size_mb:128"]}),
+]
+Overrides = Annotated[dict[str, Any], AfterValidator(_overrides)]
+ScenarioName = Annotated[str, AfterValidator(_scenario_name), Field(examples=["3090"])]
+Count = Annotated[int, Field(ge=1)]
+CountOrNone = Annotated[int, Field(ge=0)]
+
+# The figures of a user's GPU stay texts here; `gpu_from_entry` reads them.
+CapacityText = Annotated[
+    str, AfterValidator(_parsed_by(parse_capacity, keep_text=True)), Field(examples=["23.5GiB"])
+]
+ContextText = Annotated[
+    str, AfterValidator(_parsed_by(parse_bytes, keep_text=True)), Field(examples=["300MiB"])
+]
+FlopsText = Annotated[
+    str, AfterValidator(_parsed_by(parse_flops, keep_text=True)), Field(examples=["35.6 TFLOPS"])
+]
+BandwidthText = Annotated[
+    str, AfterValidator(_parsed_by(parse_bandwidth, keep_text=True)), Field(examples=["936 GB/s"])
+]
+CapabilityText = Annotated[
+    str,
+    AfterValidator(_parsed_by(parse_compute_capability, keep_text=True)),
+    # An editor sees `8.6` as a number.
+    WithJsonSchema({"type": ["string", "number"], "examples": ["8.6"]}),
+]

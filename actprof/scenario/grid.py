@@ -1,0 +1,223 @@
+"""Fixed fields and axes to cells: the product of the axes in file order, the last axis fastest.
+
+Values arrive validated and normalised; nothing here reads files. Errors carry the path of the offending
+key, so that whoever read the file can add its line.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from actprof.errors import UsageError
+from actprof.hardware.catalogue import Catalogue, builtin_catalogue
+from actprof.scenario.cell import Cell
+
+# The policies that actprof can build; `policies/` has one file for each.
+KNOWN_POLICIES = ("act",)
+LARGEST_GRID = 100_000
+
+# Keys of a scenario that say something else than the field of `Cell` of the same name, and that field.
+_CELL_FIELDS = {"set": "overrides", "capacity": "capacity_bytes", "used_by_others": "used_by_others_bytes"}
+_SET_PREFIX = "set."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """A question, and the cells that answer it.
+
+    Attributes:
+        name: names the folder of the results.
+        question: what the scenario asks, in words.
+        path: the file it was read from, or None.
+        cells: one per combination of the axes, less the excluded ones; all different.
+        axes: name of an axis to its values, in file order; sizes are bytes, GPUs the catalogue's names.
+        fixed: the fields that are the same for all cells, as given.
+        catalogue: the GPUs that the cells may name: the shipped ones and the file's own.
+        ground: whether a sweep also runs the policy on the CPU.
+    """
+
+    name: str
+    question: str = ""
+    path: Path | None = None
+    cells: tuple[Cell, ...]
+    axes: Mapping[str, tuple[Any, ...]]
+    fixed: Mapping[str, Any]
+    catalogue: Catalogue
+    ground: bool = True
+
+    def with_gpu(self, name: str) -> Self:
+        """Return the same scenario on another GPU: replaces `gpu` and `capacity`, swept or fixed.
+
+        Raises:
+            UsageError: the catalogue has no such GPU.
+        """
+        gpu = self.catalogue.find(name).name
+        moved = (replace(cell, gpu=gpu, capacity_bytes=None) for cell in self.cells)
+        cells = {cell.identity(): cell for cell in moved}
+        replaced = ("gpu", "capacity")
+        return replace(
+            self,
+            cells=tuple(cells.values()),
+            axes={axis: values for axis, values in self.axes.items() if axis not in replaced},
+            fixed={**{key: value for key, value in self.fixed.items() if key not in replaced}, "gpu": gpu},
+        )
+
+
+class GridError(UsageError):
+    """A grid that cannot be; `path` leads to the key at fault."""
+
+    def __init__(self, path: tuple[str | int, ...], text: str) -> None:
+        super().__init__(text)
+        self.path = path
+
+
+def build_scenario(
+    fixed: Mapping[str, Any],
+    axes: Mapping[str, Sequence[Any]],
+    exclude: Sequence[Mapping[str, Sequence[Any]]] = (),
+    *,
+    name: str = "scenario",
+    catalogue: Catalogue | None = None,
+) -> Scenario:
+    """Return the scenario of `fixed` fields and swept `axes`.
+
+    Args:
+        fixed: scenario key to value (`batch_size`, `set`, `expandable_segments`, `capacity` in bytes …).
+        axes: scenario key, or `set.FIELD`, to its values.
+        exclude: combinations to leave out; each maps axes to values, and matches when all of them do.
+        name: the scenario's name.
+        catalogue: the GPUs of the scenario; the shipped ones if left out.
+
+    Raises:
+        GridError: an axis is empty or repeats a value, a field is both fixed and swept, an exclusion
+            matches no axis or value, nothing is left, or the grid is too large.
+    """
+    check_axes(fixed, axes)
+    check_exclusions(axes, exclude)
+    cells = expand(fixed, axes, exclude)
+    if not cells:
+        raise GridError(("exclude",), "exclude leaves no cell; remove an exclusion")
+    return Scenario(
+        name=name,
+        cells=cells,
+        axes={axis: tuple(values) for axis, values in axes.items()},
+        fixed=dict(fixed),
+        catalogue=catalogue or builtin_catalogue(),
+    )
+
+
+def check_axes(fixed: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> None:
+    """Raise `GridError` for an axis without values, a repeated value, a fixed axis, or too large a grid."""
+    for axis, values in axes.items():
+        if not values:
+            raise GridError(("sweep", axis), f"{axis} has no values; write at least one, or remove the axis")
+        known: set[str] = set()
+        for index, value in enumerate(values):
+            if (text := canonical(value)) in known:
+                raise GridError(("sweep", axis, index), f"{axis} repeats {_shown(value)}; keep one")
+            known.add(text)
+    _check_fixed_and_swept(fixed, axes)
+    count = math.prod(len(values) for values in axes.values())
+    if count > LARGEST_GRID:
+        raise GridError(
+            ("sweep",), f"the grid has {count:,} cells; the limit is {LARGEST_GRID:,}, so sweep fewer values"
+        )
+
+
+def _check_fixed_and_swept(fixed: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> None:
+    fixed_overrides = {f"{_SET_PREFIX}{key}" for key in fixed.get("set", {})}
+    swept_overrides = {f"{_SET_PREFIX}{key}" for value in axes.get("set", ()) for key in value}
+    for axis in axes:
+        if (axis in fixed and axis != "set") or axis in fixed_overrides:
+            raise GridError(("sweep", axis), f"{axis} is both fixed and swept; keep one")
+        if axis in swept_overrides:
+            raise GridError(("sweep", axis), f"{axis} is swept by set as well; keep one")
+    if clash := sorted(fixed_overrides & swept_overrides):
+        raise GridError(("sweep", "set"), f"{clash[0]} is both fixed and swept; keep one")
+
+
+def check_exclusions(
+    axes: Mapping[str, Sequence[Any]], exclude: Sequence[Mapping[str, Sequence[Any]]]
+) -> None:
+    """Raise `GridError` for an exclusion that can match nothing: a slip would leave cells in unseen."""
+    for number, rule in enumerate(exclude):
+        if not rule:
+            raise GridError(("exclude", number), "the exclusion names no axis; write like {cameras: 3}")
+        for axis, values in rule.items():
+            path = ("exclude", number, axis)
+            if axis not in axes:
+                swept = ", ".join(axes) or "none"
+                raise GridError(path, f"{axis} is not swept, so it excludes nothing; the axes are {swept}")
+            known = {canonical(value) for value in axes[axis]}
+            missing = [value for value in values if canonical(value) not in known]
+            if missing:
+                have = ", ".join(_shown(value) for value in axes[axis])
+                raise GridError(path, f"{axis} never is {_shown(missing[0])}; its values are {have}")
+
+
+def expand(
+    fixed: Mapping[str, Any],
+    axes: Mapping[str, Sequence[Any]],
+    exclude: Sequence[Mapping[str, Sequence[Any]]] = (),
+) -> tuple[Cell, ...]:
+    """Return the cells of the grid in a stable order: as nested loops over the axes in their order."""
+    rules = [{axis: {canonical(v) for v in values} for axis, values in rule.items()} for rule in exclude]
+    cells: dict[str, Cell] = {}
+    for point in itertools.product(*axes.values()):
+        chosen = dict(zip(axes, point, strict=True))
+        if any(all(canonical(chosen[axis]) in values for axis, values in rule.items()) for rule in rules):
+            continue
+        cell = make_cell(fixed, chosen)
+        if cell.identity() in cells:
+            raise GridError(("sweep",), f"two combinations make the same cell ({chosen}); remove one")
+        cells[cell.identity()] = cell
+    return tuple(cells.values())
+
+
+def make_cell(fixed: Mapping[str, Any], chosen: Mapping[str, Any]) -> Cell:
+    """Return the cell of the fixed fields and one value of each axis.
+
+    Without a `gpu`, a `capacity` alone stands for a GPU of that size; without both, `Cell` has its default.
+
+    Raises:
+        GridError: `expandable_segments` is given twice, once in `alloc_conf`.
+    """
+    given = {**fixed, **chosen}
+    overrides = {**fixed.get("set", {}), **chosen.get("set", {})}
+    overrides |= {k.removeprefix(_SET_PREFIX): v for k, v in chosen.items() if k.startswith(_SET_PREFIX)}
+    values = {
+        _CELL_FIELDS.get(key, key): value
+        for key, value in given.items()
+        if key != "expandable_segments" and not key.startswith(_SET_PREFIX)
+    }
+    values["overrides"] = overrides
+    if "capacity" in given and "gpu" not in given:
+        values["gpu"] = None
+    if "expandable_segments" in given:
+        values["alloc_conf"] = _merge_expandable(given, "sweep" if "expandable_segments" in chosen else None)
+    return Cell(**values)
+
+
+def _merge_expandable(given: Mapping[str, Any], section: str | None) -> str:
+    """Return `alloc_conf` with the shorthand in it; `false` is PyTorch's default, so it adds nothing."""
+    alloc_conf: str = given.get("alloc_conf", "")
+    path = ("expandable_segments",) if section is None else (section, "expandable_segments")
+    if "expandable_segments" in {part.split(":")[0].strip() for part in alloc_conf.split(",")}:
+        raise GridError(path, "expandable_segments is in alloc_conf as well; keep one")
+    parts = [alloc_conf] if alloc_conf else []
+    return ",".join([*parts, "expandable_segments:True"] if given["expandable_segments"] else parts)
+
+
+def canonical(value: Any) -> str:
+    """Return a text that equal values share; 1, 1.0 and true are three values."""
+    return json.dumps(value, sort_keys=True)
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else canonical(value)

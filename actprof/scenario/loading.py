@@ -1,0 +1,135 @@
+"""A scenario file to a `Scenario`; whatever is wrong becomes one `ScenarioError` with file and line.
+
+Of several problems the first in the file is told. A problem with the form of a value hides those that only
+the whole grid shows (a value given twice, an exclusion of nothing).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path as FilePath
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from actprof.hardware.catalogue import Catalogue, builtin_catalogue
+from actprof.scenario.document import Document, Path, read_document
+from actprof.scenario.grid import GridError, Scenario, build_scenario
+from actprof.scenario.messages import problem_text
+from actprof.scenario.schema import SET_PREFIX, CellFields, GpuFile, ScenarioFile
+
+# Scalars of these keys stay the text that was written: `gpu: 3090`, `name: on`, `alloc_conf: 8.10`.
+_TEXT_KEYS = {
+    "policy", "resolution", "optimizer", "precision", "alloc_conf", "gpu", "capacity", "used_by_others",
+    "name", "question",
+}  # fmt: skip
+_SET_FIELD = re.compile(r"set\.[A-Za-z_]\w*")
+
+
+def load_scenario(path: str | os.PathLike[str]) -> Scenario:
+    """Return the scenario of a YAML file.
+
+    Raises:
+        ScenarioError: `file:line: what; what instead`, for the first thing in the file that is wrong.
+    """
+    file = FilePath(path)
+    document = read_document(file, is_text=_is_text)
+    document.raise_first()
+    catalogue = _read_gpus(document)
+    model = _validate(document, ScenarioFile, catalogue)
+    scenario = _expand(document, model, catalogue)
+    return replace(
+        scenario,
+        name=model.name or re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-.") or "scenario",
+        question=model.question or document.comment,
+        path=file,
+        ground=model.ground,
+    )
+
+
+def load_gpu_file(path: str | os.PathLike[str]) -> Catalogue:
+    """Return the shipped catalogue with the GPUs of a YAML file whose only key is `gpus:`.
+
+    Raises:
+        ScenarioError: `file:line: what; what instead`, for the first thing in the file that is wrong.
+    """
+    document = read_document(FilePath(path), is_text=_is_text)
+    document.raise_first()
+    _validate(document, GpuFile, builtin_catalogue())
+    return _read_gpus(document)
+
+
+def _is_text(path: Path) -> bool:
+    """Tell whether the scalar at `path` is a text, whatever it looks like."""
+    match path:
+        case ("gpus", _, key, *_):
+            return key != "multiprocessors"
+        case ("sweep", key, *_) | ("exclude", _, key, *_) | (key, *_):
+            return key in _TEXT_KEYS
+    return False
+
+
+def _read_gpus(document: Document) -> Catalogue:
+    """Return the catalogue with the file's own GPUs; their problems come first, as `gpu:` leans on them."""
+    if "gpus" not in document.data:
+        return builtin_catalogue()
+    only_gpus = replace(document, data={"gpus": document.data["gpus"]})
+    model = _validate(only_gpus, GpuFile, builtin_catalogue())
+    entries = {name: entry.model_dump(exclude_unset=True) for name, entry in model.gpus.items()}
+    return builtin_catalogue().with_entries(entries, origin=f"given in {document.file.name}")
+
+
+def _validate[M: BaseModel](document: Document, model: type[M], catalogue: Catalogue) -> M:
+    try:
+        result = model.model_validate(document.data, context={"catalogue": catalogue})
+    except ValidationError as error:
+        for detail in error.errors():
+            document.problem(_keys_only(document, detail["loc"]), problem_text(detail, model))
+    _check_extra_axes(document, model)
+    document.raise_first()
+    return result
+
+
+def _keys_only(document: Document, path: Path) -> Path:
+    """Return the part of a pydantic location that stands in the file (a single value has no index)."""
+    while path and path not in document.lines:
+        path = path[:-1]
+    return path
+
+
+def _check_extra_axes(document: Document, model: type[BaseModel]) -> None:
+    """Refuse keys of `sweep:` and `exclude:` that are neither a cell's field nor `set.FIELD`."""
+    sections: list[tuple[Path, Any]] = [(("sweep",), document.data.get("sweep"))]
+    rules = document.data.get("exclude")
+    sections += [(("exclude", i), rule) for i, rule in enumerate(rules if isinstance(rules, list) else [])]
+    for path, section in sections:
+        for key in section if isinstance(section, dict) else ():
+            if key not in CellFields.model_fields and not _SET_FIELD.fullmatch(key):
+                detail = {"type": "extra_forbidden", "loc": (*path, key), "input": section[key]}
+                document.problem((*path, key), problem_text(detail, model))
+    if document.data.get("sweep") == {}:
+        document.problem(("sweep",), "sweep has no axes; add one, like batch_size: [8, 16], or remove it")
+
+
+def _expand(document: Document, model: ScenarioFile, catalogue: Catalogue) -> Scenario:
+    given = {key: getattr(model, key) for key in document.data if key in CellFields.model_fields}
+    axes = {key: _axis(model.sweep, key) for key in document.data.get("sweep", {})}
+    rules = [
+        {key: _axis(rule, key) for key in document.data["exclude"][index]}
+        for index, rule in enumerate(model.exclude)
+    ]
+    try:
+        return build_scenario(given, axes, rules, catalogue=catalogue)
+    except GridError as error:
+        document.problem(error.path, str(error))
+        document.raise_first()
+        raise
+
+
+def _axis(section: Any, key: str) -> list[Any]:
+    extra: Mapping[str, list[Any]] = section.model_extra
+    values: list[Any] = extra[key] if key.startswith(SET_PREFIX) else getattr(section, key)
+    return values

@@ -1,0 +1,93 @@
+"""Pydantic's findings in the user's words: what is wrong, and what to write instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from actprof.scenario.fields import nearest
+from actprof.scenario.schema import CellFields, GpuEntry
+
+_LONGEST_SHOWN = 60
+
+_EXPECTED = {
+    "bool_type": "true or false",
+    "dict_type": "a mapping, like {chunk_size: 50}",
+    "model_type": "a mapping, like {batch_size: [8, 16]}",
+    "string_type": "a text",
+    "list_type": "a list of values, like [8, 16]",
+}
+_SPECIAL = {
+    ("exclude", "list_type"): "a list of mappings, like [{cameras: 3}]",
+    ("gpus", "dict_type"): "a mapping, like {My card: {capacity: 23.5GiB}}",
+}
+
+
+def problem_text(detail: Mapping[str, Any], model: type[BaseModel]) -> str:
+    """Return one sentence for one entry of `ValidationError.errors()` found by `model`."""
+    path: tuple[str | int, ...] = detail["loc"]
+    key = next((str(part) for part in reversed(path) if isinstance(part, str)), "the file")
+    kind: str = detail["type"]
+    if kind == "complaint":
+        return str(detail["ctx"]["text"])
+    if kind == "extra_forbidden":
+        return _unknown_key(path, model)
+    if kind == "missing":
+        return _missing(path)
+    if kind == "too_short":
+        return f"{key} has no values; write at least one, or remove the axis"
+    expected = _expected(detail, key)
+    if expected is None:
+        return f"{key}: {detail['msg']}"
+    sweepable = len(path) == 1 and key in CellFields.model_fields and isinstance(detail["input"], list)
+    hint = "; to try several, write it under sweep:" if sweepable else ""
+    return f"{key} must be {expected}, not {shown(detail['input'])}{hint}"
+
+
+def _missing(path: tuple[str | int, ...]) -> str:
+    match path:
+        case ("gpus", name, "capacity"):
+            return f"GPU {name!r} has no capacity; add one, like capacity: 23.5GiB"
+    return f"{path[-1]} is missing; add it, like gpus: {{My card: {{capacity: 23.5GiB}}}}"
+
+
+def _expected(detail: Mapping[str, Any], key: str) -> str | None:
+    kind: str = detail["type"]
+    if kind == "greater_than_equal":
+        return f"at least {detail['ctx']['ge']}"
+    if kind.startswith("int"):
+        # Sizes are whole numbers only after they were read from a text.
+        return "a size, like 2.3GiB" if key in ("capacity", "used_by_others") else "a whole number"
+    return _SPECIAL.get((key, kind)) or _EXPECTED.get(kind)
+
+
+def shown(value: Any) -> str:
+    """Return `value` as it looks in YAML, cut short."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "a mapping"
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
+def _unknown_key(path: tuple[str | int, ...], model: type[BaseModel]) -> str:
+    key = str(path[-1])
+    known = _known_keys(path, model)
+    close = nearest(key, known)
+    if close:
+        return f"unknown key {shown(key)}; did you mean {' or '.join(close)}?"
+    return f"unknown key {shown(key)}; the keys here are {', '.join(known)}"
+
+
+def _known_keys(path: tuple[str | int, ...], model: type[BaseModel]) -> list[str]:
+    match path:
+        case ("gpus", _, _):
+            return list(GpuEntry.model_fields)
+        case ("sweep", _) | ("exclude", _, _):
+            return [*CellFields.model_fields, "set.FIELD"]
+    return list(model.model_fields)

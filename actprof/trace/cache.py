@@ -1,0 +1,108 @@
+"""Traces on disk, so that a second question about the same policy needs no torch at all.
+
+A trace is found by everything that it depends on: the cell without batch size, GPU and allocator settings,
+and the versions of actprof, lerobot and torch. A file that cannot be read is recorded again, with a warning.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+import platformdirs
+
+from actprof.errors import StoreError
+from actprof.scenario.cell import Cell
+from actprof.trace.model import SCHEMA_VERSION, Trace
+from actprof.trace.storage import trace_from_bytes, trace_to_bytes
+from actprof.versions import library_versions
+
+CACHE_VARIABLE = "ACTPROF_CACHE_DIR"
+_log = logging.getLogger(__name__)
+
+
+def cache_directory() -> Path:
+    """Return the folder of cached traces: `$ACTPROF_CACHE_DIR`, else the user's cache folder."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    return (Path(chosen) if chosen else Path(platformdirs.user_cache_dir("actprof"))) / "traces"
+
+
+def trace_for(cell: Cell) -> tuple[Trace, bool]:
+    """Return a trace that holds for `cell` and whether it came from the cache.
+
+    Raises:
+        TraceError: the step cannot be traced without the device.
+        UsageError: lerobot refuses the cell's policy.
+    """
+    trace = cached_trace(cell)
+    if trace is not None:
+        return trace, True
+    from actprof.trace.record import record_trace  # imports torch and lerobot
+
+    trace = record_trace(cell)
+    save_trace(trace, cell)
+    return trace, False
+
+
+def cached_trace(cell: Cell) -> Trace | None:
+    """Return the cached trace that holds for `cell`, or None."""
+    for path in (_path(cell, None), _path(cell, cell.batch_size)):
+        trace = _load(path)
+        if trace is not None and trace.holds_for(cell.batch_size):
+            return trace
+    return None
+
+
+def save_trace(trace: Trace, cell: Cell) -> None:
+    """Put `trace` where `cached_trace` finds it; a cache that cannot be written is only a warning."""
+    path = _path(cell, trace.fixed_batch_size)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_whole(path, trace_to_bytes(trace))
+    except OSError as error:
+        _log.warning("the trace could not be cached in %s: %s", path.parent, error)
+
+
+def _path(cell: Cell, fixed_batch_size: int | None) -> Path:
+    identity = {
+        "key": cell.trace_key(),
+        "versions": library_versions(),
+        "schema": SCHEMA_VERSION,
+        "batch_size": fixed_batch_size,
+    }
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return cache_directory() / f"{cell.policy}-{cell.resolution}x{cell.cameras}-{digest[:20]}.npz"
+
+
+def _load(path: Path) -> Trace | None:
+    try:
+        stamp = path.stat().st_mtime_ns
+    except OSError:
+        return None
+    return _load_file(path, stamp)
+
+
+@lru_cache(maxsize=16)
+def _load_file(path: Path, _stamp: int) -> Trace | None:
+    try:
+        return trace_from_bytes(path.read_bytes())
+    except (OSError, StoreError) as error:
+        _log.warning("the cached trace %s is damaged and will be recorded again (%s)", path, error)
+        return None
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that nobody ever sees half of it."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
