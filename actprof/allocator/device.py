@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 # Where fresh segments lie. In recordings from Linux the next large segment lies below the last one in about
 # two cases of three (in some runs always), under WSL above it. The order only decides ties between free
-# blocks of exactly one size.
+# blocks of exactly one size. The address ranges of expandable segments are reserved upwards.
 _TOP_ADDRESS = 0x7F00_0000_0000
+_BOTTOM_ADDRESS = 1 << 40
 _ALIGNMENT = 1 << 25
 _ADDRESS_SPACE_BYTES = 1 << 42  # of an expandable segment, where the device's memory is not known
 
@@ -45,8 +46,9 @@ class Device:
         self.reserved_bytes = 0
         self.peak_reserved_bytes = 0
         self.log: list[tuple[str, int, int]] | None = None
-        self._place = self._place_downwards if place is None else place
+        self._place = place
         self._next_address = _TOP_ADDRESS
+        self._next_range = _BOTTOM_ADDRESS
 
     def allows(self, segment_bytes: int) -> bool:
         """Return whether the memory fraction leaves room for a segment (first test of alloc_block)."""
@@ -58,7 +60,17 @@ class Device:
 
     def place(self, size_bytes: int) -> int:
         """Return the address of a fresh segment."""
-        return self._place(size_bytes)
+        if self._place is not None:
+            return self._place(size_bytes)
+        self._next_address -= _spaced(size_bytes)
+        return self._next_address
+
+    def place_range(self, size_bytes: int) -> int:
+        """Return the address of a fresh expandable segment."""
+        if self._place is not None:
+            return self._place(size_bytes)
+        self._next_range += _spaced(size_bytes)
+        return self._next_range - _spaced(size_bytes)
 
     def address_space_bytes(self, page_bytes: int) -> int:
         """Return the size of an expandable segment: 1 1/8 of the device (ExpandableSegment's constructor)."""
@@ -79,6 +91,7 @@ class Device:
         if self.log is not None:
             self.log.append((event, address, size_bytes))
 
-    def _place_downwards(self, size_bytes: int) -> int:
-        self._next_address -= (size_bytes + 2 * _ALIGNMENT - 1) & -_ALIGNMENT
-        return self._next_address
+
+def _spaced(size_bytes: int) -> int:
+    """Round a size up so that segments never touch."""
+    return (size_bytes + 2 * _ALIGNMENT - 1) & -_ALIGNMENT

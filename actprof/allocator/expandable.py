@@ -67,7 +67,7 @@ def _find(heap: Heap, device: Device, arena: Arena, size: int) -> Block:
         if _has_room(block, size):
             return block
     space = device.address_space_bytes(arena.page_bytes)
-    block = Block(space, heap.new_segment_place(device.place(space)), arena)
+    block = Block(space, heap.new_segment_place(device.place_range(space)), arena)
     heap.insert_unmapped(block)
     return block
 

@@ -15,12 +15,12 @@ import torch
 from actprof.errors import ActprofError, TraceError
 from actprof.policies import policy_spec
 from actprof.policies.accelerator import StepAccelerator
-from actprof.policies.spec import PolicySpec
+from actprof.policies.probe import Probe, policy_facts
 from actprof.policies.workload import Workload, build_workload
 from actprof.scenario.cell import Cell
 from actprof.trace.affine import fit
 from actprof.trace.fake import fake_cuda
-from actprof.trace.model import Parameter, PolicyFacts, Trace
+from actprof.trace.model import PolicyFacts, Trace
 from actprof.trace.recorder import Recorder
 from actprof.trace.reverse import reverse_pass, saving_tensors
 from actprof.versions import library_versions
@@ -97,7 +97,7 @@ def record(cell: Cell, *, steps: int = STEPS, device_type: str = "cuda") -> Reco
                 stack.enter_context(fake_cuda())
             stack.enter_context(recorder)
             workload = _build(cell, recorder, torch.device(device_type))
-            probe = _Probe(workload, spec)
+            probe = Probe(workload.policy, spec)
             stack.enter_context(probe)
             stack.enter_context(recorder.watching(workload.policy))
             for _ in range(steps):
@@ -105,7 +105,7 @@ def record(cell: Cell, *, steps: int = STEPS, device_type: str = "cuda") -> Reco
                     workload.step(recorder.phase)
                 _mark_optimizer_state(recorder, workload)
             recorder.stop()
-            return Recording(recorder, probe.facts())
+            return Recording(recorder, policy_facts(workload.policy, spec, probe))
     except ActprofError:
         raise
     except Exception as error:
@@ -133,59 +133,3 @@ def _mark_optimizer_state(recorder: Recorder, workload: Workload) -> None:
         for value in state.values():
             if isinstance(value, torch.Tensor):
                 recorder.mark(value, "optimizer state")
-
-
-class _Probe:
-    """Reads tokens and output shape off the real modules while they run."""
-
-    def __init__(self, workload: Workload, spec: PolicySpec) -> None:
-        self._workload = workload
-        self._spec = spec
-        self._handles: list[Any] = []
-        self.tokens = 0
-        self.output_shape: tuple[int, ...] = ()
-
-    def __enter__(self) -> _Probe:
-        modules = dict(self._workload.policy.named_modules())
-        self._handles = [
-            modules[self._spec.token_module].register_forward_pre_hook(self._see_tokens),
-            modules[self._spec.output_module].register_forward_hook(self._see_output),
-        ]
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-
-    def _see_tokens(self, _module: Any, inputs: Any) -> None:
-        self.tokens = int(inputs[0].shape[self._spec.token_dim])
-
-    def _see_output(self, _module: Any, _inputs: Any, output: Any) -> None:
-        tensor = output[0] if isinstance(output, tuple) else output
-        self.output_shape = tuple(int(size) for size in tensor.shape[1:])
-
-    def facts(self) -> PolicyFacts:
-        return PolicyFacts(
-            parameters=parameter_table(self._workload.policy, self._spec),
-            encoder_tokens=self.tokens,
-            output_shape=self.output_shape,
-            components=self._spec.components,
-            other_component=self._spec.other_component,
-        )
-
-
-def parameter_table(policy: torch.nn.Module, spec: PolicySpec) -> tuple[Parameter, ...]:
-    """Return every parameter and buffer of `policy`, in the order of its modules."""
-    rows = [(name, tensor, False) for name, tensor in policy.named_parameters()]
-    rows += [(name, tensor, True) for name, tensor in policy.named_buffers()]
-    return tuple(
-        Parameter(
-            path=name,
-            component=spec.component_of(name),
-            count=tensor.numel(),
-            bytes=tensor.numel() * tensor.element_size(),
-            trainable=tensor.requires_grad,
-            is_buffer=is_buffer,
-        )
-        for name, tensor, is_buffer in rows
-    )

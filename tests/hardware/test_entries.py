@@ -5,6 +5,7 @@ import pytest
 from actprof.errors import UsageError
 from actprof.hardware.entries import (
     CAUTIOUS_CONTEXT_BYTES,
+    FIGURES,
     gpu_from_entry,
     parse_bandwidth,
     parse_capacity,
@@ -55,7 +56,7 @@ def test_a_figure_without_its_unit_is_refused(parse, text, expected):
 
 
 def test_what_an_entry_leaves_out_is_taken_with_caution_and_says_so():
-    """GIVEN a capacity alone WHEN read THEN context and architecture are cautious estimates, speeds unknown."""
+    """GIVEN a capacity alone WHEN read THEN the rest is a cautious estimate, speeds unknown."""
     gpu = gpu_from_entry("Mine", {"capacity": "10GiB"}, origin="given in lab.yaml")
     assert (10 * GIB, CAUTIOUS_CONTEXT_BYTES) == (gpu.capacity_bytes, gpu.context_bytes)
     assert gpu.sources["capacity_bytes"] == "given in lab.yaml"
@@ -83,8 +84,7 @@ def test_a_source_named_for_a_figure_wins_over_the_common_one():
         ({}, "GPU 'Mine' has no capacity; add one, like capacity: 23.5GiB"),
         (
             {"capacity": "1GiB", "cores": 3},
-            "GPU 'Mine': unknown field 'cores'; the fields are capacity, context, compute_capability, "
-            "bandwidth, fp32, tf32, bf16, fp16, multiprocessors",
+            f"GPU 'Mine': unknown field 'cores'; the fields are {', '.join(FIGURES)}",
         ),
     ],
 )

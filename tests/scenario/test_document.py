@@ -1,9 +1,16 @@
 """YAML as plain data with line numbers."""
 
+from pathlib import Path
+
 import pytest
 
 from actprof.errors import ScenarioError
 from actprof.scenario.document import LARGEST_FILE_BYTES, read_document
+
+CHECK = "check its indentation, brackets and quotes"
+SEVERAL = "expected a single document in the stream, but found another document"
+CONTROL = "unacceptable character #x0000: special characters are not allowed"
+DANGEROUS = "tag:yaml.org,2002:python/name:os.system"
 
 
 @pytest.fixture
@@ -85,18 +92,15 @@ def test_the_opening_comment_is_read_without_hints_for_editors(read):
         ("text\n", "s.yaml:1: the file is a single value; write a mapping of keys, like policy: act"),
         (
             "a: 1\nb: [1,\n",
-            "s.yaml:3: not valid YAML: expected the node content, but found '<stream end>'; "
-            "check its indentation, brackets and quotes",
+            f"s.yaml:3: not valid YAML: expected the node content, but found '<stream end>'; {CHECK}",
         ),
         (
             "a: 1\n---\nb: 2\n",
-            "s.yaml:2: not valid YAML: expected a single document in the stream, but found another document; "
-            "check its indentation, brackets and quotes",
+            f"s.yaml:2: not valid YAML: {SEVERAL}; {CHECK}",
         ),
         (
             "a: \x00\n",
-            "s.yaml:1: not valid YAML: unacceptable character #x0000: special characters are not allowed; "
-            "check its indentation, brackets and quotes",
+            f"s.yaml:1: not valid YAML: {CONTROL}; {CHECK}",
         ),
         (b"a: 1\nb: \xff\n", "s.yaml:2: not UTF-8 text; save the file as UTF-8"),
         ("a: 1\nb: 2\na: 3\n", "s.yaml:3: 'a' is given twice (first on line 1); keep one"),
@@ -111,7 +115,7 @@ def test_the_opening_comment_is_read_without_hints_for_editors(read):
         ("a: !mine 1\n", "s.yaml:1: the tag '!mine' is not supported; write a plain value"),
         (
             "a: !!python/name:os.system x\n",
-            "s.yaml:1: the tag 'tag:yaml.org,2002:python/name:os.system' is not supported; write a plain value",
+            f"s.yaml:1: the tag '{DANGEROUS}' is not supported; write a plain value",
         ),
         ("a: " + "[" * 30 + "]" * 30, "s.yaml:1: nested too deeply; a scenario has a few levels"),
         ("a: " + "[" * 3000 + "]" * 3000, "s.yaml:1: nested too deeply; a scenario has a few levels"),
@@ -132,8 +136,6 @@ def test_a_file_that_is_not_there_or_a_directory_is_refused(tmp_path, monkeypatc
     """The path is shown as the user wrote it."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
-    from pathlib import Path
-
     for name, expected in [
         ("none.yaml", "none.yaml:1: no such file; check the path"),
         ("folder", "folder:1: is a directory; name a YAML file in it"),

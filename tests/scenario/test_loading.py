@@ -14,6 +14,10 @@ KEYS = (
     "expandable_segments, gpu, capacity, used_by_others"
 )
 
+OTHER_KEYS = "name, question, ground, gpus, sweep, exclude"
+NEAREST = "RTX 3080, RTX 5070 Ti, RTX 5060 Ti 16 GB"
+TO_SWEEP = "to try several, write it under sweep:"
+
 
 @pytest.fixture
 def load(tmp_path, monkeypatch):
@@ -159,7 +163,7 @@ def test_a_file_may_hold_gpus_alone(tmp_path):
 
 REFUSALS = [
     ("policy: act\nbatch_sizes: 3\n", "2: unknown key 'batch_sizes'; did you mean batch_size?"),
-    ("qqq: 3\n", f"1: unknown key 'qqq'; the keys here are {KEYS}, name, question, ground, gpus, sweep, exclude"),
+    ("qqq: 3\n", f"1: unknown key 'qqq'; the keys here are {KEYS}, {OTHER_KEYS}"),
     ("sweep:\n  batch_size: [8]\n  bach_size: [8]\n", "3: unknown key 'bach_size'; did you mean batch_size?"),
     ("sweep:\n  name: [a]\n", f"2: unknown key 'name'; the keys here are {KEYS}, set.FIELD"),
     ("policy: atc\n", "1: unknown policy 'atc'; did you mean act? known: act"),
@@ -167,8 +171,7 @@ REFUSALS = [
     ("precision: f32\n", "1: unknown precision 'f32'; did you mean fp32? known: fp32, fp16, bf16"),
     (
         "gpu: RTX 3080 Ti\n",
-        "1: unknown GPU 'RTX 3080 Ti'; the nearest are RTX 3080, RTX 5070 Ti, RTX 5060 Ti 16 GB; "
-        "`actprof gpus` lists all",
+        f"1: unknown GPU 'RTX 3080 Ti'; the nearest are {NEAREST}; `actprof gpus` lists all",
     ),
     ("sweep:\n  gpu:\n    - T4\n    - A100\n", "4: GPU 'A100' is ambiguous; write A100 40 GB or A100 80 GB"),
     ("batch_size: 0\n", "1: batch_size must be at least 1, not 0"),
@@ -180,25 +183,25 @@ REFUSALS = [
     ("batch_size: '8'\n", "1: batch_size must be a whole number, not '8'"),
     ("batch_size: yes\n", "1: batch_size must be a whole number, not true"),
     ("batch_size:\n", "1: batch_size must be a whole number, not nothing"),
-    ("batch_size: [8, 16]\n", "1: batch_size must be a whole number, not a list; to try several, write it under sweep:"),
-    ("gpu: [T4, L4]\n", "1: gpu must be a text, not a list; to try several, write it under sweep:"),
+    ("batch_size: [8]\n", f"1: batch_size must be a whole number, not a list; {TO_SWEEP}"),
+    ("gpu: [T4, L4]\n", f"1: gpu must be a text, not a list; {TO_SWEEP}"),
     ("gpu: null\n", "1: gpu must be a text, not nothing"),
     ("resolution: 640*480\n", "1: '640*480' is not a resolution; write WIDTHxHEIGHT, like 640x480"),
     ("resolution: 640\n", "1: '640' is not a resolution; write WIDTHxHEIGHT, like 640x480"),
-    ("sweep: {resolution: [640:480]}\n", "1: '640:480' is not a resolution; write WIDTHxHEIGHT, like 640x480"),
+    ("sweep: {resolution: [640:48]}\n", "1: '640:48' is not a resolution; write WIDTHxHEIGHT, like 640x480"),
     ("expandable_segments: maybe\n", "1: expandable_segments must be true or false, not 'maybe'"),
     ("capacity: lots\n", "1: 'lots' is not a size; write it like 23.69GiB, 512MiB or 24GB"),
     ("capacity: 24\n", "1: '24' is too small for a GPU; write the unit, like 23.69GiB"),
     ("capacity: {a: 1}\n", "1: capacity must be a size, like 2.3GiB, not a mapping"),
     ("used_by_others: 2.3\n", "1: '2.3' is less than 1 MiB; write the unit, like 2.3GiB"),
-    ("set: [1]\n", "1: set must be a mapping, like {chunk_size: 50}, not a list; to try several, write it under sweep:"),
+    ("set: [1]\n", f"1: set must be a mapping, like {{chunk_size: 50}}, not a list; {TO_SWEEP}"),
     ("set: {chunk-size: 3}\n", "1: 'chunk-size' is not a field of a config; write a name like chunk_size"),
     ("name: a/b\n", "1: 'a/b' cannot name a folder; use letters, digits, '.', '-' and '_'"),
     ("sweep:\n", "1: sweep must be a mapping, like {batch_size: [8, 16]}, not nothing"),
     ("sweep: {}\n", "1: sweep has no axes; add one, like batch_size: [8, 16], or remove it"),
     ("sweep:\n  batch_size: 8\n", "2: batch_size must be a list of values, like [8, 16], not 8"),
     ("sweep:\n  batch_size: []\n", "2: batch_size has no values; write at least one, or remove the axis"),
-    ("sweep:\n  set.chunk_size: []\n", "2: set.chunk_size has no values; write at least one, or remove the axis"),
+    ("sweep:\n  set.a: []\n", "2: set.a has no values; write at least one, or remove the axis"),
     ("sweep:\n  batch_size:\n    - 8\n    - 16\n    - 8\n", "5: batch_size repeats 8; keep one"),
     ("sweep:\n  gpu: [3090, RTX 3090]\n", "2: gpu repeats RTX 3090; keep one"),
     ("cameras: 2\nsweep:\n  cameras: [1]\n", "3: cameras is both fixed and swept; keep one"),
@@ -216,9 +219,18 @@ REFUSALS = [
     ),
     ("gpus: []\n", "1: gpus must be a mapping, like {My card: {capacity: 23.5GiB}}, not a list"),
     ("gpus:\n  Mine: {context: 3MiB}\n", "2: GPU 'Mine' has no capacity; add one, like capacity: 23.5GiB"),
-    ("gpus:\n  Mine: {capacity: 9GiB, bandwith: 1}\ngpu: Mine\n", "2: unknown key 'bandwith'; did you mean bandwidth?"),
-    ("gpus:\n  Mine:\n    capacity: 9GiB\n    fp32: 1\n", "4: '1' is not a rate of arithmetic; write it like 35.6 TFLOPS"),
-    ("precision: f32\nbatch_size: 0\n", "1: unknown precision 'f32'; did you mean fp32? known: fp32, fp16, bf16"),
+    (
+        "gpus:\n  Mine: {capacity: 9GiB, bandwith: 1}\ngpu: Mine\n",
+        "2: unknown key 'bandwith'; did you mean bandwidth?",
+    ),
+    (
+        "gpus:\n  Mine:\n    capacity: 9GiB\n    fp32: 1\n",
+        "4: '1' is not a rate of arithmetic; write it like 35.6 TFLOPS",
+    ),
+    (
+        "precision: f32\nbatch_size: 0\n",
+        "1: unknown precision 'f32'; did you mean fp32? known: fp32, fp16, bf16",
+    ),
     ("batch_size: 0\nprecision: f32\n", "1: batch_size must be at least 1, not 0"),
     ("cameras: 2\ncameras: 2\n", "2: 'cameras' is given twice (first on line 1); keep one"),
 ]  # fmt: skip

@@ -4,6 +4,8 @@ import json
 import re
 from importlib import resources
 
+import pytest
+
 from actprof.scenario import scenario_json_schema
 from actprof.scenario.cell import parse_resolution
 from actprof.scenario.schema import CellFields, ScenarioFile
@@ -47,8 +49,6 @@ def test_the_pattern_of_resolutions_takes_what_the_parser_takes():
 
 def test_an_unknown_name_is_no_attribute_of_the_package():
     """Lazy exports do not hide typing errors."""
-    import pytest
-
     import actprof.scenario
 
     with pytest.raises(AttributeError, match="has no attribute 'load_scenarios'"):

@@ -1,0 +1,1 @@
+"""Runs on real devices. So far: the CPU run that grounds a sweep's predictions."""

@@ -1,0 +1,75 @@
+"""Read what a policy says of itself: parameters, and the token sequence and output of a real forward pass."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import torch
+
+from actprof.policies.spec import PolicySpec
+from actprof.trace.model import Parameter, PolicyFacts
+
+
+class Probe:
+    """While entered, reads the encoder's token count and the output's shape off the modules of `policy`.
+
+    Attributes:
+        tokens: length of the token sequence that last entered the main encoder; 0 before a forward pass.
+        output_shape: shape of the last predicted action chunk without the batch dimension.
+    """
+
+    def __init__(self, policy: torch.nn.Module, spec: PolicySpec) -> None:
+        self._policy = policy
+        self._spec = spec
+        self._handles: list[Any] = []
+        self.tokens = 0
+        self.output_shape: tuple[int, ...] = ()
+
+    def __enter__(self) -> Self:
+        """Hang the hooks."""
+        modules = dict(self._policy.named_modules())
+        self._handles = [
+            modules[self._spec.token_module].register_forward_pre_hook(self._see_tokens),
+            modules[self._spec.output_module].register_forward_hook(self._see_output),
+        ]
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        """Take the hooks away."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _see_tokens(self, _module: Any, inputs: Any) -> None:
+        self.tokens = int(inputs[0].shape[self._spec.token_dim])
+
+    def _see_output(self, _module: Any, _inputs: Any, output: Any) -> None:
+        tensor = output[0] if isinstance(output, tuple) else output
+        self.output_shape = tuple(int(size) for size in tensor.shape[1:])
+
+
+def policy_facts(policy: torch.nn.Module, spec: PolicySpec, probe: Probe) -> PolicyFacts:
+    """Return the facts of `policy` after `probe` has seen a forward pass."""
+    return PolicyFacts(
+        parameters=parameter_table(policy, spec),
+        encoder_tokens=probe.tokens,
+        output_shape=probe.output_shape,
+        components=spec.components,
+        other_component=spec.other_component,
+    )
+
+
+def parameter_table(policy: torch.nn.Module, spec: PolicySpec) -> tuple[Parameter, ...]:
+    """Return every parameter and buffer of `policy`, in the order of its modules."""
+    rows = [(name, tensor, False) for name, tensor in policy.named_parameters()]
+    rows += [(name, tensor, True) for name, tensor in policy.named_buffers()]
+    return tuple(
+        Parameter(
+            path=name,
+            component=spec.component_of(name),
+            count=tensor.numel(),
+            bytes=tensor.numel() * tensor.element_size(),
+            trainable=tensor.requires_grad,
+            is_buffer=is_buffer,
+        )
+        for name, tensor, is_buffer in rows
+    )

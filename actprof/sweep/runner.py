@@ -1,0 +1,196 @@
+"""Answer the grid of a scenario: trace what is not cached, predict, ground; store each answer at once."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from actprof.errors import ActprofError, TraceError
+from actprof.measure.grounding import check_grounding
+from actprof.prediction import gpu_of
+from actprof.results import Result
+from actprof.scenario import Scenario
+from actprof.scenario.cell import Cell
+from actprof.sweep.executors import InlineExecutor, worker_pool
+from actprof.sweep.store import ResultsStore, fingerprint, grounding_key
+from actprof.sweep.tasks import ground_task, predict_task, trace_task
+from actprof.trace.cache import cached_trace
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a sweep is: tasks in all, done, and what is running."""
+
+    total: int
+    done: int
+    running: tuple[str, ...]
+
+
+Listener = Callable[[Progress], None]
+
+
+def run_sweep(
+    scenario: Scenario,
+    store: ResultsStore,
+    *,
+    jobs: int | None = None,
+    fresh: bool = False,
+    ground: bool = True,
+    listener: Listener | None = None,
+) -> tuple[Result, ...]:
+    """Answer every cell of `scenario` that `store` has no current answer to; return all of them.
+
+    Args:
+        scenario: the grid.
+        store: where answers are kept; each is stored the moment it is known.
+        jobs: worker processes; one for each core if left out; 1 runs everything in this process.
+        fresh: answer again what is known already.
+        ground: also run each distinct policy on the CPU.
+        listener: told after every task.
+
+    Raises:
+        UsageError: the scenario asks for what cannot be.
+        GroundingError: the real policy differs from the traced one.
+        ActprofError: a worker died.
+    """
+    plan = _plan(scenario, store, fresh=fresh, ground=ground and scenario.ground)
+    jobs = jobs or os.cpu_count() or 1
+    sweep = _Sweep(scenario, store, plan, listener or (lambda _progress: None))
+    if plan.size:
+        if jobs == 1:
+            sweep.run(InlineExecutor())
+        else:
+            try:
+                with worker_pool(min(jobs, plan.size)) as pool:
+                    sweep.run(pool)
+            except BrokenProcessPool as error:
+                raise ActprofError(
+                    "a worker process died (out of memory?); what was known is stored, run it again with --jobs 1"
+                ) from error
+    return store.results(scenario.cells)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is left to do: cells by trace, traces to record, groundings to make (one cell for each)."""
+
+    ready: list[Cell]
+    waiting: dict[str, list[Cell]]
+    traces: dict[str, Cell]
+    groundings: list[Cell]
+
+    @property
+    def size(self) -> int:
+        cells = len(self.ready) + sum(len(cells) for cells in self.waiting.values())
+        return cells + len(self.traces) + len(self.groundings)
+
+
+def _plan(scenario: Scenario, store: ResultsStore, *, fresh: bool, ground: bool) -> _Plan:
+    stamps = {} if fresh else store.stamps()
+    missing = [
+        cell
+        for cell in scenario.cells
+        if stamps.get(cell.identity()) != fingerprint(gpu_of(cell, scenario.catalogue))
+    ]
+    plan = _Plan([], defaultdict(list), {}, [])
+    for cell in missing:
+        # batch size one has a trace of its own
+        key = grounding_key(cell) + ("#1" if cell.batch_size == 1 else "")
+        if key not in plan.traces and cached_trace(cell) is not None:
+            plan.ready.append(cell)
+        else:
+            plan.traces.setdefault(key, cell)
+            plan.waiting[key].append(cell)
+    if ground:
+        known = {} if fresh else store.grounding_stamps()
+        distinct = {grounding_key(cell): cell for cell in reversed(scenario.cells)}
+        plan.groundings.extend(
+            cell for key, cell in reversed(distinct.items()) if known.get(key) != fingerprint()
+        )
+    return plan
+
+
+class _Sweep:
+    """One sweep in progress."""
+
+    def __init__(self, scenario: Scenario, store: ResultsStore, plan: _Plan, listener: Listener) -> None:
+        self._scenario = scenario
+        self._store = store
+        self._plan = plan
+        self._listener = listener
+        self._labels: dict[Future[Any], str] = {}
+        self._finish: dict[Future[Any], Callable[[Any], None]] = {}
+        self._done = 0
+
+    def run(self, executor: Executor) -> None:
+        """Submit the tasks, each as soon as what it needs is there, and store what they return."""
+        for key, cell in self._plan.traces.items():
+            self._submit(executor, f"tracing {_label(cell)}", self._traced(executor, key), trace_task, cell)
+        for cell in self._plan.ready:
+            self._submit_cell(executor, cell)
+        for cell in self._plan.groundings:
+            self._submit(executor, f"running {_label(cell)} on the CPU", self._grounded(cell), ground_task, cell)
+        while self._finish:
+            self._tell()
+            finished, _ = wait(self._finish, return_when=FIRST_COMPLETED)
+            for future in finished:
+                self._labels.pop(future)
+                self._finish.pop(future)(future)
+                self._done += 1
+        self._tell()
+
+    def _submit(
+        self, executor: Executor, label: str, finish: Callable[[Any], None], task: Callable[..., Any], *args: Any
+    ) -> None:
+        future = executor.submit(task, *args)
+        self._labels[future] = label
+        self._finish[future] = finish
+
+    def _submit_cell(self, executor: Executor, cell: Cell) -> None:
+        label = f"{_label(cell)} batch {cell.batch_size}"
+        self._submit(executor, label, self._predicted(cell), predict_task, cell, self._scenario.catalogue)
+
+    def _tell(self) -> None:
+        running = tuple(label for future, label in self._labels.items() if future.running())
+        self._listener(Progress(self._plan.size, self._done, running))
+
+    def _traced(self, executor: Executor, key: str) -> Callable[[Future[Any]], None]:
+        def finish(future: Future[Any]) -> None:
+            try:
+                future.result()
+            except TraceError:
+                pass  # the cells will say it
+            for cell in self._plan.waiting[key]:
+                self._submit_cell(executor, cell)
+
+        return finish
+
+    def _predicted(self, cell: Cell) -> Callable[[Future[Result]], None]:
+        stamp = fingerprint(gpu_of(cell, self._scenario.catalogue))
+        return lambda future: self._store.put_result(future.result(), stamp)
+
+    def _grounded(self, cell: Cell) -> Callable[[Future[Any]], None]:
+        def finish(future: Future[Any]) -> None:
+            grounding = future.result()
+            trace = cached_trace(replace(cell, batch_size=max(cell.batch_size, 2)))
+            if trace is not None:
+                check_grounding(grounding, trace.policy)
+            self._store.put_grounding(cell, grounding, fingerprint())
+
+        return finish
+
+
+def _label(cell: Cell) -> str:
+    cameras = "1 camera" if cell.cameras == 1 else f"{cell.cameras} cameras"
+    return f"{cell.policy} {cell.resolution} {cameras}"
+
+
+def default_folder(scenario: Scenario) -> Path:
+    """Return where a scenario's results are kept: `reports/<name>` below the current folder."""
+    return Path("reports") / scenario.name

@@ -1,0 +1,68 @@
+"""Results as a pandas table and as CSV: one row per cell, plain columns, sizes in bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from actprof.errors import StoreError
+from actprof.results import Result
+
+
+def results_frame(results: Iterable[Result]) -> pd.DataFrame:
+    """Return one row per result; an out-of-memory event is spread over columns `oom_…`."""
+    return pd.DataFrame([_row(result) for result in results])
+
+
+def _row(result: Result) -> dict[str, Any]:
+    cell, oom = result.cell, result.oom
+    return {
+        "policy": cell.policy,
+        "resolution": cell.resolution,
+        "cameras": cell.cameras,
+        "batch_size": cell.batch_size,
+        "alloc_conf": cell.alloc_conf,
+        "gpu": result.gpu.name,
+        "source": result.source,
+        "verdict": result.verdict,
+        "reason": result.reason,
+        "max_batch_size": result.max_batch_size,
+        "encoder_tokens": result.encoder_tokens,
+        "parameters": result.parameters,
+        "peak_allocated_bytes": result.peak_allocated_bytes,
+        "peak_reserved_bytes": result.peak_reserved_bytes,
+        "peak_process_bytes": result.peak_process_bytes,
+        "capacity_bytes": result.gpu.capacity_bytes,
+        "headroom_bytes": result.headroom_bytes,
+        "retries": result.retries,
+        "oom_step": None if oom is None else oom.step,
+        "oom_phase": None if oom is None else oom.phase,
+        "oom_module": None if oom is None else oom.module,
+        "oom_op": None if oom is None else oom.op,
+        "oom_requested_bytes": None if oom is None else oom.requested_bytes,
+        "oom_segment_bytes": None if oom is None else oom.segment_bytes,
+        **{f"set_{name}": value for name, value in sorted(cell.overrides.items())},
+        "state_dim": cell.state_dim,
+        "action_dim": cell.action_dim,
+        "optimizer": cell.optimizer,
+        "precision": cell.precision,
+        "used_by_others_bytes": cell.used_by_others_bytes,
+        **{f"{name}_version": version for name, version in sorted(result.versions.items())},
+    }
+
+
+def write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """Write `frame` so that nobody ever sees half of it.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    temporary = path.with_suffix(".csv.tmp")
+    try:
+        frame.to_csv(temporary, index=False)
+        temporary.replace(path)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written ({error})") from error
