@@ -1,0 +1,45 @@
+"""actprof: does this robot-policy training run fit, who holds the memory, and where does it stop fitting?
+
+    >>> import actprof
+    >>> actprof.predict(policy="act", batch_size=64, gpu="RTX 3090").verdict
+    'oom'
+
+Names are looked up when first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from actprof.api import load_scenario, params, predict, report, sweep
+    from actprof.errors import ActprofError
+    from actprof.results import Result
+    from actprof.scenario import Cell, Scenario
+
+__all__ = [
+    "ActprofError",
+    "Cell",
+    "Result",
+    "Scenario",
+    "load_scenario",
+    "params",
+    "predict",
+    "report",
+    "sweep",
+]
+
+_HOMES = {
+    "ActprofError": "actprof.errors",
+    "Cell": "actprof.scenario",
+    "Result": "actprof.results",
+    "Scenario": "actprof.scenario",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the home of a public name (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES.get(name, "actprof.api")), name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,14 @@ from actprof.analysis.boundary import MOST_BATCH_SIZE, find_boundary
 from actprof.analysis.judge import Verdict, judge
 from actprof.analysis.thin import thin
 from actprof.errors import TraceError, UsageError
-from actprof.hardware import Catalogue, Gpu, builtin_catalogue, cublas_workspace_bytes, cublaslt_workspace, custom_gpu
+from actprof.hardware import (
+    Catalogue,
+    Gpu,
+    builtin_catalogue,
+    cublas_workspace_bytes,
+    cublaslt_workspace,
+    custom_gpu,
+)
 from actprof.results import GpuUse, Result, Timing
 from actprof.scenario.cell import Cell
 from actprof.trace.cache import trace_for
@@ -26,8 +32,10 @@ from actprof.trace.model import Trace
 from actprof.versions import library_versions, torch_version
 
 ASSUMPTIONS = (
-    "cuDNN's convolution workspaces are not counted: they depend on the GPU, and one that does not fit makes "
-    "cuDNN take another plan instead of ending the run",
+    (
+        "cuDNN's convolution workspaces are not counted: they depend on the GPU, and one that does not fit "
+        "makes cuDNN take another plan instead of ending the run"
+    ),
     "one process on one GPU, batches from a data loader with the video frames of a LeRobotDataset",
 )
 
@@ -186,18 +194,3 @@ def _most_that_could_run(trace: Trace, device: Device) -> int:
     if not growing.any():
         return MOST_BATCH_SIZE
     return max(int((room[growing] // per_sample[growing]).min()), 0)
-
-
-def predict(**options: Any) -> Result:
-    """Predict one training run; see `actprof.predict`."""
-    return predict_cell(cell_from_options(**options))
-
-
-def cell_from_options(*, overrides: dict[str, Any] | None = None, **options: Any) -> Cell:
-    """Return the cell of keyword options; sizes may be text (`capacity="23.69GiB"`)."""
-    from actprof.units import parse_bytes
-
-    for short, field in (("capacity", "capacity_bytes"), ("used_by_others", "used_by_others_bytes")):
-        if (value := options.pop(short, None)) is not None:
-            options[field] = parse_bytes(value)
-    return Cell(overrides=overrides or {}, **options)

@@ -19,7 +19,7 @@ class Block:
     """A range of one segment: in use (key 0), free (key above 0) or without memory (key UNMAPPED).
 
     `place` is the address below the tie-break, which is 0 up to torch 2.11: there the address decides ties.
-    `requested` is set while the block is in use, `born` while it is free and garbage is collected.
+    `requested` is set while the block is in use; `born` when it becomes free, for garbage collection.
     """
 
     __slots__ = ("arena", "born", "key", "next", "place", "prev", "requested", "size")
@@ -27,7 +27,7 @@ class Block:
     born: int
     requested: int
 
-    def __init__(  # noqa: PLR0913, PLR0917 - made for every split, keywords cost time
+    def __init__(  # noqa: PLR0917 - made for every split, keywords cost time
         self,
         size: int,
         place: int,

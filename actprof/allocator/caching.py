@@ -151,13 +151,11 @@ class CachingAllocator:
         after = block.next
         key = rest << self._size_shift | place
         arena = block.arena
-        block.next = self._blocks[place & ADDRESS_MASK] = tail = Block(rest, place, arena, key, block, after)
+        block.next = tail = self._blocks[place & ADDRESS_MASK] = Block(rest, place, arena, key, block, after)
         if after is not None:
             after.prev = tail
         block.size = size
         insort(arena.free, key)
-        if self._collects:
-            tail.born = self._searches[arena.is_small]
         if self._ties_by_birth:  # the rest keeps the block object, the block in use is a new one
             block.place = self._heap.part_place(block, block.address)
 

@@ -26,7 +26,7 @@ class OutOfMemoryError(ActprofError):
         stream: of the request.
     """
 
-    def __init__(  # noqa: PLR0913 - one argument for each number of the message
+    def __init__(
         self,
         *,
         requested_bytes: int,

@@ -1,19 +1,20 @@
-"""Replay a `Trace` through the `CachingAllocator`: a batch size, settings and a device give a `MemoryProfile`."""
+"""Replay a `Trace` through the `CachingAllocator`: batch size, settings and device give a `MemoryProfile`."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import length_hint
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from actprof.allocator.caching import CachingAllocator
 from actprof.allocator.out_of_memory import OutOfMemoryError, out_of_memory_message
 from actprof.allocator.profile import MemoryProfile, OutOfMemory, Timeline
 from actprof.allocator.program import Workspaces, build_program
 from actprof.trace.model import PHASES, Trace
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from actprof.allocator.config import AllocatorConfig
@@ -36,7 +37,7 @@ class Device:
     capacity_bytes: int | None = None
     context_bytes: int = 0
     used_by_others_bytes: int = 0
-    workspaces: Workspaces = Workspaces()
+    workspaces: Workspaces = field(default_factory=Workspaces)
     torch_version: tuple[int, int] = (2, 11)
 
     @property
@@ -171,13 +172,13 @@ class _Replay:
             timeline=self.log.timeline(self.program.phase_starts),
         )
 
-    def _alive_after(self, position: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def _alive_after(self, position: int) -> NDArray[np.int64]:
         """Return the tensors that are alive after the event at `position`, workspaces included."""
         events = np.array(self.program.events[: position + 1], dtype=np.int64)
         alive = np.zeros(len(self.sizes), dtype=np.bool_)
         alive[events[events > 0] - 1] = True
         alive[-events[events < 0] - 1] = False
-        return np.flatnonzero(alive)
+        return np.flatnonzero(alive).astype(np.int64)
 
     def _out_of_memory(self, stop: _RanOutError) -> OutOfMemory:
         error, device, ops = stop.error, self.device, self.trace.ops

@@ -113,17 +113,18 @@ def _undo(event: Event, ranges: dict[int, _Range], active: dict[int, _Active]) -
 def _measure(events: Sequence[Event], active: dict[int, _Active]) -> None:
     """Find sizes of large blocks from what was allocated behind them: the first such address is their end.
 
-    An address more than the largest slack (1 MiB) behind the request says nothing. Small blocks have no slack.
+    An address more than the largest slack (1 MiB) behind says nothing. Small blocks have no slack.
     """
     starts = sorted(active)
-    unknown = {start for start in starts if active[start].size is None and active[start].requested > SMALL_BYTES}
+    large = (start for start in starts if active[start].requested > SMALL_BYTES)
+    unknown = {start for start in large if active[start].size is None}
     for event in events:
         if event.action == "free_completed":
             unknown.discard(event.address)
         elif event.action == "alloc":
             start = starts[bisect_right(starts, event.address) - 1] if starts else 0
             room = event.address - start
-            if start in unknown and 0 < room:
+            if start in unknown and room > 0:
                 unknown.discard(start)
                 if room - active[start].requested <= SMALL_BYTES:
                     active[start].size = room

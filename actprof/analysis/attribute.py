@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from actprof.allocator.profile import MemoryProfile
 from actprof.allocator.program import Workspaces, build_program
@@ -51,7 +52,9 @@ def attribute(trace: Trace, profile: MemoryProfile, workspaces: Workspaces) -> B
 
 
 def _activations(
-    trace: Trace, tensors: np.ndarray[tuple[int], np.dtype[np.int64]], sizes: np.ndarray[tuple[int], np.dtype[np.int64]]
+    trace: Trace,
+    tensors: NDArray[np.int64],
+    sizes: NDArray[np.int64],
 ) -> dict[str, dict[str, int]]:
     groups: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for row, size in zip(trace.tensors.op[tensors].tolist(), sizes.tolist(), strict=True):

@@ -6,6 +6,7 @@ Importing this package is cheap; lerobot and torch are imported when the first w
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from typing import TYPE_CHECKING
 
@@ -22,14 +23,24 @@ def policy_names() -> tuple[str, ...]:
     return tuple(sorted(_MODULES))
 
 
+def policy_module(name: str) -> str:
+    """Return the module of the policy that lerobot calls `name`.
+
+    Raises:
+        UsageError: no such policy is known; names the nearest.
+    """
+    if name not in _MODULES:
+        near = difflib.get_close_matches(name, _MODULES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(policy_names())}"
+        raise UsageError(f"{name!r} is not a policy that actprof knows; {hint}")
+    return _MODULES[name]
+
+
 def policy_spec(name: str) -> PolicySpec:
-    """Return what actprof must know of the policy called `name` by lerobot.
+    """Return what actprof must know of the policy that lerobot calls `name`.
 
     Raises:
         UsageError: no such policy is known.
     """
-    if name not in _MODULES:
-        known = ", ".join(policy_names())
-        raise UsageError(f"{name!r} is not a policy that actprof knows; known: {known}")
-    spec: PolicySpec = importlib.import_module(_MODULES[name]).SPEC
+    spec: PolicySpec = importlib.import_module(policy_module(name)).SPEC
     return spec

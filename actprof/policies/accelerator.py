@@ -12,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+from torch.amp.grad_scaler import GradScaler
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -44,7 +45,7 @@ class StepAccelerator:
         self._backward = backward
         self._phase = phase
         self._autocast_dtype: torch.dtype | None = None
-        self._scaler: torch.amp.GradScaler | None = None
+        self._scaler: GradScaler | None = None
         self._optimizer: torch.optim.Optimizer | None = None
 
     def prepare(self, policy: Any, optimizer: torch.optim.Optimizer, *, precision: str) -> None:
@@ -103,7 +104,7 @@ def _autocast(device_type: str, dtype: torch.dtype) -> Iterator[None]:
         torch.set_autocast_dtype(device_type, before)
 
 
-class _SteppingScaler(torch.amp.GradScaler):
+class _SteppingScaler(GradScaler):
     """A gradient scaler that takes every step, as a settled run does: no gradient overflows.
 
     It replaces `optimizer.step`, as accelerate's wrapper does.
@@ -115,14 +116,14 @@ class _SteppingScaler(torch.amp.GradScaler):
         step = optimizer.step
 
         def scaled_step(*_args: Any, **_kwargs: Any) -> None:
-            optimizer.step = step  # type: ignore[method-assign]
+            optimizer.step = step  # type: ignore[assignment, method-assign]
             try:
                 self.step(optimizer)
                 self.update()
             finally:
-                optimizer.step = scaled_step  # type: ignore[method-assign]
+                optimizer.step = scaled_step  # type: ignore[assignment, method-assign]
 
-        optimizer.step = scaled_step  # type: ignore[method-assign]
+        optimizer.step = scaled_step  # type: ignore[assignment, method-assign]
 
     def _maybe_opt_step(
         self, optimizer: torch.optim.Optimizer, optimizer_state: dict[str, Any], *args: Any, **kwargs: Any

@@ -14,7 +14,7 @@ SPEC = PolicySpec(
     ),
     other_component="projections and embeddings",
     # ACT.forward stacks latent, state and image tokens as (tokens, batch, dim) and calls `encoder` on them.
-    token_module="model.encoder",
+    token_module="model.encoder",  # noqa: S106 - a module path, no password
     token_dim=0,
     output_module="model",
 )

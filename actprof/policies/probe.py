@@ -60,7 +60,9 @@ def policy_facts(policy: torch.nn.Module, spec: PolicySpec, probe: Probe) -> Pol
 
 def parameter_table(policy: torch.nn.Module, spec: PolicySpec) -> tuple[Parameter, ...]:
     """Return every parameter and buffer of `policy`, in the order of its modules."""
-    rows = [(name, tensor, False) for name, tensor in policy.named_parameters()]
+    rows: list[tuple[str, torch.Tensor, bool]] = [
+        (name, tensor, False) for name, tensor in policy.named_parameters()
+    ]
     rows += [(name, tensor, True) for name, tensor in policy.named_buffers()]
     return tuple(
         Parameter(

@@ -164,7 +164,9 @@ def _build_optimizer(cell: Cell, config: Any, policy: Any) -> tuple[torch.optim.
         preset, params = choices[cell.optimizer](), policy.parameters()
     optimizer = preset.build(params)
     if not isinstance(optimizer, torch.optim.Optimizer):
-        raise UsageError(f"the optimizer {cell.optimizer!r} needs parameter groups that actprof does not know")
+        raise UsageError(
+            f"the optimizer {cell.optimizer!r} needs parameter groups that actprof does not know"
+        )
     return optimizer, preset.grad_clip_norm
 
 

@@ -15,6 +15,7 @@ from typing import Any, Self
 from actprof.errors import UsageError
 
 SCHEMA_VERSION = 1
+PRECISIONS = ("fp32", "fp16", "bf16")
 _RESOLUTION = re.compile(r"(?P<width>[1-9]\d*)x(?P<height>[1-9]\d*)")
 
 
@@ -51,6 +52,22 @@ class Cell:
     gpu: str | None = "RTX 3090"
     capacity_bytes: int | None = None
     used_by_others_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what no run can be.
+
+        Raises:
+            UsageError: names the field and its value.
+        """
+        least = {"cameras": 1, "batch_size": 1, "state_dim": 0, "action_dim": 1, "used_by_others_bytes": 0}
+        for name, lowest in least.items():
+            if getattr(self, name) < lowest:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {lowest}")
+        if self.capacity_bytes is not None and self.capacity_bytes < 1:
+            raise UsageError(f"the capacity is {self.capacity_bytes} bytes; it must be at least 1")
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"{self.precision!r} is not a precision; choose one of {', '.join(PRECISIONS)}")
+        parse_resolution(self.resolution)
 
     @property
     def width(self) -> int:

@@ -86,7 +86,7 @@ def _used_by_others(value: str) -> int:
 def _alloc_conf(value: str) -> str:
     if value:
         # Here, and not above: the allocator brings NumPy, which a scenario without the key need not load.
-        from actprof.allocator.config import AllocatorConfig  # noqa: PLC0415
+        from actprof.allocator.config import AllocatorConfig
 
         AllocatorConfig.parse(value)
     return value

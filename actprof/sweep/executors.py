@@ -35,11 +35,13 @@ def worker_pool(jobs: int) -> Iterator[Executor]:
 
     Workers are spawned, not forked: torch's threads do not survive a fork.
     """
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_start_worker, initargs=(os.getpid(), jobs))
+    pool = ProcessPoolExecutor(
+        jobs, get_context("spawn"), initializer=_start_worker, initargs=(os.getpid(), jobs)
+    )
     try:
         yield pool
     except BaseException:
-        for process in list((pool._processes or {}).values()):  # noqa: SLF001 - there is no public way
+        for process in list((pool._processes or {}).values()):
             process.kill()
         pool.shutdown(wait=False, cancel_futures=True)
         raise

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def run_sweep(
                     sweep.run(pool)
             except BrokenProcessPool as error:
                 raise ActprofError(
-                    "a worker process died (out of memory?); what was known is stored, run it again with --jobs 1"
+                    "a worker process died (out of memory?); what was known is stored; try again with --jobs 1"
                 ) from error
     return store.results(scenario.cells)
 
@@ -135,7 +136,9 @@ class _Sweep:
         for cell in self._plan.ready:
             self._submit_cell(executor, cell)
         for cell in self._plan.groundings:
-            self._submit(executor, f"running {_label(cell)} on the CPU", self._grounded(cell), ground_task, cell)
+            self._submit(
+                executor, f"running {_label(cell)} on the CPU", self._grounded(cell), ground_task, cell
+            )
         while self._finish:
             self._tell()
             finished, _ = wait(self._finish, return_when=FIRST_COMPLETED)
@@ -146,7 +149,12 @@ class _Sweep:
         self._tell()
 
     def _submit(
-        self, executor: Executor, label: str, finish: Callable[[Any], None], task: Callable[..., Any], *args: Any
+        self,
+        executor: Executor,
+        label: str,
+        finish: Callable[[Any], None],
+        task: Callable[..., Any],
+        *args: Any,
     ) -> None:
         future = executor.submit(task, *args)
         self._labels[future] = label
@@ -162,10 +170,8 @@ class _Sweep:
 
     def _traced(self, executor: Executor, key: str) -> Callable[[Future[Any]], None]:
         def finish(future: Future[Any]) -> None:
-            try:
+            with suppress(TraceError):  # the cells will say it
                 future.result()
-            except TraceError:
-                pass  # the cells will say it
             for cell in self._plan.waiting[key]:
                 self._submit_cell(executor, cell)
 

@@ -72,12 +72,16 @@ class ResultsStore:
     def put_result(self, result: Result, stamp: str) -> None:
         """Store `result`, in place of an older answer about the same cell."""
         values = (result.cell.identity(), stamp, result.verdict, json.dumps(result.to_json()))
-        self._write("INSERT OR REPLACE INTO results (cell, fingerprint, verdict, result) VALUES (?, ?, ?, ?)", values)
+        self._write(
+            "INSERT OR REPLACE INTO results (cell, fingerprint, verdict, result) VALUES (?, ?, ?, ?)", values
+        )
 
     def put_grounding(self, cell: Cell, grounding: Grounding, stamp: str) -> None:
         """Store `grounding` for the policy, resolution and camera count of `cell`."""
         values = (grounding_key(cell), stamp, json.dumps(grounding.to_json()))
-        self._write("INSERT OR REPLACE INTO groundings (key, fingerprint, grounding) VALUES (?, ?, ?)", values)
+        self._write(
+            "INSERT OR REPLACE INTO groundings (key, fingerprint, grounding) VALUES (?, ?, ?)", values
+        )
 
     def put_meta(self, values: Mapping[str, Any]) -> None:
         """Store what the report says of the scenario, as JSON values by name."""
@@ -98,9 +102,7 @@ class ResultsStore:
 
     def results(self, cells: Iterable[Cell] | None = None) -> tuple[Result, ...]:
         """Return the stored results of `cells`, in their order; of all cells, in the order of storing."""
-        stored = {
-            identity: text for identity, text in self._read("SELECT cell, result FROM results ORDER BY rowid")
-        }
+        stored = dict(self._read("SELECT cell, result FROM results ORDER BY rowid"))
         wanted = stored if cells is None else [cell.identity() for cell in cells]
         return tuple(Result.from_json(json.loads(stored[key])) for key in wanted if key in stored)
 
@@ -130,4 +132,6 @@ def grounding_key(cell: Cell) -> str:
 
 
 def _cannot_use(path: Path, error: Exception) -> str:
-    return f"the results store {path} cannot be used ({error}); choose another folder with --out, or remove it"
+    return (
+        f"the results store {path} cannot be used ({error}); choose another folder with --out, or remove it"
+    )

@@ -21,7 +21,8 @@ def fit(recorders: Sequence[Recorder], batch_sizes: Sequence[int]) -> dict[str, 
     if any(_shape_of(other) != _shape_of(first) for other in recorders[1:]):
         return None
     columns = [
-        _affine([getattr(r, name) for r in recorders], batch_sizes) for name in ("sizes", "op_flops", "op_bytes")
+        _affine([getattr(r, name) for r in recorders], batch_sizes)
+        for name in ("sizes", "op_flops", "op_bytes")
     ]
     if any(column is None for column in columns):
         return None

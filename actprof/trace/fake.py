@@ -47,13 +47,13 @@ def _recreate_entries(
     """Do what `Module._apply` does, children first, by putting new parameters in place of the old."""
     if recurse:
         for child in module.children():
-            child._apply(convert)  # noqa: SLF001
-    for name, parameter in module._parameters.items():  # noqa: SLF001
+            child._apply(convert)
+    for name, parameter in module._parameters.items():
         if parameter is not None:
             with torch.no_grad():
                 converted = convert(parameter)
-            module._parameters[name] = torch.nn.Parameter(converted, parameter.requires_grad)  # noqa: SLF001
-    for name, buffer in module._buffers.items():  # noqa: SLF001
+            module._parameters[name] = torch.nn.Parameter(converted, parameter.requires_grad)
+    for name, buffer in module._buffers.items():
         if buffer is not None:
-            module._buffers[name] = convert(buffer)  # noqa: SLF001
+            module._buffers[name] = convert(buffer)
     return module

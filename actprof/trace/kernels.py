@@ -16,7 +16,7 @@ aten = torch.ops.aten
 
 CUBLAS, CUBLASLT = 1, 2
 _PLAIN_PRODUCTS = {aten.mm.default, aten.bmm.default, aten.baddbmm.default, aten.mv.default, aten.dot.default}
-_ADDMM = {aten.addmm.default, aten._addmm_activation.default}  # noqa: SLF001
+_ADDMM = {aten.addmm.default, aten._addmm_activation.default}
 _ATTENTION_DIMS = 2
 
 
@@ -37,7 +37,7 @@ def blas_route(func: Any, args: tuple[Any, ...]) -> int:
 
 def flops_of(func: Any, args: Any, kwargs: Any, out: Any) -> int:
     """Return the floating-point operations of one op, as `torch.utils.flop_counter` counts them."""
-    count = flop_registry.get(func._overloadpacket)  # noqa: SLF001
+    count = flop_registry.get(func._overloadpacket)
     return 0 if count is None else int(count(*args, **kwargs, out_val=out))
 
 
@@ -59,11 +59,7 @@ def hidden_temporaries(func: Any, args: tuple[Any, ...], device_type: str) -> li
     if device_type != "cuda" or func is not aten.convolution_backward.default:
         return []
     # cuDNN wants dense inputs: `grad_output.contiguous(...)` in Convolution.cpp and ConvShared.cpp.
-    return [
-        tensor.numel() * tensor.element_size()
-        for tensor in args[:3]
-        if not _is_dense(tensor)
-    ]
+    return [tensor.numel() * tensor.element_size() for tensor in args[:3] if not _is_dense(tensor)]
 
 
 def _is_dense(tensor: torch.Tensor) -> bool:

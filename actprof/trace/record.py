@@ -50,10 +50,7 @@ def record_trace(cell: Cell) -> Trace:
     else:
         recordings = [record(replace(cell, batch_size=size)) for size in BATCH_SIZES]
         fitted = fit([r.recorder for r in recordings], BATCH_SIZES)
-        if fitted is None:
-            trace = _fixed(cell)
-        else:
-            trace = _assemble(cell, recordings[0], fitted, BATCH_SIZES)
+        trace = _assemble(cell, recordings[0], fitted, BATCH_SIZES) if fitted else _fixed(cell)
     return replace(trace, trace_seconds=time.perf_counter() - start)
 
 
@@ -63,9 +60,7 @@ def _fixed(cell: Cell) -> Trace:
     fitted = fit([recording.recorder], (cell.batch_size,))
     if fitted is None:
         raise TraceError("one recording does not agree with itself; please report this")
-    return replace(
-        _assemble(cell, recording, fitted, (cell.batch_size,)), fixed_batch_size=cell.batch_size
-    )
+    return replace(_assemble(cell, recording, fitted, (cell.batch_size,)), fixed_batch_size=cell.batch_size)
 
 
 def _assemble(cell: Cell, recording: Recording, fitted: dict[str, Any], sizes: tuple[int, ...]) -> Trace:

@@ -125,7 +125,7 @@ class Recorder(TorchDispatchMode):
         self._mark()
 
     def _mark(self) -> None:
-        self._node_marks.append(torch._C._autograd._get_sequence_nr())  # noqa: SLF001
+        self._node_marks.append(torch._C._autograd._get_sequence_nr())
         self._node_modules.append(self._modules[-1])
 
     def enter_node(self, sequence_number: int | None) -> None:
@@ -145,7 +145,7 @@ class Recorder(TorchDispatchMode):
 
     def mark(self, tensor: torch.Tensor, kind: str) -> None:
         """Say what a live tensor is; an activation does not overrule what was said before."""
-        ref = self._alive.get(tensor.untyped_storage()._cdata)  # noqa: SLF001
+        ref = self._alive.get(tensor.untyped_storage()._cdata)
         if ref is None:
             return
         index = KINDS.index(kind)
@@ -154,7 +154,7 @@ class Recorder(TorchDispatchMode):
 
     def is_tracked(self, tensor: torch.Tensor) -> bool:
         """Return whether the storage of `tensor` is one of ours."""
-        return tensor.untyped_storage()._cdata in self._alive  # noqa: SLF001
+        return tensor.untyped_storage()._cdata in self._alive
 
     # -- what the dispatcher tells us ----------------------------------------------------------------
 
@@ -163,7 +163,7 @@ class Recorder(TorchDispatchMode):
     ) -> Any:
         """Run one op and write down what it allocated."""
         kwargs = kwargs or {}
-        if func is torch.ops.aten._local_scalar_dense.default:  # noqa: SLF001
+        if func is torch.ops.aten._local_scalar_dense.default:
             return self._item(func, args)
         if func in _UPPER_BOUNDS:
             func, args = self._upper_bound(func, args)
@@ -174,7 +174,7 @@ class Recorder(TorchDispatchMode):
         for tensor in hidden:
             self.events.append(-(tensor + 1))
         # An op that neither allocates nor writes is a view: nothing is launched.
-        if fresh or hidden or func._schema.is_mutable:  # noqa: SLF001
+        if fresh or hidden or func._schema.is_mutable:
             self._add_op(func, args, kwargs, out)
         return out
 
@@ -189,7 +189,7 @@ class Recorder(TorchDispatchMode):
         if tensor.device.type != self.device_type:
             return 0
         storage = tensor.untyped_storage()
-        key = storage._cdata  # noqa: SLF001
+        key = storage._cdata
         if key in self._alive:
             return 0
         size = storage.nbytes()
@@ -225,15 +225,15 @@ class Recorder(TorchDispatchMode):
         self._add_op(func, args, {}, None)
         self.op_syncs[-1] = True
         tensor = args[0]
-        if not isinstance(tensor, torch._subclasses.FakeTensor):  # noqa: SLF001
+        if not isinstance(tensor, torch._subclasses.FakeTensor):
             return func(*args)
         return True if tensor.dtype == torch.bool else _ITEM_HINTS[tensor.is_floating_point()]
 
     def _upper_bound(self, func: Any, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
         """Replace an op whose output size depends on data by one that allocates the largest it can be."""
-        self.notes[
-            f"{func} has a size that depends on the data; the largest that it can be was assumed"
-        ] = None
+        self.notes[f"{func} has a size that depends on the data; the largest that it can be was assumed"] = (
+            None
+        )
         return torch.ops.aten.new_empty.default, _UPPER_BOUNDS[func](*args)
 
 

@@ -75,7 +75,7 @@ def reverse_pass(
         raise RuntimeError("the loss has no graph: nothing that it depends on requires a gradient")
     pass_id = next(_pass_ids)
     # Non-reentrant checkpointing recomputes once per pass, and tells passes apart by this number.
-    with torch.no_grad(), mock.patch.object(torch._C, "_current_graph_task_id", lambda: pass_id):  # noqa: SLF001
+    with torch.no_grad(), mock.patch.object(torch._C, "_current_graph_task_id", lambda: pass_id):
         walk = _Walk(root, on_node or (lambda _number: None), on_gradient or (lambda _tensor: None))
         walk.buffers[root] = [torch.ones_like(loss, memory_format=torch.preserve_format)]
         walk.run(root)
@@ -101,7 +101,7 @@ class _Walk:
                 self._on_node(None)
                 self._accumulate_leaf(node)
             else:
-                self._on_node(node._sequence_nr())  # noqa: SLF001
+                self._on_node(node._sequence_nr())
                 self._run_node(node)
 
     def _run_node(self, node: Any) -> None:
@@ -148,11 +148,11 @@ def _is_leaf(node: Any) -> bool:
 
 
 def _priority(node: Any) -> int:
-    return _ACCUMULATE_PRIORITY if _is_leaf(node) else int(node._sequence_nr())  # noqa: SLF001
+    return _ACCUMULATE_PRIORITY if _is_leaf(node) else int(node._sequence_nr())
 
 
 def _input_count(node: Any) -> int:
-    return 1 if _is_leaf(node) else len(node._input_metadata)  # noqa: SLF001
+    return 1 if _is_leaf(node) else len(node._input_metadata)
 
 
 def _count_dependencies(root: Any) -> dict[Any, int]:
@@ -182,7 +182,7 @@ def _call_python_function(node: Any, inputs: Buffer) -> Buffer:
     if getattr(node, "materialize_grads", True):
         inputs = [
             torch.zeros(meta.shape, dtype=meta.dtype, device=meta.device) if grad is None else grad
-            for grad, meta in zip(inputs, node._input_metadata, strict=True)  # noqa: SLF001
+            for grad, meta in zip(inputs, node._input_metadata, strict=True)
         ]
     result = node.apply(*inputs)
     outputs = list(result) if isinstance(result, tuple) else [result]
@@ -196,7 +196,7 @@ def _validate(node: Any, outputs: Buffer) -> None:
         gradient = outputs[index]
         if following is None or gradient is None:
             continue
-        meta = following.variable if _is_leaf(following) else following._input_metadata[slot]  # noqa: SLF001
+        meta = following.variable if _is_leaf(following) else following._input_metadata[slot]
         if gradient.shape != meta.shape:
             gradient = gradient.sum_to_size(meta.shape)
         if gradient.dtype != meta.dtype:
@@ -236,12 +236,12 @@ def _accumulate(buffer: Buffer, slot: int, outputs: Buffer, index: int) -> None:
 
 
 def _is_ours_alone(tensor: Tensor, other_references: int) -> bool:
-    return other_references == 0 and tensor._use_count() == 1  # type: ignore[attr-defined] # noqa: SLF001
+    return other_references == 0 and tensor._use_count() == 1  # type: ignore[attr-defined]
 
 
 def _owns_dense_storage(tensor: Tensor) -> bool:
     storage = tensor.untyped_storage()
-    holders = torch._C._storage_Use_Count(storage._cdata)  # type: ignore[attr-defined] # noqa: SLF001
+    holders = torch._C._storage_Use_Count(storage._cdata)  # type: ignore[attr-defined]
     # One is the tensor, one is the Python object that asks.
     return holders <= 2 and _is_non_overlapping_and_dense(tensor)
 

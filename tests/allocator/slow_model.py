@@ -11,10 +11,12 @@ PAGE = {True: 2 * MIB, False: 20 * MIB}
 
 
 class SlowOutOfMemoryError(Exception):
-    pass
+    """The device has no memory left."""
 
 
 class Segment:
+    """A range of addresses and the blocks in use in it."""
+
     def __init__(self, start, size, stream, is_small):
         self.start, self.size, self.stream, self.is_small = start, size, stream, is_small
         self.used = {}  # address -> block size
@@ -49,6 +51,8 @@ class Segment:
 
 
 class SlowAllocator:
+    """Allocates by scanning; agrees with CachingAllocator up to one address range per pool and stream."""
+
     def __init__(self, config, *, capacity_bytes, places):
         self.config, self.capacity, self.places = config, capacity_bytes, places
         fraction = config.per_process_memory_fraction

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from actprof.allocator import AllocatorConfig, CachingAllocator, OutOfMemoryError, out_of_memory_message
 from actprof.errors import UsageError
 
@@ -98,7 +99,10 @@ def test_a_rest_of_more_than_1_mib_is_split():
     allocator.free(allocator.malloc(MB_20))
     allocator.malloc(19 * MIB - 512)
     rest = MIB + 512
-    assert shape(allocator) == [(12 * MIB, [10 * MIB + 512, -(2 * MIB - 512)]), (MB_20, [19 * MIB - 512, -rest])]
+    assert shape(allocator) == [
+        (12 * MIB, [10 * MIB + 512, -(2 * MIB - 512)]),
+        (MB_20, [19 * MIB - 512, -rest]),
+    ]
 
 
 def test_small_blocks_split_to_the_last_512_bytes():
@@ -151,6 +155,17 @@ def test_ties_by_creation_and_by_segment_differ():
         assert blocks[expected] == allocator.malloc(12 * MIB)
 
 
+def test_the_freed_object_survives_a_merge():
+    """In 2.12 a block that merges with a younger one before it keeps its own age."""
+    allocator = make(torch_version=(2, 12), place=upwards())
+    first, second = allocator.malloc(12 * MIB), allocator.malloc(12 * MIB)
+    allocator.free(first)
+    front, back = allocator.malloc(4 * MIB), allocator.malloc(8 * MIB)  # a new object, and the old one
+    for address in (front, back, second):
+        allocator.free(address)
+    assert first == allocator.malloc(12 * MIB)
+
+
 def test_a_freed_block_merges_with_both_neighbours():
     """Three adjacent free blocks become one."""
     allocator = make()
@@ -166,7 +181,7 @@ def test_segments_never_merge():
     allocator = make(place=lambda _: next(start))
     for address in [allocator.malloc(MB_20), allocator.malloc(MB_20)]:
         allocator.free(address)
-    assert [-MB_20] == shape(allocator)[0][1]
+    assert shape(allocator)[0][1] == [-MB_20]
     assert len(shape(allocator)) == 2
 
 
@@ -180,11 +195,11 @@ def test_streams_do_not_share_blocks():
 
 
 def test_a_free_counts_when_requested_and_is_usable_when_completed():
-    """Allocated bytes fall at once, the block and the requested bytes follow when the other stream is done."""
+    """Allocated bytes fall at once; the block and the requested bytes follow when the stream is done."""
     allocator = make()
     block = allocator.malloc(MB_20)
     allocator.free_requested(block)
-    assert (0, MB_20) == (allocator.allocated_bytes, allocator.requested_bytes)
+    assert (allocator.allocated_bytes, allocator.requested_bytes) == (0, MB_20)
     assert block != allocator.malloc(MB_20)
     allocator.free_completed(block)
     assert allocator.requested_bytes == MB_20
@@ -252,9 +267,9 @@ def test_running_out_tells_the_segment():
     with pytest.raises(OutOfMemoryError) as caught:
         allocator.malloc(3 * MIB)  # needs a segment of 20 MiB, of which 18 MiB are left
     error = caught.value
-    assert (3 * MIB, 3 * MIB, MB_20) == (error.requested_bytes, error.rounded_bytes, error.segment_bytes)
-    assert (12 * MIB, 12 * MIB) == (error.allocated_bytes, error.reserved_bytes)
-    assert (1, 1) == (allocator.num_alloc_retries, allocator.num_ooms)
+    assert (error.requested_bytes, error.rounded_bytes, error.segment_bytes) == (3 * MIB, 3 * MIB, MB_20)
+    assert (error.allocated_bytes, error.reserved_bytes) == (12 * MIB, 12 * MIB)
+    assert (allocator.num_alloc_retries, allocator.num_ooms) == (1, 1)
     assert error.exit_code == 1
 
 
@@ -269,6 +284,24 @@ def test_an_oversize_block_waits_for_an_oversize_request():
     assert block != allocator.malloc(44 * MIB)  # 64 >= 44 + 20: too large by the rounding
     assert block == allocator.malloc(44 * MIB + 512)  # not split: the block counts whole
     assert allocator.allocated_bytes == (64 + 20 + 44) * MIB
+
+
+def test_a_request_of_the_split_limit_is_not_split():
+    """A request of exactly max_split_size keeps the whole block."""
+    allocator = make("max_split_size_mb:32")
+    block = allocator.malloc(40 * MIB)
+    allocator.free(block)
+    assert block == allocator.malloc(32 * MIB)
+    assert allocator.allocated_bytes == 40 * MIB
+
+
+def test_blocks_of_the_split_limit_are_oversize():
+    """Blocks of exactly max_split_size are released together for a larger request."""
+    allocator = make("max_split_size_mb:32", capacity_bytes=70 * MIB)
+    for block in [allocator.malloc(32 * MIB), allocator.malloc(32 * MIB)]:
+        allocator.free(block)
+    allocator.malloc(64 * MIB)
+    assert (allocator.num_alloc_retries, allocator.reserved_bytes) == (0, 64 * MIB)
 
 
 def test_max_non_split_rounding_is_a_setting():
@@ -286,7 +319,7 @@ def test_only_the_needed_oversize_blocks_are_released():
     for block in blocks:
         allocator.free(block)
     allocator.malloc(30 * MIB)  # 20 MiB are left; 40 MiB suffice
-    assert [-60 * MIB, -80 * MIB, 30 * MIB] == [size for _, sizes in shape(allocator) for size in sizes]
+    assert [size for _, sizes in shape(allocator) for size in sizes] == [-60 * MIB, -80 * MIB, 30 * MIB]
     assert allocator.num_alloc_retries == 0
 
 
@@ -296,7 +329,7 @@ def test_several_oversize_blocks_are_released_together():
     for block in [allocator.malloc(size * MIB) for size in (40, 50, 60)]:
         allocator.free(block)
     allocator.malloc(100 * MIB)
-    assert [-40 * MIB, 100 * MIB] == [size for _, sizes in shape(allocator) for size in sizes]
+    assert [size for _, sizes in shape(allocator) for size in sizes] == [-40 * MIB, 100 * MIB]
     assert allocator.num_alloc_retries == 0
 
 
@@ -385,8 +418,8 @@ def test_the_message_is_pytorchs():
         "511.12 MiB is free. Including non-PyTorch memory, this process has 20.50 GiB memory in use. Of the "
         "allocated memory 20.00 GiB is allocated by PyTorch, and 900.00 KiB is reserved by PyTorch but "
         "unallocated. If reserved but unallocated memory is large try setting "
-        "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True to avoid fragmentation.  See documentation for Memory "
-        "Management  (https://docs.pytorch.org/docs/stable/notes/cuda.html"
+        "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True to avoid fragmentation.  See documentation for "
+        "Memory Management  (https://docs.pytorch.org/docs/stable/notes/cuda.html"
         "#optimizing-memory-usage-with-pytorch-cuda-alloc-conf)"
     )
     assert expected == message

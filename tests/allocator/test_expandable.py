@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from actprof.allocator import AllocatorConfig, CachingAllocator, OutOfMemoryError
 
 MIB = 1024**2
@@ -38,7 +39,7 @@ def test_one_segment_per_stream_and_pool():
     first = allocator.malloc(PAGE)
     assert first + PAGE == allocator.malloc(PAGE)
     assert abs(first - allocator.malloc(PAGE, stream=3)) > 1 << 30
-    assert [2 * PAGE, PAGE] == [s.total_bytes for s in sorted(allocator.snapshot(), key=lambda s: s.stream)]
+    assert [s.total_bytes for s in sorted(allocator.snapshot(), key=lambda s: s.stream)] == [2 * PAGE, PAGE]
 
 
 def test_any_rest_is_split():
@@ -79,6 +80,18 @@ def test_a_gap_is_mapped_again_before_the_end():
     assert shape(allocator) == [[15 * MIB, 22 * MIB, -3 * MIB], [-5 * MIB, 15 * MIB]]
     assert blocks[1] + 22 * MIB == allocator.malloc(28 * MIB)
     assert shape(allocator) == [[15 * MIB, 22 * MIB, 28 * MIB, 15 * MIB]]
+
+
+def test_a_restored_segment_knows_its_gaps():
+    """An allocator restored from a snapshot with a gap maps the gap again and merges across it."""
+    allocator, other = make(), make()
+    blocks = [allocator.malloc(size * MIB) for size in (15, 30, 15)]
+    allocator.free(blocks[1])
+    allocator.empty_cache()
+    other.restore(allocator.snapshot())
+    for each in (allocator, other):
+        assert blocks[1] == each.malloc(30 * MIB)
+        assert shape(each) == [[15 * MIB, 30 * MIB, 15 * MIB]]
 
 
 def test_an_empty_segment_is_given_up():
@@ -132,7 +145,7 @@ def test_gaps_are_mapped_one_by_one():
 
 
 def test_the_cap_is_tested_with_the_segment_size():
-    """With a memory fraction even a request that needs one page fails if the nominal segment is over the cap."""
+    """With a memory fraction a request that one page would serve fails if its segment is over the cap."""
     config = AllocatorConfig(expandable_segments=True, per_process_memory_fraction=0.5)
     allocator = CachingAllocator(config, capacity_bytes=100 * MIB)
     allocator.malloc(28 * MIB)  # two pages, of which 12 MiB are free

@@ -11,11 +11,14 @@ import os
 from pathlib import Path
 
 import pytest
+
 from actprof.allocator.recording import load_recording, replay_recording
 from actprof.errors import StoreError
 
 MIB = 1024**2
-FOLDER = Path(os.environ.get("ACTPROF_TRACES", Path(__file__).resolve().parents[2].parent / "shared" / "traces"))
+FOLDER = Path(
+    os.environ.get("ACTPROF_TRACES", Path(__file__).resolve().parents[2].parent / "shared" / "traces")
+)
 FILES = sorted(FOLDER.glob("*.json.gz"))
 ACTIONS = ["alloc", "free_requested", "free_completed", "segment_alloc", "segment_free", "oom"]
 needs_traces = pytest.mark.skipif(not FILES, reason=f"no recordings in {FOLDER}; set ACTPROF_TRACES")
@@ -32,7 +35,7 @@ def test_recordings_from_the_start_replay_exactly(replays):
     """Every recording that starts from an empty allocator gives its addresses, segments, peaks and end."""
     from_empty = {name: replay for name, (recording, replay) in replays.items() if recording.from_empty}
     assert from_empty
-    assert {} == {name: replay for name, replay in from_empty.items() if not replay.is_exact}
+    assert {name: replay for name, replay in from_empty.items() if not replay.is_exact} == {}
 
 
 @needs_traces
@@ -85,12 +88,12 @@ def test_a_recording_replays(tmp_path):
     path = write(tmp_path / "a.gz", EVENTS, FINAL, expected={"from_empty": True, "peak": PEAK})
     replay = replay_recording(load_recording(path))
     assert replay.is_exact
-    assert (3, 3, 1, 1) == (
+    assert (
         replay.allocations,
         replay.allocations_matching,
         replay.segment_allocs,
         replay.segment_allocs_matching,
-    )
+    ) == (3, 3, 1, 1)
 
 
 def test_a_recording_replays_from_the_middle(tmp_path):
@@ -98,7 +101,7 @@ def test_a_recording_replays_from_the_middle(tmp_path):
     expected = {"from_empty": False, "peak": PEAK}
     replay = replay_recording(load_recording(write(tmp_path / "a.gz", EVENTS[3:], FINAL, expected=expected)))
     assert replay.is_exact
-    assert (1, 1, 0) == (replay.allocations, replay.allocations_matching, replay.segment_allocs)
+    assert (replay.allocations, replay.allocations_matching, replay.segment_allocs) == (1, 1, 0)
 
 
 def test_a_wrong_address_is_told(tmp_path):
@@ -106,7 +109,7 @@ def test_a_wrong_address_is_told(tmp_path):
     wrong = [*EVENTS[:-1], ("alloc", BASE + 12 * MIB, 2 * MIB, 0)]
     replay = replay_recording(load_recording(write(tmp_path / "a.gz", wrong, FINAL)))
     assert not replay.is_exact
-    assert (3, 2) == (replay.allocations, replay.allocations_matching)
+    assert (replay.allocations, replay.allocations_matching) == (3, 2)
     assert (
         f"event 5 (alloc of {2 * MIB} bytes at {BASE + 12 * MIB:#x}): the simulation gives {BASE:#x}"
         == replay.first_mismatch
@@ -139,7 +142,7 @@ def test_a_release_and_an_out_of_memory_replay(tmp_path):
     path = write(tmp_path / "a.gz", events, final, expected={"from_empty": True, "peak": peak})
     replay = replay_recording(load_recording(path))
     assert replay.is_exact, replay
-    assert (1, 1) == (replay.segment_frees, replay.segment_frees_matching)
+    assert (replay.segment_frees, replay.segment_frees_matching) == (1, 1)
 
 
 def test_another_file_is_refused(tmp_path):

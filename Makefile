@@ -1,0 +1,48 @@
+# Two commands matter: `make sweep` answers the scenario, `make test` checks everything.
+# Needed: git, make and Python 3.12 (`.python-version` selects it). Everything else lands in .venv.
+
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+PYTHON ?= python3.12
+BIN := .venv/bin
+SCENARIO ?= scenarios/3090.yaml
+export UV_PYTHON_DOWNLOADS := never
+
+.PHONY: env sweep test check lint types tests format bench clean
+
+env: .venv/.complete
+
+.venv/.complete: pyproject.toml constraints.txt | $(UV)
+	$(UV) venv --quiet --clear --python 3.12 .venv
+	$(UV) pip install --quiet --python .venv --constraint constraints.txt --editable . --group dev
+	touch $@
+
+.uv/bin/uv:
+	$(PYTHON) -m venv .uv
+	.uv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+
+sweep: env
+	$(BIN)/actprof sweep $(SCENARIO)
+
+test: env lint types tests
+
+check: test
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: env
+	$(BIN)/mypy
+
+tests: env
+	$(BIN)/pytest
+
+format: env
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: env
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf .venv .uv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,5 @@
+"""`python -m actprof`."""
+
+from actprof.cli import main
+
+main()

@@ -1,0 +1,182 @@
+"""The functions of the public API; the command line only calls these."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from actprof.errors import UsageError
+from actprof.hardware import find_gpu
+from actprof.policies import policy_module
+from actprof.prediction import predict_cell
+from actprof.results import Result
+from actprof.scenario import Cell, Scenario
+from actprof.trace.cache import trace_for
+from actprof.trace.model import PolicyFacts
+from actprof.units import parse_bytes
+from actprof.versions import library_versions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from actprof.sweep.runner import Progress
+
+DEFAULT_GPU = "RTX 3090"
+REPORT_NAME = "report.html"
+CSV_NAME = "results.csv"
+
+
+def make_cell(
+    *,
+    policy: str = "act",
+    overrides: Mapping[str, Any] | None = None,
+    capacity: str | int | None = None,
+    used_by_others: str | int = 0,
+    gpu: str | None = None,
+    **fields: Any,
+) -> Cell:
+    """Return the cell of keyword options, checked.
+
+    Args:
+        policy: lerobot's name of the policy.
+        overrides: fields of the policy's lerobot config.
+        capacity: memory of the device (`"23.69GiB"` or bytes); alone, it stands for a GPU of that size.
+        used_by_others: memory that other processes hold.
+        gpu: name of a GPU of the catalogue; RTX 3090 when neither it nor `capacity` is given.
+        **fields: other fields of `Cell`: cameras, resolution, batch_size, state_dim, action_dim, optimizer,
+            precision, alloc_conf.
+
+    Raises:
+        UsageError: a field that a cell does not have, or a value that it cannot have.
+    """
+    policy_module(policy)  # refuses an unknown one
+    if gpu is None and capacity is None:
+        gpu = DEFAULT_GPU
+    try:
+        return Cell(
+            policy=policy,
+            overrides=dict(overrides or {}),
+            gpu=None if gpu is None else find_gpu(gpu).name,
+            capacity_bytes=None if capacity is None else parse_bytes(capacity),
+            used_by_others_bytes=parse_bytes(used_by_others),
+            **fields,
+        )
+    except TypeError as error:
+        raise UsageError(f"{error}; a cell has {', '.join(Cell.__dataclass_fields__)}") from error
+
+
+def predict(**options: Any) -> Result:
+    """Predict one training run without a GPU.
+
+    `actprof.predict(policy="act", resolution="640x480", cameras=2, batch_size=64, gpu="RTX 3090")`;
+    the options are those of `make_cell`.
+
+    Raises:
+        UsageError: an option, a GPU or a field of the policy's config that cannot be.
+    """
+    return predict_cell(make_cell(**options))
+
+
+def params(**options: Any) -> PolicyFacts:
+    """Return the parameters of a policy, one by one, with their components; options as in `predict`."""
+    trace, _cached = trace_for(make_cell(**options))
+    return trace.policy
+
+
+def load_scenario(path: str | Path) -> Scenario:
+    """Read a scenario file.
+
+    Raises:
+        ScenarioError: what is wrong with it, with file and line.
+    """
+    from actprof.scenario import load_scenario as load
+
+    return load(path)
+
+
+def sweep(
+    scenario: Scenario,
+    *,
+    gpu: str | None = None,
+    jobs: int | None = None,
+    fresh: bool = False,
+    ground: bool = True,
+    out: str | Path | None = None,
+    listener: Callable[[Progress], None] | None = None,
+) -> pd.DataFrame:
+    """Answer the grid of a scenario; leave `results.sqlite`, `results.csv` and `report.html` in a folder.
+
+    Args:
+        scenario: from `load_scenario`.
+        gpu: another GPU than the scenario's.
+        jobs: worker processes; one for each core if left out.
+        fresh: answer again what is known already.
+        ground: also run each distinct policy on the CPU with real tensors.
+        out: the folder; `reports/<scenario>` if left out.
+        listener: told about the progress after every task.
+
+    Returns:
+        One row per cell; see `actprof.sweep.table.results_frame`.
+
+    Raises:
+        UsageError: the scenario asks for what cannot be.
+        StoreError: the folder cannot be written.
+    """
+    from actprof.sweep.runner import default_folder, run_sweep
+    from actprof.sweep.store import ResultsStore
+    from actprof.sweep.table import results_frame, write_csv
+
+    if gpu is not None:
+        scenario = scenario.with_gpu(gpu)
+    folder = default_folder(scenario) if out is None else Path(out)
+    with ResultsStore(folder) as store:
+        store.put_meta(_scenario_meta(scenario, gpu))
+        results = run_sweep(scenario, store, jobs=jobs, fresh=fresh, ground=ground, listener=listener)
+    frame = results_frame(results)
+    write_csv(frame, folder / CSV_NAME)
+    report(folder)
+    return frame
+
+
+def _scenario_meta(scenario: Scenario, gpu: str | None) -> dict[str, Any]:
+    command = ["actprof", "sweep", str(scenario.path or scenario.name)]
+    if gpu is not None:
+        command += ["--gpu", gpu]
+    return {
+        "name": scenario.name,
+        "question": scenario.question,
+        "command": shlex.join(command),
+        "cells": [cell.to_json() for cell in scenario.cells],
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": library_versions(),
+    }
+
+
+def report(folder: str | Path) -> Path:
+    """Write `report.html` from the store in `folder` and return its path; needs no torch.
+
+    Raises:
+        StoreError: there is no store, or the page cannot be written.
+    """
+    from actprof.report import Report, write_report
+    from actprof.sweep.store import ResultsStore
+
+    folder = Path(folder)
+    with ResultsStore(folder, create=False) as store:
+        meta = store.meta()
+        cells = [Cell.from_json(cell) for cell in meta.get("cells", [])] or None
+        page = Report(
+            name=meta.get("name", folder.name),
+            question=meta.get("question", ""),
+            results=store.results(cells),
+            groundings=store.groundings(cells),
+            command=meta.get("command", ""),
+            created=meta.get("created", ""),
+            versions=meta.get("versions", {}),
+        )
+    path = folder / REPORT_NAME
+    write_report(page, path)
+    return path

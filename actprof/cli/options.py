@@ -1,0 +1,104 @@
+"""The options that describe one cell, shared by all commands that take one."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+_CONSTANTS = {"true": True, "false": False, "none": None, "null": None}
+
+_OPTIONS = (
+    click.option("--policy", default="act", show_default=True, help="lerobot's name of the policy."),
+    click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="FIELD=VALUE",
+        help="A field of the policy's lerobot config, like chunk_size=50. Repeatable.  [default: lerobot's]",
+    ),
+    click.option("--cameras", default=2, show_default=True, help="Number of cameras."),
+    click.option(
+        "--resolution",
+        default="640x480",
+        show_default=True,
+        metavar="WIDTHxHEIGHT",
+        help="Of each camera's images.",
+    ),
+    click.option("--batch-size", default=8, show_default=True, help="Samples per training step."),
+    click.option("--state-dim", default=6, show_default=True, help="Length of the robot's state."),
+    click.option("--action-dim", default=6, show_default=True, help="Length of one action."),
+    click.option(
+        "--optimizer",
+        default="preset",
+        show_default=True,
+        help="preset (the policy's own), adamw, adam or sgd.",
+    ),
+    click.option(
+        "--precision", default="fp32", show_default=True, help="fp32, fp16 or bf16 (mixed precision)."
+    ),
+    click.option(
+        "--gpu",
+        default=None,
+        help="A GPU of `actprof gpus`, by any usual name.  [default: RTX 3090, or none with --capacity]",
+    ),
+    click.option(
+        "--capacity",
+        default=None,
+        metavar="SIZE",
+        help="Memory of the device, like 23.69GiB.  [default: the GPU's]",
+    ),
+    click.option(
+        "--used-by-others",
+        default="0",
+        show_default=True,
+        metavar="SIZE",
+        help="Memory that other programs hold.",
+    ),
+    click.option(
+        "--alloc-conf",
+        default="",
+        metavar="CONF",
+        help="A PYTORCH_CUDA_ALLOC_CONF, like expandable_segments:True.  [default: none]",
+    ),
+)
+
+
+def cell_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give `command` the options of one cell, as keyword arguments of `actprof.predict`."""
+
+    @functools.wraps(command)
+    def parsed(*, overrides: tuple[str, ...], **options: Any) -> Any:
+        return command(overrides=parse_overrides(overrides), **options)
+
+    result: Callable[..., Any] = parsed
+    for option in reversed(_OPTIONS):
+        result = option(result)
+    return result
+
+
+def parse_overrides(items: tuple[str, ...]) -> dict[str, Any]:
+    """Return field names and values of `FIELD=VALUE` texts; values are read as JSON where they are JSON.
+
+    Raises:
+        click.BadParameter: an item without `=` or without a name.
+    """
+    overrides = {}
+    for item in items:
+        name, separator, text = item.partition("=")
+        if not separator or not name.strip():
+            raise click.BadParameter(f"{item!r} is not FIELD=VALUE, like chunk_size=50", param_hint="--set")
+        overrides[name.strip()] = _value(text.strip())
+    return overrides
+
+
+def _value(text: str) -> Any:
+    if text.lower() in _CONSTANTS:
+        return _CONSTANTS[text.lower()]
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

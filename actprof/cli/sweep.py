@@ -1,0 +1,160 @@
+"""`actprof sweep`: the grid of a scenario file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from actprof import api
+from actprof.cli.console import VERDICT_STYLES, messages, output, print_json
+from actprof.errors import UsageError
+
+_GIB = 1024**3
+
+
+@click.command(name="sweep")
+@click.argument("scenario", type=click.Path(path_type=Path))
+@click.option("--gpu", default=None, help="Another GPU than the scenario's.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one per core]"
+)
+@click.option("--fresh", is_flag=True, help="Answer again what is known already.")
+@click.option("--no-ground", is_flag=True, help="Leave out the real runs on the CPU.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder of the results.  [default: reports/<scenario>]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def command(
+    *,
+    scenario: Path,
+    gpu: str | None,
+    jobs: int | None,
+    fresh: bool,
+    no_ground: bool,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Answer every cell of a scenario file and write a report.
+
+    A second run does only what is missing. The exit code is 0 whatever the verdicts.
+    """
+    from actprof.sweep.runner import default_folder
+
+    loaded = api.load_scenario(scenario)
+    folder = out or default_folder(loaded)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--out {folder} is not a folder")
+    with _progress() as progress:
+        task = progress.add_task("starting", total=None)
+
+        def listener(state: Any) -> None:
+            progress.update(
+                task, total=state.total, completed=state.done, description=_running(state.running)
+            )
+
+        frame = api.sweep(
+            loaded, gpu=gpu, jobs=jobs, fresh=fresh, ground=not no_ground, out=folder, listener=listener
+        )
+    if as_json:
+        print_json(_as_json(folder))
+        return
+    console = output()
+    console.print(_table(frame))
+    counts = frame["verdict"].value_counts()
+    parts = [f"[{style}]{counts[name]} {name}[/]" for name, style in VERDICT_STYLES.items() if name in counts]
+    console.print(f"{len(frame)} cells: {', '.join(parts)}")
+    console.print(f"results  {folder / 'results.sqlite'}\n         {folder / api.CSV_NAME}")
+    console.print(f"report   {folder / api.REPORT_NAME}", soft_wrap=True)
+
+
+def _progress() -> Progress:
+    return Progress(
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+        console=messages(),
+        transient=True,
+    )
+
+
+def _running(labels: tuple[str, ...]) -> str:
+    if not labels:
+        return ""
+    more = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
+    return labels[0] + more
+
+
+def _as_json(folder: Path) -> dict[str, Any]:
+    from actprof.results import SCHEMA_VERSION
+    from actprof.scenario import Cell
+    from actprof.sweep.store import ResultsStore
+
+    with ResultsStore(folder, create=False) as store:
+        meta = store.meta()
+        cells = [Cell.from_json(cell) for cell in meta["cells"]]
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "scenario": meta["name"],
+            "results": [result.to_json(curve=False) for result in store.results(cells)],
+            "groundings": [grounding.to_json() for grounding in store.groundings(cells)],
+            "report": str(folder / api.REPORT_NAME),
+        }
+
+
+def _table(frame: Any) -> Table:
+    """Return one row per group of cells that differ in batch size only: need by batch, and the boundary."""
+    batches = sorted(frame["batch_size"].unique())
+    table = Table(
+        title="Peak reserved memory in GiB by batch size",
+        title_justify="left",
+        box=None,
+        padding=(0, 1, 0, 0),
+    )
+    keys = [key for key in ("gpu", "policy") if frame[key].nunique() > 1]
+    keys += ["resolution", "cameras", "alloc_conf"]
+    for key in keys:
+        table.add_column({"alloc_conf": "allocator", "cameras": "cams"}.get(key, key), no_wrap=True)
+    for batch in batches:
+        table.add_column(str(batch), justify="right", no_wrap=True)
+    table.add_column("stops above", justify="right")
+    other = [c for c in frame.columns if c.startswith("set_")] + [
+        "state_dim",
+        "action_dim",
+        "optimizer",
+        "precision",
+    ]
+    for _, group in frame.groupby(
+        [*keys, *other, "capacity_bytes", "used_by_others_bytes"], sort=False, dropna=False
+    ):
+        first = group.iloc[0]
+        by_batch = {row.batch_size: row for row in group.itertuples()}
+        table.add_row(
+            *(_short(key, first[key]) for key in keys),
+            *(_cell(by_batch.get(batch)) for batch in batches),
+            _boundary(first["max_batch_size"]),
+        )
+    return table
+
+
+def _short(key: str, value: Any) -> str:
+    if key != "alloc_conf":
+        return str(value)
+    return {"": "native", "expandable_segments:True": "expandable"}.get(str(value), str(value))
+
+
+def _cell(row: Any) -> str:
+    if row is None:
+        return ""
+    style = VERDICT_STYLES[row.verdict].removeprefix("bold ")
+    mark = {"fits": "", "tight": "~", "oom": "✗", "unknown": "?"}[row.verdict]
+    size = "" if row.verdict == "unknown" else f"{row.peak_reserved_bytes / _GIB:.1f}"
+    return f"[{style}]{mark}{size}[/]"
+
+
+def _boundary(value: Any) -> str:
+    return "?" if value is None or value != value else str(int(value))  # noqa: PLR0124 - NaN differs from itself

@@ -1,0 +1,104 @@
+"""Colours: one scale for the share of the device that a cell needs, and fixed colours for what holds memory.
+
+The scale runs through blues while a run fits and through oranges once it does not, which every common kind
+of colour blindness tells apart; the verdict stands in the cell as text all the same. All colours of traces
+keep a contrast of at least three to one against both the light and the dark page.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from actprof.report.arrange import share_of_device
+
+if TYPE_CHECKING:
+    from actprof.results import Result
+
+# A shade is the share of the device for runs that fit (0 to 1); bands of their own beside it say the rest.
+_UNKNOWN, _TIGHT, _OOM = -0.1, 1.1, 1.2
+_STOPS = (
+    (-0.2, "#b7bcc3"), (-0.02, "#b7bcc3"),
+    (0.0, "#d9e7f5"), (0.5, "#8dbae0"), (1.0, "#1c5a99"),
+    (1.02, "#f4c542"), (1.18, "#f4c542"),
+    (1.2, "#e98246"), (2.2, "#7d2308"),
+)  # fmt: skip
+SHADES = (_STOPS[0][0], _STOPS[-1][0])
+
+LIGHT_PAGE, DARK_PAGE = "#ffffff", "#15181d"
+ALLOCATORS = ("#2f7dc4", "#cf6a17", "#15876b", "#9a62c7", "#b8791d", "#7a828c")
+SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x")
+_KINDS = {
+    "parameters": "#6b7683", "gradients": "#15876b", "optimizer state": "#9a62c7", "inputs": "#aa7a18",
+    "temporaries": "#c4568f", "workspaces": "#3f8f96", "buffers": "#6b7683", "allocator slack": "#7f8894",
+    "other": "#7f8894",
+}  # fmt: skip
+_COMPONENTS = ("#2f7dc4", "#cf6a17", "#15876b", "#9a62c7", "#aa7a18", "#c4568f", "#3f8f96")
+
+
+def shade(result: Result) -> float:
+    """Return where a result stands on the scale."""
+    share = share_of_device(result)
+    if result.verdict == "unknown" or share is None:
+        return _UNKNOWN
+    if result.verdict == "tight":
+        return _TIGHT
+    if result.verdict == "oom":
+        return _OOM + min(max(share - 1, 0.0), 1.0)
+    return min(share, 1.0)
+
+
+def colour_at(value: float) -> str:
+    """Return the colour of a shade as `#rrggbb`."""
+    for (low, first), (high, second) in zip(_STOPS, _STOPS[1:], strict=False):
+        if value <= high:
+            part = min(max((value - low) / (high - low), 0.0), 1.0)
+            return mix(first, second, part)
+    return _STOPS[-1][1]
+
+
+def colour_scale() -> list[list[float | str]]:
+    """Return the scale as plotly wants it: positions from 0 to 1."""
+    low, high = SHADES
+    return [[(at - low) / (high - low), colour] for at, colour in _STOPS]
+
+
+def css_gradient(low: float, high: float) -> str:
+    """Return the part of the scale between two shades as a CSS gradient, for the legend."""
+    steps = [low + (high - low) * i / 8 for i in range(9)]
+    return f"linear-gradient(to right, {', '.join(colour_at(step) for step in steps)})"
+
+
+def text_on(colour: str) -> str:
+    """Return black or white, whichever reads better on `colour`; one of them always reaches 4.5 to 1."""
+    return max(("#000000", "#ffffff"), key=lambda text: contrast(text, colour))
+
+
+def contrast(first: str, second: str) -> float:
+    """Return the contrast ratio of two colours, from 1 to 21 (WCAG 2.2, relative luminance)."""
+    darker, lighter = sorted((_luminance(first), _luminance(second)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def mix(first: str, second: str, part: float) -> str:
+    """Return the colour that lies `part` of the way from `first` to `second`."""
+    pairs = zip(_channels(first), _channels(second), strict=True)
+    return "#" + "".join(f"{round(a + (b - a) * part):02x}" for a, b in pairs)
+
+
+def kind_colour(kind: str) -> str:
+    """Return the colour of a kind of memory other than activations."""
+    return _KINDS.get(kind, _KINDS["other"])
+
+
+def component_colour(index: int, shade_index: int = 0) -> str:
+    """Return the colour of a component; its groups are shades of it."""
+    return mix(_COMPONENTS[index % len(_COMPONENTS)], "#8f98a3", min(0.28 * shade_index, 0.84))
+
+
+def _channels(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def _luminance(colour: str) -> float:
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in _channels(colour))]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -1,0 +1,90 @@
+"""Words and numbers for readers: plurals, lists, shares, names of settings. Plain text, not escaped."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from actprof.analysis.boundary import MOST_BATCH_SIZE
+from actprof.scenario.cell import Cell
+from actprof.units import GIB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+DEFAULT_ALLOCATOR = "default allocator"
+VERDICT_WORDS = {"fits": "fits", "tight": "tight", "oom": "out of memory", "unknown": "unknown"}
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def spell(count: int) -> str:
+    """Return a small number as a word (`two`), a larger one in digits."""
+    return _NUMBERS[count] if 0 <= count < len(_NUMBERS) else str(count)
+
+
+def plural(count: int, noun: str) -> str:
+    """Return `noun` in the number that fits `count` (regular nouns only)."""
+    return noun if count == 1 else f"{noun}s"
+
+
+def cameras_text(count: int) -> str:
+    """Return `one camera`, `two cameras`, …"""
+    return f"{spell(count)} {plural(count, 'camera')}"
+
+
+def join(items: Iterable[str]) -> str:
+    """Return `a`, `a and b`, or `a, b and c`."""
+    *first, last = list(items) or [""]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def gib(count: int, *, digits: int = 2) -> str:
+    """Return bytes in GiB, with the sign of typography for what lacks."""
+    return f"{count / GIB:.{digits}f}".replace("-", "\u2212")
+
+
+def percent(part: float, whole: float) -> str:
+    """Return a share as `27 %`; an honest `<1 %` below one, and nothing divided by nothing is `0 %`."""
+    share = 100 * part / whole if whole else 0.0
+    return "<1 %" if 0 < share < 1 else f"{share:.0f} %"
+
+
+def times(ratio: float) -> str:
+    """Return a ratio as `6.0 times`, or `36 times` from ten on."""
+    return f"{ratio:.1f} times" if ratio < 10 else f"{ratio:.0f} times"
+
+
+def limit_text(limit: int | None) -> str:
+    """Return the largest batch size that runs, as it reads after `the largest batch is`."""
+    if limit is None:
+        return "not known"
+    if limit == 0:
+        return "none (not even batch 1)"
+    return f"{limit} or more" if limit >= MOST_BATCH_SIZE else str(limit)
+
+
+def allocator_text(alloc_conf: str) -> str:
+    """Return the name of an allocator setting: PyTorch's own text, or `default allocator`."""
+    return alloc_conf or DEFAULT_ALLOCATOR
+
+
+def cell_text(cell: Cell) -> str:
+    """Return `two 640x480 cameras, batch 64`."""
+    views = f"{spell(cell.cameras)} {cell.resolution} {plural(cell.cameras, 'camera')}"
+    return f"{views}, batch {cell.batch_size}"
+
+
+def predict_command(cell: Cell) -> str:
+    """Return the command that asks for this cell alone; what has its default is left out."""
+    words = ["actprof", "predict", "--policy", cell.policy]
+    for name, value in sorted(cell.overrides.items()):
+        words += ["--set", f"{name}={value}"]
+    words += ["--cameras", str(cell.cameras), "--resolution", cell.resolution]
+    words += ["--batch-size", str(cell.batch_size)]
+    words += ["--state-dim", str(cell.state_dim), "--action-dim", str(cell.action_dim)]
+    optional = {"--gpu": cell.gpu, "--capacity": cell.capacity_bytes, "--alloc-conf": cell.alloc_conf}
+    optional["--used-by-others"] = cell.used_by_others_bytes
+    optional["--optimizer"] = "" if cell.optimizer == Cell().optimizer else cell.optimizer
+    optional["--precision"] = "" if cell.precision == Cell().precision else cell.precision
+    words += [text for name, value in optional.items() if value for text in (name, str(value))]
+    return shlex.join(words)
