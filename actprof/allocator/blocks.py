@@ -72,7 +72,7 @@ class Heap:
 
     The tie-break between free blocks of one size (BlockComparatorSize) is the address up to torch 2.11, the
     order in which the block objects were made in 2.12, and the order of the segments, then the address, from
-    2.13 on.
+    2.13 on (pytorch pull request 183591: splits and remaps inherit the counter of their segment).
     """
 
     def __init__(

@@ -105,7 +105,7 @@ class CachingAllocator:
             OutOfMemoryError: the device has no memory left, even with the cache released.
         """
         if self._divisions:
-            rounded = round_size(size_bytes, self._divisions) if size_bytes else 0
+            rounded = round_size(size_bytes, self._divisions) if size_bytes > 0 else size_bytes
         else:
             rounded = (size_bytes + _ROUND_UP) & _ROUND_MASK
         if rounded <= 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+from rich.console import Console
 from rich.table import Table
 
 from actprof.cli.console import output, print_json
@@ -25,11 +26,25 @@ def command(*, name: str | None, sources: bool, as_json: bool) -> None:
         return
     console = output()
     console.print(_table(gpus))
+    if name is None:
+        _print_local(console)
     if sources or name is not None:
         for gpu in gpus:
             console.print(f"\n[bold]{gpu.name}[/]")
             for field, source in gpu.sources.items():
                 console.print(f"  {field}: {source}", markup=False)
+
+
+def _print_local(console: Console) -> None:
+    """Say which GPUs this machine has, and what is free on them."""
+    from actprof.measure.nvml import local_gpus
+
+    found = local_gpus()
+    if not found:
+        console.print("\nthis machine: no NVIDIA GPU")
+    for gpu in found:
+        memory = f"{format_bytes(gpu.free_bytes)} free of {format_bytes(gpu.total_bytes)}"
+        console.print(f"\nthis machine: GPU {gpu.index} {gpu.name}, {memory}, driver {gpu.driver}", markup=False)
 
 
 def _table(gpus: tuple[Gpu, ...]) -> Table:

@@ -66,6 +66,6 @@ def check_grounding(grounding: Grounding, traced: PolicyFacts) -> None:
     for name, (real, predicted) in pairs.items():
         if real != predicted:
             raise GroundingError(
-                f"{grounding.policy} at {grounding.resolution}, cameras: {grounding.cameras}: the real run has "
-                f"{name} {real}, the trace {predicted}; please report this"
+                f"{grounding.policy} at {grounding.resolution}, cameras: {grounding.cameras}: the real run "
+                f"has {name} {real}, the trace {predicted}; please report this"
             )

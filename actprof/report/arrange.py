@@ -104,7 +104,9 @@ class Setup:
     def focus(self) -> Line | None:
         """The line to tell of: most tokens with two cameras (if there are any), where it stops fitting."""
         cameras = 2 if 2 in self.cameras else max(self.cameras, default=0)
-        lines = [line for line in self.lines if line.cameras == cameras and any(r.breakdown for r in line.results)]
+        lines = [
+            line for line in self.lines if line.cameras == cameras and any(r.breakdown for r in line.results)
+        ]
         return next((line for line in lines if line.first_failing), lines[0] if lines else None)
 
 
@@ -119,7 +121,10 @@ def arrange(results: Iterable[Result]) -> tuple[Setup, ...]:
         found[key].append(result)
     varying = _varying(facts.values())
     return tuple(
-        Setup(" · ".join(_fact_text(name, facts[key][name]) for name in varying if name in facts[key]), _lines(group))
+        Setup(
+            " · ".join(_fact_text(name, facts[key][name]) for name in varying if name in facts[key]),
+            _lines(group),
+        )
         for key, group in found.items()
     )
 
@@ -150,7 +155,9 @@ def _lines(results: list[Result]) -> tuple[Line, ...]:
         cell = result.cell
         groups[cell.resolution, cell.cameras, cell.alloc_conf][cell.batch_size] = result
     lines = [Line(*key, tuple(cells[size] for size in sorted(cells))) for key, cells in groups.items()]
-    return tuple(sorted(lines, key=lambda line: (*_size_order(line.results[0].cell), line.cameras, line.alloc_conf)))
+    return tuple(
+        sorted(lines, key=lambda line: (*_size_order(line.results[0].cell), line.cameras, line.alloc_conf))
+    )
 
 
 def _size_order(cell: Cell) -> tuple[int, int]:

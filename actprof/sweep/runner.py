@@ -72,7 +72,7 @@ def run_sweep(
                     sweep.run(pool)
             except BrokenProcessPool as error:
                 raise ActprofError(
-                    "a worker process died (out of memory?); what was known is stored; try again with --jobs 1"
+                    "a worker process died (out of memory?); what was known is stored. Try --jobs 1"
                 ) from error
     return store.results(scenario.cells)
 

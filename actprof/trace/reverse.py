@@ -21,6 +21,7 @@ from unittest import mock
 
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 from actprof.trace.ready_queue import ReadyQueue
 
@@ -30,31 +31,63 @@ Buffer = list[Tensor | None]
 
 
 class SavedTensor:
-    """What the graph keeps of one tensor saved for backward; emptied once its node has run."""
+    """What the graph keeps of one tensor saved for backward; emptied once its node has run.
 
-    __slots__ = ("tensor",)
+    Attributes:
+        value: the tensor, or what hooks of the program's own (checkpointing has some) made of it.
+        unpack: returns the tensor of `value`.
+    """
 
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor: Tensor | None = tensor
+    __slots__ = ("unpack", "value")
+
+    def __init__(self, value: Any, unpack: Callable[[Any], Tensor]) -> None:
+        self.value = value
+        self.unpack: Callable[[Any], Tensor] | None = unpack
+
+    def release(self) -> None:
+        """Let go of the tensor, and of whatever the hooks hold."""
+        self.value = self.unpack = None
 
 
 def _unpack(saved: SavedTensor) -> Tensor:
-    if saved.tensor is None:
+    if saved.unpack is None:
         raise RuntimeError("a saved tensor was asked for after its node had run")
-    return saved.tensor
+    return saved.unpack(saved.value)
+
+
+def _itself(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 @contextmanager
 def saving_tensors(on_save: Callable[[Tensor], None] | None = None) -> Iterator[None]:
-    """Inside, the graph keeps `SavedTensor` handles, so that `reverse_pass` can let go of them."""
+    """Inside, the graph keeps `SavedTensor` handles, so that `reverse_pass` can let go of them.
 
-    def pack(tensor: Tensor) -> SavedTensor:
+    Args:
+        on_save: called with each tensor that is saved for backward.
+    """
+    push = torch._C._autograd._push_saved_tensors_default_hooks
+
+    def pack(tensor: Tensor) -> Tensor:
         if on_save is not None:
             on_save(tensor)
-        return SavedTensor(tensor)
+        return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, _unpack):
+    def push_handles(pack: Callable[[Tensor], Any], unpack: Callable[[Any], Tensor]) -> None:
+        push(lambda tensor: SavedTensor(pack(tensor), unpack), _unpack)
+
+    with (
+        mock.patch.object(torch._C._autograd, "_push_saved_tensors_default_hooks", push_handles),
+        mock.patch.object(FunctionCtx, "set_materialize_grads", _set_materialize_grads),
+        torch.autograd.graph.saved_tensors_hooks(pack, _itself),
+    ):
         yield
+
+
+def _set_materialize_grads(ctx: Any, value: bool) -> None:  # noqa: FBT001 - torch's signature
+    """Do what `ctx.set_materialize_grads` does, and keep the value where it can be read."""
+    ctx.materialize_grads = value
+    ctx.readable_materialize_grads = value
 
 
 def reverse_pass(
@@ -111,10 +144,8 @@ class _Walk:
         inputs.clear()
         _release(node)
         for index, (following, slot) in enumerate(node.next_functions):
-            if following is None:
-                outputs[index] = None
-                continue
-            self._deliver(following, slot, outputs, index)
+            if following is not None:
+                self._deliver(following, slot, outputs, index)
 
     def _deliver(self, node: Any, slot: int, outputs: Buffer, index: int) -> None:
         buffer = self.buffers.get(node)
@@ -135,8 +166,7 @@ class _Walk:
         if leaf.grad is not None:
             leaf.grad += gradient
             return
-        # Ours are the local name and the argument of getrefcount.
-        if _is_ours_alone(gradient, sys.getrefcount(gradient) - 2) and _obeys_layout(gradient, leaf):
+        if _has_one_holder(gradient) and _obeys_layout(gradient, leaf):
             leaf.grad = gradient.detach()
         else:
             leaf.grad = _clone_with_layout(gradient, leaf)
@@ -178,16 +208,19 @@ def _call(node: Any, inputs: Buffer) -> Buffer:
 
 
 def _call_python_function(node: Any, inputs: Buffer) -> Buffer:
-    """Run a `torch.autograd.Function`, whose undefined inputs become zeros unless it declines them."""
-    if getattr(node, "materialize_grads", True):
+    """Run a `torch.autograd.Function`, whose undefined inputs become zeros unless it declines them.
+
+    It returns a gradient per argument of its forward, while only tensors among them have an edge.
+    """
+    if getattr(node, "readable_materialize_grads", True):
         inputs = [
             torch.zeros(meta.shape, dtype=meta.dtype, device=meta.device) if grad is None else grad
             for grad, meta in zip(inputs, node._input_metadata, strict=True)
         ]
     result = node.apply(*inputs)
-    outputs = list(result) if isinstance(result, tuple) else [result]
-    wanted = len(node.next_functions)
-    return [*outputs[:wanted], *[None] * (wanted - len(outputs))]
+    results = iter(result if isinstance(result, tuple) else (result,))
+    wanted = (grad for grad, needed in zip(results, node.needs_input_grad, strict=False) if needed)
+    return [None if following is None else next(wanted) for following, _slot in node.next_functions]
 
 
 def _validate(node: Any, outputs: Buffer) -> None:
@@ -197,7 +230,7 @@ def _validate(node: Any, outputs: Buffer) -> None:
         if following is None or gradient is None:
             continue
         meta = following.variable if _is_leaf(following) else following._input_metadata[slot]
-        if gradient.shape != meta.shape:
+        if tuple(gradient.shape) != tuple(meta.shape):
             gradient = gradient.sum_to_size(meta.shape)
         if gradient.dtype != meta.dtype:
             gradient = gradient.to(meta.dtype)
@@ -218,25 +251,39 @@ def _release(node: Any) -> None:
         for item in saved if isinstance(saved, tuple | list) else (saved,):
             handle = getattr(item, "data", None)
             if isinstance(handle, SavedTensor):
-                handle.tensor = None
+                handle.release()
 
 
 def _accumulate(buffer: Buffer, slot: int, outputs: Buffer, index: int) -> None:
     """Move `outputs[index]` into `buffer[slot]`, adding to what is there (`InputBuffer::add`)."""
     new, outputs[index] = outputs[index], None
-    old = buffer[slot]
+    old, buffer[slot] = buffer[slot], None
     if old is None:
         buffer[slot] = new
-        return
-    # Ours are the buffer's slot, the local name and the argument of getrefcount.
-    if _is_ours_alone(old, sys.getrefcount(old) - 3) and _owns_dense_storage(old):
+    elif _has_one_holder(old) and _owns_dense_storage(old):
         buffer[slot] = old.add_(new)
     else:
         buffer[slot] = old + new
 
 
-def _is_ours_alone(tensor: Tensor, other_references: int) -> bool:
-    return other_references == 0 and tensor._use_count() == 1  # type: ignore[attr-defined]
+def _references(value: object) -> int:
+    return sys.getrefcount(value)
+
+
+def _references_of_one_holder() -> int:
+    """Return what `_references` says of a value that only one local name of its caller holds."""
+    value = object()
+    return _references(value)
+
+
+_ONE_HOLDER = _references_of_one_holder()
+
+
+def _has_one_holder(tensor: Tensor) -> bool:
+    """Return whether only one local name of the caller refers to `tensor`, in Python and in C++."""
+    # The caller's name and ours: one more than the lone value had.
+    alone = _references(tensor) == _ONE_HOLDER + 1
+    return alone and tensor._use_count() == 1  # type: ignore[attr-defined]
 
 
 def _owns_dense_storage(tensor: Tensor) -> bool:

@@ -55,6 +55,13 @@ def test_no_bytes_take_no_memory():
     assert allocator.reserved_bytes == 0
 
 
+@pytest.mark.parametrize("text", ["", "roundup_power2_divisions:4"])
+def test_a_negative_size_is_an_error(text):
+    """The error names the size."""
+    with pytest.raises(UsageError, match="-5 bytes"):
+        make(text).malloc(-5)
+
+
 @pytest.mark.parametrize(
     ("size", "segment"),
     [

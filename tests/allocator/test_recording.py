@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from actprof.allocator import CachingAllocator
 from actprof.allocator.recording import load_recording, replay_recording
 from actprof.errors import StoreError
 
@@ -46,6 +47,26 @@ def test_recordings_from_mid_run_replay(replays):
     assert sum(replay.segment_allocs for replay in results) == sum(r.segment_allocs_matching for r in results)
     assert sum(replay.segment_frees for replay in results) == sum(r.segment_frees_matching for r in results)
     assert sum(replay.allocations_matching for replay in results) >= 0.9999 * total
+
+
+@needs_traces
+def test_the_place_of_segments_does_not_move_the_peak(replays):
+    """With the default addresses instead of the recorded ones, native peaks are the same."""
+    native = [recording for recording, _ in replays.values() if not recording.config.expandable_segments]
+    exact = [recording for recording in native if recording.from_empty]
+    assert exact
+    assert [r.peaks.reserved_bytes for r in exact] == [peak_reserved(r) for r in exact]
+
+
+def peak_reserved(recording):
+    allocator = CachingAllocator(recording.config, torch_version=recording.torch_version)
+    live = {}
+    for event in recording.events:
+        if event.action == "alloc":
+            live[event.address] = allocator.malloc(event.size_bytes, event.stream)
+        elif event.action == "free_completed":
+            allocator.free(live.pop(event.address))
+    return allocator.peak_reserved_bytes
 
 
 def write(path, events, segments, **changes):

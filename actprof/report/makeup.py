@@ -1,0 +1,128 @@
+"""What the memory of the cells around a limit is made of: rows of parts, and the colour of each part.
+
+Two views of the same bars: by kind (activations by component of the policy), and the activations alone, by
+component and group. Parts that are small everywhere become `other`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from actprof.report.palette import component_colour, kind_colour
+from actprof.report.words import VERDICT_WORDS, cell_text, gib
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from actprof.report.arrange import Setup
+    from actprof.results import Breakdown, Result
+
+OTHER = "other"
+_SMALL = 0.015  # of a bar: what stays below it in every bar is not worth a colour
+_LEAST_FIRST = ("parameters", "gradients", "optimizer state", "inputs")
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One cell: its parts in bytes, and how it is called beside the bar (`label`) and on hovering."""
+
+    result: Result
+    label: str
+    title: str
+    group: str
+    total_bytes: int
+    parts: Mapping[str, int]
+
+
+def collect_cells(setup: Setup, cameras: int, alloc_conf: str) -> tuple[Result, ...]:
+    """Return the cells on either side of each resolution's limit."""
+    lines = [setup.line(resolution, cameras, alloc_conf) for resolution in setup.resolutions]
+    return tuple(r for line in lines if line for r in line.around_limit if r.breakdown is not None)
+
+
+def split_by_kind(results: Iterable[Result]) -> list[Bar]:
+    """Return a bar per cell: kinds of memory, activations by component."""
+    return [_bar(r, _by_kind(r.breakdown)) for r in results if r.breakdown is not None]
+
+
+def split_activations(results: Iterable[Result]) -> list[Bar]:
+    """Return a bar per cell: activations by component and group."""
+    return [_bar(r, _by_group(r.breakdown)) for r in results if r.breakdown is not None]
+
+
+def merge_small(bars: Sequence[Bar]) -> list[Bar]:
+    """Return the bars with every part that is small in all of them moved to `other`."""
+    large = {
+        name for bar in bars for name, size in bar.parts.items() if size > _SMALL * max(bar.total_bytes, 1)
+    }
+    return [_merged(bar, large) for bar in bars]
+
+
+def colour_parts(bars: Sequence[Bar]) -> list[tuple[str, str]]:
+    """Return (name, colour) of all parts in the order of stacking: fixed ones, then components, `other` last."""
+    sizes: dict[str, int] = defaultdict(int)
+    for bar in bars:
+        for name, size in bar.parts.items():
+            sizes[name] += size
+    kinds = [name for name in sizes if "activations" not in name and name != OTHER]
+    kinds.sort(key=lambda name: (_LEAST_FIRST.index(name) if name in _LEAST_FIRST else 99, name))
+    first = [name for name in kinds if name in _LEAST_FIRST]
+    last = [name for name in kinds if name not in _LEAST_FIRST]
+    ordered = [(name, kind_colour(name)) for name in first]
+    ordered += _colour_components(sizes)
+    ordered += [(name, kind_colour(name)) for name in [*last, *([OTHER] if OTHER in sizes else [])]]
+    return ordered
+
+
+def _colour_components(sizes: Mapping[str, int]) -> list[tuple[str, str]]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in sizes:
+        if "activations" in name:
+            groups[name.removesuffix(" activations").partition(": ")[0]].append(name)
+    # Names, not sizes, decide the colour: a component has the same one in every figure of the page.
+    hues = {component: index for index, component in enumerate(sorted(groups))}
+    order = sorted(groups, key=lambda component: -sum(sizes[name] for name in groups[component]))
+    return [
+        (name, component_colour(hues[component], rank))
+        for component in order
+        for rank, name in enumerate(sorted(groups[component], key=lambda name: -sizes[name]))
+    ]
+
+
+def _bar(result: Result, parts: Mapping[str, int]) -> Bar:
+    cell, mark = result.cell, " OOM" if result.verdict == "oom" else ""
+    total = sum(parts.values())
+    moment = f"{result.breakdown.phase} phase" if result.breakdown else ""
+    state = VERDICT_WORDS.get(result.verdict, result.verdict)
+    return Bar(
+        result=result,
+        label=f"{cell.resolution} · {cell.batch_size}{mark}",
+        title=f"{cell_text(cell)}: {state}, {gib(total)} GiB in the {moment}",
+        group=cell.resolution,
+        total_bytes=total,
+        parts=parts,
+    )
+
+
+def _by_kind(held: Breakdown | None) -> dict[str, int]:
+    if held is None:
+        return {}
+    parts = {kind: size for kind, size in held.by_kind.items() if kind != "activations"}
+    split = {f"{name} activations": sum(groups.values()) for name, groups in held.activations.items()}
+    if not split and "activations" in held.by_kind:
+        split = {"activations": held.by_kind["activations"]}
+    return {**parts, **split}
+
+
+def _by_group(held: Breakdown | None) -> dict[str, int]:
+    items = held.activations.items() if held else ()
+    return {f"{name}: {group} activations": size for name, groups in items for group, size in groups.items()}
+
+
+def _merged(bar: Bar, large: set[str]) -> Bar:
+    parts = {name: size for name, size in bar.parts.items() if name in large}
+    rest = bar.total_bytes - sum(parts.values())
+    merged = {**parts, OTHER: rest} if rest else parts
+    return Bar(bar.result, bar.label, bar.title, bar.group, bar.total_bytes, merged)
