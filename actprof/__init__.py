@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from actprof.api import load_scenario, params, predict, report, sweep
+    from actprof.api import load_scenario, params, predict, sweep, write_report
     from actprof.errors import ActprofError
     from actprof.results import Result
     from actprof.scenario import Cell, Scenario
@@ -26,8 +26,8 @@ __all__ = [
     "load_scenario",
     "params",
     "predict",
-    "report",
     "sweep",
+    "write_report",
 ]
 
 _HOMES = {
@@ -36,10 +36,13 @@ _HOMES = {
     "Result": "actprof.results",
     "Scenario": "actprof.scenario",
 }
+_PACKAGES = ("sweep",)  # callable packages, see `actprof._callable`
 
 
 def __getattr__(name: str) -> Any:
     """Import the home of a public name (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _PACKAGES:
+        return import_module(f"{__name__}.{name}")
     return getattr(import_module(_HOMES.get(name, "actprof.api")), name)

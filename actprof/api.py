@@ -137,7 +137,7 @@ def sweep(
         results = run_sweep(scenario, store, jobs=jobs, fresh=fresh, ground=ground, listener=listener)
     frame = results_frame(results)
     write_csv(frame, folder / CSV_NAME)
-    report(folder)
+    write_report(folder)
     return frame
 
 
@@ -155,13 +155,14 @@ def _scenario_meta(scenario: Scenario, gpu: str | None) -> dict[str, Any]:
     }
 
 
-def report(folder: str | Path) -> Path:
+def write_report(folder: str | Path) -> Path:
     """Write `report.html` from the store in `folder` and return its path; needs no torch.
 
     Raises:
         StoreError: there is no store, or the page cannot be written.
     """
-    from actprof.report import Report, write_report
+    from actprof.report import Report
+    from actprof.report import write_report as write_page
     from actprof.sweep.store import ResultsStore
 
     folder = Path(folder)
@@ -178,5 +179,5 @@ def report(folder: str | Path) -> Path:
             versions=meta.get("versions", {}),
         )
     path = folder / REPORT_NAME
-    write_report(page, path)
+    write_page(page, path)
     return path

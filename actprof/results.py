@@ -126,9 +126,8 @@ class Result:
             if item.name in data or (item.name == "curve" and not curve):
                 continue
             data[item.name] = asdict(value) if hasattr(value, "__dataclass_fields__") else value
-        data["assumptions"] = list(self.assumptions)
-        data["versions"] = dict(self.versions)
-        return data
+        plain: dict[str, Any] = _plain(data)
+        return plain
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -144,3 +143,12 @@ class Result:
             if values.get(name) is not None:
                 values[name] = kind(**values[name])
         return cls(**values)
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` with JSON's own types only."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -13,4 +13,4 @@ from actprof import api
 @click.argument("folder", type=click.Path(path_type=Path))
 def command(*, folder: Path) -> None:
     """Write the HTML report of a sweep again from the results in FOLDER; needs neither torch nor lerobot."""
-    click.echo(api.report(folder))
+    click.echo(api.write_report(folder))

@@ -49,7 +49,7 @@ def ground(cell: Cell) -> Grounding:
         forward_seconds=clock.seconds["forward"],
         backward_seconds=clock.seconds["backward"],
         update_seconds=clock.seconds["update"],
-        threads=torch.get_num_threads(),
+        torch_threads=torch.get_num_threads(),
         versions=library_versions(),
     )
 

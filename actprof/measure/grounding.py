@@ -23,7 +23,7 @@ class Grounding:
         output_shape: shape of the predicted action chunk without the batch dimension.
         parameters: elements of the policy's parameters.
         forward_seconds, backward_seconds, update_seconds: wall clock on the CPU.
-        threads: with which torch ran.
+        torch_threads: with which torch ran.
     """
 
     policy: str
@@ -37,7 +37,7 @@ class Grounding:
     forward_seconds: float
     backward_seconds: float
     update_seconds: float
-    threads: int = 0
+    torch_threads: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:

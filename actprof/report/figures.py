@@ -7,13 +7,14 @@ for plotly reads a subset of HTML.
 
 from __future__ import annotations
 
+import math
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 
 from actprof.report.arrange import Line, room_bytes, share_of_device
-from actprof.report.palette import ALLOCATORS, SHADES, SYMBOLS, colour_at, colour_scale, shade, text_on
+from actprof.report.palette import SHADES, allocator_mark, colour_at, colour_scale, shade, text_on
 from actprof.report.words import (
     VERDICT_WORDS,
     allocator_text,
@@ -78,8 +79,13 @@ def describe(result: Result) -> str:
     return head + verdict + _wrap(result.reason) + numbers
 
 
-def draw_limits(setup: Setup) -> go.Figure:
-    """Return the largest batch size of each resolution and camera count, one mark per allocator setting."""
+def draw_limits(setup: Setup, alloc_confs: Sequence[str]) -> go.Figure:
+    """Return the largest batch size of each resolution and camera count, one mark per allocator setting.
+
+    Args:
+        setup: whose limits to draw.
+        alloc_confs: all settings of the page; the place in it decides a setting's colour and symbol.
+    """
     rows = [
         (resolution, cameras)
         for resolution in setup.resolutions
@@ -89,10 +95,10 @@ def draw_limits(setup: Setup) -> go.Figure:
     heights = _heights([resolution for resolution, _ in rows])
     figure = go.Figure()
     _join_marks(figure, setup, rows, heights)
-    for index, conf in enumerate(setup.alloc_confs):
+    for conf in setup.alloc_confs:
         lines = [(setup.line(*row, conf), height) for row, height in zip(rows, heights, strict=True)]
         known = [(line, height) for line, height in lines if line and line.limit is not None]
-        figure.add_trace(_limit_marks(setup, known, index))
+        figure.add_trace(_limit_marks(setup, conf, known, allocator_mark(alloc_confs.index(conf))))
     _lay_out(figure, height=70 + 24 * len(rows) + 12 * len(setup.resolutions), left=128)
     figure.update_xaxes(title={"text": "largest batch size that runs", "standoff": 8}, **_batch_axis(setup))
     figure.update_yaxes(
@@ -202,12 +208,13 @@ def _join_marks(figure: go.Figure, setup: Setup, rows: Sequence[tuple[str, int]]
     figure.add_scatter(x=x, y=y, mode="lines", line={"color": "#8f98a3", "width": 2}, hoverinfo="skip")
 
 
-def _limit_marks(setup: Setup, known: Sequence[tuple[Line, float]], index: int) -> go.Scatter:
-    colour = ALLOCATORS[index % len(ALLOCATORS)]
+def _limit_marks(
+    setup: Setup, conf: str, known: Sequence[tuple[Line, float]], mark: tuple[str, str]
+) -> go.Scatter:
     return go.Scatter(
         x=[_place(line.limit or 0) for line, _ in known], y=[height for _, height in known],
-        name=escape(allocator_text(setup.alloc_confs[index])), mode="markers+text",
-        marker={"color": colour, "symbol": SYMBOLS[index % len(SYMBOLS)], "size": 10},
+        name=escape(allocator_text(conf)), mode="markers+text",
+        marker={"color": mark[0], "symbol": mark[1], "size": 10},
         text=[_limit_label(setup, line) for line, _ in known],
         textposition=["middle left" if _is_least(setup, line) else "middle right" for line, _ in known],
         textfont={"size": 11}, cliponaxis=False,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from actprof.results import Breakdown, Result
 
 OTHER = "other"
+_ACTIVATIONS = "activations: "
 _SMALL = 0.015  # of a bar: what stays below it in every bar is not worth a colour
 _LEAST_FIRST = ("parameters", "gradients", "optimizer state", "inputs")
 
@@ -66,7 +67,7 @@ def colour_parts(bars: Sequence[Bar]) -> list[tuple[str, str]]:
     for bar in bars:
         for name, size in bar.parts.items():
             sizes[name] += size
-    kinds = [name for name in sizes if "activations" not in name and name != OTHER]
+    kinds = [name for name in sizes if ":" not in name and name != OTHER]
     kinds.sort(key=lambda name: (_LEAST_FIRST.index(name) if name in _LEAST_FIRST else 99, name))
     first = [name for name in kinds if name in _LEAST_FIRST]
     last = [name for name in kinds if name not in _LEAST_FIRST]
@@ -79,8 +80,8 @@ def colour_parts(bars: Sequence[Bar]) -> list[tuple[str, str]]:
 def _colour_components(sizes: Mapping[str, int]) -> list[tuple[str, str]]:
     groups: dict[str, list[str]] = defaultdict(list)
     for name in sizes:
-        if "activations" in name:
-            groups[name.removesuffix(" activations").partition(": ")[0]].append(name)
+        if ":" in name:
+            groups[name.removeprefix(_ACTIVATIONS).partition(": ")[0]].append(name)
     # Names, not sizes, decide the colour: a component has the same one in every figure of the page.
     hues = {component: index for index, component in enumerate(sorted(groups))}
     order = sorted(groups, key=lambda component: -sum(sizes[name] for name in groups[component]))
@@ -110,7 +111,7 @@ def _by_kind(held: Breakdown | None) -> dict[str, int]:
     if held is None:
         return {}
     parts = {kind: size for kind, size in held.by_kind.items() if kind != "activations"}
-    split = {f"{name} activations": sum(groups.values()) for name, groups in held.activations.items()}
+    split = {f"{_ACTIVATIONS}{name}": sum(groups.values()) for name, groups in held.activations.items()}
     if not split and "activations" in held.by_kind:
         split = {"activations": held.by_kind["activations"]}
     return {**parts, **split}
@@ -118,7 +119,7 @@ def _by_kind(held: Breakdown | None) -> dict[str, int]:
 
 def _by_group(held: Breakdown | None) -> dict[str, int]:
     items = held.activations.items() if held else ()
-    return {f"{name}: {group} activations": size for name, groups in items for group, size in groups.items()}
+    return {f"{name}: {group}": size for name, groups in items for group, size in groups.items()}
 
 
 def _merged(bar: Bar, large: set[str]) -> Bar:

@@ -71,7 +71,7 @@ class Report:
     """What to put on the page.
 
     Attributes:
-        title: name of the scenario.
+        name: of the scenario; the heading of the page.
         question: what the scenario asks, in the words of its file; may be empty.
         results: one per cell, in any order; all that is said is computed from them.
         groundings: CPU runs to show beside the predictions.
@@ -80,7 +80,7 @@ class Report:
         versions: of what wrote the report; each result has its own.
     """
 
-    title: str
+    name: str
     question: str = ""
     results: tuple[Result, ...] = ()
     groundings: tuple[Grounding, ...] = ()

@@ -7,6 +7,7 @@ keep a contrast of at least three to one against both the light and the dark pag
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from actprof.report.arrange import share_of_device
@@ -25,10 +26,10 @@ _STOPS = (
 SHADES = (_STOPS[0][0], _STOPS[-1][0])
 
 LIGHT_PAGE, DARK_PAGE = "#ffffff", "#15181d"
-ALLOCATORS = ("#2f7dc4", "#cf6a17", "#15876b", "#9a62c7", "#b8791d", "#7a828c")
-SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x")
+_ALLOCATORS = ("#2f7dc4", "#cf6a17", "#15876b", "#9a62c7", "#b8791d", "#7a828c")
+_SYMBOLS = ("circle", "diamond", "square", "triangle-up")
 _KINDS = {
-    "parameters": "#6b7683", "gradients": "#15876b", "optimizer state": "#9a62c7", "inputs": "#aa7a18",
+    "activations": "#2f7dc4", "parameters": "#6b7683", "gradients": "#15876b", "optimizer state": "#9a62c7", "inputs": "#aa7a18",
     "temporaries": "#c4568f", "workspaces": "#3f8f96", "buffers": "#6b7683", "allocator slack": "#7f8894",
     "other": "#7f8894",
 }  # fmt: skip
@@ -49,7 +50,7 @@ def shade(result: Result) -> float:
 
 def colour_at(value: float) -> str:
     """Return the colour of a shade as `#rrggbb`."""
-    for (low, first), (high, second) in zip(_STOPS, _STOPS[1:], strict=False):
+    for (low, first), (high, second) in pairwise(_STOPS):
         if value <= high:
             part = min(max((value - low) / (high - low), 0.0), 1.0)
             return mix(first, second, part)
@@ -83,6 +84,11 @@ def mix(first: str, second: str, part: float) -> str:
     """Return the colour that lies `part` of the way from `first` to `second`."""
     pairs = zip(_channels(first), _channels(second), strict=True)
     return "#" + "".join(f"{round(a + (b - a) * part):02x}" for a, b in pairs)
+
+
+def allocator_mark(index: int) -> tuple[str, str]:
+    """Return the colour and plotly's symbol of an allocator setting: no two of the first four share either."""
+    return _ALLOCATORS[index % len(_ALLOCATORS)], _SYMBOLS[index % len(_SYMBOLS)]
 
 
 def kind_colour(kind: str) -> str:

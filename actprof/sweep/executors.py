@@ -1,4 +1,4 @@
-"""Where a sweep's tasks run: in fresh processes, or right here.
+"""Where a sweep's tasks run: worker processes that end with their parent.
 
 The seam is `concurrent.futures.Executor`; tasks and what they return must pickle.
 """
@@ -9,24 +9,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any
-
-
-class InlineExecutor(Executor):
-    """Runs each task in this process when it is submitted."""
-
-    def submit[**P, T](self, task: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run `task` now and return its finished future."""
-        future: Future[T] = Future()
-        try:
-            future.set_result(task(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - the future hands it on
-            future.set_exception(error)
-        return future
 
 
 @contextmanager

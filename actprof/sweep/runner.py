@@ -18,7 +18,7 @@ from actprof.prediction import gpu_of
 from actprof.results import Result
 from actprof.scenario import Scenario
 from actprof.scenario.cell import Cell
-from actprof.sweep.executors import InlineExecutor, worker_pool
+from actprof.sweep.executors import worker_pool
 from actprof.sweep.store import ResultsStore, fingerprint, grounding_key
 from actprof.sweep.tasks import ground_task, predict_task, trace_task
 from actprof.trace.cache import cached_trace
@@ -44,16 +44,18 @@ def run_sweep(
     fresh: bool = False,
     ground: bool = True,
     listener: Listener | None = None,
+    executor: Executor | None = None,
 ) -> tuple[Result, ...]:
     """Answer every cell of `scenario` that `store` has no current answer to; return all of them.
 
     Args:
         scenario: the grid.
         store: where answers are kept; each is stored the moment it is known.
-        jobs: worker processes; one for each core if left out; 1 runs everything in this process.
+        jobs: worker processes; one for each core if left out.
         fresh: answer again what is known already.
         ground: also run each distinct policy on the CPU.
         listener: told after every task.
+        executor: where tasks run instead of worker processes.
 
     Raises:
         UsageError: the scenario asks for what cannot be.
@@ -61,19 +63,17 @@ def run_sweep(
         ActprofError: a worker died.
     """
     plan = _plan(scenario, store, fresh=fresh, ground=ground and scenario.ground)
-    jobs = jobs or os.cpu_count() or 1
     sweep = _Sweep(scenario, store, plan, listener or (lambda _progress: None))
-    if plan.size:
-        if jobs == 1:
-            sweep.run(InlineExecutor())
-        else:
-            try:
-                with worker_pool(min(jobs, plan.size)) as pool:
-                    sweep.run(pool)
-            except BrokenProcessPool as error:
-                raise ActprofError(
-                    "a worker process died (out of memory?); what was known is stored. Try --jobs 1"
-                ) from error
+    if plan.size and executor is not None:
+        sweep.run(executor)
+    elif plan.size:
+        try:
+            with worker_pool(min(jobs or os.cpu_count() or 1, plan.size)) as pool:
+                sweep.run(pool)
+        except BrokenProcessPool as error:
+            raise ActprofError(
+                "a worker process died (out of memory?); what was known is stored. Try --jobs 1"
+            ) from error
     return store.results(scenario.cells)
 
 
@@ -139,14 +139,14 @@ class _Sweep:
             self._submit(
                 executor, f"running {_label(cell)} on the CPU", self._grounded(cell), ground_task, cell
             )
+        self._tell()
         while self._finish:
-            self._tell()
             finished, _ = wait(self._finish, return_when=FIRST_COMPLETED)
             for future in finished:
                 self._labels.pop(future)
                 self._finish.pop(future)(future)
                 self._done += 1
-        self._tell()
+                self._tell()
 
     def _submit(
         self,

@@ -59,6 +59,26 @@ def _itself(tensor: Tensor) -> Tensor:
     return tensor
 
 
+class _Pack:
+    """A pack hook that hands out handles, and forgets the hooks behind it once nothing more is packed.
+
+    C++ keeps it as long as the node; checkpointing's hooks hold the inputs of the block, which the engine
+    lets go of with the last saved tensor.
+    """
+
+    def __init__(self, pack: Callable[[Tensor], Any], unpack: Callable[[Any], Tensor]) -> None:
+        self._hooks: tuple[Callable[[Tensor], Any], Callable[[Any], Tensor]] | None = (pack, unpack)
+
+    def __call__(self, tensor: Tensor) -> SavedTensor:
+        if self._hooks is None:
+            raise RuntimeError("a tensor was saved after its hooks had been taken away")
+        pack, unpack = self._hooks
+        return SavedTensor(pack(tensor), unpack)
+
+    def forget(self) -> None:
+        self._hooks = None
+
+
 @contextmanager
 def saving_tensors(on_save: Callable[[Tensor], None] | None = None) -> Iterator[None]:
     """Inside, the graph keeps `SavedTensor` handles, so that `reverse_pass` can let go of them.
@@ -66,18 +86,27 @@ def saving_tensors(on_save: Callable[[Tensor], None] | None = None) -> Iterator[
     Args:
         on_save: called with each tensor that is saved for backward.
     """
-    push = torch._C._autograd._push_saved_tensors_default_hooks
+    autograd = torch._C._autograd
+    push, pop = autograd._push_saved_tensors_default_hooks, autograd._pop_saved_tensors_default_hooks
+    packs: list[_Pack] = []
+
+    def push_handles(pack: Callable[[Tensor], Any], unpack: Callable[[Any], Tensor]) -> None:
+        packs.append(_Pack(pack, unpack))
+        push(packs[-1], _unpack)
+
+    def pop_handles() -> None:
+        packs.pop().forget()
+        pop()
 
     def pack(tensor: Tensor) -> Tensor:
         if on_save is not None:
             on_save(tensor)
-        return tensor
-
-    def push_handles(pack: Callable[[Tensor], Any], unpack: Callable[[Any], Tensor]) -> None:
-        push(lambda tensor: SavedTensor(pack(tensor), unpack), _unpack)
+        # With its graph, an output would hold the node that holds it: what is never walked would never die.
+        return tensor if tensor.grad_fn is None else tensor.detach()
 
     with (
-        mock.patch.object(torch._C._autograd, "_push_saved_tensors_default_hooks", push_handles),
+        mock.patch.object(autograd, "_push_saved_tensors_default_hooks", push_handles),
+        mock.patch.object(autograd, "_pop_saved_tensors_default_hooks", pop_handles),
         mock.patch.object(FunctionCtx, "set_materialize_grads", _set_materialize_grads),
         torch.autograd.graph.saved_tensors_hooks(pack, _itself),
     ):
@@ -110,7 +139,9 @@ def reverse_pass(
     # Non-reentrant checkpointing recomputes once per pass, and tells passes apart by this number.
     with torch.no_grad(), mock.patch.object(torch._C, "_current_graph_task_id", lambda: pass_id):
         walk = _Walk(root, on_node or (lambda _number: None), on_gradient or (lambda _tensor: None))
-        walk.buffers[root] = [torch.ones_like(loss, memory_format=torch.preserve_format)]
+        # Our name for it lives until the end, as the engine's caller has one: nobody may steal it.
+        seed = torch.ones_like(loss, memory_format=torch.preserve_format)
+        walk.buffers[root] = [seed if slot == loss.output_nr else None for slot in range(_input_count(root))]
         walk.run(root)
 
 

@@ -1,0 +1,237 @@
+"""Render a `Report` as one self-contained HTML file: styles, scripts, figures and data inlined, no network."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from actprof.report.arrange import Setup, arrange, fixed_facts
+from actprof.report.curves import AXES, pack_curves
+from actprof.report.figures import draw_heatmap, draw_limits, draw_makeup
+from actprof.report.makeup import Bar, collect_cells, colour_parts, merge_small, split_activations, split_by_kind
+from actprof.report.palette import allocator_mark, colour_at, css_gradient
+from actprof.report.sentences import answer, device_text
+from actprof.report.table import GROUNDING_COLUMNS, columns, list_groundings, list_rows, list_tokens
+from actprof.report.words import VERDICT_WORDS, allocator_text, cameras_text, gib, join
+from actprof.units import MIB, format_seconds
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from actprof.report.model import Report
+    from actprof.results import Result
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One figure: the id under which its JSON is stored, its heading, and what it shows for those who cannot see."""
+
+    figure: str
+    title: str
+    label: str
+    columns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Figures that are shown together; a select chooses among several views."""
+
+    name: str
+    panels: tuple[Panel, ...]
+
+
+def render_page(report: Report) -> str:
+    """Return the page as HTML text."""
+    setups = arrange(report.results)
+    figures: dict[str, Any] = {}
+    page = {
+        "report": report,
+        "answer": answer(report.results),
+        "counts": _counts(report.results),
+        "facts": _facts(report.results, setups),
+        "device": device_text(report.results),
+        "heatmaps": [_heatmaps(setup, figures) for setup in setups],
+        "limits": _limits(setups, figures),
+        "limit_key": _limit_key(setups),
+        "tokens": [(setup, list_tokens(setup)) for setup in _per_tokens(setups)],
+        "parameters": _parameters(setups),
+        **_makeups(setups, figures),
+        "columns": columns(setups),
+        "rows": list_rows(setups),
+        "grounding_columns": GROUNDING_COLUMNS,
+        "groundings": list_groundings(report.groundings),
+        "assumptions": _assumptions(report.results),
+        "versions": _versions(report),
+        "work": _work(report.results),
+        "sources": Counter(r.source for r in report.results),
+        "axes": AXES,
+        "curves": pack_curves(report.results),
+        "figures": figures,
+    }
+    return _environment().get_template("report.html.j2").render(**page)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("actprof.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["data"] = embed_json
+    environment.globals.update(
+        inline=_inline, plotly_js=lambda: Markup(get_plotlyjs()), cameras_text=cameras_text,
+        colour_at=colour_at, css_gradient=css_gradient, words=VERDICT_WORDS,
+    )  # fmt: skip
+    return environment
+
+
+def _inline(name: str) -> Markup:
+    """Return one of our own templates as it stands."""
+    source, _, _ = _environment().loader.get_source(_environment(), name)  # type: ignore[union-attr]  # set above
+    return Markup(source)  # noqa: S704  # a file of this package
+
+
+def embed_json(value: Any) -> Markup:
+    """Return JSON that may stand inside a script element whatever its texts contain."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704  # escaped above
+
+
+def _add(figures: dict[str, Any], figure: go.Figure) -> str:
+    data = figure.to_plotly_json()
+    data["layout"].pop("template", None)  # the page has its own, in its own colours
+    name = f"figure-{len(figures)}"
+    figures[name] = data
+    return name
+
+
+def _heatmaps(setup: Setup, figures: dict[str, Any]) -> View:
+    panels = []
+    for conf in setup.alloc_confs:
+        for cameras in setup.cameras:
+            lines = [line for line in setup.lines if (line.cameras, line.alloc_conf) == (cameras, conf)]
+            if not lines:
+                continue
+            title = f"{cameras_text(cameras)}, {allocator_text(conf)}"
+            cells = [result for line in lines for result in line.results]
+            failing = sum(r.verdict == "oom" for r in cells)
+            label = f"Heatmap of memory needed, {title}: {len(cells)} cells, {failing} out of memory"
+            sizes = len({r.cell.batch_size for r in cells})
+            panels.append(Panel(_add(figures, draw_heatmap(setup, cameras, conf)), title, label, sizes))
+    return View(setup.name, tuple(panels))
+
+
+def _limits(setups: Sequence[Setup], figures: dict[str, Any]) -> list[View]:
+    label = "Largest batch size that runs, by resolution, cameras and allocator setting"
+    confs = _alloc_confs(setups)
+    known = [setup for setup in setups if any(line.limit is not None for line in setup.lines)]
+    return [View(s.name, (Panel(_add(figures, draw_limits(s, confs)), "", label),)) for s in known]
+
+
+def _limit_key(setups: Sequence[Setup]) -> list[tuple[str, str, str]]:
+    """Return (name, colour, symbol) of each allocator setting."""
+    confs = _alloc_confs(setups)
+    return [(allocator_text(conf), *allocator_mark(confs.index(conf))) for conf in confs]
+
+
+def _alloc_confs(setups: Sequence[Setup]) -> list[str]:
+    return sorted({conf for setup in setups for conf in setup.alloc_confs})
+
+
+def _makeups(setups: Sequence[Setup], figures: dict[str, Any]) -> dict[str, Any]:
+    groups = {}
+    for setup in setups:
+        for conf in setup.alloc_confs:
+            for cameras in setup.cameras:
+                if cells := collect_cells(setup, cameras, conf):
+                    name = (setup.name, cameras_text(cameras), allocator_text(conf))
+                    groups[" · ".join(part for part in name if part)] = cells
+    kinds = {name: merge_small(split_by_kind(cells)) for name, cells in groups.items()}
+    inside = {name: merge_small(split_activations(cells)) for name, cells in groups.items()}
+    kind_parts, inside_parts = _parts(kinds.values()), _parts(inside.values())
+    views = [
+        View(
+            name,
+            (
+                Panel(_add(figures, draw_makeup(kinds[name], kind_parts)), "", f"Memory by kind, {name}"),
+                Panel(_add(figures, draw_makeup(inside[name], inside_parts)), "", f"Activations by group, {name}"),
+            ),
+        )
+        for name in groups
+    ]
+    return {"makeups": views, "kind_parts": kind_parts, "inside_parts": inside_parts}
+
+
+def _parts(bars: Any) -> list[tuple[str, str]]:
+    return colour_parts([bar for some in bars for bar in some])
+
+
+def _counts(results: Sequence[Result]) -> list[tuple[str, str, int]]:
+    counts = Counter(r.verdict for r in results)
+    return [(verdict, word, counts[verdict]) for verdict, word in VERDICT_WORDS.items() if counts[verdict]]
+
+
+def _facts(results: Sequence[Result], setups: Sequence[Setup]) -> list[tuple[str, str]]:
+    """Return what was asked: what all cells share, and the axes along which they differ."""
+    shared = fixed_facts(results)
+    gpu = f"{shared['gpu']}, {gib(shared['capacity'])} GiB" if "capacity" in shared and "gpu" in shared else ""
+    facts = [("GPU", gpu)] if gpu else []
+    hidden = {"gpu", "capacity", "source", *([] if shared.get("used_by_others_bytes") else ["used_by_others_bytes"])}
+    for name, value in shared.items():
+        if name not in hidden:
+            text = f"{gib(value)} GiB" if name.endswith("_bytes") else str(value)
+            facts.append((name.removeprefix("set ").removesuffix("_bytes").replace("_", " "), text))
+    axes = {
+        "resolutions": dict.fromkeys(r for setup in setups for r in setup.resolutions),
+        "cameras": dict.fromkeys(str(c) for setup in setups for c in setup.cameras),
+        "batch sizes": dict.fromkeys(str(b) for setup in setups for b in setup.batch_sizes),
+        "allocator": dict.fromkeys(allocator_text(a) for setup in setups for a in setup.alloc_confs),
+        "setups": dict.fromkeys(setup.name for setup in setups if setup.name),
+    }
+    return facts + [(name, ", ".join(values)) for name, values in axes.items() if values]
+
+
+def _per_tokens(setups: Sequence[Setup]) -> list[Setup]:
+    """Return the setups whose token tables differ: GPUs and settings change nothing about tokens."""
+    return list({repr(list_tokens(setup)): setup for setup in reversed(setups) if list_tokens(setup)}.values())[::-1]
+
+
+def _parameters(setups: Sequence[Setup]) -> list[tuple[str, str, str]]:
+    """Return (policy, parameters, size in fp32) for each count that occurs."""
+    found = dict.fromkeys((r.cell.policy, r.parameters) for s in setups for r in s.results if r.parameters)
+    return [(policy, f"{count:,}", f"{4 * count / MIB:.1f} MiB") for policy, count in found]
+
+
+def _assumptions(results: Sequence[Result]) -> list[tuple[str, str]]:
+    """Return each assumption once, and in how many cells it was made if not in all."""
+    counts = Counter(text for r in results for text in dict.fromkeys(r.assumptions))
+    total = len(results)
+    return [(text, "" if n == total else f"{n} of {total} cells") for text, n in counts.items()]
+
+
+def _versions(report: Report) -> list[tuple[str, str]]:
+    found: dict[str, dict[str, None]] = {}
+    for versions in (*(r.versions for r in report.results), report.versions):
+        for name, version in versions.items():
+            found.setdefault(name, {})[version] = None
+    return [(name, join(versions)) for name, versions in found.items()]
+
+
+def _work(results: Sequence[Result]) -> str:
+    fresh = [r.timing.trace_seconds for r in results if not r.timing.trace_cached and r.timing.trace_seconds]
+    replays = sum(r.timing.replay_seconds for r in results)
+    traced = f"{len(fresh)} traced in {format_seconds(sum(fresh))}, " if fresh else ""
+    return f"{traced}all replayed in {format_seconds(replays)}" if replays else ""

@@ -1,0 +1,114 @@
+"use strict";
+// The colours of the page for plotly, the figures, and the selects that choose among views.
+
+const byId = (id) => document.getElementById(id);
+const readData = (id) => JSON.parse(byId(id).textContent);
+const root = document.documentElement;
+const drawn = new Set(); // plots that follow the scheme
+
+// light-dark() in a variable is resolved only where a property uses it.
+function colour(name) {
+  const probe = document.createElement("span");
+  probe.style.color = `var(--${name})`;
+  document.body.append(probe);
+  const value = getComputedStyle(probe).color;
+  probe.remove();
+  return value;
+}
+
+function template() {
+  const axis = {
+    gridcolor: colour("grid"), linecolor: colour("rule"), zerolinecolor: colour("rule"), automargin: false,
+    tickfont: { color: colour("ink"), size: 11 }, title: { font: { color: colour("muted"), size: 12 } },
+  };
+  const ink = colour("ink");
+  return { layout: {
+    font: { color: ink, size: 12, family: getComputedStyle(document.body).fontFamily },
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", xaxis: axis, yaxis: axis,
+    hoverlabel: { bgcolor: colour("surface"), bordercolor: colour("muted"), font: { color: ink, size: 12 } },
+  } };
+}
+
+const CONFIG = { responsive: true, displayModeBar: false, scrollZoom: false, doubleClick: "reset" };
+
+function draw(element, figure) {
+  drawn.add(element);
+  return Plotly.react(element, figure.data, { ...figure.layout, template: template() }, CONFIG);
+}
+
+const figures = readData("figure-data");
+const isShown = (element) => element.offsetParent !== null;
+
+function drawWaiting() {
+  // One figure per turn of the event loop: the page stays responsive while it fills.
+  const next = [...document.querySelectorAll(".plot[data-figure]")].find((e) => !drawn.has(e) && isShown(e));
+  if (!next) {
+    root.dataset.ready = "true";
+    return;
+  }
+  draw(next, figures[next.dataset.figure]);
+  setTimeout(drawWaiting, 0);
+}
+
+for (const select of document.querySelectorAll("select[data-views]")) {
+  const show = () => {
+    for (const view of document.querySelectorAll(`[data-group="${select.id}"]`)) {
+      view.hidden = view.dataset.view !== select.value;
+    }
+    drawWaiting();
+    document.querySelectorAll(`[data-group="${select.id}"]:not([hidden]) .js-plotly-plot`)
+      .forEach((plot) => Plotly.Plots.resize(plot));
+  };
+  select.addEventListener("change", show);
+  if (select.value !== "0") show(); // a browser may restore what was chosen before a reload
+}
+
+// Scheme: the system's, until the reader presses the button.
+const prefersDark = matchMedia("(prefers-color-scheme: dark)");
+let chosen = remembered();
+
+function remembered() {
+  try { return localStorage.getItem("actprof-scheme"); } catch { return null; }
+}
+
+function isDark() {
+  return chosen ? chosen === "dark" : prefersDark.matches;
+}
+
+function applyScheme() {
+  root.style.colorScheme = chosen ?? "light dark";
+  const button = byId("theme");
+  button.setAttribute("aria-pressed", String(isDark()));
+  button.textContent = isDark() ? "Light" : "Dark";
+  button.setAttribute("aria-label", isDark() ? "Dark scheme, switch to light" : "Light scheme, switch to dark");
+  repaint();
+}
+
+function repaint() {
+  const colours = template();
+  for (const element of drawn) Plotly.relayout(element, { template: colours });
+}
+
+byId("theme").addEventListener("click", () => {
+  chosen = isDark() ? "light" : "dark";
+  try { localStorage.setItem("actprof-scheme", chosen); } catch { /* a file may have no storage */ }
+  applyScheme();
+});
+prefersDark.addEventListener("change", applyScheme);
+
+// Paper is white, whatever the screen is.
+addEventListener("beforeprint", () => { root.style.colorScheme = "light"; repaint(); });
+addEventListener("afterprint", applyScheme);
+
+// The table of contents marks where the reader is.
+const links = new Map([...document.querySelectorAll(".contents a")].map((a) => [a.hash.slice(1), a]));
+const seen = new IntersectionObserver((entries) => {
+  for (const entry of entries.filter((e) => e.isIntersecting)) {
+    links.forEach((link) => link.removeAttribute("aria-current"));
+    links.get(entry.target.id)?.setAttribute("aria-current", "true");
+  }
+}, { rootMargin: "-15% 0px -75% 0px" });
+document.querySelectorAll("main > section").forEach((section) => seen.observe(section));
+
+applyScheme();
+drawWaiting();
