@@ -44,7 +44,8 @@ def _print_local(console: Console) -> None:
         console.print("\nthis machine: no NVIDIA GPU")
     for gpu in found:
         memory = f"{format_bytes(gpu.free_bytes)} free of {format_bytes(gpu.total_bytes)}"
-        console.print(f"\nthis machine: GPU {gpu.index} {gpu.name}, {memory}, driver {gpu.driver}", markup=False)
+        text = f"\nthis machine: GPU {gpu.index} {gpu.name}, {memory}, driver {gpu.driver}"
+        console.print(text, markup=False)
 
 
 def _table(gpus: tuple[Gpu, ...]) -> Table:

@@ -33,7 +33,9 @@ def local_gpus(nvml: Any = None) -> tuple[LocalGpu, ...]:
         nvml: stands for the module `pynvml`, in tests.
     """
     if nvml is None:
-        import pynvml as nvml
+        import pynvml
+
+        nvml = pynvml
     try:
         nvml.nvmlInit()
     except nvml.NVMLError:

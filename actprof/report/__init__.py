@@ -17,7 +17,7 @@ __all__ = ["Grounding", "Report", "render_report", "write_report"]
 def render_report(report: Report) -> str:
     """Return the report as one self-contained HTML page."""
     # plotly and jinja2 take a third of a second to import; who only builds a Report does not pay for them
-    from actprof.report.page import render_page  # noqa: PLC0415
+    from actprof.report.page import render_page
 
     return render_page(report)
 

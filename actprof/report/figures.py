@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _MARKS = {"fits": "", "tight": "tight", "oom": "OOM", "unknown": "?"}
 _STILL = {"fixedrange": True}  # no zoom: a finger on the figure scrolls the page
 _HOVER_WIDTH = 56
+_SEAM = {"width": 1, "color": "rgba(255,255,255,.45)"}  # between the parts of a bar
 
 
 def draw_heatmap(setup: Setup, cameras: int, alloc_conf: str) -> go.Figure:
@@ -55,8 +56,10 @@ def draw_heatmap(setup: Setup, cameras: int, alloc_conf: str) -> go.Figure:
         )
     )  # fmt: skip
     figure.add_trace(_cell_texts(grid, columns, names))
-    _lay_out(figure, height=62 + 40 * len(rows), left=62)
-    figure.update_xaxes(type="category", title={"text": "batch size", "standoff": 6}, showgrid=False, ticks="")
+    _lay_out(figure, height=72 + 40 * len(rows), left=62)
+    figure.update_xaxes(
+        type="category", title={"text": "batch size", "standoff": 6}, showgrid=False, ticks=""
+    )
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False, ticks="")
     return figure
 
@@ -70,9 +73,10 @@ def describe(result: Result) -> str:
     numbers = ""
     if share is not None:
         used = f" + {gib(cell.used_by_others_bytes)} of others" if cell.used_by_others_bytes else ""
+        process, reserved = gib(result.peak_process_bytes), gib(result.peak_reserved_bytes)
         numbers = (
-            f"<br>process {gib(result.peak_process_bytes)}{used} of {gib(gpu.capacity_bytes)} GiB ({share:.0%})"
-            f"<br>reserved {gib(result.peak_reserved_bytes)}, allocated {gib(result.peak_allocated_bytes)} GiB"
+            f"<br>process {process}{used} of {gib(gpu.capacity_bytes)} GiB ({percent(share, 1)})"
+            f"<br>reserved {reserved}, allocated {gib(result.peak_allocated_bytes)} GiB"
             f"<br>headroom {gib(result.headroom_bytes)} GiB, cache flushes {result.retries}"
             f"<br>largest batch {limit_text(result.max_batch_size)}, tokens {result.encoder_tokens}"
         )
@@ -102,18 +106,19 @@ def draw_limits(setup: Setup, alloc_confs: Sequence[str]) -> go.Figure:
     _lay_out(figure, height=70 + 24 * len(rows) + 12 * len(setup.resolutions), left=128)
     figure.update_xaxes(title={"text": "largest batch size that runs", "standoff": 8}, **_batch_axis(setup))
     figure.update_yaxes(
-        tickvals=heights, ticktext=_row_names(rows), autorange=False, zeroline=False, showgrid=False, ticks="",
+        tickvals=heights, ticktext=_row_names(rows), autorange=False, zeroline=False, ticks="",
         range=[max(heights, default=0) + 0.8, -0.8],
     )  # fmt: skip
     return figure
 
 
-def draw_makeup(bars: Sequence[Bar], parts: Sequence[tuple[str, str]]) -> go.Figure:
+def draw_makeup(bars: Sequence[Bar], parts: Sequence[tuple[str, str]], *, room: bool) -> go.Figure:
     """Return stacked bars, one per cell.
 
     Args:
         bars: what each cell's memory is made of, in GiB-able bytes, from top to bottom.
         parts: (name, colour) of the parts, in the order of stacking.
+        room: whether to mark what the GPU has for PyTorch.
     """
     heights = _heights([bar.group for bar in bars])
     figure = go.Figure()
@@ -122,16 +127,17 @@ def draw_makeup(bars: Sequence[Bar], parts: Sequence[tuple[str, str]]) -> go.Fig
         text = [f"{gib(s)} GiB, {percent(s, bar.total_bytes)}" for s, bar in zip(sizes, bars, strict=True)]
         figure.add_bar(
             y=heights, x=[round(size / GIB, 4) for size in sizes], name=escape(name), orientation="h",
-            marker={"color": colour, "line": {"width": 0}}, width=0.72, customdata=text,
+            marker={"color": colour, "line": _SEAM}, width=0.72, customdata=text,
             hovertext=[escape(bar.title) for bar in bars],
             hovertemplate="<b>%{fullData.name}</b><br>%{hovertext}<br>%{customdata}<extra></extra>",
         )  # fmt: skip
-    _mark_room(figure, bars)
+    if room:
+        _mark_room(figure, bars)
     _lay_out(figure, height=84 + 26 * len(bars) + 10 * len({bar.group for bar in bars}), left=128)
     figure.update_layout(barmode="stack", bargap=0)
-    figure.update_xaxes(title={"text": "GiB allocated", "standoff": 8}, rangemode="tozero")
+    figure.update_xaxes(title={"text": "GiB", "standoff": 8}, rangemode="tozero")
     figure.update_yaxes(
-        tickvals=heights, ticktext=[escape(bar.label) for bar in bars], showgrid=False, ticks="", zeroline=False,
+        tickvals=heights, ticktext=[_bar_name(bar) for bar in bars], showgrid=False, ticks="", zeroline=False,
         range=[max(heights, default=0) + 0.7, -0.9],
     )  # fmt: skip
     return figure
@@ -139,7 +145,9 @@ def draw_makeup(bars: Sequence[Bar], parts: Sequence[tuple[str, str]]) -> go.Fig
 
 def _cell_texts(grid: list[list[Result | None]], columns: list[str], names: list[str]) -> go.Scatter:
     # Plotly's own cell text is dark grey on any light cell; ours is the colour that reads best.
-    cells = [(r, x, y) for row, y in zip(grid, names, strict=True) for r, x in zip(row, columns, strict=True) if r]
+    cells = [
+        (r, x, y) for row, y in zip(grid, names, strict=True) for r, x in zip(row, columns, strict=True) if r
+    ]
     return go.Scatter(
         x=[x for _, x, _ in cells], y=[y for _, _, y in cells], mode="text",
         text=[cell_label(result) for result, _, _ in cells],
@@ -168,11 +176,11 @@ def _wrap(text: str) -> str:
 
 def _lay_out(figure: go.Figure, *, height: int, left: int) -> None:
     figure.update_layout(
-        height=height, margin={"l": left, "r": 12, "t": 8, "b": 44}, showlegend=False, dragmode=False,
+        height=height, margin={"l": left, "r": 12, "t": 18, "b": 44}, showlegend=False, dragmode=False,
         hovermode="closest", hoverlabel={"align": "left"},
     )  # fmt: skip
     figure.update_xaxes(**_STILL)
-    figure.update_yaxes(**_STILL)
+    figure.update_yaxes(**_STILL, ticklabelstandoff=5)
 
 
 def _heights(groups: Sequence[str]) -> list[float]:
@@ -187,7 +195,9 @@ def _heights(groups: Sequence[str]) -> list[float]:
 def _row_names(rows: Sequence[tuple[str, int]]) -> list[str]:
     firsts = {resolution: i for i, (resolution, _) in reversed(list(enumerate(rows)))}
     return [
-        f"<b>{escape(resolution)}</b>  {cameras_text(cameras)}" if firsts[resolution] == i else cameras_text(cameras)
+        f"<b>{escape(resolution)}</b>  {cameras_text(cameras)}"
+        if firsts[resolution] == i
+        else cameras_text(cameras)
         for i, (resolution, cameras) in enumerate(rows)
     ]
 
@@ -196,7 +206,9 @@ def _place(limit: int) -> float:
     return limit or 0.5  # a logarithmic axis has no zero; its tick says "none"
 
 
-def _join_marks(figure: go.Figure, setup: Setup, rows: Sequence[tuple[str, int]], heights: Sequence[float]) -> None:
+def _join_marks(
+    figure: go.Figure, setup: Setup, rows: Sequence[tuple[str, int]], heights: Sequence[float]
+) -> None:
     x: list[float | None] = []
     y: list[float | None] = []
     for row, height in zip(rows, heights, strict=True):
@@ -250,7 +262,7 @@ def _batch_axis(setup: Setup) -> dict[str, Any]:
     powers = [2**i for i in range(13) if min(limits) / 2 <= 2**i <= max(limits) * 2]
     ticks = ([0.5] if min(limits) < 1 else []) + powers
     names = ["none" if tick < 1 else str(tick) for tick in ticks]
-    low, high = min(limits) / 1.7, max(limits) * 1.7
+    low, high = min(limits) / 1.5, max(limits) * 1.5
     return {"type": "log", "tickvals": ticks, "ticktext": names, "range": [_log10(low), _log10(high)]}
 
 
@@ -258,8 +270,17 @@ def _log10(value: float) -> float:
     return round(math.log10(value), 4)
 
 
+def _bar_name(bar: Bar) -> str:
+    mark = " <b>OOM</b>" if bar.result.verdict == "oom" else ""
+    return f"{escape(bar.label)}{mark}"
+
+
 def _mark_room(figure: go.Figure, bars: Sequence[Bar]) -> None:
     rooms = {room_bytes(bar.result) for bar in bars}
     if len(rooms) != 1 or not (room := rooms.pop()):
         return
     figure.add_vline(x=room / GIB, line={"dash": "dash", "width": 1.5, "color": "#cf6a17"})
+    figure.add_annotation(
+        x=room / GIB, xref="x", y=1, yref="paper", yanchor="bottom", xanchor="right", showarrow=False,
+        text=f"{gib(room)} GiB", font={"size": 11},
+    )  # fmt: skip

@@ -62,7 +62,7 @@ def merge_small(bars: Sequence[Bar]) -> list[Bar]:
 
 
 def colour_parts(bars: Sequence[Bar]) -> list[tuple[str, str]]:
-    """Return (name, colour) of all parts in the order of stacking: fixed ones, then components, `other` last."""
+    """Return (name, colour) of all parts as they are stacked: fixed ones, components, `other` last."""
     sizes: dict[str, int] = defaultdict(int)
     for bar in bars:
         for name, size in bar.parts.items():
@@ -93,13 +93,13 @@ def _colour_components(sizes: Mapping[str, int]) -> list[tuple[str, str]]:
 
 
 def _bar(result: Result, parts: Mapping[str, int]) -> Bar:
-    cell, mark = result.cell, " OOM" if result.verdict == "oom" else ""
+    cell = result.cell
     total = sum(parts.values())
     moment = f"{result.breakdown.phase} phase" if result.breakdown else ""
     state = VERDICT_WORDS.get(result.verdict, result.verdict)
     return Bar(
         result=result,
-        label=f"{cell.resolution} · {cell.batch_size}{mark}",
+        label=f"{cell.resolution} · {cell.batch_size}",
         title=f"{cell_text(cell)}: {state}, {gib(total)} GiB in the {moment}",
         group=cell.resolution,
         total_bytes=total,

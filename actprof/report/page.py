@@ -1,11 +1,11 @@
-"""Render a `Report` as one self-contained HTML file: styles, scripts, figures and data inlined, no network."""
+"""Render a `Report` as one HTML file that needs no network: styles, scripts, figures and data inlined."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,17 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from actprof.analysis.judge import HEADROOM_SHARE
 from actprof.report.arrange import Setup, arrange, fixed_facts
 from actprof.report.curves import AXES, pack_curves
 from actprof.report.figures import draw_heatmap, draw_limits, draw_makeup
-from actprof.report.makeup import Bar, collect_cells, colour_parts, merge_small, split_activations, split_by_kind
+from actprof.report.makeup import (
+    collect_cells,
+    colour_parts,
+    merge_small,
+    split_activations,
+    split_by_kind,
+)
 from actprof.report.palette import allocator_mark, colour_at, css_gradient
 from actprof.report.sentences import answer, device_text
 from actprof.report.table import GROUNDING_COLUMNS, columns, list_groundings, list_rows, list_tokens
@@ -32,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One figure: the id under which its JSON is stored, its heading, and what it shows for those who cannot see."""
+    """One figure: the id of its JSON, its heading, and what it shows for those who cannot see it."""
 
     figure: str
     title: str
@@ -42,10 +49,11 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Figures that are shown together; a select chooses among several views."""
+    """Figures that are shown together; a select chooses among several views, `first` is shown first."""
 
     name: str
     panels: tuple[Panel, ...]
+    first: bool = False
 
 
 def render_page(report: Report) -> str:
@@ -58,7 +66,7 @@ def render_page(report: Report) -> str:
         "counts": _counts(report.results),
         "facts": _facts(report.results, setups),
         "device": device_text(report.results),
-        "heatmaps": [_heatmaps(setup, figures) for setup in setups],
+        "heatmaps": _with_first([_heatmaps(setup, figures) for setup in setups]),
         "limits": _limits(setups, figures),
         "limit_key": _limit_key(setups),
         "tokens": [(setup, list_tokens(setup)) for setup in _per_tokens(setups)],
@@ -73,6 +81,7 @@ def render_page(report: Report) -> str:
         "work": _work(report.results),
         "sources": Counter(r.source for r in report.results),
         "axes": AXES,
+        "least_headroom": f"{HEADROOM_SHARE:.0%}",
         "curves": pack_curves(report.results),
         "figures": figures,
     }
@@ -90,7 +99,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["data"] = embed_json
     environment.globals.update(
-        inline=_inline, plotly_js=lambda: Markup(get_plotlyjs()), cameras_text=cameras_text,
+        inline=_inline, plotly_js=_plotly_js, cameras_text=cameras_text,
         colour_at=colour_at, css_gradient=css_gradient, words=VERDICT_WORDS,
     )  # fmt: skip
     return environment
@@ -100,6 +109,10 @@ def _inline(name: str) -> Markup:
     """Return one of our own templates as it stands."""
     source, _, _ = _environment().loader.get_source(_environment(), name)  # type: ignore[union-attr]  # set above
     return Markup(source)  # noqa: S704  # a file of this package
+
+
+def _plotly_js() -> Markup:
+    return Markup(get_plotlyjs())  # noqa: S704  # plotly's own file, made to be inlined
 
 
 def embed_json(value: Any) -> Markup:
@@ -138,7 +151,8 @@ def _limits(setups: Sequence[Setup], figures: dict[str, Any]) -> list[View]:
     label = "Largest batch size that runs, by resolution, cameras and allocator setting"
     confs = _alloc_confs(setups)
     known = [setup for setup in setups if any(line.limit is not None for line in setup.lines)]
-    return [View(s.name, (Panel(_add(figures, draw_limits(s, confs)), "", label),)) for s in known]
+    views = [View(s.name, (Panel(_add(figures, draw_limits(s, confs)), "", label),)) for s in known]
+    return _with_first(views)
 
 
 def _limit_key(setups: Sequence[Setup]) -> list[tuple[str, str, str]]:
@@ -152,6 +166,22 @@ def _alloc_confs(setups: Sequence[Setup]) -> list[str]:
 
 
 def _makeups(setups: Sequence[Setup], figures: dict[str, Any]) -> dict[str, Any]:
+    groups = _cells_around_limits(setups)
+    kinds = {name: merge_small(split_by_kind(cells)) for name, cells in groups.items()}
+    inside = {name: merge_small(split_activations(cells)) for name, cells in groups.items()}
+    kind_parts, inside_parts = _parts(kinds.values()), _parts(inside.values())
+    focus = setups[0].focus if setups else None
+    views = []
+    for name, cells in groups.items():
+        by_kind = _add(figures, draw_makeup(kinds[name], kind_parts, room=True))
+        by_group = _add(figures, draw_makeup(inside[name], inside_parts, room=False))
+        panels = (Panel(by_kind, "", f"Memory by kind, {name}"), Panel(by_group, "", f"Activations, {name}"))
+        first = focus is not None and any(cell in focus.results for cell in cells)
+        views.append(View(name, panels, first=first))
+    return {"makeups": _with_first(views), "kind_parts": kind_parts, "inside_parts": inside_parts}
+
+
+def _cells_around_limits(setups: Sequence[Setup]) -> dict[str, tuple[Result, ...]]:
     groups = {}
     for setup in setups:
         for conf in setup.alloc_confs:
@@ -159,20 +189,13 @@ def _makeups(setups: Sequence[Setup], figures: dict[str, Any]) -> dict[str, Any]
                 if cells := collect_cells(setup, cameras, conf):
                     name = (setup.name, cameras_text(cameras), allocator_text(conf))
                     groups[" · ".join(part for part in name if part)] = cells
-    kinds = {name: merge_small(split_by_kind(cells)) for name, cells in groups.items()}
-    inside = {name: merge_small(split_activations(cells)) for name, cells in groups.items()}
-    kind_parts, inside_parts = _parts(kinds.values()), _parts(inside.values())
-    views = [
-        View(
-            name,
-            (
-                Panel(_add(figures, draw_makeup(kinds[name], kind_parts)), "", f"Memory by kind, {name}"),
-                Panel(_add(figures, draw_makeup(inside[name], inside_parts)), "", f"Activations by group, {name}"),
-            ),
-        )
-        for name in groups
-    ]
-    return {"makeups": views, "kind_parts": kind_parts, "inside_parts": inside_parts}
+    return groups
+
+
+def _with_first(views: list[View]) -> list[View]:
+    """Return the views with exactly one shown first."""
+    shown = next((i for i, view in enumerate(views) if view.first), 0)
+    return [replace(view, first=i == shown) for i, view in enumerate(views)]
 
 
 def _parts(bars: Any) -> list[tuple[str, str]]:
@@ -187,9 +210,16 @@ def _counts(results: Sequence[Result]) -> list[tuple[str, str, int]]:
 def _facts(results: Sequence[Result], setups: Sequence[Setup]) -> list[tuple[str, str]]:
     """Return what was asked: what all cells share, and the axes along which they differ."""
     shared = fixed_facts(results)
-    gpu = f"{shared['gpu']}, {gib(shared['capacity'])} GiB" if "capacity" in shared and "gpu" in shared else ""
+    gpu = (
+        f"{shared['gpu']}, {gib(shared['capacity'])} GiB" if "capacity" in shared and "gpu" in shared else ""
+    )
     facts = [("GPU", gpu)] if gpu else []
-    hidden = {"gpu", "capacity", "source", *([] if shared.get("used_by_others_bytes") else ["used_by_others_bytes"])}
+    hidden = {
+        "gpu",
+        "capacity",
+        "source",
+        *([] if shared.get("used_by_others_bytes") else ["used_by_others_bytes"]),
+    }
     for name, value in shared.items():
         if name not in hidden:
             text = f"{gib(value)} GiB" if name.endswith("_bytes") else str(value)
@@ -206,7 +236,9 @@ def _facts(results: Sequence[Result], setups: Sequence[Setup]) -> list[tuple[str
 
 def _per_tokens(setups: Sequence[Setup]) -> list[Setup]:
     """Return the setups whose token tables differ: GPUs and settings change nothing about tokens."""
-    return list({repr(list_tokens(setup)): setup for setup in reversed(setups) if list_tokens(setup)}.values())[::-1]
+    return list(
+        {repr(list_tokens(setup)): setup for setup in reversed(setups) if list_tokens(setup)}.values()
+    )[::-1]
 
 
 def _parameters(setups: Sequence[Setup]) -> list[tuple[str, str, str]]:

@@ -1,8 +1,8 @@
 """Colours: one scale for the share of the device that a cell needs, and fixed colours for what holds memory.
 
 The scale runs through blues while a run fits and through oranges once it does not, which every common kind
-of colour blindness tells apart; the verdict stands in the cell as text all the same. All colours of traces
-keep a contrast of at least three to one against both the light and the dark page.
+of colour blindness tells apart; the verdict stands in the cell as text all the same. Marks and lines keep a
+contrast of at least three to one against both the light and the dark page.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ SHADES = (_STOPS[0][0], _STOPS[-1][0])
 LIGHT_PAGE, DARK_PAGE = "#ffffff", "#15181d"
 _ALLOCATORS = ("#2f7dc4", "#cf6a17", "#15876b", "#9a62c7", "#b8791d", "#7a828c")
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up")
+# Activations have the strong hues, by component; what does not grow with the batch is grey.
 _KINDS = {
-    "activations": "#2f7dc4", "parameters": "#6b7683", "gradients": "#15876b", "optimizer state": "#9a62c7", "inputs": "#aa7a18",
-    "temporaries": "#c4568f", "workspaces": "#3f8f96", "buffers": "#6b7683", "allocator slack": "#7f8894",
-    "other": "#7f8894",
+    "parameters": "#4f5a67", "gradients": "#a2513f", "optimizer state": "#8a95a3", "inputs": "#aa7a18",
+    "temporaries": "#8c8226", "workspaces": "#4d8f96", "activations": "#2f7dc4", "other": "#a3acb7",
 }  # fmt: skip
-_COMPONENTS = ("#2f7dc4", "#cf6a17", "#15876b", "#9a62c7", "#aa7a18", "#c4568f", "#3f8f96")
+_COMPONENTS = ("#2f7dc4", "#15876b", "#cf6a17", "#9a62c7", "#c4568f", "#3f8f96", "#7a8a2e")
+_TINT = "#dfe5ec"
 
 
 def shade(result: Result) -> float:
@@ -87,7 +88,7 @@ def mix(first: str, second: str, part: float) -> str:
 
 
 def allocator_mark(index: int) -> tuple[str, str]:
-    """Return the colour and plotly's symbol of an allocator setting: no two of the first four share either."""
+    """Return the colour and plotly's symbol of an allocator setting; the first four share neither."""
     return _ALLOCATORS[index % len(_ALLOCATORS)], _SYMBOLS[index % len(_SYMBOLS)]
 
 
@@ -98,7 +99,7 @@ def kind_colour(kind: str) -> str:
 
 def component_colour(index: int, shade_index: int = 0) -> str:
     """Return the colour of a component; its groups are shades of it."""
-    return mix(_COMPONENTS[index % len(_COMPONENTS)], "#8f98a3", min(0.28 * shade_index, 0.84))
+    return mix(_COMPONENTS[index % len(_COMPONENTS)], _TINT, min(0.24 * shade_index, 0.72))
 
 
 def _channels(colour: str) -> tuple[int, int, int]:

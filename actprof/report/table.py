@@ -1,4 +1,4 @@
-"""The tables of the page as plain records of text: all cells, tokens, CPU runs. Not escaped: jinja2 does that."""
+"""The tables of the page as records of plain text (jinja2 escapes it): all cells, tokens, CPU runs."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def list_groundings(groundings: Sequence[Grounding]) -> list[tuple[str, ...]]:
     """Return the CPU runs as rows of text, in the order of `GROUNDING_COLUMNS`."""
     return [
         (
-            run.policy, cameras_text(run.cameras), run.resolution, str(run.batch_size), str(run.encoder_tokens),
-            " x ".join(map(str, run.output_shape)), format_seconds(run.forward_seconds),
+            run.policy, cameras_text(run.cameras), run.resolution, str(run.batch_size),
+            str(run.encoder_tokens), " x ".join(map(str, run.output_shape)), format_seconds(run.forward_seconds),
             format_seconds(run.backward_seconds), format_seconds(run.update_seconds), str(run.torch_threads),
         )
         for run in groundings
@@ -139,13 +139,20 @@ def _details(result: Result) -> list[tuple[str, str]]:
             ("Where", f"step {oom.step}, {oom.phase} phase"),
             ("Module", oom.module or "outside the policy"),
             ("Op", oom.op),
-            ("Asked for", f"{oom.requested_bytes / MIB:.2f} MiB, which takes {format_bytes(oom.segment_bytes)}"),
-            ("Held", f"{format_bytes(oom.allocated_bytes)} allocated, {format_bytes(oom.reserved_bytes)} reserved"),
+            (
+                "Asked for",
+                f"{oom.requested_bytes / MIB:.2f} MiB, which takes {format_bytes(oom.segment_bytes)}",
+            ),
+            (
+                "Held",
+                f"{format_bytes(oom.allocated_bytes)} allocated, {format_bytes(oom.reserved_bytes)} reserved",
+            ),
         ]
     if result.breakdown is not None:
         largest = sorted(result.breakdown.by_kind.items(), key=lambda item: -item[1])[:5]
         moment = "When it ran out" if result.oom else "At the peak"
         held = ", ".join(f"{kind} {format_bytes(size)}" for kind, size in largest)
         rows.append((f"{moment} ({result.breakdown.phase})", held))
-    rows.append(("Parameters", f"{result.parameters:,}")) if result.parameters else None
+    if result.parameters:
+        rows.append(("Parameters", f"{result.parameters:,}"))
     return [*rows, ("Source", result.source)]

@@ -12,6 +12,7 @@ from actprof.units import GIB
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+NARROW_SPACE = "\u202f"
 DEFAULT_ALLOCATOR = "default allocator"
 VERDICT_WORDS = {"fits": "fits", "tight": "tight", "oom": "out of memory", "unknown": "unknown"}
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -28,7 +29,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def cameras_text(count: int) -> str:
-    """Return `one camera`, `two cameras`, …"""
+    """Return `one camera`, `two cameras` and so on."""
     return f"{spell(count)} {plural(count, 'camera')}"
 
 
@@ -44,9 +45,9 @@ def gib(count: int, *, digits: int = 2) -> str:
 
 
 def percent(part: float, whole: float) -> str:
-    """Return a share as `27 %`; an honest `<1 %` below one, and nothing divided by nothing is `0 %`."""
+    """Return a share as `27 %` that no line break parts; below one it is `<1 %`, of nothing `0 %`."""
     share = 100 * part / whole if whole else 0.0
-    return "<1 %" if 0 < share < 1 else f"{share:.0f} %"
+    return f"{'<1' if 0 < share < 1 else format(share, '.0f')}{NARROW_SPACE}%"
 
 
 def times(ratio: float) -> str:
@@ -68,10 +69,19 @@ def allocator_text(alloc_conf: str) -> str:
     return alloc_conf or DEFAULT_ALLOCATOR
 
 
+def views_text(cameras: int, resolution: str) -> str:
+    """Return `two 640x480 cameras`."""
+    return f"{spell(cameras)} {resolution} {plural(cameras, 'camera')}"
+
+
+def capital(text: str) -> str:
+    """Return the text with its first letter in upper case, the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def cell_text(cell: Cell) -> str:
     """Return `two 640x480 cameras, batch 64`."""
-    views = f"{spell(cell.cameras)} {cell.resolution} {plural(cell.cameras, 'camera')}"
-    return f"{views}, batch {cell.batch_size}"
+    return f"{views_text(cell.cameras, cell.resolution)}, batch {cell.batch_size}"
 
 
 def predict_command(cell: Cell) -> str:

@@ -5,7 +5,7 @@
   const packed = readData("curve-data");
   const selects = [...document.querySelectorAll("#timeline-form select")];
   const PHASES = { setup: "#8f98a3", data: "#aa7a18", forward: "#2f7dc4", backward: "#9a62c7", optimizer: "#15876b" };
-  const LINES = { allocated: "#2f7dc4", reserved: "#7f8894", room: "#cf6a17" };
+  const LINES = { allocated: "#2f7dc4", reserved: "#7f8894", mark: "#8f98a3", room: "#cf6a17" };
   const GIB = 1024;
   const position = packed.axes.setup ? [...packed.cells[packed.start].at] : [];
   selects.forEach((select) => { select.value = position[select.dataset.axis]; });
@@ -28,7 +28,7 @@
   function line(name, values, extra) {
     return {
       x: values.map((_, i) => i), y: values.map((mib) => mib / GIB), name, mode: "lines",
-      line: { color: LINES[name], width: 1.5, shape: "hv" }, hovertemplate: `${name} %{y:.2f} GiB<extra></extra>`, ...extra,
+      line: { color: LINES[name], width: 1.75, shape: "hv" }, hovertemplate: `${name} %{y:.2f} GiB<extra></extra>`, ...extra,
     };
   }
 
@@ -39,7 +39,7 @@
     const bands = curve.phases.map(([start, name], i) =>
       band(start, curve.phases[i + 1]?.[0] ?? end, { fillcolor: PHASES[name] ?? PHASES.setup, opacity: 0.13 }));
     const marks = curve.steps.map((at) =>
-      ({ type: "line", xref: "x", yref: "paper", x0: at, x1: at, y0: 0, y1: 1.05, line: { color: LINES.reserved, width: 1 } }));
+      ({ type: "line", xref: "x", yref: "paper", x0: at, x1: at, y0: 0, y1: 1.05, line: { color: LINES.mark, width: 1 } }));
     const limit = { type: "line", xref: "paper", yref: "y", x0: 0, x1: 1, y0: room / GIB, y1: room / GIB, line: { color: LINES.room, width: 2, dash: "dash" } };
     return room ? [...bands, ...marks, limit] : [...bands, ...marks];
   }

@@ -1,0 +1,175 @@
+"""Why the limits lie where they do, in sentences: allocator settings, tokens, and who holds the memory.
+
+Plain text, not escaped; each function returns nothing where nothing can be said.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from actprof.analysis.boundary import MOST_BATCH_SIZE
+from actprof.report.words import capital, cell_text, gib, join, limit_text, percent, plural, times, views_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from actprof.report.arrange import Line, Setup
+    from actprof.results import Result
+
+MAPS = "attention maps"
+
+
+def say_allocators(setups: Sequence[Setup]) -> list[tuple[str, tuple[str, ...]]]:
+    """Return (heading, sentences) for each allocator setting beside the first: what it changes."""
+    first, *others = sorted({conf for setup in setups for conf in setup.alloc_confs}) or [""]
+    against = f", against {first}" if first else ""
+    said = [(conf, _say_allocator(setups, conf, first)) for conf in others]
+    return [(f"What {conf.removesuffix(':True')} changes{against}", text) for conf, text in said]
+
+
+def say_tokens(setup: Setup) -> tuple[str, ...]:
+    """Return how many tokens the encoder reads, and what fewer of them do to the limit."""
+    ends = token_ends(setup)
+    if ends is None:
+        return ()
+    most, least = ends
+    if most.tokens == least.tokens:
+        return (f"{_say_count(most)} encoder {plural(most.tokens, 'token')}.",)
+    return _say_contrast(most, least)
+
+
+def say_holders(setup: Setup) -> tuple[str, ...]:
+    """Return who holds the memory on either side of the limit of the setup's focus."""
+    line = setup.focus
+    if line is None:
+        return ()
+    return tuple(said for result in line.around_limit if (said := _say_holder(result)))
+
+
+def _say_allocator(setups: Sequence[Setup], conf: str, first: str) -> tuple[str, ...]:
+    lines = [(setup, line) for setup in setups for line in setup.lines if line.alloc_conf == conf]
+    found = [(setup.line(line.resolution, line.cameras, first), line) for setup, line in lines]
+    pairs = [(base, line) for base, line in found if base is not None]
+    known = [(a.limit, b.limit, b) for a, b in pairs if a.limit is not None and b.limit is not None]
+    said = (_say_gains(known), _say_flips(pairs))
+    return tuple(text for text in said if text)
+
+
+def _say_gains(known: Sequence[tuple[int, int, Line]]) -> str:
+    gains = [(after - before, before, after, line) for before, after, line in known]
+    said = []
+    for verb, some in (
+        ("raises", [g for g in gains if g[0] > 0]),
+        ("lowers", [g for g in gains if g[0] < 0]),
+    ):
+        if some:
+            share = "all" if len(some) == len(gains) > 1 else f"{len(some)} of"
+            said.append(f"{verb} {share} {len(gains)} {plural(len(gains), 'limit')} by {_span(some)}")
+    if not said:
+        return "It moves no limit." if gains else ""
+    best = max(gains, key=lambda gain: gain[0] / max(gain[1], 1))
+    return f"It {join(said)}{_say_best(*best)}."
+
+
+def _say_best(gain: int, before: int, after: int, line: Line) -> str:
+    if gain <= 0 or not before:
+        return ""
+    views = views_text(line.cameras, line.resolution)
+    return f"; the largest gain is at {views}, from {before} to {after} (+{percent(gain, before)})"
+
+
+def _span(gains: Sequence[tuple[int, int, int, Line]]) -> str:
+    sizes = [abs(gain[0]) for gain in gains]
+    low, high = min(sizes), max(sizes)
+    text = str(low) if low == high else f"{low} to {high}"
+    return f"{text} {plural(high, 'sample')}"
+
+
+def _say_flips(pairs: Sequence[tuple[Line, Line]]) -> str:
+    compared = saved = lost = 0
+    for base, line in pairs:
+        before = {r.cell.batch_size: r for r in base.results}
+        for result in line.results:
+            other = before.get(result.cell.batch_size)
+            if other is None or "unknown" in (other.verdict, result.verdict):
+                continue
+            compared += 1
+            saved += result.runs and other.verdict == "oom"
+            lost += other.runs and result.verdict == "oom"
+    if not compared:
+        return ""
+    verb = "run" if saved > 1 else "runs"
+    said = (
+        f"Of the {compared} {plural(compared, 'run')} tried both ways, {saved or 'none'} {verb} only with it"
+    )
+    return f"{said}, {lost} only without it." if lost else f"{said}."
+
+
+def token_ends(setup: Setup) -> tuple[Line, Line] | None:
+    """Return the lines with most and fewest tokens, with the focus's cameras if those differ at all."""
+    lines = [line for line in setup.lines if line.tokens and line.alloc_conf == setup.alloc_confs[0]]
+    cameras = setup.focus.cameras if setup.focus else 0
+    same = [line for line in lines if line.cameras == cameras]
+    if len({line.tokens for line in same}) < 2:
+        same = lines
+    if not same:
+        return None
+    return max(same, key=lambda line: line.tokens), min(same, key=lambda line: line.tokens)
+
+
+def _say_count(line: Line) -> str:
+    verb = "makes" if line.cameras == 1 else "make"
+    return f"{capital(views_text(line.cameras, line.resolution))} {verb} {line.tokens}"
+
+
+def _say_contrast(most: Line, least: Line) -> tuple[str, ...]:
+    ratio = most.tokens / least.tokens
+    said = (
+        f"{_say_count(most)} encoder tokens, {views_text(least.cameras, least.resolution)} {least.tokens}: "
+        f"{times(ratio)} fewer, and {times(ratio**2)} fewer entries in every attention map."
+    )
+    before, after = most.limit, least.limit
+    if not before or not after:
+        return (said,)
+    gain = after / before
+    effect = (
+        f"The largest batch goes from {limit_text(before)} to {limit_text(after)}, {times(gain)} as large"
+    )
+    return said, effect + _explain(gain, ratio, capped=after >= MOST_BATCH_SIZE)
+
+
+def _explain(gain: float, ratio: float, *, capped: bool) -> str:
+    # Below a factor of two the number of tokens and its square are too close together to tell.
+    if capped or ratio < 2 or not 0.67 < gain / ratio < 1.5:
+        return "."
+    return ": the limit follows the number of tokens, not its square."
+
+
+def _say_holder(result: Result) -> str:
+    held = result.breakdown
+    if held is None or not held.allocated_bytes:
+        return ""
+    total = held.allocated_bytes
+    moment = "At the peak of" if result.runs else "When memory runs out in"
+    said = f"{moment} {cell_text(result.cell)} ({held.phase} phase), {gib(total)} GiB are allocated: "
+    said += f"{_say_kinds(result, total)}."
+    maps = sum(group.get(MAPS, 0) for group in held.activations.values())
+    return f"{said} All attention maps together are {percent(maps, total)} of it." if maps else said
+
+
+def _say_kinds(result: Result, total: int) -> str:
+    held = result.breakdown
+    if held is None:
+        return ""
+    parts = []
+    for kind, size in sorted(held.by_kind.items(), key=lambda item: -item[1])[:3]:
+        inside = (
+            f" ({_components(held.activations, total)})" if kind == "activations" and held.activations else ""
+        )
+        parts.append(f"{kind} {percent(size, total)}{inside}")
+    return join(parts)
+
+
+def _components(activations: Mapping[str, Mapping[str, int]], total: int) -> str:
+    sizes = sorted(((sum(group.values()), name) for name, group in activations.items()), reverse=True)
+    return ", ".join(f"{name.replace('_', ' ')} {percent(size, total)}" for size, name in sizes[:3])
