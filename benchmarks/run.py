@@ -72,7 +72,7 @@ def sweeps(folder: Path) -> None:
     row("210-cell sweep, cached traces", f"{seconds([*command, '--fresh']):.1f} s", "20 s")
     largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
     jobs = os.cpu_count() or 1
-    row(f"largest process of a sweep (of {jobs} workers and one parent)", f"{largest:.2f} GiB", "3 GiB in all")
+    row(f"largest of its {jobs} + 1 processes", f"{largest:.2f} GiB", "3 GiB in all")
 
 
 def main() -> None:

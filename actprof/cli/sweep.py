@@ -110,7 +110,7 @@ def _table(frame: Any) -> Table:
     """Return one row per group of cells that differ in batch size only: need by batch, and the boundary."""
     batches = sorted(frame["batch_size"].unique())
     table = Table(
-        title="Peak reserved memory in GiB by batch size",
+        title="Peak reserved memory in GiB by batch size (~ runs tightly, ✗ runs out)",
         title_justify="left",
         box=None,
         padding=(0, 1, 0, 0),

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from actprof.errors import StoreError
-from actprof.report.model import Grounding, Report
+from actprof.report.model import Report
 
-__all__ = ["Grounding", "Report", "render_report", "write_report"]
+__all__ = ["Report", "render_report", "write_report"]
 
 
 def render_report(report: Report) -> str:
@@ -38,5 +39,6 @@ def write_report(report: Report, path: str | Path) -> Path:
     except OSError as error:
         raise StoreError(f"the report cannot be written to {target}: {error.strerror or error}") from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # there is nothing to remove after a success, nor where nothing could be made
+            unfinished.unlink()
     return target

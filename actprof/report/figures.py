@@ -56,7 +56,8 @@ def draw_heatmap(setup: Setup, cameras: int, alloc_conf: str) -> go.Figure:
         )
     )  # fmt: skip
     figure.add_trace(_cell_texts(grid, columns, names))
-    _lay_out(figure, height=72 + 40 * len(rows), left=62)
+    _lay_out(figure, height=58 + 40 * len(rows), left=62)
+    figure.update_layout(margin={"t": 4})  # no label stands above
     figure.update_xaxes(
         type="category", title={"text": "batch size", "standoff": 6}, showgrid=False, ticks=""
     )

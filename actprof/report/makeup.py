@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 OTHER = "other"
 _ACTIVATIONS = "activations: "
 _SMALL = 0.015  # of a bar: what stays below it in every bar is not worth a colour
-_LEAST_FIRST = ("parameters", "gradients", "optimizer state", "inputs")
+_FIRST = ("parameters", "gradients", "optimizer state", "inputs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,32 +61,32 @@ def merge_small(bars: Sequence[Bar]) -> list[Bar]:
     return [_merged(bar, large) for bar in bars]
 
 
-def colour_parts(bars: Sequence[Bar]) -> list[tuple[str, str]]:
+def list_components(results: Iterable[Result]) -> list[str]:
+    """Return the policy's components that hold activations anywhere; their places decide their colours."""
+    return sorted({name for r in results if r.breakdown for name in r.breakdown.activations})
+
+
+def colour_parts(bars: Sequence[Bar], components: Sequence[str]) -> list[tuple[str, str]]:
     """Return (name, colour) of all parts as they are stacked: fixed ones, components, `other` last."""
     sizes: dict[str, int] = defaultdict(int)
     for bar in bars:
         for name, size in bar.parts.items():
             sizes[name] += size
-    kinds = [name for name in sizes if ":" not in name and name != OTHER]
-    kinds.sort(key=lambda name: (_LEAST_FIRST.index(name) if name in _LEAST_FIRST else 99, name))
-    first = [name for name in kinds if name in _LEAST_FIRST]
-    last = [name for name in kinds if name not in _LEAST_FIRST]
-    ordered = [(name, kind_colour(name)) for name in first]
-    ordered += _colour_components(sizes)
-    ordered += [(name, kind_colour(name)) for name in [*last, *([OTHER] if OTHER in sizes else [])]]
-    return ordered
+    kinds = sorted(name for name in sizes if ":" not in name and name != OTHER)
+    first = [name for name in _FIRST if name in kinds]
+    last = [name for name in kinds if name not in _FIRST] + [name for name in sizes if name == OTHER]
+    fixed, rest = ([(name, kind_colour(name)) for name in names] for names in (first, last))
+    return [*fixed, *_colour_components(sizes, components), *rest]
 
 
-def _colour_components(sizes: Mapping[str, int]) -> list[tuple[str, str]]:
+def _colour_components(sizes: Mapping[str, int], components: Sequence[str]) -> list[tuple[str, str]]:
     groups: dict[str, list[str]] = defaultdict(list)
     for name in sizes:
         if ":" in name:
             groups[name.removeprefix(_ACTIVATIONS).partition(": ")[0]].append(name)
-    # Names, not sizes, decide the colour: a component has the same one in every figure of the page.
-    hues = {component: index for index, component in enumerate(sorted(groups))}
     order = sorted(groups, key=lambda component: -sum(sizes[name] for name in groups[component]))
     return [
-        (name, component_colour(hues[component], rank))
+        (name, component_colour(components.index(component), rank))
         for component in order
         for rank, name in enumerate(sorted(groups[component], key=lambda name: -sizes[name]))
     ]

@@ -1,69 +1,18 @@
 """The `Report`: everything a page is made of, as one frozen record.
 
-Needs no torch, lerobot or pydantic. Whatever has the attributes of `Grounding` can be shown as a CPU run.
+Needs no torch, lerobot or pydantic.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from actprof.measure.grounding import Grounding
     from actprof.results import Result
-
-
-class Grounding(Protocol):
-    """One training step of the real policy on the CPU, with real tensors."""
-
-    @property
-    def policy(self) -> str:
-        """Lerobot's name of the policy."""
-
-    @property
-    def overrides(self) -> Mapping[str, Any]:
-        """Fields of the policy's config that differ from their defaults."""
-
-    @property
-    def cameras(self) -> int:
-        """Number of cameras."""
-
-    @property
-    def resolution(self) -> str:
-        """`WIDTHxHEIGHT` in pixels."""
-
-    @property
-    def batch_size(self) -> int:
-        """Samples of the step."""
-
-    @property
-    def encoder_tokens(self) -> int:
-        """Length of the sequence that the real encoder was given."""
-
-    @property
-    def output_shape(self) -> Sequence[int]:
-        """Shape of the policy's output."""
-
-    @property
-    def forward_seconds(self) -> float:
-        """CPU seconds of the forward pass."""
-
-    @property
-    def backward_seconds(self) -> float:
-        """CPU seconds of the backward pass."""
-
-    @property
-    def update_seconds(self) -> float:
-        """CPU seconds of the whole `update_policy`."""
-
-    @property
-    def torch_threads(self) -> int:
-        """Threads that PyTorch used."""
-
-    @property
-    def versions(self) -> Mapping[str, str]:
-        """Versions of the libraries that ran."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from actprof.report.figures import draw_heatmap, draw_limits, draw_makeup
 from actprof.report.makeup import (
     collect_cells,
     colour_parts,
+    list_components,
     merge_small,
     split_activations,
     split_by_kind,
@@ -33,18 +34,23 @@ from actprof.units import MIB, format_seconds
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+    from actprof.report.makeup import Bar
     from actprof.report.model import Report
     from actprof.results import Result
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One figure: the id of its JSON, its heading, and what it shows for those who cannot see it."""
+    """One figure: the id of its JSON, its heading, and what it shows for those who cannot see it.
+
+    Heatmaps also say their number of batch sizes (`columns`) and with which others they stand (`row`).
+    """
 
     figure: str
     title: str
     label: str
     columns: int = 0
+    row: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +149,7 @@ def _heatmaps(setup: Setup, figures: dict[str, Any]) -> View:
             failing = sum(r.verdict == "oom" for r in cells)
             label = f"Heatmap of memory needed, {title}: {len(cells)} cells, {failing} out of memory"
             sizes = len({r.cell.batch_size for r in cells})
-            panels.append(Panel(_add(figures, draw_heatmap(setup, cameras, conf)), title, label, sizes))
+            panels.append(Panel(_add(figures, draw_heatmap(setup, cameras, conf)), title, label, sizes, conf))
     return View(setup.name, tuple(panels))
 
 
@@ -169,7 +175,8 @@ def _makeups(setups: Sequence[Setup], figures: dict[str, Any]) -> dict[str, Any]
     groups = _cells_around_limits(setups)
     kinds = {name: merge_small(split_by_kind(cells)) for name, cells in groups.items()}
     inside = {name: merge_small(split_activations(cells)) for name, cells in groups.items()}
-    kind_parts, inside_parts = _parts(kinds.values()), _parts(inside.values())
+    components = list_components(cell for cells in groups.values() for cell in cells)
+    kind_parts, inside_parts = _parts(kinds, components), _parts(inside, components)
     focus = setups[0].focus if setups else None
     views = []
     for name, cells in groups.items():
@@ -198,8 +205,8 @@ def _with_first(views: list[View]) -> list[View]:
     return [replace(view, first=i == shown) for i, view in enumerate(views)]
 
 
-def _parts(bars: Any) -> list[tuple[str, str]]:
-    return colour_parts([bar for some in bars for bar in some])
+def _parts(bars: Mapping[str, list[Bar]], components: list[str]) -> list[tuple[str, str]]:
+    return colour_parts([bar for some in bars.values() for bar in some], components)
 
 
 def _counts(results: Sequence[Result]) -> list[tuple[str, str, int]]:

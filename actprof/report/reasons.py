@@ -57,18 +57,20 @@ def _say_allocator(setups: Sequence[Setup], conf: str, first: str) -> tuple[str,
 
 def _say_gains(known: Sequence[tuple[int, int, Line]]) -> str:
     gains = [(after - before, before, after, line) for before, after, line in known]
-    said = []
-    for verb, some in (
-        ("raises", [g for g in gains if g[0] > 0]),
-        ("lowers", [g for g in gains if g[0] < 0]),
-    ):
-        if some:
-            share = "all" if len(some) == len(gains) > 1 else f"{len(some)} of"
-            said.append(f"{verb} {share} {len(gains)} {plural(len(gains), 'limit')} by {_span(some)}")
+    up, down = [gain for gain in gains if gain[0] > 0], [gain for gain in gains if gain[0] < 0]
+    said = [_say_moved("raises", up, len(gains)), _say_moved("lowers", down, len(gains))]
+    said = [text for text in said if text]
     if not said:
         return "It moves no limit." if gains else ""
     best = max(gains, key=lambda gain: gain[0] / max(gain[1], 1))
     return f"It {join(said)}{_say_best(*best)}."
+
+
+def _say_moved(verb: str, moved: Sequence[tuple[int, int, int, Line]], count: int) -> str:
+    if not moved:
+        return ""
+    which = f"all {count} limits" if len(moved) == count else f"{len(moved)} of {count} limits"
+    return f"{verb} {'the limit' if count == 1 else which} by {_span(moved)}"
 
 
 def _say_best(gain: int, before: int, after: int, line: Line) -> str:

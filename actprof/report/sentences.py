@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from actprof.results import Result
 
 
+_FEW_DEVICES = 4  # more are counted, not named
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What the page says first.
@@ -71,8 +74,10 @@ def say_stops(setup: Setup) -> tuple[str, ...]:
 
 def device_text(results: Sequence[Result]) -> str:
     """Return the devices that the results are about, with their memory."""
-    names = dict.fromkeys((r.gpu.name, r.gpu.capacity_bytes, r.cell.used_by_others_bytes) for r in results)
-    return join(_device(*name) for name in names) if len(names) <= 4 else f"{len(names)} devices"
+    devices = [some[0] for some in _by_device(results)]
+    if len(devices) > _FEW_DEVICES:
+        return f"{len(devices)} devices"
+    return join(_device(r.gpu.name, r.gpu.capacity_bytes, r.cell.used_by_others_bytes) for r in devices)
 
 
 def _device(name: str, capacity: int, used: int) -> str:
@@ -113,24 +118,42 @@ def _say_many(results: Sequence[Result]) -> str:
         f"{counts['oom']} {_run(counts['oom'])} out of memory" if counts["oom"] else "",
         f"{counts['unknown']} {_be(counts['unknown'])} unknown" if counts["unknown"] else "",
     ]
-    some = (
-        f"{fits} of {total} runs {'fits' if fits == 1 else 'fit'}"
-        if fits
-        else f"None of the {total} runs fits"
-    )
-    return f"{some} {where}; {join(part for part in rest if part)}."
+    return f"{_say_fits(results)}; {join(part for part in rest if part)}."
+
+
+def _say_fits(results: Sequence[Result]) -> str:
+    """Return how many fit, device by device where there are a few."""
+    total, fits = len(results), sum(r.verdict == "fits" for r in results)
+    if not fits:
+        return f"None of the {total} runs fits {device_text(results)}"
+    verb = "fits" if fits == 1 else "fit"
+    devices = _by_device(results)
+    if not 1 < len(devices) <= _FEW_DEVICES:
+        return f"{fits} of {total} runs {verb} {device_text(results)}"
+    shares = [
+        f"{sum(r.verdict == 'fits' for r in some)} of {len(some)} on {device_text(some)}" for some in devices
+    ]
+    return f"{fits} of {total} runs {verb}: {join(shares)}"
+
+
+def _by_device(results: Sequence[Result]) -> list[list[Result]]:
+    devices: dict[tuple[str, int, int], list[Result]] = {}
+    for r in results:
+        devices.setdefault((r.gpu.name, r.gpu.capacity_bytes, r.cell.used_by_others_bytes), []).append(r)
+    return list(devices.values())
 
 
 def _say_ends(setup: Setup) -> str:
-    """Return the limits of the lines with most and fewest tokens, if they are known and differ."""
+    """Return the limits of the lines with most and fewest tokens, if they are known."""
     ends = token_ends(setup)
-    if ends is None or not ends[0].limit or not ends[1].limit or ends[0].limit == ends[1].limit:
+    if ends is None or not ends[0].limit or not ends[1].limit:
         return ""
-    stops = [
-        f"{views_text(line.cameras, line.resolution)} at batch {limit_text(line.limit)}" for line in ends
-    ]
-    verb = "stops" if ends[0].cameras == 1 else "stop"
-    return f"{capital(stops[0].replace(' at ', f' {verb} at ', 1))}, {stops[1]}."
+    if ends[0] is ends[1]:
+        return f"The largest batch that runs is {limit_text(ends[0].limit)}."
+    most, least = (views_text(line.cameras, line.resolution) for line in ends)
+    first, second = (limit_text(line.limit) for line in ends)
+    verb = "runs" if ends[0].cameras == 1 else "run"
+    return f"{capital(most)} {verb} up to batch {first}, {least} up to {second}."
 
 
 def _be(count: int) -> str:

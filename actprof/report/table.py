@@ -19,7 +19,7 @@ from actprof.units import MIB, format_bytes, format_seconds
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from actprof.report.model import Grounding
+    from actprof.measure.grounding import Grounding
     from actprof.results import Result
 
 
@@ -87,8 +87,9 @@ def list_groundings(groundings: Sequence[Grounding]) -> list[tuple[str, ...]]:
     return [
         (
             run.policy, cameras_text(run.cameras), run.resolution, str(run.batch_size),
-            str(run.encoder_tokens), " x ".join(map(str, run.output_shape)), format_seconds(run.forward_seconds),
-            format_seconds(run.backward_seconds), format_seconds(run.update_seconds), str(run.torch_threads),
+            str(run.encoder_tokens), " x ".join(map(str, run.output_shape)),
+            format_seconds(run.forward_seconds), format_seconds(run.backward_seconds),
+            format_seconds(run.update_seconds), str(run.torch_threads),
         )
         for run in groundings
     ]  # fmt: skip

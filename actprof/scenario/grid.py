@@ -16,10 +16,10 @@ from typing import Any, Self
 
 from actprof.errors import UsageError
 from actprof.hardware.catalogue import Catalogue, builtin_catalogue
+from actprof.policies import policy_names
 from actprof.scenario.cell import Cell
 
-# The policies that actprof can build; `policies/` has one file for each.
-KNOWN_POLICIES = ("act",)
+KNOWN_POLICIES = policy_names()
 LARGEST_GRID = 100_000
 
 # Keys of a scenario that say something else than the field of `Cell` of the same name, and that field.

@@ -25,6 +25,15 @@
     ...Object.entries(PHASES).map(([name, c]) => item("", `background:${c};opacity:.35`, name)),
   );
 
+  // The phase of every point, for the head of the hover box.
+  function moments(curve) {
+    return curve.allocated.map((_, i) => {
+      const phase = curve.phases.findLast(([start]) => start <= i)?.[1] ?? "";
+      const step = curve.steps.filter((start) => start <= i).length;
+      return step ? `step ${step}, ${phase}` : phase;
+    });
+  }
+
   function line(name, values, extra) {
     return {
       x: values.map((_, i) => i), y: values.map((mib) => mib / GIB), name, mode: "lines",
@@ -49,10 +58,10 @@
       x: at, xref: "x", y: 1.01, yref: "paper", text: ` step ${i + 1}`, showarrow: false, xanchor: "left", yanchor: "bottom", font: { size: 11 },
     }));
     if (!room) return steps;
-    // At the right, where the first steps' peaks are not; above the line unless it is at the top of the figure.
+    // At the right end, where a step is over and the curve low.
     steps.push({
-      x: 0, xref: "paper", y: room / GIB, yref: "y", text: `<b>${(room / GIB).toFixed(2)} GiB</b>`, showarrow: false,
-      xanchor: "left", yanchor: "bottom", font: { size: 11 },
+      x: 1, xref: "paper", y: room / GIB, yref: "y", text: `<b>${(room / GIB).toFixed(2)} GiB</b>`, showarrow: false,
+      xanchor: "right", yanchor: "bottom", font: { size: 11 },
     });
     return steps;
   }
@@ -69,13 +78,13 @@
     const top = Math.max(...curve.reserved, cell.room) / GIB;
     draw(plot, {
       data: [
-        line("allocated", curve.allocated, { fill: "tozeroy", fillcolor: "rgba(47,125,196,.22)" }),
-        line("reserved", curve.reserved),
+        line("allocated", curve.allocated, { customdata: moments(curve), fill: "tozeroy", fillcolor: "rgba(47,125,196,.22)" }),
+        line("reserved", curve.reserved, { customdata: moments(curve) }),
       ],
       layout: {
         margin: { l: 48, r: 8, t: 26, b: 40 }, showlegend: false, hovermode: "x unified", dragmode: false,
         shapes: shapes(curve, cell.room), annotations: notes(curve, cell.room),
-        xaxis: { title: { text: "events, in order", standoff: 8 }, showticklabels: false, showgrid: false, fixedrange: true, range: [0, curve.allocated.length], zeroline: false },
+        xaxis: { title: { text: "events, in order", standoff: 8 }, showticklabels: false, showgrid: false, fixedrange: true, unifiedhovertitle: { text: "<b>%{customdata}</b>" }, range: [0, curve.allocated.length], zeroline: false },
         yaxis: { title: { text: "GiB" }, fixedrange: true, range: [0, top * 1.06] },
       },
     });

@@ -1,0 +1,171 @@
+"""The page in a real browser, without a network."""
+
+import pytest
+
+from actprof.report import Report, write_report
+
+pytestmark = pytest.mark.browser
+
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, grid, grounding, tmp_path):
+    """Return a function that opens the report of the grid; at the end nobody may have complained."""
+    path = write_report(Report(name="grid", results=grid, groundings=(grounding,)), tmp_path / "report.html")
+    complaints, contexts = [], []
+
+    def opened(*, width=1280, height=900, **options):
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        context.route(lambda url: not url.startswith("file:"), lambda route: _refuse(route, complaints))
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(path.as_uri())
+        page.wait_for_selector("html[data-ready=true]")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert [] == complaints
+
+
+def _refuse(route, complaints):
+    complaints.append(f"asked the network for {route.request.url}")
+    route.abort()
+
+
+def shown_rows(page):
+    """Return the texts of the batch column of the rows that are shown."""
+    return page.locator("#cells-table tbody:not([hidden]) tr:first-child td:nth-child(4)").all_inner_texts()
+
+
+def test_every_figure_that_is_shown_is_drawn(open_page):
+    """Four heatmaps, the limits, two bar charts and the timeline, each with traces."""
+    page = open_page()
+    counts = page.evaluate(
+        """() => [...document.querySelectorAll('.plot')].filter(p => p.offsetParent)
+             .map(p => p.data.length * p.querySelectorAll('svg.main-svg').length)"""
+    )
+    assert 8 == len(counts)
+    assert 0 < min(counts)
+
+
+def test_labels_of_figures_are_not_cut_off(open_page):
+    """Every tick label lies within its figure."""
+    page = open_page(width=390, height=844)
+    outside = page.evaluate(
+        """() => [...document.querySelectorAll('.plot')].filter(p => p.offsetParent).flatMap(p => {
+             const box = p.getBoundingClientRect();
+             return [...p.querySelectorAll('.ytick text, .xtick text')]
+               .filter(t => {
+                 const { left, right } = t.getBoundingClientRect();
+                 return left < box.left - 1 || right > box.right + 1;
+               })
+               .map(t => t.textContent);
+           })"""
+    )
+    assert [] == outside
+
+
+def test_the_table_filters_by_text_and_by_verdict(open_page):
+    """Both at once, with the count beside them, and a word when nothing is left."""
+    page = open_page()
+    page.fill("#filter-text", "640x480 layers.3")
+    assert "4 of 24 cells" == page.inner_text("#filter-count")
+    page.fill("#filter-text", "224x224")
+    page.select_option("#filter-verdict", "oom")
+    assert "0 of 24 cells" == page.inner_text("#filter-count")
+    assert page.is_visible("#filter-none")
+
+
+def test_a_header_sorts_by_number_and_then_backwards(open_page):
+    """128 comes after 32, and the header says which way."""
+    page = open_page()
+    button = page.locator("#cells-table thead button", has_text="Batch").first
+    button.click()
+    assert ["8"] * 8 + ["32"] * 8 + ["128"] * 8 == shown_rows(page)
+    button.click()
+    assert ["128"] * 8 + ["32"] * 8 + ["8"] * 8 == shown_rows(page)
+    assert ["descending"] == page.eval_on_selector_all(
+        "#cells-table th[aria-sort]:not([aria-sort=none])", "all => all.map(th => th.ariaSort)"
+    )
+
+
+def test_a_row_unfolds_to_the_message(open_page):
+    """By the keyboard too."""
+    page = open_page()
+    page.select_option("#filter-verdict", "oom")
+    button = page.locator("tbody:not([hidden]) .unfold").first
+    button.focus()
+    page.keyboard.press("Enter")
+    assert "true" == button.get_attribute("aria-expanded")
+    assert page.locator("text=Tried to allocate 472.00 MiB").first.is_visible()
+
+
+def test_the_table_saves_what_is_shown_as_csv(open_page):
+    """A header and the rows that the filter leaves, with plain minus signs."""
+    page = open_page()
+    page.select_option("#filter-verdict", "oom")
+    with page.expect_download() as download:
+        page.click("#csv")
+    lines = download.value.path().read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("Resolution,Cameras,Batch,Allocator,Verdict,Process GiB")
+    assert 1 + int(page.inner_text("#filter-count").split()[0]) == len(lines)
+    assert "\u2212" not in "".join(lines)
+
+
+def test_the_selects_change_the_timeline(open_page):
+    """Another batch size draws another curve and says another sentence."""
+    page = open_page()
+    peak = "p => Math.max(...p.data[1].y)"
+    before = page.eval_on_selector("#timeline-plot", peak), page.inner_text("#timeline-note")
+    page.select_option("#axis-batch", label="8")
+    after = page.eval_on_selector("#timeline-plot", peak), page.inner_text("#timeline-note")
+    assert (65.0, 5.0) == (before[0], after[0])
+    assert before[1] != after[1]
+
+
+def test_the_select_of_cells_changes_the_bars(open_page):
+    """The other view is drawn when it is chosen."""
+    page = open_page()
+    page.select_option("#makeup-view", label="one camera · default allocator")
+    shown = page.locator("[data-group=makeup-view]:not([hidden]) .main-svg")
+    assert 2 <= shown.count()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_scrolls_in_one_direction_only(open_page, scheme):
+    """Nothing is wider than 390 pixels; wide tables scroll in their own box."""
+    page = open_page(width=390, height=844, color_scheme=scheme)
+    assert 390 == page.evaluate("document.documentElement.scrollWidth")
+
+
+def test_figures_follow_the_scheme_of_the_system_and_the_button(open_page):
+    """Text in figures has the page's colour, before and after the switch."""
+    page = open_page(color_scheme="dark")
+    colours = (
+        "[getComputedStyle(document.body).color, document.querySelector('.plot .xtick text').style.fill]"
+    )
+    dark = page.evaluate(colours)
+    page.click("#theme")
+    page.wait_for_timeout(300)
+    light = page.evaluate(colours)
+    assert (dark[0], light[0]) == (dark[1], light[1])
+    assert dark != light
+    assert "false" == page.get_attribute("#theme", "aria-pressed")

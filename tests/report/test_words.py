@@ -1,0 +1,48 @@
+"""Words and numbers for readers."""
+
+import shlex
+
+import pytest
+
+from actprof.report.words import cameras_text, gib, join, percent, predict_command, spell, times
+from actprof.scenario.cell import Cell
+from actprof.units import GIB
+
+
+@pytest.mark.parametrize(
+    ("items", "text"), [([], ""), (["a"], "a"), (["a", "b"], "a and b"), ("abc", "a, b and c")]
+)
+def test_lists_end_in_and(items, text):
+    """None, one, two and three items."""
+    assert text == join(items)
+
+
+def test_small_numbers_are_words():
+    """From ten on they are digits."""
+    assert ("one camera", "two cameras", "12 cameras") == tuple(cameras_text(n) for n in (1, 2, 12))
+    assert "no" == spell(0)
+
+
+def test_shares_never_round_to_nothing():
+    """A share below one percent says so; nothing of nothing is nothing."""
+    texts = [percent(*pair).replace("\u202f", " ") for pair in ((1, 1000), (27, 100), (0, 5), (0, 0))]
+    assert ["<1 %", "27 %", "0 %", "0 %"] == texts
+
+
+def test_negative_sizes_have_a_minus_sign():
+    """A hyphen would break away from its number."""
+    assert "\u22121.50" == gib(-3 * GIB // 2)
+
+
+def test_ratios_have_a_digit_below_ten():
+    """6.0 times, 36 times."""
+    assert ("6.0 times", "36 times") == (times(6.02), times(36.2))
+
+
+def test_the_command_of_a_cell_names_what_differs_from_the_defaults():
+    """And quotes what a shell would split."""
+    cell = Cell(overrides={"chunk_size": 50}, precision="bf16", alloc_conf="a:1", used_by_others_bytes=5)
+    words = shlex.split(predict_command(cell))
+    assert ["--gpu", "RTX 3090"] == words[words.index("--gpu") :][:2]
+    assert {"chunk_size=50", "bf16", "a:1", "5"} <= set(words)
+    assert not {"--capacity", "--optimizer"} & set(words)
