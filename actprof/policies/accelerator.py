@@ -116,7 +116,7 @@ class _SteppingScaler(GradScaler):
         step = optimizer.step
 
         def scaled_step(*_args: Any, **_kwargs: Any) -> None:
-            optimizer.step = step  # type: ignore[assignment, method-assign]
+            optimizer.step = step  # type: ignore[method-assign]
             try:
                 self.step(optimizer)
                 self.update()

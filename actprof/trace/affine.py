@@ -18,7 +18,8 @@ def fit(recorders: Sequence[Recorder], batch_sizes: Sequence[int]) -> dict[str, 
     (ops, events) or a size is not affine in the batch size.
     """
     first = recorders[0]
-    if any(_shape_of(other) != _shape_of(first) for other in recorders[1:]):
+    shape = _shape_of(first)
+    if any(_shape_of(other) != shape for other in recorders[1:]):
         return None
     columns = [
         _affine([getattr(r, name) for r in recorders], batch_sizes)
@@ -28,7 +29,7 @@ def fit(recorders: Sequence[Recorder], batch_sizes: Sequence[int]) -> dict[str, 
         return None
     sizes, flops, moved = (column for column in columns if column is not None)
     return {
-        "events": np.array(first.events, dtype=np.int64),
+        "events": np.array(shape[0], dtype=np.int64),
         "carried": _carried(first),
         "tensors": TensorTable(
             constant=sizes[0],
@@ -54,9 +55,25 @@ def _shape_of(recorder: Recorder) -> tuple[Any, ...]:
     """Everything of a recording that must not depend on the batch size."""
     r = recorder
     return (
-        r.events, r.kinds, r.tensor_ops, r.op_names, r.op_modules, r.op_phases,
+        _settled(r), r.kinds, r.tensor_ops, r.op_names, r.op_modules, r.op_phases,
         r.step_starts, r.update_starts, r.phase_starts, r.notes,
     )  # fmt: skip
+
+
+def _settled(recorder: Recorder) -> list[int]:
+    """Return the events with the frees between two allocations sorted: their order means nothing.
+
+    Autocast's cache, for one, is emptied in the order of addresses.
+    """
+    starts = {*recorder.step_starts, *recorder.update_starts, *(at for at, _phase in recorder.phase_starts)}
+    events: list[int] = []
+    frees: list[int] = []
+    for index, event in enumerate(recorder.events):
+        if event > 0 or index in starts:
+            events += sorted(frees)
+            frees.clear()
+        (events if event > 0 else frees).append(event)
+    return events + sorted(frees)
 
 
 def _affine(rows: Sequence[Sequence[int]], batch_sizes: Sequence[int]) -> tuple[Ints, Ints] | None:

@@ -1,11 +1,13 @@
 """A CUDA device that does not exist: tensors with shapes, dtypes and CUDA dispatch keys, but no data.
 
 Inside `fake_cuda()` ATen takes the decisions that it takes on a GPU (fused dropout, foreach optimizers),
-because the tensors say that they are on one. Three things need help, each undone on leaving:
+because the tensors say that they are on one. Some things need help, each undone on leaving:
 
 - `Module.to` swaps tensors in place, which fake ones refuse: entries are re-created instead, in its order.
 - The first fake CUDA tensor would start the CUDA runtime if it looked available.
 - Foreach implementations are chosen by exact type; the fake type is added to their lists.
+- `linear` adds its bias out of place while any tensor mode is active; here it does as it does without.
+- A GPU that is there is not asked for anything, so that a trace is the same everywhere.
 """
 
 from __future__ import annotations
@@ -28,9 +30,29 @@ def fake_cuda() -> Iterator[FakeTensorMode]:
         stack.enter_context(
             mock.patch("torch._subclasses.fake_tensor.init_gpu_context", lambda _device: None)
         )
+        stack.enter_context(mock.patch.object(torch.cuda, "is_available", lambda: False))
+        stack.enter_context(mock.patch.object(torch.nn.functional, "linear", _linear))
         for module in ("torch.utils._foreach_utils", "torch.optim.optimizer"):
             stack.enter_context(_fake_type_in(f"{module}._foreach_supported_types"))
         yield stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv()))
+
+
+_aten_linear = torch.nn.functional.linear
+
+
+def _linear(
+    input: torch.Tensor,  # noqa: A002 - torch's own name, which callers may use
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Do what `at::linear` does where no mode is active (aten/src/ATen/native/Linear.cpp).
+
+    Under autocast the bias would have to be cast and cached there: its out-of-place addition is let be.
+    """
+    fused = input.dim() == 2 or input.is_contiguous()
+    if bias is None or fused or torch.is_autocast_enabled(input.device.type):
+        return _aten_linear(input, weight, bias)
+    return torch.matmul(input, weight.t()).add_(bias)
 
 
 def _fake_type_in(target: str) -> Any:
@@ -47,7 +69,7 @@ def _recreate_entries(
     """Do what `Module._apply` does, children first, by putting new parameters in place of the old."""
     if recurse:
         for child in module.children():
-            child._apply(convert)
+            child._apply(convert)  # type: ignore[no-untyped-call]
     for name, parameter in module._parameters.items():
         if parameter is not None:
             with torch.no_grad():

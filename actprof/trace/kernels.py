@@ -15,7 +15,14 @@ from torch.utils.flop_counter import flop_registry
 aten = torch.ops.aten
 
 CUBLAS, CUBLASLT = 1, 2
-_PLAIN_PRODUCTS = {aten.mm.default, aten.bmm.default, aten.baddbmm.default, aten.mv.default, aten.dot.default}
+_PLAIN_PRODUCTS = {
+    aten.mm.default,
+    aten.bmm.default,
+    aten.baddbmm.default,
+    aten.mv.default,
+    aten.addmv.default,
+    aten.dot.default,
+}
 _ADDMM = {aten.addmm.default, aten._addmm_activation.default}
 _ATTENTION_DIMS = 2
 
@@ -43,15 +50,16 @@ def flops_of(func: Any, args: Any, kwargs: Any, out: Any) -> int:
 
 def bytes_moved(args: Any, out: Any) -> int:
     """Return the bytes of one op's traffic: every input tensor read once, every output written once."""
-    return sum(t.numel() * t.element_size() for part in (args, out) for t in _tensors(part))
+    return sum(t.numel() * t.element_size() for part in (args, out) for t in tensors_in(part))
 
 
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
+def tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    """Yield every tensor of an op's arguments or outputs, lists included."""
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _tensors(item)
+            yield from tensors_in(item)
 
 
 def hidden_temporaries(func: Any, args: tuple[Any, ...], device_type: str) -> list[int]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from actprof.errors import ActprofError, TraceError
+from actprof.errors import ActprofError, TraceError, UsageError
 from actprof.policies import policy_spec
 from actprof.policies.accelerator import StepAccelerator
 from actprof.policies.probe import Probe, policy_facts
@@ -104,6 +104,10 @@ def record(cell: Cell, *, steps: int = STEPS, device_type: str = "cuda") -> Reco
     except ActprofError:
         raise
     except Exception as error:
+        if not cell.state_dim and error.args == ("observation.state",):
+            raise UsageError(
+                f"lerobot's {cell.policy} asks every batch for observation.state; give a state_dim above 0"
+            ) from error
         raise TraceError(f"{cell.policy} cannot be traced without the device: {error}") from error
 
 

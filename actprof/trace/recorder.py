@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import weakref
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import torch
+from torch._subclasses import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from actprof.trace.kernels import blas_route, bytes_moved, flops_of, hidden_temporaries
+from actprof.trace.kernels import blas_route, bytes_moved, flops_of, hidden_temporaries, tensors_in
 from actprof.trace.model import KINDS, PHASES
 
 _SETUP, _DATA, _FORWARD, _BACKWARD, _OPTIMIZER = range(len(PHASES))
@@ -34,15 +35,15 @@ class _StorageRef(weakref.ref[Any]):
     __slots__ = ("key", "tensor")
 
     def __init__(self, storage: Any, callback: Any, key: int, tensor: int) -> None:
-        super().__init__(storage, callback)
+        super().__init__(storage, callback)  # type: ignore[call-arg] # weakref.ref takes what __new__ takes
         self.key = key
         self.tensor = tensor
 
-    def __new__(cls, storage: Any, callback: Any, _key: int, _tensor: int) -> _StorageRef:
+    def __new__(cls, storage: Any, callback: Any, _key: int, _tensor: int) -> Self:
         return super().__new__(cls, storage, callback)
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records allocations, frees and ops on `device_type`; the columns are public lists.
 
     Attributes:
@@ -55,7 +56,7 @@ class Recorder(TorchDispatchMode):
     """
 
     def __init__(self, device_type: str) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.device_type = device_type
         self.events: list[int] = []
         self.sizes: list[int] = []
@@ -152,10 +153,6 @@ class Recorder(TorchDispatchMode):
         if index != _ACTIVATIONS or self.kinds[ref.tensor] == _TEMPORARIES:
             self.kinds[ref.tensor] = index
 
-    def is_tracked(self, tensor: torch.Tensor) -> bool:
-        """Return whether the storage of `tensor` is one of ours."""
-        return tensor.untyped_storage()._cdata in self._alive
-
     # -- what the dispatcher tells us ----------------------------------------------------------------
 
     def __torch_dispatch__(
@@ -165,18 +162,29 @@ class Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         if func is torch.ops.aten._local_scalar_dense.default:
             return self._item(func, args)
-        if func in _UPPER_BOUNDS:
-            func, args = self._upper_bound(func, args)
         row = len(self.op_names)
         hidden = [self._allocate(size, row) for size in hidden_temporaries(func, args, self.device_type)]
-        out = func(*args, **kwargs)
+        out = self._run(func, args, kwargs)
         fresh = self._new_storages(out, row)
         for tensor in hidden:
             self.events.append(-(tensor + 1))
         # An op that neither allocates nor writes is a view: nothing is launched.
-        if fresh or hidden or func._schema.is_mutable:
+        if fresh or hidden or (func._schema.is_mutable and self._is_ours(args)):
             self._add_op(func, args, kwargs, out)
         return out
+
+    def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run an op; one whose output size depends on data that no one has gives the largest it can be."""
+        bound = _UPPER_BOUNDS.get(func)
+        if bound is None or not isinstance(args[0], FakeTensor):
+            return func(*args, **kwargs)
+        note = f"{func} has a size that depends on the data; the largest that it can be was assumed"
+        self.notes[note] = None
+        return bound(*args)
+
+    def _is_ours(self, args: Any) -> bool:
+        """Return whether any of the tensors is on our device."""
+        return any(tensor.device.type == self.device_type for tensor in tensors_in(args))
 
     def _new_storages(self, out: Any, row: int) -> int:
         if isinstance(out, torch.Tensor):
@@ -214,39 +222,39 @@ class Recorder(TorchDispatchMode):
 
     def _add_op(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
         self.op_names.append(str(func))
-        self.op_modules.append(self._modules[-1] if self._node_module is None else self._node_module)
+        self.op_modules.append(self._module())
         self.op_phases.append(self._phase)
         self.op_blas.append(blas_route(func, args))
-        self.op_syncs.append(False)
+        self.op_syncs.append(func in _WAITING)
         self.op_flops.append(flops_of(func, args, kwargs, out))
         self.op_bytes.append(bytes_moved(args, out))
 
+    def _module(self) -> str:
+        # A module that runs while a node does was checkpointed, and runs again.
+        inside = self._node_module is None or len(self._modules) > 1
+        return self._modules[-1] if inside else str(self._node_module)
+
     def _item(self, func: Any, args: tuple[Any, ...]) -> Any:
-        self._add_op(func, args, {}, None)
-        self.op_syncs[-1] = True
+        if self._is_ours(args):
+            self._add_op(func, args, {}, None)
         tensor = args[0]
-        if not isinstance(tensor, torch._subclasses.FakeTensor):
+        if not isinstance(tensor, FakeTensor):
             return func(*args)
         return True if tensor.dtype == torch.bool else _ITEM_HINTS[tensor.is_floating_point()]
 
-    def _upper_bound(self, func: Any, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
-        """Replace an op whose output size depends on data by one that allocates the largest it can be."""
-        self.notes[f"{func} has a size that depends on the data; the largest that it can be was assumed"] = (
-            None
-        )
-        return torch.ops.aten.new_empty.default, _UPPER_BOUNDS[func](*args)
+
+def _nonzero_bound(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.new_empty((tensor.numel(), tensor.dim()), dtype=torch.int64)
 
 
-def _nonzero_bound(tensor: torch.Tensor) -> tuple[Any, ...]:
-    # (elements, dimensions) indices of 8 bytes; asked of an int64 view of the same device
-    return tensor.to(torch.int64), [tensor.numel(), tensor.dim()]
+def _masked_select_bound(tensor: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    broadcast = torch.broadcast_tensors(tensor, mask)[0]  # type: ignore[no-untyped-call]
+    return tensor.new_empty(broadcast.numel())
 
 
-def _masked_select_bound(tensor: torch.Tensor, mask: torch.Tensor) -> tuple[Any, ...]:
-    return tensor, [torch.broadcast_tensors(tensor, mask)[0].numel()]
-
-
-_UPPER_BOUNDS = {
+_UPPER_BOUNDS: dict[Any, Callable[..., torch.Tensor]] = {
     torch.ops.aten.nonzero.default: _nonzero_bound,
     torch.ops.aten.masked_select.default: _masked_select_bound,
 }
+# The host waits for what these find out.
+_WAITING = {torch.ops.aten._local_scalar_dense.default, *_UPPER_BOUNDS}

@@ -182,8 +182,7 @@ class _Walk:
         buffer = self.buffers.get(node)
         if buffer is None:
             buffer = self.buffers[node] = [None] * _input_count(node)
-        if outputs[index] is not None:
-            _accumulate(buffer, slot, outputs, index)
+        _accumulate(buffer, slot, outputs, index)
         self.waiting[node] -= 1
         if self.waiting[node] == 0:
             self.ready.push(_priority(node), node)
@@ -288,6 +287,8 @@ def _release(node: Any) -> None:
 def _accumulate(buffer: Buffer, slot: int, outputs: Buffer, index: int) -> None:
     """Move `outputs[index]` into `buffer[slot]`, adding to what is there (`InputBuffer::add`)."""
     new, outputs[index] = outputs[index], None
+    if new is None:
+        return
     old, buffer[slot] = buffer[slot], None
     if old is None:
         buffer[slot] = new
@@ -319,7 +320,7 @@ def _has_one_holder(tensor: Tensor) -> bool:
 
 def _owns_dense_storage(tensor: Tensor) -> bool:
     storage = tensor.untyped_storage()
-    holders = torch._C._storage_Use_Count(storage._cdata)  # type: ignore[attr-defined]
+    holders = torch._C._storage_Use_Count(storage._cdata)
     # One is the tensor, one is the Python object that asks.
     return holders <= 2 and _is_non_overlapping_and_dense(tensor)
 

@@ -141,13 +141,20 @@ def layouts_that_differ():
     strided = torch.randn(6, 6)[::2, ::2].requires_grad_()
     plain = leaf(3, 4)
     total = (transposed * plain).sum() + channels_last.pow(2).sum() + channels_last.sum()
-    return total + (strided @ strided).sum() + plain.t().exp().sum(), [transposed, channels_last, strided, plain]
+    return total + (strided @ strided).sum() + plain.t().exp().sum(), [
+        transposed,
+        channels_last,
+        strided,
+        plain,
+    ]
 
 
 def convolutions():
     """A small residual block in channels-last and row-major layout."""
-    torch.set_flush_denormal(False)  # noqa: FBT003 - torch's signature
-    block = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d(2))
+    torch.set_flush_denormal(False)
+    block = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d(2)
+    )
     tail = nn.Conv2d(4, 4, 1, bias=False)
     h = block(torch.randn(2, 3, 8, 8))
     h = F.relu(h + tail(h)).to(memory_format=torch.channels_last)
@@ -466,3 +473,18 @@ def step_of_act(cell, backward):
         workload.step()
 
     return watch(step), gradients
+
+
+def test_watching_a_step_changes_nothing(small_cell, monkeypatch):
+    """Under the recorder, with our pass, ACT's step asks the CPU for the same memory as lerobot's own."""
+    from actprof.trace.fake import fake_cuda
+    from actprof.trace.recorder import Recorder
+
+    plain, expected = step_of_act(small_cell, lambda loss: loss.backward())
+    with fake_cuda():
+        linear = torch.nn.functional.linear
+    monkeypatch.setattr(torch.nn.functional, "linear", linear)
+    with saving_tensors(), Recorder("cpu"):
+        watched, actual = step_of_act(small_cell, reverse_pass)
+    assert_same_gradients(expected, actual)
+    assert plain.memory == watched.memory

@@ -12,7 +12,7 @@ _MARK = "from here on"
 # Python's entry to `sum_to`, which does not show when the engine calls it.
 _WRAPPERS = {"aten::sum_to_size"}
 # Python numbers in an expression become CPU tensors of 8 bytes, which no hook gets to see.
-_SCALAR = 8
+SCALAR = 8
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Watched:
 
 
 def watch(program):
-    """Run `program(mark)`, which calls `mark()` where ops begin to count, and return what it did on the CPU."""
+    """Run `program(mark)`, which calls `mark()` where ops begin to count; return what it did on the CPU."""
     with profile(
         activities=[ProfilerActivity.CPU], record_shapes=True, profile_memory=True, acc_events=True
     ) as profiler:
@@ -70,7 +70,7 @@ def _name_allocations(events):
     """Number the allocations, and sort the frees between two of them: their order changes nothing."""
     holders, named, frees = {}, [], []
     for _time, _order, size, address in events:
-        if 0 < size <= _SCALAR:
+        if 0 < size <= SCALAR:
             holders[address] = None
         elif size > 0:
             named += sorted(frees)

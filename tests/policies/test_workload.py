@@ -1,0 +1,124 @@
+"""A workload is lerobot's own training step, on the CPU as well."""
+
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import torch
+
+from actprof.errors import UsageError
+from actprof.policies import policy_names, policy_spec
+from actprof.policies.accelerator import StepAccelerator
+from actprof.policies.workload import build_workload, policy_config
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def stepped(small_cell):
+    """Build the small ACT, take one step, and say what changed and which phases were entered."""
+    phases = []
+
+    @contextmanager
+    def phase(name):
+        phases.append(name)
+        yield
+        phases.append(f"/{name}")
+
+    accelerator = StepAccelerator(device_type="cpu", phase=phase)
+    workload = build_workload(small_cell, CPU, accelerator=accelerator)
+    before = {name: tensor.detach().clone() for name, tensor in workload.policy.state_dict().items()}
+    workload.step(phase)
+    after = workload.policy.state_dict()
+    moved = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
+    return workload, moved, phases
+
+
+@pytest.fixture
+def workload(stepped):
+    """The workload after its step."""
+    return stepped[0]
+
+
+def test_a_step_changes_the_parameters(stepped):
+    """And nothing else; gradients are gone afterwards, as lerobot's loop leaves them."""
+    workload, moved, _phases = stepped
+    trained = {name for name, p in workload.policy.named_parameters() if p.requires_grad}
+    assert moved <= trained
+    assert {
+        "model.backbone.conv1.weight",
+        "model.action_head.weight",
+        "model.encoder.norm.weight",
+    } & trained <= moved
+    # Attention over the decoder's zeros has no gradient in its first step.
+    assert {"decoder"} == {name.split(".")[1] for name in trained - moved}
+    assert all(p.grad is None for p in workload.policy.parameters())
+
+
+def test_a_step_fills_lerobots_metrics(workload):
+    """The tracker saw a loss, a gradient norm and a learning rate."""
+    assert workload.metrics.loss.val > 0
+    assert workload.metrics.grad_norm.val > 0
+    assert workload.metrics.lr.val == workload.optimizer.param_groups[0]["lr"]
+
+
+def test_phases_are_entered_in_order(stepped):
+    """`data`, then `update`; inside, the accelerator's."""
+    _workload, _moved, phases = stepped
+    expected = [
+        "data",
+        "/data",
+        "update",
+        "forward",
+        "/forward",
+        "backward",
+        "/backward",
+        "optimizer",
+        "/optimizer",
+    ]
+    assert [*expected, "/update"] == phases
+
+
+def test_the_batch_is_normalised_floats(workload):
+    """What `update_policy` gets: images as float, by lerobot's pre-processor."""
+    image = workload.batch["observation.images.camera0"]
+    assert image.dtype == torch.float32
+    # Zero pixels with a mean and a deviation of one.
+    assert torch.allclose(image, torch.full_like(image, -1.0))
+
+
+def test_the_optimizer_is_the_policys_preset(workload):
+    """ACT trains its backbone with a learning rate of its own, AdamW and clipped gradients."""
+    assert isinstance(workload.optimizer, torch.optim.AdamW)
+    assert len(workload.optimizer.param_groups) == 2
+    assert workload.grad_clip_norm == workload.config.get_optimizer_preset().grad_clip_norm
+
+
+def test_overrides_reach_the_policy_and_no_weights_are_fetched(small_cell):
+    """Any field of lerobot's config; pretrained weights change no size."""
+    config = policy_config(replace(small_cell, overrides={"chunk_size": 7, "n_action_steps": 7}))
+    assert (7, 7) == (config.chunk_size, config.n_action_steps)
+    assert config.pretrained_backbone_weights is None
+    assert policy_config(replace(small_cell, overrides={"use_amp": True})).use_amp
+
+
+def test_every_policy_says_where_to_look_inside_it():
+    """The spec's modules exist in the policy, and its components come from its modules."""
+    assert ("act",) == policy_names()
+    spec = policy_spec("act")
+    assert "encoder" == spec.component_of("model.encoder.layers.0")
+    assert "encoder" == spec.component_of("model.encoder")
+    assert spec.other_component == spec.component_of("model.encoder_img_feat_input_proj.weight")
+
+
+def test_the_specs_modules_are_those_of_the_policy(workload):
+    """A renamed module would be noticed here."""
+    spec, modules = policy_spec("act"), dict(workload.policy.named_modules())
+    for path in (spec.token_module, spec.output_module, *(prefix for prefix, _name in spec.components)):
+        assert path in modules
+
+
+def test_an_unknown_policy_names_the_known_ones():
+    """A typo is a usage error."""
+    with pytest.raises(UsageError, match="'atc' is not a policy"):
+        policy_spec("atc")
