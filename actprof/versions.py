@@ -1,9 +1,11 @@
-"""Versions of what decides a prediction, read from package metadata: nothing is imported."""
+"""Versions of what decides a prediction, read from package metadata and files: nothing is imported."""
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 
 @cache
@@ -18,6 +20,22 @@ def package_version(name: str) -> str:
 def library_versions() -> dict[str, str]:
     """Return the versions of actprof, lerobot and torch."""
     return {name: package_version(name) for name in ("actprof", "lerobot", "torch")}
+
+
+@cache
+def code_digest(*parts: str) -> str:
+    """Return a digest of the source of some of our packages, so that what they made is told from older work.
+
+    Args:
+        parts: names below `actprof`: packages (`trace`) or modules (`prediction.py`).
+    """
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for part in parts:
+        path = root / part
+        for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:20]
 
 
 def torch_version() -> tuple[int, int]:

@@ -20,7 +20,7 @@ from actprof.hardware import Gpu
 from actprof.measure.grounding import Grounding
 from actprof.results import SCHEMA_VERSION, Result
 from actprof.scenario.cell import Cell
-from actprof.versions import library_versions
+from actprof.versions import code_digest, library_versions
 
 FILE_NAME = "results.sqlite"
 _TABLES = """
@@ -37,7 +37,8 @@ CREATE TABLE IF NOT EXISTS groundings (
 def fingerprint(gpu: Gpu | None = None) -> str:
     """Return a digest of what an answer depends on besides its cell."""
     figures = None if gpu is None else {**gpu.to_json(), "sources": None, "aliases": None}
-    text = json.dumps([library_versions(), SCHEMA_VERSION, figures], sort_keys=True)
+    code = code_digest("trace", "policies", "allocator", "analysis", "hardware", "prediction.py")
+    text = json.dumps([library_versions(), code, SCHEMA_VERSION, figures], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 

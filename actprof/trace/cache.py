@@ -1,7 +1,8 @@
 """Traces on disk, so that a second question about the same policy needs no torch at all.
 
 A trace is found by everything that it depends on: the cell without batch size, GPU and allocator settings,
-and the versions of actprof, lerobot and torch. A file that cannot be read is recorded again, with a warning.
+the versions of actprof, lerobot and torch, and the code that traces. A file that cannot be read is recorded
+again, with a warning.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from actprof.errors import StoreError
 from actprof.scenario.cell import Cell
 from actprof.trace.model import SCHEMA_VERSION, Trace
 from actprof.trace.storage import trace_from_bytes, trace_to_bytes
-from actprof.versions import library_versions
+from actprof.versions import code_digest, library_versions
 
 CACHE_VARIABLE = "ACTPROF_CACHE_DIR"
 _log = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ def _path(cell: Cell, fixed_batch_size: int | None) -> Path:
         "key": cell.trace_key(),
         "versions": library_versions(),
         "schema": SCHEMA_VERSION,
+        "code": code_digest("trace", "policies"),
         "batch_size": fixed_batch_size,
     }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
