@@ -36,6 +36,10 @@ ASSUMPTIONS = (
         "cuDNN's convolution workspaces are not counted: they depend on the GPU, and one that does not fit "
         "makes cuDNN take another plan instead of ending the run"
     ),
+    (
+        "cudnn.benchmark is on, as lerobot sets it: in the first step each new convolution empties the "
+        "allocator's cache"
+    ),
     "one process on one GPU, batches from a data loader with the video frames of a LeRobotDataset",
 )
 

@@ -133,8 +133,10 @@ class _Replay:
             for event in events:
                 if event > 0:
                     addresses[event - 1] = malloc(sizes[event - 1])
-                else:
+                elif event:
                     free(addresses[-event - 1])
+                else:
+                    self.allocator.empty_cache()
         except OutOfMemoryError as error:
             raise _RanOutError(error, end - length_hint(events) - 1) from error
 

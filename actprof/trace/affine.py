@@ -69,10 +69,10 @@ def _settled(recorder: Recorder) -> list[int]:
     events: list[int] = []
     frees: list[int] = []
     for index, event in enumerate(recorder.events):
-        if event > 0 or index in starts:
+        if event >= 0 or index in starts:
             events += sorted(frees)
             frees.clear()
-        (events if event > 0 else frees).append(event)
+        (events if event >= 0 else frees).append(event)
     return events + sorted(frees)
 
 

@@ -6,7 +6,7 @@ dispatch mode can see it. What depends on the GPU at hand (cuDNN's workspaces) i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 import torch
@@ -24,7 +24,6 @@ _PLAIN_PRODUCTS = {
     aten.dot.default,
 }
 _ADDMM = {aten.addmm.default, aten._addmm_activation.default}
-_ATTENTION_DIMS = 2
 
 
 def blas_route(func: Any, args: tuple[Any, ...]) -> int:
@@ -68,6 +67,31 @@ def hidden_temporaries(func: Any, args: tuple[Any, ...], device_type: str) -> li
         return []
     # cuDNN wants dense inputs: `grad_output.contiguous(...)` in Convolution.cpp and ConvShared.cpp.
     return [tensor.numel() * tensor.element_size() for tensor in args[:3] if not _is_dense(tensor)]
+
+
+def convolution_problems(func: Any, args: tuple[Any, ...]) -> list[Hashable]:
+    """Return the problems that cuDNN solves in one op: forward, gradient of the input, of the weight.
+
+    Two equal problems share cuDNN's plan. With `cudnn.benchmark` each new one tries all plans and then
+    empties the allocator's cache (`run_single_conv` in aten/src/ATen/native/cudnn/Conv_v8.cpp).
+    """
+    if func is aten.convolution.default:
+        image, weight = args[:2]
+        return [("forward", *_described(image, weight), *map(_hashable, args[3:]))]
+    if func is aten.convolution_backward.default:
+        gradient, image, weight = args[:3]
+        shared = (*_described(image, weight), *map(_hashable, args[4:-1]))
+        wanted = zip(("input", "weight"), args[-1], strict=False)
+        return [(part, *_described(gradient), *shared) for part, needed in wanted if needed]
+    return []
+
+
+def _described(*tensors: torch.Tensor) -> tuple[Hashable, ...]:
+    return tuple((tuple(t.shape), t.dtype, t.is_contiguous()) for t in tensors)
+
+
+def _hashable(value: Any) -> Hashable:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _is_dense(tensor: torch.Tensor) -> bool:

@@ -5,7 +5,8 @@ settings or batch size: every size is `constant + per_sample * batch_size`, in b
 
 Reading the columns:
 
-- `events[i] = t + 1` allocates tensor `t`, `-(t + 1)` frees it; `tensor_op[t]` is the op that asked for it.
+- `events[i] = t + 1` allocates tensor `t`, `-(t + 1)` frees it; `tensors.op[t]` is the op that asked for it.
+  `EMPTY_CACHE` gives all cached segments back to the device, as cuDNN's benchmark of a new convolution does.
 - A step's events begin at `step_starts[s]`; `update_policy` begins at `update_starts[s]`. What lies before
   the first step is set-up (parameters, statistics).
 - The last step can be repeated: what it leaves behind takes the place of what the step before left behind
@@ -23,6 +24,8 @@ from numpy.typing import NDArray
 SCHEMA_VERSION = 1
 
 Ints = NDArray[np.int64]
+
+EMPTY_CACHE = 0  # the event that is neither an allocation nor a free
 
 PHASES = ("setup", "data", "forward", "backward", "optimizer")
 KINDS = (

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import weakref
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -18,8 +18,15 @@ import torch
 from torch._subclasses import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from actprof.trace.kernels import blas_route, bytes_moved, flops_of, hidden_temporaries, tensors_in
-from actprof.trace.model import KINDS, PHASES
+from actprof.trace.kernels import (
+    blas_route,
+    bytes_moved,
+    convolution_problems,
+    flops_of,
+    hidden_temporaries,
+    tensors_in,
+)
+from actprof.trace.model import EMPTY_CACHE, KINDS, PHASES
 
 _SETUP, _DATA, _FORWARD, _BACKWARD, _OPTIMIZER = range(len(PHASES))
 _PARAMETERS, _BUFFERS, _INPUTS, _ACTIVATIONS, _GRADIENTS, _STATE, _TEMPORARIES = range(len(KINDS))
@@ -47,7 +54,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records allocations, frees and ops on `device_type`; the columns are public lists.
 
     Attributes:
-        events: `t + 1` for the allocation of tensor t, `-(t + 1)` for its free.
+        events: `t + 1` for the allocation of tensor t, `-(t + 1)` for its free, EMPTY_CACHE.
         sizes, kinds, tensor_ops: per tensor: requested bytes, index into KINDS, row of its op.
         op_names, op_modules, op_phases, op_blas, op_syncs, op_flops, op_bytes: per op.
         step_starts, update_starts: event index at which each step, each `update_policy`, begins.
@@ -74,6 +81,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.phase_starts: list[tuple[int, int]] = [(0, _SETUP)]
         self.notes: dict[str, None] = {}
         self._alive: dict[int, _StorageRef] = {}
+        self._solved: set[Hashable] = set()
         self._phase = _SETUP
         self._modules: list[str] = [""]
         self._paths: dict[int, str] = {}
@@ -166,12 +174,20 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         hidden = [self._allocate(size, row) for size in hidden_temporaries(func, args, self.device_type)]
         out = self._run(func, args, kwargs)
         fresh = self._new_storages(out, row)
+        self._empty_cache_after(func, args)
         for tensor in hidden:
             self.events.append(-(tensor + 1))
         # An op that neither allocates nor writes is a view: nothing is launched.
         if fresh or hidden or (func._schema.is_mutable and self._is_ours(args)):
             self._add_op(func, args, kwargs, out)
         return out
+
+    def _empty_cache_after(self, func: Any, args: tuple[Any, ...]) -> None:
+        """Note that cuDNN's benchmark of a new convolution ends by emptying the allocator's cache."""
+        for problem in convolution_problems(func, args) if self.device_type == "cuda" else ():
+            if problem not in self._solved:
+                self._solved.add(problem)
+                self.events.append(EMPTY_CACHE)
 
     def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an op; one whose output size depends on data that no one has gives the largest it can be."""

@@ -8,6 +8,7 @@ import pytest
 from actprof.allocator import AllocatorConfig
 from actprof.allocator.program import Workspaces, build_program
 from actprof.allocator.replay import Device, replay
+from actprof.trace.model import EMPTY_CACHE
 from actprof.units import MIB
 
 NATIVE = AllocatorConfig()
@@ -15,7 +16,7 @@ ENDLESS = Device()
 
 
 def test_the_peak_counts_what_is_alive_at_once(make_trace):
-    """Weights, input, activation and temporary of a batch of 4 are alive together: 1 + 4 * 1.5 MiB + inputs."""
+    """Weights, inputs, activation and temporary of a batch of 4 are alive together."""
     trace = make_trace()
 
     profile = replay(trace, 4, config=NATIVE, device=ENDLESS)
@@ -128,7 +129,9 @@ def test_detail_changes_no_number(make_trace):
 
     assert plain.peak_allocated_bytes == detailed.peak_allocated_bytes
     assert plain.peak_reserved_bytes == detailed.peak_reserved_bytes
-    assert plain.peak_allocated_bytes == int(np.max(detailed.timeline.allocated[detailed.timeline.step_starts[-1] :]))
+    assert plain.peak_allocated_bytes == int(
+        np.max(detailed.timeline.allocated[detailed.timeline.step_starts[-1] :])
+    )
 
 
 def test_who_is_alive_at_the_peak_adds_up_to_it(make_trace):
@@ -143,3 +146,22 @@ def test_a_batch_size_for_which_the_trace_does_not_hold_is_refused(make_trace):
     """Batch size one needs a trace of its own."""
     with pytest.raises(ValueError, match="batch size 1"):
         replay(make_trace(), 1, config=NATIVE, device=ENDLESS)
+
+
+def test_an_emptied_cache_gives_free_segments_back(make_trace):
+    """After the first step's activation is freed, emptying the cache returns its segment to the device."""
+    from dataclasses import replace
+
+    trace = make_trace()
+    first_step_ends = trace.step_starts[1]
+    events = np.insert(trace.events, first_step_ends - 1, EMPTY_CACHE)
+    moved = {
+        name: tuple(start + (start >= first_step_ends) for start in getattr(trace, name))
+        for name in ("step_starts", "update_starts")
+    }
+    emptied = replay(
+        replace(trace, events=events, **moved), 64, config=NATIVE, device=ENDLESS, detail=True
+    ).timeline
+
+    assert emptied.reserved[first_step_ends - 1] < emptied.reserved[first_step_ends - 2]
+    assert emptied.allocated[first_step_ends - 1] == emptied.allocated[first_step_ends - 2]

@@ -8,7 +8,7 @@ import pytest
 
 from actprof.errors import TraceError, UsageError
 from actprof.trace.affine import fit
-from actprof.trace.model import KINDS, PHASES
+from actprof.trace.model import EMPTY_CACHE, KINDS, PHASES
 from actprof.trace.record import BATCH_SIZES, record, record_trace
 
 
@@ -95,11 +95,14 @@ def _sizes_of_events(events, sizes):
     alive, out, frees = set(), [], []
     for event in events:
         tensor = abs(event) - 1
-        if event > 0:
+        if event >= 0:
             out += sorted(frees)
             frees.clear()
+        if event > 0:
             alive.add(tensor)
             out.append(sizes[tensor])
+        elif event == EMPTY_CACHE:
+            out.append(EMPTY_CACHE)
         else:
             alive.remove(tensor)
             frees.append(-sizes[tensor])

@@ -9,7 +9,7 @@ from watched import SCALAR, watch
 
 from actprof.trace.fake import fake_cuda
 from actprof.trace.kernels import CUBLAS, CUBLASLT, blas_route
-from actprof.trace.model import KINDS, PHASES
+from actprof.trace.model import EMPTY_CACHE, KINDS, PHASES
 from actprof.trace.recorder import Recorder
 from actprof.trace.reverse import reverse_pass, saving_tensors
 
@@ -294,7 +294,7 @@ def test_convolution_backward_makes_its_inputs_dense():
                 grad, x, w, [0], [1, 1], [0, 0], [1, 1], transposed, [0, 0], 1, [True, True, False]
             )
         assert kept[0].shape == x.shape
-        during = recorder.events[count : count + 3 + expected]
+        during = [event for event in recorder.events[count:] if event != EMPTY_CACHE][: 3 + expected]
         assert expected == sum(event < 0 for event in during)
         if expected:
             assert grad.numel() * 4 == recorder.sizes[during[0] - 1]
@@ -360,3 +360,30 @@ def test_the_live_bytes_are_those_that_the_cpu_allocator_saw():
     with Recorder("cpu") as recorder, saving_tensors():
         reverse_pass(program())
     assert unwatched.peak_bytes == max(live_bytes(recorder, more_than=SCALAR))
+
+
+def test_each_new_convolution_empties_the_cache_once():
+    """Forward, input gradient and weight gradient each once per shape; a repeated shape empties nothing.
+
+    As cuDNN's benchmark does, which lerobot switches on.
+    """
+    with fake_cuda(), Recorder("cuda") as recorder:
+        conv = nn.Conv2d(3, 4, 3, bias=False).to("cuda")
+        emptied = []
+        for size in (8, 8, 16):
+            before = len(recorder.events)
+            image = torch.zeros(2, 3, size, size, device="cuda", requires_grad=True)
+            with saving_tensors():
+                loss = conv(image).sum()
+            reverse_pass(loss)
+            emptied.append(recorder.events[before:].count(EMPTY_CACHE))
+
+    assert [3, 0, 3] == emptied
+
+
+def test_the_cpu_has_no_cache_to_empty():
+    """Convolutions on the CPU are solved without cuDNN."""
+    with Recorder("cpu") as recorder:
+        nn.Conv2d(3, 4, 3)(torch.zeros(1, 3, 8, 8))
+
+    assert EMPTY_CACHE not in recorder.events
