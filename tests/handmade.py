@@ -11,6 +11,7 @@ from actprof.scenario.cell import Cell
 from actprof.trace.cache import save_trace
 from actprof.trace.model import KINDS, PHASES, OpTable, PolicyFacts, TensorTable, Trace
 
+
 @pytest.fixture
 def make_trace() -> Callable[..., Trace]:
     """Build traces of a policy that multiplies one matrix; see `build_trace`."""
@@ -58,17 +59,22 @@ def build_trace(
         updates.append(len(events))
         phases.append((len(events), "forward"))
         kept = allocate((0, activation), "activations", ("aten.mm.default", "model.encoder", "forward", blas))
-        scratch = allocate((0, temporary), "temporaries", ("aten.relu.default", "model.encoder", "forward", 0))
+        scratch = allocate(
+            (0, temporary), "temporaries", ("aten.relu.default", "model.encoder", "forward", 0)
+        )
         events.append(-scratch)
         phases.append((len(events), "backward"))
         gradient = allocate((weights, 0), "gradients", ("aten.mm.default", "model.encoder", "backward", blas))
         events.append(-kept)
         phases.append((len(events), "optimizer"))
         events.append(-gradient)
-    return _assemble(tensors, ops, events, starts, updates, phases, tuple(t - 1 for t in inputs))
+    return _assemble(
+        tensors=tensors, ops=ops, events=events, starts=starts, updates=updates, phases=phases,
+        inputs=tuple(t - 1 for t in inputs),
+    )  # fmt: skip
 
 
-def _assemble(tensors, ops, events, starts, updates, phases, inputs) -> Trace:
+def _assemble(*, tensors, ops, events, starts, updates, phases, inputs) -> Trace:
     def column(values):
         return np.array(list(values), dtype=np.int64)
 

@@ -45,7 +45,9 @@ def test_the_baseline_runs_out_at_64_and_fits_at_32_on_the_rtx_3090():
 @pytest.mark.parametrize("alloc_conf", ["", "expandable_segments:True"])
 def test_held_to_what_the_process_had_it_asks_for_what_was_asked(alloc_conf):
     """A process held to 20.94 GiB runs out inside the encoder's layers, asking for 76.00 MiB."""
-    result = actprof.predict(overrides=BASELINE, batch_size=64, capacity="20.94GiB", gpu="RTX 3090", alloc_conf=alloc_conf)
+    result = actprof.predict(
+        overrides=BASELINE, batch_size=64, capacity="20.94GiB", gpu="RTX 3090", alloc_conf=alloc_conf
+    )
 
     assert result.oom.message.startswith("CUDA out of memory. Tried to allocate 76.00 MiB.")
     assert result.oom.module.startswith("model.encoder.layers")

@@ -19,7 +19,9 @@ def test_a_gap_below_the_boundary_is_crossed(boundary, gap):
     """A size that runs although the ones just below it do not is found from below."""
     holes = range(boundary - gap, boundary)
 
-    assert boundary == find_boundary(lambda size: size <= boundary and size not in holes, at_most=boundary + 40)
+    assert boundary == find_boundary(
+        lambda size: size <= boundary and size not in holes, at_most=boundary + 40
+    )
 
 
 @given(st.integers(1, 4096), st.integers(1, 4096))

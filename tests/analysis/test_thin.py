@@ -12,7 +12,9 @@ from actprof.analysis.thin import thin
 
 def timeline(values):
     array = np.array(values, dtype=np.int64)
-    return Timeline(allocated=array, reserved=array * 2, phase=np.zeros(len(values), np.int64), step_starts=(0,))
+    return Timeline(
+        allocated=array, reserved=array * 2, phase=np.zeros(len(values), np.int64), step_starts=(0,)
+    )
 
 
 @given(st.lists(st.integers(0, 10**12), min_size=1, max_size=2000), st.integers(1, 500))

@@ -11,7 +11,9 @@ from actprof.measure.nvml import LocalGpu
 def test_gpus_lists_all_and_marks_estimates(run, monkeypatch):
     """One row per GPU; the machine's own at the end."""
     monkeypatch.setenv("COLUMNS", "100")
-    local = LocalGpu(index=0, name="My GPU", total_bytes=2**34, used_bytes=0, free_bytes=2**33, driver="595.84")
+    local = LocalGpu(
+        index=0, name="My GPU", total_bytes=2**34, used_bytes=0, free_bytes=2**33, driver="595.84"
+    )
     monkeypatch.setattr("actprof.measure.nvml.local_gpus", lambda: (local,))
     shown = run("gpus").out
 
@@ -54,7 +56,9 @@ def test_a_sweep_leaves_store_table_and_report(run, seed, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     seed()
     scenario = tmp_path / "small.yaml"
-    scenario.write_text("set: {chunk_size: 7}\nsweep:\n  batch_size: [8, 16]\n  expandable_segments: [false, true]\n")
+    scenario.write_text(
+        "set: {chunk_size: 7}\nsweep:\n  batch_size: [8, 16]\n  expandable_segments: [false, true]\n"
+    )
     first = run("sweep", scenario, "--no-ground", "--jobs", 1)
     folder = tmp_path / "reports" / "small"
 
@@ -77,7 +81,9 @@ def test_a_sweep_moves_to_another_gpu(run, seed, tmp_path, monkeypatch):
     seed()
     scenario = tmp_path / "small.yaml"
     scenario.write_text("set: {chunk_size: 7}\nbatch_size: 8\n")
-    shown = run("sweep", scenario, "--no-ground", "--jobs", 1, "--gpu", "T4", "--json", "--out", tmp_path / "t4")
+    shown = run(
+        "sweep", scenario, "--no-ground", "--jobs", 1, "--gpu", "T4", "--json", "--out", tmp_path / "t4"
+    )
 
     assert "T4" == json.loads(shown.out)["results"][0]["gpu"]["name"]
 

@@ -8,8 +8,8 @@ import pytest
 
 FIELDS = {
     "schema_version", "source", "cell", "gpu", "parameters", "encoder_tokens", "peak_allocated_bytes",
-    "peak_reserved_bytes", "peak_process_bytes", "verdict", "headroom_bytes", "retries", "max_batch_size", "oom",
-    "assumptions", "timing",
+    "peak_reserved_bytes", "peak_process_bytes", "verdict", "headroom_bytes", "retries", "max_batch_size",
+    "oom", "assumptions", "timing",
 }  # fmt: skip
 
 
@@ -36,8 +36,8 @@ def test_json_of_a_run_that_does_not_fit_names_the_event(run, seed):
 
     assert (0, "oom") == (shown.code, data["verdict"])
     assert {
-        "step", "phase", "module", "op", "requested_bytes", "segment_bytes", "allocated_bytes", "reserved_bytes",
-        "message",
+        "step", "phase", "module", "op", "requested_bytes", "segment_bytes", "allocated_bytes",
+        "reserved_bytes", "message",
     } == set(data["oom"])  # fmt: skip
 
 

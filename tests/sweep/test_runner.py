@@ -50,7 +50,8 @@ def here():
 def grounding(cell, tokens=7):
     return Grounding(
         policy=cell.policy, cameras=cell.cameras, resolution=cell.resolution, batch_size=2,
-        encoder_tokens=tokens, output_shape=(1,), parameters=0, forward_seconds=1.0, backward_seconds=1.0, update_seconds=1.0,
+        encoder_tokens=tokens, output_shape=(1,), parameters=0,
+        forward_seconds=1.0, backward_seconds=1.0, update_seconds=1.0,
     )  # fmt: skip
 
 
