@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 
 from actprof.policies.spec import PolicySpec
-from actprof.trace.model import Parameter, PolicyFacts
+from actprof.trace.model import Parameter, PolicyFacts, find_component
 
 
 class Probe:
@@ -67,7 +67,7 @@ def parameter_table(policy: torch.nn.Module, spec: PolicySpec) -> tuple[Paramete
     return tuple(
         Parameter(
             path=name,
-            component=spec.component_of(name),
+            component=find_component(name, spec.components) or spec.other_component,
             count=tensor.numel(),
             bytes=tensor.numel() * tensor.element_size(),
             trainable=tensor.requires_grad,

@@ -25,10 +25,3 @@ class PolicySpec:
     token_module: str
     token_dim: int
     output_module: str
-
-    def component_of(self, path: str) -> str:
-        """Return the component of a parameter or module path like `model.encoder.layers.0.linear1`."""
-        for prefix, component in self.components:
-            if path == prefix or path.startswith(prefix + "."):
-                return component
-        return self.other_component

@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 
-from actprof.errors import StoreError
+from actprof.files import write_whole
 from actprof.report.model import Report
 
 __all__ = ["Report", "render_report", "write_report"]
@@ -30,15 +28,5 @@ def write_report(report: Report, path: str | Path) -> Path:
         StoreError: the file cannot be written.
     """
     target = Path(path)
-    text = render_report(report)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(target)
-    except OSError as error:
-        raise StoreError(f"the report cannot be written to {target}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):  # there is nothing to remove after a success, nor where nothing could be made
-            unfinished.unlink()
+    write_whole(target, render_report(report).encode())
     return target

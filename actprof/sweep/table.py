@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from actprof.errors import StoreError
+from actprof.files import write_whole
 from actprof.results import Result
 
 
@@ -60,9 +60,4 @@ def write_csv(frame: pd.DataFrame, path: Path) -> None:
     Raises:
         StoreError: the file cannot be written.
     """
-    temporary = path.with_suffix(".csv.tmp")
-    try:
-        frame.to_csv(temporary, index=False)
-        temporary.replace(path)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written ({error})") from error
+    write_whole(path, frame.to_csv(index=False).encode())

@@ -11,13 +11,13 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 
 import platformdirs
 
 from actprof.errors import StoreError
+from actprof.files import write_whole
 from actprof.scenario.cell import Cell
 from actprof.trace.model import SCHEMA_VERSION, Trace
 from actprof.trace.storage import trace_from_bytes, trace_to_bytes
@@ -63,10 +63,9 @@ def save_trace(trace: Trace, cell: Cell) -> None:
     """Put `trace` where `cached_trace` finds it; a cache that cannot be written is only a warning."""
     path = _path(cell, trace.fixed_batch_size)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, trace_to_bytes(trace))
-    except OSError as error:
-        _log.warning("the trace could not be cached in %s: %s", path.parent, error)
+        write_whole(path, trace_to_bytes(trace))
+    except StoreError as error:
+        _log.warning("the trace could not be cached: %s", error)
 
 
 def _path(cell: Cell, fixed_batch_size: int | None) -> Path:
@@ -96,15 +95,3 @@ def _load_file(path: Path, _stamp: int) -> Trace | None:
     except (OSError, StoreError) as error:
         _log.warning("the cached trace %s is damaged and will be recorded again (%s)", path, error)
         return None
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that nobody ever sees half of it."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

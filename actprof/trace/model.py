@@ -121,10 +121,13 @@ class PolicyFacts:
 
     def component_of(self, path: str) -> str:
         """Return the component of a module or parameter path."""
-        for prefix, component in self.components:
-            if path == prefix or path.startswith(prefix + "."):
-                return component
-        return self.other_component
+        return find_component(path, self.components) or self.other_component
+
+
+def find_component(path: str, components: tuple[tuple[str, str], ...]) -> str | None:
+    """Return the component of the first (prefix, component) pair that covers a dotted path."""
+    covering = (name for prefix, name in components if path == prefix or path.startswith(prefix + "."))
+    return next(covering, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
