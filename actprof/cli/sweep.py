@@ -63,6 +63,7 @@ def command(
         print_json(_as_json(folder))
         return
     console = output()
+    console.print("[bold]Peak reserved memory in GiB by batch size[/] (~ runs tightly, ✗ runs out)")
     console.print(_table(frame))
     counts = frame["verdict"].value_counts()
     parts = [f"[{style}]{counts[name]} {name}[/]" for name, style in VERDICT_STYLES.items() if name in counts]
@@ -110,8 +111,6 @@ def _table(frame: Any) -> Table:
     """Return one row per group of cells that differ in batch size only: need by batch, and the boundary."""
     batches = sorted(frame["batch_size"].unique())
     table = Table(
-        title="Peak reserved memory in GiB by batch size (~ runs tightly, ✗ runs out)",
-        title_justify="left",
         box=None,
         padding=(0, 1, 0, 0),
     )
