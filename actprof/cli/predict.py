@@ -29,7 +29,7 @@ _SIZE_WIDTH = 11
 @cell_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 def command(*, as_json: bool, **options: Any) -> None:
-    r"""Predict one training run, without a GPU.
+    """Predict one training run, without a GPU.
 
     lerobot's own training step runs on tensors without data; every allocation goes through PyTorch's
     allocator rules. The exit code is 0 whatever the verdict.
@@ -37,7 +37,7 @@ def command(*, as_json: bool, **options: Any) -> None:
     \b
     Example:
       actprof predict --set chunk_size=50 --set n_action_steps=50 --batch-size 64 --gpu "RTX 3090"
-    """
+    """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
     result = predict(**options)
     if as_json:
         print_json(result.to_json(curve=False))

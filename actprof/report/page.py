@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import TYPE_CHECKING, Any
-
-import jinja2
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from actprof.analysis.judge import HEADROOM_SHARE
 from actprof.report.arrange import Setup, arrange, fixed_facts
@@ -28,6 +22,7 @@ from actprof.report.makeup import (
 from actprof.report.palette import allocator_mark, colour_at, css_gradient
 from actprof.report.sentences import answer, device_text
 from actprof.report.table import GROUNDING_COLUMNS, columns, list_groundings, list_rows, list_tokens
+from actprof.report.templating import templates
 from actprof.report.words import VERDICT_WORDS, allocator_text, cameras_text, gib, join
 from actprof.units import MIB, format_seconds
 
@@ -37,6 +32,13 @@ if TYPE_CHECKING:
     from actprof.report.makeup import Bar
     from actprof.report.model import Report
     from actprof.results import Result
+
+_HELPERS = {
+    "cameras_text": cameras_text,
+    "colour_at": colour_at,
+    "css_gradient": css_gradient,
+    "words": VERDICT_WORDS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,42 +93,7 @@ def render_page(report: Report) -> str:
         "curves": pack_curves(report.results),
         "figures": figures,
     }
-    return _environment().get_template("report.html.j2").render(**page)
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("actprof.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["data"] = embed_json
-    environment.globals.update(
-        inline=_inline, plotly_js=_plotly_js, cameras_text=cameras_text,
-        colour_at=colour_at, css_gradient=css_gradient, words=VERDICT_WORDS,
-    )  # fmt: skip
-    return environment
-
-
-def _inline(name: str) -> Markup:
-    """Return one of our own templates as it stands."""
-    source, _, _ = _environment().loader.get_source(_environment(), name)  # type: ignore[union-attr]  # set above
-    return Markup(source)  # noqa: S704  # a file of this package
-
-
-def _plotly_js() -> Markup:
-    return Markup(get_plotlyjs())  # noqa: S704  # plotly's own file, made to be inlined
-
-
-def embed_json(value: Any) -> Markup:
-    """Return JSON that may stand inside a script element whatever its texts contain."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)  # noqa: S704  # escaped above
+    return templates().get_template("report.html.j2").render(**page, **_HELPERS)
 
 
 def _add(figures: dict[str, Any], figure: go.Figure) -> str:

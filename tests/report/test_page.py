@@ -11,7 +11,7 @@ import pytest
 
 from actprof.errors import StoreError
 from actprof.report import Report, render_report, write_report
-from actprof.report.page import embed_json
+from actprof.report.templating import embed_json
 
 EVIL = "<script>alert(1)</script></title><img src=x onerror=alert(2)>"
 
