@@ -28,7 +28,7 @@ from actprof.allocator.snapshot import restore_segments, take_snapshot
 from actprof.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from actprof.allocator.blocks import SegmentRecord
 
@@ -79,6 +79,7 @@ class CachingAllocator:
         self.requested_bytes = self.peak_requested_bytes = 0
         self.num_alloc_retries = self.num_ooms = 0
         self._pending: dict[int, Block] = {}  # free requested, not completed
+        self._completed: list[int] = []  # addresses whose free a release completed, not the program
         self._set_rules(config)
 
     def _set_rules(self, config: AllocatorConfig) -> None:
@@ -217,9 +218,14 @@ class CachingAllocator:
     def free_completed(self, address: int) -> None:
         """Finish what `free_requested` began: the memory can be used again.
 
+        A release of the cache may have finished it already; then nothing is left to do.
+
         Raises:
             UsageError: no free was requested there.
         """
+        if self._completed and address in self._completed:
+            self._completed.remove(address)
+            return
         block = self._pending.pop(address, None)
         if block is None:
             _check_null(address)
@@ -237,6 +243,16 @@ class CachingAllocator:
         rounding = self.config.max_non_split_rounding_bytes
         fits = may_take(size, rounded, max_split=self._max_split, max_rounding=rounding)
         return index if fits else len(free)
+
+    def can_reuse(self, size_bytes: int, stream: int = 0) -> bool:
+        """Return whether `malloc` would find a free block, without new memory."""
+        rounded = round_size(size_bytes, self._divisions)
+        is_small = rounded <= SMALL_BYTES
+        free = self._heap.arena(stream, is_small=is_small).free
+        index = bisect_left(free, rounded << self._size_shift)
+        if not self._takes_best_fit:
+            index = self._choose(free, index, rounded)
+        return index < len(free)
 
     def _obtain(self, arena: Arena, rounded: int, size_bytes: int) -> Block:
         """Return a block with new memory, after releasing cached memory where needed (malloc)."""
@@ -285,8 +301,17 @@ class CachingAllocator:
     def empty_cache(self) -> None:
         """Give all cached memory that can be given back to the device (torch.cuda.empty_cache)."""
         for address in list(self._pending):  # synchronize_and_free_events
-            self.free_completed(address)
+            block = self._pending.pop(address)
+            self.requested_bytes -= block.requested
+            self._make_free(block, address)
+            self._completed.append(address)
         release_cached(self._heap, self.device, expandable=self._expandable)
+
+    def forget_range(self, address: int) -> None:
+        """Forget an expandable segment that never got memory, so that it is placed anew when it is needed."""
+        block = self._heap.unmapped.get(address)
+        if block is not None and not block.is_split:
+            self._heap.remove_unmapped(block)
 
     @property
     def reserved_bytes(self) -> int:
@@ -315,8 +340,13 @@ class CachingAllocator:
         self.peak_requested_bytes = self.requested_bytes
         self.device.peak_reserved_bytes = self.device.reserved_bytes
 
-    def restore(self, segments: Iterable[SegmentRecord]) -> None:
+    def restore(
+        self, segments: Iterable[SegmentRecord], begins: Mapping[tuple[int, str], int] | None = None
+    ) -> None:
         """Put this allocator, which must be fresh, into the state that a snapshot shows; peaks start there.
+
+        A snapshot does not show pages without memory before the first that has some; `begins` gives, by
+        stream and pool, where such an expandable segment begins.
 
         Raises:
             UsageError: the allocator holds memory already.
@@ -324,7 +354,7 @@ class CachingAllocator:
         if self._blocks:
             raise UsageError("only a fresh allocator can be put into another state")
         segments = tuple(segments)
-        restore_segments(self._heap, self.device, segments)
+        restore_segments(self._heap, self.device, segments, begins or {})
         for block in (block for segment in segments for block in segment.blocks if block.state != "free"):
             self.requested_bytes += block.requested_bytes
             if block.state == "pending":

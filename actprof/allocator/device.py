@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # expandable segments are reserved upwards.
 _TOP_ADDRESS = 0x7F00_0000_0000
 _BOTTOM_ADDRESS = 1 << 40
+_RANGES_END = 1 << 46  # CUDA's own addresses on Linux lie above
 _ALIGNMENT = 1 << 25
 _ADDRESS_SPACE_BYTES = 1 << 42  # of an expandable segment, where the device's memory is not known
 
@@ -73,6 +74,12 @@ class Device:
             return self._place(size_bytes)
         self._next_range += _spaced(size_bytes)
         return self._next_range - _spaced(size_bytes)
+
+    def avoid(self, begin: int, end: int) -> None:
+        """Place fresh segments beside the addresses from `begin` to `end`, which are taken."""
+        self._next_address = min(self._next_address, begin & -_ALIGNMENT)
+        if begin < _RANGES_END:
+            self._next_range = max(self._next_range, (end + _ALIGNMENT) & -_ALIGNMENT)
 
     def address_space_bytes(self, page_bytes: int) -> int:
         """Return the size of an expandable segment: 1 1/8 of the device (ExpandableSegment's constructor)."""

@@ -1,8 +1,6 @@
-"""Replaying what PyTorch recorded: the proof that the simulation decides as the real allocator did.
+"""One recorded run of the real allocator: its settings, its events, and the state it ended in.
 
-A recording is a snapshot of torch.cuda.memory stripped to numbers (gzip JSON). The replay asks the
-simulation for every recorded allocation and compares the address; only the place of a fresh segment, which
-CUDA chose, is adopted from the recording, so that ties by address fall as they did.
+It comes from a snapshot of torch.cuda.memory, or from one that was stripped to numbers (gzip JSON).
 """
 
 from __future__ import annotations
@@ -10,36 +8,34 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections import deque
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
-from actprof.allocator.caching import CachingAllocator
+from actprof.allocator.blocks import SegmentRecord
 from actprof.allocator.config import AllocatorConfig
-from actprof.allocator.out_of_memory import OutOfMemoryError
-from actprof.allocator.rewind import final_segments, starting_segments
-from actprof.errors import ActprofError, StoreError
+from actprof.allocator.events import (
+    ACTIONS,
+    ALLOC,
+    FREE_COMPLETED,
+    SEGMENT_ALLOC,
+    SEGMENT_FREE,
+    SEGMENT_MAP,
+    SEGMENT_UNMAP,
+    Event,
+    Events,
+    Stacks,
+)
+from actprof.allocator.pickle_values import SnapshotError
+from actprof.allocator.rewind import final_segments
+from actprof.allocator.snapshot_file import Snapshot, check_device, read_snapshot
+from actprof.errors import StoreError, UsageError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from actprof.allocator.blocks import SegmentRecord
-
-_OBTAINED = ("segment_alloc", "segment_map")
-_RETURNED = ("segment_free", "segment_unmap")
-_FALLBACK_ADDRESS = (
-    1 << 43
-)  # below all addresses that CUDA gives on Linux, for segments that were not recorded
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One recorded event; of `oom`, `address` is the free memory and `size_bytes` the rounded request."""
-
-    action: str
-    address: int
-    size_bytes: int
-    stream: int
+DEFAULT_VERSION = (2, 11)  # a snapshot does not say which release wrote it
+_GZIP = b"\x1f\x8b"
+_NO_LIMIT = 1 << 62
+_MANY_EVENTS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,39 +49,98 @@ class Peaks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """One recorded run: its settings, its events and the state it ended in."""
+    """One recorded run.
+
+    Attributes:
+        config: the settings it ran under.
+        torch_version: (major, minor) whose rules are meant.
+        from_empty: whether the allocator held nothing when the recording began.
+        events: what the allocator did.
+        final: the state that it ended in.
+        peaks: as somebody else found them, where the file says so.
+        stacks: who asked.
+        device: number of the GPU.
+        notes: what to know when reading a replay of it.
+    """
 
     config: AllocatorConfig
     torch_version: tuple[int, int]
     from_empty: bool
-    events: tuple[Event, ...]
+    events: Events
     final: tuple[SegmentRecord, ...]
-    peaks: Peaks
+    peaks: Peaks | None = None
+    stacks: Stacks = field(default_factory=Stacks)
+    device: int = 0
+    notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordingReplay:
-    """How far a replay agrees with the recording; `first_mismatch` says where it first does not."""
+def open_recording(
+    path: str | Path,
+    *,
+    device: int | None = None,
+    torch_version: str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Recording:
+    """Return the recording of one device in a snapshot, or in a stripped recording.
 
-    allocations: int
-    allocations_matching: int
-    segment_allocs: int
-    segment_allocs_matching: int
-    segment_frees: int
-    segment_frees_matching: int
-    peaks_recorded: Peaks
-    peaks_simulated: Peaks
-    final_state_equal: bool
-    first_mismatch: str | None
+    Args:
+        path: of the file.
+        device: number of the GPU; the first one with events if left out.
+        torch_version: the release that recorded it, like `2.6`; 2.11 if left out and not known.
+        progress: told how many bytes were read.
 
-    @property
-    def is_exact(self) -> bool:
-        """Whether every address, segment, peak and the final state are the recorded ones."""
-        return (
-            self.first_mismatch is None
-            and self.peaks_recorded == self.peaks_simulated
-            and self.final_state_equal
+    Raises:
+        SnapshotError: a file that cannot be used.
+        UsageError: a version that cannot be.
+    """
+    path = Path(path)
+    version = None if torch_version is None else parse_version(torch_version)
+    if _is_stripped(path):
+        try:
+            recording = load_recording(path)
+        except StoreError as error:
+            raise SnapshotError(str(error)) from error
+        return recording if version is None else replace(recording, torch_version=version)
+    snapshot = read_snapshot(path, progress)
+    device = snapshot.devices[0] if device is None else device
+    check_device(snapshot, device)
+    return recording_of(snapshot, device, version or DEFAULT_VERSION)
+
+
+def parse_version(text: str) -> tuple[int, int]:
+    """Return (major, minor) of a version of torch.
+
+    Raises:
+        UsageError: it is no version, or one whose rules are not known.
+    """
+    match = re.fullmatch(r"v?(\d+)\.(\d+)(?:[.+].*)?", text.strip())
+    if match is None or int(match[1]) < 2:
+        raise UsageError(f"{text!r} is not a version of torch from 2.0 on; write it like 2.11")
+    return int(match[1]), int(match[2])
+
+
+def recording_of(snapshot: Snapshot, device: int, torch_version: tuple[int, int]) -> Recording:
+    """Return the recording of one device of a snapshot."""
+    events, final = snapshot.events[device], final_segments(snapshot.segments[device], {})
+    config, notes = _parse_config(snapshot.settings, any(segment.is_expandable for segment in final))
+    from_empty = began_empty(events, final)
+    if not from_empty:
+        notes.append(_began_late(events))
+    if snapshot.private_segments[device]:
+        notes.append(
+            f"{snapshot.private_segments[device]} segments belong to private pools (CUDA graphs); the "
+            "recording does not say which requests went there, so they are replayed with the others"
         )
+    return Recording(
+        config=config,
+        torch_version=torch_version,
+        from_empty=from_empty,
+        events=events,
+        final=final,
+        stacks=snapshot.stacks,
+        device=device,
+        notes=tuple(notes),
+    )
 
 
 def load_recording(path: Path) -> Recording:
@@ -98,180 +153,118 @@ def load_recording(path: Path) -> Recording:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             data = json.load(file)
         return _parse(data)
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise StoreError(f"{path} is not a stripped allocator recording: {error!r}") from error
 
 
-def replay_recording(recording: Recording) -> RecordingReplay:
-    """Replay `recording` through a `CachingAllocator` and compare."""
-    return _Replayer(recording).run()
+def began_empty(events: Events, final: tuple[SegmentRecord, ...]) -> bool:
+    """Return whether the allocator held nothing at the start: what came and went adds up to the end."""
+    size, action = events.size_bytes, events.action
+    obtained = size[(action == SEGMENT_ALLOC) | (action == SEGMENT_MAP)].sum()
+    returned = size[(action == SEGMENT_FREE) | (action == SEGMENT_UNMAP)].sum()
+    used = sum(block.state != "free" for segment in final for block in segment.blocks)
+    same_bytes = bool(sum(segment.total_bytes for segment in final) == obtained - returned)
+    return same_bytes and used == events.count(ALLOC) - events.count(FREE_COMPLETED)
+
+
+def _is_stripped(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(2) == _GZIP
+    except OSError as error:
+        raise SnapshotError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _began_late(events: Events) -> str:
+    count = len(events)
+    text = "the recording began mid-run; the state at its start was found by undoing its events from its end"
+    digits = str(count).rstrip("0")
+    if count >= _MANY_EVENTS and (len(digits) <= 2 or count & (count - 1) == 0):
+        text += (
+            f". Its {count:,} events look like a full buffer: with max_entries={count} PyTorch keeps only "
+            "the last ones; record with a larger max_entries to see the beginning"
+        )
+    return text
 
 
 def _parse(data: dict[str, Any]) -> Recording:
     streams = {int(index): int(pointer) for index, pointer in data.get("streams", {}).items()}
-    actions = data["actions"]
-    peak = data["expected"]["peak"]
+    final = final_segments(data["final_segments"], streams)
+    config, notes = _parse_config(data.get("allocator_settings") or {}, any(s.is_expandable for s in final))
+    events = _parse_events(data, streams)
+    expected = data.get("expected") or {}
+    from_empty = expected.get("from_empty", began_empty(events, final))
     return Recording(
-        config=_parse_config(data),
-        torch_version=_parse_version(data.get("torch")),
-        from_empty=data["expected"]["from_empty"],
-        events=tuple(
-            Event(
-                action=actions[action], address=address, size_bytes=size, stream=streams.get(stream, stream)
-            )
-            for action, address, size, stream in data["events"]
-        ),
-        final=final_segments(data["final_segments"], streams),
-        peaks=Peaks(
-            allocated_bytes=peak["alloc"], requested_bytes=peak["requested"], reserved_bytes=peak["reserved"]
-        ),
+        config=config,
+        torch_version=_find_version(data.get("torch")),
+        from_empty=from_empty,
+        events=events,
+        final=final,
+        peaks=_parse_peaks(expected.get("peak")),
+        notes=tuple(notes if from_empty else [*notes, _began_late(events)]),
     )
 
 
-def _parse_config(data: dict[str, Any]) -> AllocatorConfig:
-    """Return the settings; those changed at run time stand beside the text of the environment variable."""
-    settings = data.get("allocator_settings") or {}
-    config = AllocatorConfig.parse(settings.get("PYTORCH_CUDA_ALLOC_CONF", ""))
-    expandable = settings.get("expandable_segments", any(segment[4] for segment in data["final_segments"]))
+def _parse_peaks(peak: Mapping[str, int] | None) -> Peaks | None:
+    if peak is None:
+        return None
+    return Peaks(
+        allocated_bytes=peak["alloc"], requested_bytes=peak["requested"], reserved_bytes=peak["reserved"]
+    )
+
+
+def _parse_events(data: dict[str, Any], streams: Mapping[int, int]) -> Events:
+    actions = [name if name in ACTIONS else "other" for name in data["actions"]]
+    return Events.of(
+        Event(actions[action], address, size, streams.get(stream, stream))
+        for action, address, size, stream in data["events"]
+    )
+
+
+def _parse_config(settings: Mapping[str, Any], expandable: bool) -> tuple[AllocatorConfig, list[str]]:  # noqa: FBT001 - one of two facts
+    """Return the settings and notes; those changed at run time stand beside the text of the variable."""
+    config, notes = _parse_text(str(settings.get("PYTORCH_CUDA_ALLOC_CONF") or ""))
     max_split = settings.get("max_split_size", -1)
-    return replace(
-        config, expandable_segments=expandable, max_split_size_bytes=max_split if max_split > 0 else None
+    threshold = settings.get("garbage_collection_threshold", 0.0)
+    divisions = _divisions(settings.get("roundup_power2_divisions"))
+    config = replace(
+        config,
+        expandable_segments=bool(settings.get("expandable_segments", expandable)),
+        max_split_size_bytes=max_split if 0 < max_split < _NO_LIMIT else None,
+        garbage_collection_threshold=float(threshold),
+        roundup_power2_divisions=divisions or config.roundup_power2_divisions,
     )
-
-
-def _parse_version(text: str | None) -> tuple[int, int]:
-    match = re.match(r"(\d+)\.(\d+)", text or "")
-    return (int(match[1]), int(match[2])) if match else (2, 11)
-
-
-class _Replayer:
-    """The state of one replay: the allocator, the recorded segment events not yet used up, and the counts."""
-
-    def __init__(self, recording: Recording) -> None:
-        self.recording = recording
-        self.allocator = CachingAllocator(
-            recording.config, torch_version=recording.torch_version, place=self._place
+    if config.garbage_collection_threshold:
+        notes.append(
+            "garbage collection was set, but the memory fraction that it needs is not in the snapshot"
         )
-        if not recording.from_empty:
-            self.allocator.restore(starting_segments(recording.events, recording.final, recording.config))
-        self.log: list[tuple[str, int, int]] = []
-        self.allocator.device.log = self.log
-        self.due: deque[tuple[str, int, int]] = deque()  # recorded, to be reproduced by the next allocation
-        self.live: dict[int, int] = {}  # recorded address -> simulated address, where they differ
-        self.fallback = _FALLBACK_ADDRESS
-        self.counts = dict.fromkeys(("alloc", *_OBTAINED, *_RETURNED), 0)
-        self.matching = dict(self.counts)
-        self.first_mismatch: str | None = None
+    return config, notes
 
-    def run(self) -> RecordingReplay:
-        for index, event in enumerate(self.recording.events):
+
+def _parse_text(text: str) -> tuple[AllocatorConfig, list[str]]:
+    """Return the settings of the variable; what this release does not know is left out with a note."""
+    try:
+        return AllocatorConfig.parse(text), []
+    except UsageError:
+        known, notes = "", []
+        for item in re.split(r",(?![^\[]*\])", text):
             try:
-                self._step(index, event)
-            except ActprofError as error:
-                self._mismatch(index, event, f"the simulation failed: {error}")
-        if self.due:
-            self._flush(len(self.recording.events) - 1, self.recording.events[-1])
-        return self._result()
-
-    def _step(self, index: int, event: Event) -> None:
-        action = event.action
-        if action in self.counts:
-            self.counts[action] += 1
-        if action in _OBTAINED or action in _RETURNED:
-            self.due.append((action, event.address, event.size_bytes))
-        elif action == "alloc":
-            self._flush(index, event)
-            self._alloc(index, event)
-        elif action == "free_requested":
-            self.allocator.free_requested(self.live.get(event.address, event.address))
-        elif action == "free_completed":
-            self.allocator.free_completed(self.live.pop(event.address, event.address))
-        elif action == "oom":
-            self._run_out(index, event)
-
-    def _alloc(self, index: int, event: Event) -> None:
-        address = self.allocator.malloc(event.size_bytes, event.stream)
-        self._compare(index, event)
-        if address == event.address:
-            self.matching["alloc"] += 1
-            return
-        self.live[event.address] = address
-        self._mismatch(index, event, f"the simulation gives {address:#x}")
-
-    def _flush(self, index: int, event: Event) -> None:
-        """Reproduce a recorded release of the cache.
-
-        Whether the program or a failed cudaMalloc began it was not recorded, and it makes no difference.
-        """
-        if any(action in _RETURNED for action, _, _ in self.due):
-            self.allocator.empty_cache()
-            obtained = [due for due in self.due if due[0] in _OBTAINED]
-            self.due = deque(due for due in self.due if due[0] in _RETURNED)
-            self._compare(index, event)
-            self.due.extend(obtained)
-
-    def _run_out(self, index: int, event: Event) -> None:
-        """Reproduce an allocation that failed: the device holds just what was recorded to be mapped."""
-        device = self.allocator.device
-        sizes = [size if action in _OBTAINED else -size for action, _, size in self.due]
-        most = max(sum(sizes[:count]) for count in range(len(sizes) + 1))
-        device.capacity_bytes = device.reserved_bytes + most
-        try:
-            address = self.allocator.malloc(event.size_bytes, event.stream)
-        except OutOfMemoryError:
-            pass
-        else:
-            self.allocator.free(address)
-            self._mismatch(index, event, "the simulation does not run out")
-        device.capacity_bytes = None
-        self._compare(index, event)
-
-    def _compare(self, index: int, event: Event) -> None:
-        """Compare what the simulation did with segments to what was recorded since the last comparison."""
-        if not self.log and not self.due:
-            return
-        for simulated, recorded in zip(self.log, self.due, strict=False):
-            if simulated == recorded:
-                self.matching[recorded[0]] += 1
-        if self.log != list(self.due):
-            self._mismatch(index, event, f"segments {_short(self.log)} instead of {_short(list(self.due))}")
-        self.log.clear()
-        self.due.clear()
-
-    def _place(self, size_bytes: int) -> int:
-        """Give a fresh segment its recorded address, or one apart from all where none was recorded."""
-        for action, address, size in self.due:
-            if action == "segment_map" or (action == "segment_alloc" and size == size_bytes):
-                return address
-        self.fallback += -(-size_bytes >> 25) + 1 << 25
-        return self.fallback - (-(-size_bytes >> 25) + 1 << 25)
-
-    def _mismatch(self, index: int, event: Event, what: str) -> None:
-        if self.first_mismatch is None:
-            size, address = event.size_bytes, event.address
-            self.first_mismatch = f"event {index} ({event.action} of {size} bytes at {address:#x}): {what}"
-
-    def _result(self) -> RecordingReplay:
-        allocator, counts, matching = self.allocator, self.counts, self.matching
-        return RecordingReplay(
-            allocations=counts["alloc"],
-            allocations_matching=matching["alloc"],
-            segment_allocs=sum(counts[action] for action in _OBTAINED),
-            segment_allocs_matching=sum(matching[action] for action in _OBTAINED),
-            segment_frees=sum(counts[action] for action in _RETURNED),
-            segment_frees_matching=sum(matching[action] for action in _RETURNED),
-            peaks_recorded=self.recording.peaks,
-            peaks_simulated=Peaks(
-                allocated_bytes=allocator.peak_allocated_bytes,
-                requested_bytes=allocator.peak_requested_bytes,
-                reserved_bytes=allocator.peak_reserved_bytes,
-            ),
-            final_state_equal=allocator.snapshot() == self.recording.final,
-            first_mismatch=self.first_mismatch,
-        )
+                AllocatorConfig.parse(f"{known},{item}" if known else item)
+            except UsageError as error:
+                notes.append(f"a recorded setting is left out: {error}")
+            else:
+                known = f"{known},{item}" if known else item
+        return AllocatorConfig.parse(known), notes
 
 
-def _short(events: list[tuple[str, int, int]]) -> str:
-    """Write the first few segment events."""
-    shown = ", ".join(f"{action} {address:#x}+{size}" for action, address, size in events[:3])
-    return f"[{shown}{', …' if len(events) > 3 else ''}]"
+def _divisions(recorded: Any) -> tuple[int, ...]:
+    """Return the divisions of all intervals, which a snapshot lists by their power of two."""
+    if not isinstance(recorded, Mapping):
+        return ()
+    values = tuple(int(recorded[key]) for key in sorted(recorded, key=int))
+    return values if any(value > 1 for value in values) and len(values) == 16 else ()
+
+
+def _find_version(text: str | None) -> tuple[int, int]:
+    match = re.match(r"(\d+)\.(\d+)", text or "")
+    return (int(match[1]), int(match[2])) if match else DEFAULT_VERSION

@@ -2,27 +2,42 @@
 
 A recording that began mid-run shows of a block that was freed since only what was requested, not its size.
 In the large pool the size is taken to include what follows, where that is too small (1 MiB) to have been
-split off.
+split off. Where a recording contradicts itself the events that do not fit are passed over.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from actprof.allocator.blocks import BlockRecord, SegmentRecord
-from actprof.allocator.rounding import SMALL_BYTES, SMALL_SEGMENT_BYTES, round_size
-from actprof.errors import UnknownAnswerError
+from actprof.allocator.rounding import LARGE_SEGMENT_BYTES, SMALL_BYTES, SMALL_SEGMENT_BYTES, round_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from actprof.allocator.config import AllocatorConfig
-    from actprof.allocator.recording import Event
+    from actprof.allocator.events import Event, Events
 
 _STATES = {"active_allocated": "allocated", "inactive": "free"}  # the others wait for their free to complete
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewound:
+    """A starting state.
+
+    Attributes:
+        segments: with their blocks, by address.
+        guessed_blocks: blocks whose size is not certain: freed since, and free memory behind them, so that
+            up to 1 MiB of it may have been theirs.
+        begins: where expandable segments begin whose first pages had no memory, by stream and pool.
+    """
+
+    segments: tuple[SegmentRecord, ...]
+    guessed_blocks: int
+    begins: Mapping[tuple[int, str], int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -69,13 +84,14 @@ def final_segments(data: list[Any], streams: Mapping[int, int]) -> tuple[Segment
 
 
 def starting_segments(
-    events: Sequence[Event], final: Sequence[SegmentRecord], config: AllocatorConfig
+    events: Events, final: Sequence[SegmentRecord], config: AllocatorConfig
 ) -> tuple[SegmentRecord, ...]:
-    """Return the snapshot at the start of `events`, which end in `final`.
+    """Return the snapshot at the start of `events`, which end in `final`."""
+    return rewind(events, final, config).segments
 
-    Raises:
-        UnknownAnswerError: the events unmap parts of an expandable segment, whose place is then not known.
-    """
+
+def rewind(events: Events, final: Sequence[SegmentRecord], config: AllocatorConfig) -> Rewound:
+    """Return the state at the start of `events`, which end in `final`, and how sure it is."""
     ranges = {s.address: _Range(s.total_bytes, s.stream, s.pool, s.is_expandable) for s in final}
     active = {
         block.address: _Active(block.requested_bytes, block.size_bytes, block.state)
@@ -86,8 +102,31 @@ def starting_segments(
     for event in reversed(events):
         _undo(event, ranges, active)
     if not config.expandable_segments:
-        _measure(events, active)
-    return _segments(ranges, active, config)
+        _measure(events, active, config)
+    segments = _segments(ranges, active, config)
+    begins = _find_begins(events, segments) if config.expandable_segments else {}
+    return Rewound(segments=segments, guessed_blocks=_count_guessed(segments, active), begins=begins)
+
+
+def _find_begins(events: Events, segments: Sequence[SegmentRecord]) -> dict[tuple[int, str], int]:
+    """Return the lowest address that gets memory later, where it belongs to the first segment of its arena.
+
+    It does unless the segment of another arena lies between: address ranges do not overlap.
+    """
+    owners = {segment.address: (segment.stream, segment.pool) for segment in segments}
+    lowest: dict[tuple[int, str], int] = {}
+    for segment in segments:
+        lowest.setdefault((segment.stream, segment.pool), segment.address)
+    for event in events:
+        if event.action == "segment_map":
+            owners[event.address] = event.stream, _pool_of(event.size_bytes)
+    begins = {}
+    for arena, first in lowest.items():
+        for place in sorted((place for place in owners if place < first), reverse=True):
+            if owners[place] != arena:
+                break
+            begins[arena] = place
+    return begins
 
 
 def _undo(event: Event, ranges: dict[int, _Range], active: dict[int, _Active]) -> None:
@@ -98,7 +137,8 @@ def _undo(event: Event, ranges: dict[int, _Range], active: dict[int, _Active]) -
         case "free_completed":
             active[address] = _Active(size, None, "pending")
         case "free_requested":
-            active[address].state = "allocated"
+            if address in active:
+                active[address].state = "allocated"
         case "segment_alloc":
             ranges.pop(address, None)
         case "segment_free":
@@ -107,16 +147,17 @@ def _undo(event: Event, ranges: dict[int, _Range], active: dict[int, _Active]) -
         case "segment_map":
             _unmap(ranges, address, size)
         case "segment_unmap":
-            raise UnknownAnswerError("a recording that began mid-run and unmaps memory cannot be rewound")
+            _map(ranges, address, size, event.stream)
 
 
-def _measure(events: Sequence[Event], active: dict[int, _Active]) -> None:
+def _measure(events: Events, active: dict[int, _Active], config: AllocatorConfig) -> None:
     """Find sizes of large blocks from what was allocated behind them: the first such address is their end.
 
     An address more than the largest slack (1 MiB) behind says nothing. Small blocks have no slack.
     """
     starts = sorted(active)
-    large = (start for start in starts if active[start].requested > SMALL_BYTES)
+    divisions = config.roundup_power2_divisions
+    large = (start for start in starts if round_size(active[start].requested, divisions) > SMALL_BYTES)
     unknown = {start for start in large if active[start].size is None}
     for event in events:
         if event.action == "free_completed":
@@ -126,20 +167,40 @@ def _measure(events: Sequence[Event], active: dict[int, _Active]) -> None:
             room = event.address - start
             if start in unknown and room > 0:
                 unknown.discard(start)
-                if room - active[start].requested <= SMALL_BYTES:
+                if room - round_size(active[start].requested, divisions) <= SMALL_BYTES:
                     active[start].size = room
 
 
 def _unmap(ranges: dict[int, _Range], address: int, size: int) -> None:
     """Take the pages that were mapped off the range that holds them."""
     starts = sorted(ranges)
-    start = starts[bisect_right(starts, address) - 1]
-    old = ranges.pop(start)
+    start = starts[bisect_right(starts, address) - 1] if starts else address
+    old = ranges.pop(start, None)
+    if old is None:
+        return
     stop = start + old.total
     if start < address:
         ranges[start] = _Range(address - start, old.stream, old.pool, old.is_expandable)
     if address + size < stop:
         ranges[address + size] = _Range(stop - address - size, old.stream, old.pool, old.is_expandable)
+
+
+def _map(ranges: dict[int, _Range], address: int, size: int, stream: int) -> None:
+    """Put the pages that were unmapped back, joined with what lies right before and behind them."""
+    pool = _pool_of(size)
+    for start, old in list(ranges.items()):
+        if not old.is_expandable or old.stream != stream:
+            continue
+        if start + old.total == address or start == address + size:
+            pool = old.pool
+            address, size = min(start, address), size + old.total
+            del ranges[start]
+    ranges[address] = _Range(size, stream, pool, is_expandable=True)
+
+
+def _pool_of(mapped_bytes: int) -> str:
+    """Return the pool whose pages these are: large ones have 20 MiB, small ones 2 MiB."""
+    return "large" if mapped_bytes % LARGE_SEGMENT_BYTES == 0 else "small"
 
 
 def _segments(
@@ -149,7 +210,9 @@ def _segments(
     starts = sorted(ranges)
     inside: dict[int, list[int]] = {start: [] for start in starts}
     for address in sorted(active):
-        inside[starts[bisect_right(starts, address) - 1]].append(address)
+        start = starts[bisect_right(starts, address) - 1] if starts else address
+        if start in inside and start <= address < start + ranges[start].total:
+            inside[start].append(address)
     return tuple(
         SegmentRecord(
             address=start,
@@ -163,6 +226,15 @@ def _segments(
     )
 
 
+def _count_guessed(segments: Sequence[SegmentRecord], active: Mapping[int, _Active]) -> int:
+    return sum(
+        before.state != "free" and after.state == "free" and active[before.address].size is None
+        for segment in segments
+        if segment.pool == "large" and not segment.is_expandable
+        for before, after in pairwise(segment.blocks)
+    )
+
+
 def _tile(
     start: int, span: _Range, addresses: list[int], active: Mapping[int, _Active], config: AllocatorConfig
 ) -> list[BlockRecord]:
@@ -172,7 +244,9 @@ def _tile(
         if position < address:
             blocks.append(_free(position, address - position))
         block = active[address]
-        size = block.size or _likely_size(block.requested, stop - address, span, config)
+        size = block.size or block_size(
+            block.requested, stop - address, is_small=span.pool == "small", config=config
+        )
         blocks.append(
             BlockRecord(address=address, size_bytes=size, requested_bytes=block.requested, state=block.state)
         )
@@ -182,12 +256,16 @@ def _tile(
     return blocks
 
 
-def _likely_size(requested: int, room: int, span: _Range, config: AllocatorConfig) -> int:
-    """Return the rounded request, with the slack behind it where that was too small to be split off."""
+def block_size(requested: int, room: int, *, is_small: bool, config: AllocatorConfig) -> int:
+    """Return the size of a block with `room` bytes up to the next block in use or the end of its segment.
+
+    It is the rounded request, with what is behind it where that was too little to be split off.
+    """
     size = round_size(requested, config.roundup_power2_divisions)
-    if span.pool == "large" and not config.expandable_segments and room - size <= SMALL_BYTES:
-        return room
-    return size
+    if is_small or config.expandable_segments:
+        return size
+    never_split = config.max_split_size_bytes is not None and size >= config.max_split_size_bytes
+    return room if never_split or 0 <= room - size <= SMALL_BYTES else size
 
 
 def _free(address: int, size: int) -> BlockRecord:

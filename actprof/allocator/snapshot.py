@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from actprof.allocator.blocks import Block, BlockRecord, SegmentRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from actprof.allocator.blocks import Heap
     from actprof.allocator.device import Device
@@ -36,20 +36,38 @@ def take_snapshot(heap: Heap, pending: Container[int], *, expandable: bool) -> t
     )
 
 
-def restore_segments(heap: Heap, device: Device, segments: Iterable[SegmentRecord]) -> None:
+def restore_segments(
+    heap: Heap,
+    device: Device,
+    segments: Iterable[SegmentRecord],
+    begins: Mapping[tuple[int, str], int],
+) -> None:
     """Build the blocks of `segments` in an empty heap and book their memory.
 
-    The expandable ranges of one pool and stream become one segment, which begins with the lowest of them.
+    The expandable ranges of one pool and stream become one segment, which begins with the lowest of them,
+    or where `begins` says by stream and pool.
     """
     ranges: dict[tuple[int, bool], list[Block]] = {}
     for segment in sorted(segments, key=lambda segment: segment.address):
         head = _build(heap, segment)
         event = "segment_map" if segment.is_expandable else "segment_alloc"
         device.obtain(event, segment.address, segment.total_bytes)
+        device.avoid(segment.address, segment.address + segment.total_bytes)
         if segment.is_expandable:
             ranges.setdefault((segment.stream, segment.pool == "small"), []).append(head)
     for heads in ranges.values():
         _join(heap, device, heads)
+        arena = heads[0].arena
+        begin = begins.get((arena.stream, "small" if arena.is_small else "large"))
+        if begin is not None:
+            _extend_down(heap, heads[0], begin)
+
+
+def _extend_down(heap: Heap, head: Block, begin: int) -> None:
+    """Put an unmapped block before the first block of an expandable segment, from `begin` on."""
+    gap = Block(head.address - begin, heap.part_place(head, begin), head.arena, 0, None, head)
+    head.prev = gap
+    heap.insert_unmapped(gap)
 
 
 def _run(head: Block) -> Iterator[Block]:
@@ -92,6 +110,7 @@ def _join(heap: Heap, device: Device, heads: list[Block]) -> None:
     for head, stop in zip(heads, stops, strict=True):
         *_, last = _run(head)
         address = last.address + last.size
+        device.avoid(address, stop)
         gap = Block(stop - address, heap.part_place(last, address), last.arena, 0, last)
         last.next = gap
         heap.insert_unmapped(gap)

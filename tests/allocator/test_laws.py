@@ -195,7 +195,7 @@ def test_a_snapshot_restores(program, text):
 
 
 @pytest.mark.parametrize("text", SETTINGS)
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 @given(program=programs)
 def test_agrees_with_the_slow_model(text, program):
     """Addresses, reserved bytes and retries are those of a model that scans lists."""

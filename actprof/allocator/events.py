@@ -1,0 +1,164 @@
+"""What the allocator did, event by event, in columns: 25 bytes an event, however many there are.
+
+`Events` behaves like a sequence of `Event`; `chunks` gives plain lists for loops that must be fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Self, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+ACTIONS = (
+    "alloc",
+    "free_requested",
+    "free_completed",
+    "segment_alloc",
+    "segment_free",
+    "segment_map",
+    "segment_unmap",
+    "oom",
+    "snapshot",
+    "other",  # what a later PyTorch may record
+)
+ALLOC, FREE_REQUESTED, FREE_COMPLETED, SEGMENT_ALLOC, SEGMENT_FREE, SEGMENT_MAP, SEGMENT_UNMAP, OOM = range(8)
+NO_STACK = -1
+_CHUNK = 1 << 15
+
+
+class Event(NamedTuple):
+    """One recorded event; of `oom`, `address` is the free memory and `size_bytes` the rounded request.
+
+    Of allocations and frees the size is what was requested, of segments their size.
+    """
+
+    action: str
+    address: int
+    size_bytes: int
+    stream: int
+    stack: int = NO_STACK
+
+
+class Row(NamedTuple):
+    """A stretch of events as lists; `action` holds indices into `ACTIONS`."""
+
+    action: list[int]
+    address: list[int]
+    size_bytes: list[int]
+    stream: list[int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Events(Sequence[Event]):
+    """Events in order; all columns have the shape (events,).
+
+    Attributes:
+        action: index into `ACTIONS`.
+        address, size_bytes, stream: as in `Event`.
+        stack: index into the `Stacks` of the recording, or `NO_STACK`.
+    """
+
+    action: NDArray[np.uint8]
+    address: NDArray[np.int64]
+    size_bytes: NDArray[np.int64]
+    stream: NDArray[np.int64]
+    stack: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, events: Iterable[Event]) -> Self:
+        """Return the columns of single events."""
+        rows = list(events)
+        return cls(
+            np.array([ACTIONS.index(row.action) for row in rows], dtype=np.uint8),
+            np.array([row.address for row in rows], dtype=np.int64),
+            np.array([row.size_bytes for row in rows], dtype=np.int64),
+            np.array([row.stream for row in rows], dtype=np.int64),
+            np.array([row.stack for row in rows], dtype=np.int32),
+        )
+
+    def __len__(self) -> int:
+        return len(self.action)
+
+    @overload
+    def __getitem__(self, index: int) -> Event: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Events: ...
+
+    def __getitem__(self, index: int | slice) -> Event | Events:
+        if isinstance(index, slice):
+            columns = (self.action, self.address, self.size_bytes, self.stream, self.stack)
+            return Events(*(column[index] for column in columns))  # type: ignore[arg-type]  # views of the columns
+        return Event(
+            ACTIONS[self.action[index]],
+            int(self.address[index]),
+            int(self.size_bytes[index]),
+            int(self.stream[index]),
+            int(self.stack[index]),
+        )
+
+    def __iter__(self) -> Iterator[Event]:
+        for start in range(0, len(self), _CHUNK):
+            yield from self._stretch(start)
+
+    def __reversed__(self) -> Iterator[Event]:
+        for start in reversed(range(0, len(self), _CHUNK)):
+            yield from reversed(self._stretch(start))
+
+    def _stretch(self, start: int) -> list[Event]:
+        part = self[start : start + _CHUNK]
+        names = [ACTIONS[action] for action in part.action]
+        rest = (part.address, part.size_bytes, part.stream, part.stack)
+        return [Event(*row) for row in zip(names, *(column.tolist() for column in rest), strict=True)]
+
+    def rows(self, start: int, stop: int) -> Row:
+        """Return the events from `start` to `stop` as plain lists."""
+        part = slice(start, stop)
+        columns = (self.action, self.address, self.size_bytes, self.stream)
+        return Row(*(column[part].tolist() for column in columns))
+
+    def count(self, value: object) -> int:
+        """Return how many events have an action, given by its index or as an `Event`."""
+        if isinstance(value, int):
+            return int(np.count_nonzero(self.action == value))
+        return sum(1 for event in self if event == value)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One line of a stack."""
+
+    filename: str
+    line: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.filename}:{self.line} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Stacks:
+    """The distinct stacks of a recording, innermost frame first, and the distinct frames in them."""
+
+    frames: tuple[Frame, ...] = ()
+    stacks: Sequence[tuple[int, ...]] = field(default=())
+
+    def frames_of(self, stack: int) -> tuple[Frame, ...]:
+        """Return the frames of a stack; none where none was recorded."""
+        return () if stack == NO_STACK else tuple(self.frames[i] for i in self.stacks[stack])
+
+    def asking_frame(self, stack: int) -> Frame | None:
+        """Return the innermost frame that is the user's Python: not of torch, and not C++.
+
+        Where all frames belong to torch, the innermost Python frame.
+        """
+        frames = [
+            frame
+            for frame in self.frames_of(stack)
+            if frame.filename.endswith(".py") or "<" in frame.filename
+        ]
+        own = [frame for frame in frames if "/torch/" not in frame.filename.replace("\\", "/")]
+        return next(iter(own or frames), None)
