@@ -13,7 +13,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from actprof.api import load_scenario, params, predict, sweep, write_report
+    from actprof.api import (
+        load_scenario,
+        params,
+        predict,
+        replay_snapshot,
+        sweep,
+        verify_snapshot,
+        write_replay_page,
+        write_report,
+    )
     from actprof.errors import ActprofError
     from actprof.results import Result
     from actprof.scenario import Cell, Scenario
@@ -26,7 +35,10 @@ __all__ = [
     "load_scenario",
     "params",
     "predict",
+    "replay_snapshot",
     "sweep",
+    "verify_snapshot",
+    "write_replay_page",
     "write_report",
 ]
 

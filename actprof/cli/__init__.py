@@ -19,6 +19,7 @@ COMMANDS = {
     "gpus": ("actprof.cli.gpus", "List the GPUs that actprof knows, with the source of each figure."),
     "params": ("actprof.cli.params", "Show a policy's parameters by component."),
     "predict": ("actprof.cli.predict", "Predict one training run, without a GPU."),
+    "replay": ("actprof.cli.replay", "Replay a memory snapshot of PyTorch under other settings."),
     "report": ("actprof.cli.report", "Write the HTML report of a sweep again."),
     "schema": ("actprof.cli.schema", "Print the JSON Schema of scenario files."),
     "sweep": ("actprof.cli.sweep", "Answer every cell of a scenario file and write a report."),
