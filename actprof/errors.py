@@ -2,7 +2,8 @@
 
     ActprofError (1)
     ├── UsageError (2)            the question is wrong: an option, a name, a value
-    │   └── ScenarioError (2)     ... in a scenario file, with its line
+    │   ├── ScenarioError (2)     ... in a scenario file, with its line
+    │   └── SnapshotError (2)     ... in a memory snapshot
     ├── UnknownAnswerError (3)    the question is right, but cannot be answered exactly
     │   └── TraceError (3)        the training step could not be traced
     └── StoreError (1)            a file that actprof wrote cannot be read or written
@@ -27,6 +28,10 @@ class UsageError(ActprofError):
 
 class ScenarioError(UsageError):
     """A scenario or GPU file that cannot be used; says `file:line: what, and what instead`."""
+
+
+class SnapshotError(UsageError):
+    """A snapshot file that cannot be used; says what is wrong with it and how to get a good one."""
 
 
 class UnknownAnswerError(ActprofError):

@@ -1,19 +1,13 @@
-"""What stands for the values of a pickle while it is read, and the error for files that cannot be."""
+"""What stands for the values of a pickle while it is read."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from actprof.errors import UsageError
-
 HOW_TO_RECORD = (
     "record a run with torch.cuda.memory._record_memory_history(max_entries=1_000_000) before it and "
     'torch.cuda.memory._dump_snapshot("snapshot.pickle") after it'
 )
-
-
-class SnapshotError(UsageError):
-    """A snapshot file that cannot be used; says what is wrong with it and how to get a good one."""
 
 
 class Marker:

@@ -11,7 +11,8 @@ import pickletools
 import struct
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
-from actprof.allocator.pickle_values import DROPPED, HOW_TO_RECORD, Items, Marker, SnapshotError, Values
+from actprof.allocator.pickle_values import DROPPED, HOW_TO_RECORD, Items, Marker, Values
+from actprof.errors import SnapshotError
 from actprof.units import MIB
 
 if TYPE_CHECKING:

@@ -27,10 +27,9 @@ from actprof.allocator.events import (
     Events,
     Stacks,
 )
-from actprof.allocator.pickle_values import SnapshotError
 from actprof.allocator.rewind import final_segments
 from actprof.allocator.snapshot_file import Snapshot, check_device, read_snapshot
-from actprof.errors import StoreError, UsageError
+from actprof.errors import SnapshotError, StoreError, UsageError
 
 DEFAULT_VERSION = (2, 11)  # a snapshot does not say which release wrote it
 _GZIP = b"\x1f\x8b"

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actprof.allocator.events import Events, Stacks
-from actprof.allocator.pickle_values import HOW_TO_RECORD, Items, SnapshotError
+from actprof.allocator.pickle_values import HOW_TO_RECORD, Items
 from actprof.allocator.snapshot_pickle import SnapshotUnpickler
+from actprof.errors import SnapshotError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

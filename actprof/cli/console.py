@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from rich.console import Console
+from rich.progress import Progress, ProgressColumn
 
 from actprof.results import Result
 
@@ -21,6 +22,12 @@ def output() -> Console:
 def messages() -> Console:
     """Return a console on stderr, for progress."""
     return Console(stderr=True, highlight=False)
+
+
+def progress_bar(*columns: ProgressColumn) -> Progress:
+    """Return a progress bar on stderr that leaves nothing behind, and is not drawn where nobody looks."""
+    console = messages()
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def print_json(data: Any) -> None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from actprof import api
-from actprof.cli.console import messages, output, print_json
+from actprof.cli.console import messages, output, print_json, progress_bar
 from actprof.errors import UsageError
 from actprof.units import format_bytes
 
@@ -92,7 +92,7 @@ def _progress(path: Path) -> Iterator[Callable[[str, int], None]]:
     """Show a bar on stderr while the file is read, then what is being replayed."""
     size = path.stat().st_size if path.is_file() else None
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=messages(), transient=True) as progress:
+    with progress_bar(*columns) as progress:
         task = progress.add_task(f"reading {escape(path.name)}", total=size)
 
         def listener(what: str, done: int) -> None:

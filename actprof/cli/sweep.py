@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from actprof import api
-from actprof.cli.console import VERDICT_STYLES, messages, output, print_json
+from actprof.cli.console import VERDICT_STYLES, output, print_json, progress_bar
 from actprof.errors import UsageError
 
 _GIB = 1024**3
@@ -73,13 +73,8 @@ def command(
 
 
 def _progress() -> Progress:
-    return Progress(
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-        console=messages(),
-        transient=True,
+    return progress_bar(
+        BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}")
     )
 
 

@@ -11,8 +11,8 @@ import sys
 import pytest
 
 from actprof.allocator.events import ACTIONS
-from actprof.allocator.pickle_values import SnapshotError
 from actprof.allocator.snapshot_file import check_device, read_snapshot
+from actprof.errors import SnapshotError
 
 MIB = 1024**2
 
