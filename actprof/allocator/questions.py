@@ -38,7 +38,7 @@ def make_questions(
         available = max(total - device.context_bytes, 0)
     where = "" if device is None else f" on {gpu or format_bytes(device.capacity_bytes)}"
     questions = []
-    if alloc_conf is not None or (device is not None and not compare):
+    if alloc_conf is not None or device is not None:
         config = None if alloc_conf is None else AllocatorConfig.parse(alloc_conf)
         settings = "recorded settings" if config is None else str(config) or DEFAULTS
         questions.append(_question(settings + where, config, available, total))

@@ -326,3 +326,13 @@ def test_the_recordings_in_the_repository_can_be_made_again(tmp_path, native_pat
     for path in (native_path, expandable_path):
         made = (tmp_path / path.name).read_bytes()
         assert pickle.loads(path.read_bytes()) == pickle.loads(made)  # noqa: S301 - files of this repository
+
+
+def test_a_device_is_asked_about_with_the_recorded_settings_too():
+    """`--capacity` with `--compare`: the recorded settings on that device, then each of the others."""
+    questions = make_questions(capacity="24GiB", compare=("expandable_segments:True",))
+
+    assert [
+        "recorded settings on 24.00 GiB",
+        "expandable_segments:True on 24.00 GiB",
+    ] == [question.label for question in questions]
