@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from actprof.errors import UsageError
 from actprof.hardware import find_gpu
+from actprof.hardware.entries import parse_capacity
 from actprof.policies import policy_module
 from actprof.prediction import predict_cell
 from actprof.results import Result
@@ -62,12 +63,19 @@ def make_cell(
             policy=policy,
             overrides=dict(overrides or {}),
             gpu=None if gpu is None else find_gpu(gpu).name,
-            capacity_bytes=None if capacity is None else parse_bytes(capacity),
-            used_by_others_bytes=parse_bytes(used_by_others),
+            capacity_bytes=None if capacity is None else parse_capacity(str(capacity)),
+            used_by_others_bytes=_with_unit(used_by_others),
             **fields,
         )
     except TypeError as error:
         raise UsageError(f"{error}; a cell has {', '.join(Cell.__dataclass_fields__)}") from error
+
+
+def _with_unit(size: str | int) -> int:
+    """Return the bytes of `size`; a text that is a bare number above 0 is a forgotten unit."""
+    if isinstance(size, str) and size.strip().replace(".", "").isdigit() and float(size) > 0:
+        raise UsageError(f"{size!r} has no unit; write it like 2.3GiB, 512MiB or 1000B")
+    return parse_bytes(size)
 
 
 def predict(**options: Any) -> Result:
@@ -247,6 +255,7 @@ def write_report(folder: str | Path) -> Path:
             name=meta.get("name", folder.name),
             question=meta.get("question", ""),
             results=store.results(cells),
+            planned=None if cells is None else len(cells),
             groundings=store.groundings(cells),
             command=meta.get("command", ""),
             created=meta.get("created", ""),

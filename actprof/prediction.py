@@ -135,12 +135,16 @@ def _answer(base: Result, trace: Trace, config: AllocatorConfig, device: Device)
         oom=run.limited.oom,
         breakdown=attribute(trace, run.limited, device.workspaces),
         curve=None if need.timeline is None else thin(need.timeline),
-        assumptions=(*ASSUMPTIONS, *_assumed(trace)),
+        assumptions=(*ASSUMPTIONS, *_assumed(trace, need)),
     )
 
 
-def _assumed(trace: Trace) -> tuple[str, ...]:
+def _assumed(trace: Trace, need: MemoryProfile) -> tuple[str, ...]:
     assumed = trace.assumptions
+    if not need.settled:
+        assumed += (
+            f"the reserved memory still grew after {need.steps} steps, so there is no settled figure",
+        )
     if trace.carried is None:
         assumed += ("the traced steps could not be repeated, so that later steps may reserve more",)
     return assumed
@@ -150,7 +154,7 @@ def _run(
     trace: Trace, batch_size: int, config: AllocatorConfig, device: Device, *, detail: bool = False
 ) -> _Run:
     """Replay without limit and, where that could make a difference, on the device."""
-    available = device.available_bytes or 0
+    available = _allowed(device, config)
     boundless = replace(device, capacity_bytes=None)
     unlimited = replay(trace, batch_size, config=_unfettered(config), device=boundless, detail=detail)
     limited = unlimited
@@ -159,6 +163,15 @@ def _run(
     capacity = device.capacity_bytes or 0
     verdict = judge(unlimited, limited, capacity_bytes=capacity, available_bytes=available)
     return _Run(unlimited, limited, verdict)
+
+
+def _allowed(device: Device, config: AllocatorConfig) -> int:
+    """Return what the run's segments can have: what is left of the device, or the memory fraction's cap."""
+    available = device.available_bytes or 0
+    fraction = config.per_process_memory_fraction
+    if fraction is None or fraction >= 1:
+        return available
+    return min(available, int(fraction * (device.capacity_bytes or 0)))
 
 
 def _unfettered(config: AllocatorConfig) -> AllocatorConfig:
@@ -180,6 +193,8 @@ def _boundary(cell: Cell, trace: Trace, config: AllocatorConfig, device: Device)
         trace, _ = trace_for(replace(cell, batch_size=2))
     if trace.fixed_batch_size is not None:
         return None
+    if not device.available_bytes:
+        return 0
     boundary = _boundary_of(trace, config, device)
     if boundary:
         return boundary

@@ -141,7 +141,8 @@ class Result:
         }  # fmt: skip
         for name, kind in parts.items():
             if values.get(name) is not None:
-                values[name] = kind(**values[name])
+                known = {f.name for f in fields(kind)}
+                values[name] = kind(**{key: part for key, part in values[name].items() if key in known})
         return cls(**values)
 
 

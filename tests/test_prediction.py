@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from actprof.api import make_cell
 from actprof.errors import TraceError, UsageError
 from actprof.prediction import predict_cell
 from actprof.results import Result
@@ -122,3 +123,20 @@ def test_an_older_result_takes_defaults(seed):
         del data[name]
 
     assert Result.from_json(data).curve is None
+
+
+def test_the_headroom_is_what_the_memory_fraction_leaves(seed):
+    """Half a 2 GiB device is the cap: a run just below it is tight, whatever the other half could hold."""
+    conf = "per_process_memory_fraction:0.5"
+    boundary = predict_cell(seed(batch_size=8, alloc_conf=conf, **SMALL_GPU)).max_batch_size
+    result = predict_cell(seed(batch_size=boundary, alloc_conf=conf, **SMALL_GPU))
+
+    assert "tight" == result.verdict
+    assert result.headroom_bytes < 0.03 * 2 * GIB
+
+
+@pytest.mark.parametrize("fields", [{"capacity": "24"}, {"used_by_others": "2.3"}])
+def test_a_forgotten_unit_is_refused(fields):
+    """24 bytes are no GPU, and 2.3 bytes are nobody's."""
+    with pytest.raises(UsageError, match="write"):
+        make_cell(**fields)

@@ -64,6 +64,7 @@ class MemoryProfile:
         peak_reserved_bytes: the same of `torch.cuda.max_memory_reserved`.
         most_reserved_bytes: highest of the whole run.
         peak_requested_bytes: what the program asked for of the peak; the rest is rounding and slack.
+        settled: whether the last steps left the segments as they found them; False when they kept growing.
         retries: how often the allocator flushed its cache to satisfy a request.
         oom: the allocation that ran out, or None.
         alive_at_peak: tensors of the trace that are alive at the (first) highest moment of the last
@@ -79,6 +80,7 @@ class MemoryProfile:
     most_reserved_bytes: int
     peak_requested_bytes: int
     retries: int
+    settled: bool = True
     oom: OutOfMemory | None = None
     alive_at_peak: NDArray[np.int64] | None = None
     peak_event: int = -1

@@ -77,6 +77,7 @@ class _Replay:
         self.sizes = [*trace.tensors.requested_bytes(batch_size).tolist(), *self.program.workspace_sizes]
         self.addresses = [0] * len(self.sizes)
         self.steps = 0
+        self.settled = True
         self.most_reserved = 0
         self.log = _Log() if detail else None
         self.allocator = CachingAllocator(
@@ -107,6 +108,7 @@ class _Replay:
             for old, new in self.trace.carried:
                 self.addresses[old] = self.addresses[new]
             self._step(start, update, end)
+        self.settled = before == self._state()
 
     def _state(self) -> tuple[int, int]:
         return self.allocator.reserved_bytes, self.allocator.num_alloc_retries
@@ -162,6 +164,7 @@ class _Replay:
             most_reserved_bytes=max(self.most_reserved, allocator.peak_reserved_bytes),
             peak_requested_bytes=allocator.peak_requested_bytes,
             retries=allocator.num_alloc_retries,
+            settled=self.settled,
             oom=None if stop is None else self._out_of_memory(stop),
         )
         if self.log is None:

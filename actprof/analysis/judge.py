@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from actprof.allocator.profile import MemoryProfile
+from actprof.allocator.profile import MemoryProfile, OutOfMemory
 from actprof.units import format_bytes
 
 # Below this share of the device's capacity a run that gets through counts as tight: the context grows as
@@ -34,19 +34,18 @@ def judge(
     """
     headroom = available_bytes - unlimited.most_reserved_bytes
     if limited.oom is not None:
-        oom = limited.oom
-        where = f" in {oom.module}" if oom.module else ""
-        return Verdict(
-            "oom",
-            f"it runs out in the {oom.phase} phase of step {oom.step}{where}, "
-            f"asking for {format_bytes(oom.segment_bytes)}",
-            headroom,
-        )
+        return Verdict("oom", _where_it_runs_out(limited.oom, available_bytes), headroom)
     if limited.retries:
         times = "once" if limited.retries == 1 else f"{limited.retries} times"
         return Verdict(
             "tight",
             f"it runs, but only because the allocator flushes its cache ({times} in {limited.steps} steps)",
+            available_bytes - limited.most_reserved_bytes,
+        )
+    if headroom < 0:
+        return Verdict(
+            "tight",
+            "it runs, but only because the allocator gives cached segments back",
             available_bytes - limited.most_reserved_bytes,
         )
     least = int(HEADROOM_SHARE * capacity_bytes)
@@ -57,3 +56,13 @@ def judge(
             headroom,
         )
     return Verdict("fits", f"it runs with {format_bytes(headroom)} to spare", headroom)
+
+
+def _where_it_runs_out(oom: OutOfMemory, available_bytes: int) -> str:
+    if available_bytes <= 0:
+        return "nothing is left for it beside the CUDA context and what others hold"
+    if oom.step == 0:
+        return f"it runs out while the run is set up, asking for {format_bytes(oom.segment_bytes)}"
+    where = f" in {oom.module}" if oom.module else ""
+    size = format_bytes(oom.segment_bytes)
+    return f"it runs out in the {oom.phase} phase of step {oom.step}{where}, asking for {size}"

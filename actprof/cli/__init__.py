@@ -77,6 +77,9 @@ def cli(*, verbose: bool) -> None:
 
 def main() -> None:
     """Run the command line; print errors to stderr and exit with their code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a bar gets a question mark
     try:
         code = cli.main(standalone_mode=False)
     except ActprofError as error:
@@ -89,6 +92,6 @@ def main() -> None:
         click.echo("actprof: interrupted; what was known is stored", err=True)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # `actprof gpus | head`
-        sys.stdout = None
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to be flushed
         sys.exit(0)
     sys.exit(code or 0)

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn
 
+from actprof.analysis.boundary import MOST_BATCH_SIZE
 from actprof.results import Result
 
+_PIPE_COLUMNS = 200
 VERDICT_STYLES = {"fits": "bold green", "tight": "bold yellow", "oom": "bold red", "unknown": "bold magenta"}
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to `main`, for which `actprof gpus | head` is no error."""
+        raise BrokenPipeError
+
+
 def output() -> Console:
-    """Return a console on stdout; rich leaves colours out for pipes and with `NO_COLOR`."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    """Return a console on stdout; rich leaves colours out for pipes and with `NO_COLOR`.
+
+    In a pipe lines are as long as they are: nobody wants figures cut at column 80 there.
+    """
+    piped = not sys.stdout.isatty()
+    width = _PIPE_COLUMNS if piped and "COLUMNS" not in os.environ else None
+    return _Console(highlight=False, soft_wrap=piped, width=width)
 
 
 def messages() -> Console:
@@ -46,4 +60,9 @@ def boundary_text(result: Result) -> str:
         return "not known"
     if result.max_batch_size == 0:
         return "none: not even batch size 1 runs"
-    return str(result.max_batch_size)
+    return batch_size_text(result.max_batch_size)
+
+
+def batch_size_text(boundary: int) -> str:
+    """Return a boundary; the search ends somewhere."""
+    return f"{boundary} or more" if boundary >= MOST_BATCH_SIZE else str(boundary)

@@ -10,8 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from actprof import api
-from actprof.cli.console import VERDICT_STYLES, output, print_json, progress_bar
+from actprof.cli.console import VERDICT_STYLES, batch_size_text, output, print_json, progress_bar
 from actprof.errors import UsageError
+from actprof.units import format_bytes
 
 _GIB = 1024**3
 
@@ -67,7 +68,8 @@ def command(
     console.print(_table(frame))
     counts = frame["verdict"].value_counts()
     parts = [f"[{style}]{counts[name]} {name}[/]" for name, style in VERDICT_STYLES.items() if name in counts]
-    console.print(f"{len(frame)} cells: {', '.join(parts)}")
+    cells = "1 cell" if len(frame) == 1 else f"{len(frame)} cells"
+    console.print(f"{cells}: {', '.join(parts)}")
     console.print(f"results  {folder / 'results.sqlite'}\n         {folder / api.CSV_NAME}")
     console.print(f"report   {folder / api.REPORT_NAME}", soft_wrap=True)
 
@@ -109,22 +111,13 @@ def _table(frame: Any) -> Table:
         box=None,
         padding=(0, 1, 0, 0),
     )
-    keys = [key for key in ("gpu", "policy") if frame[key].nunique() > 1]
-    keys += ["resolution", "cameras", "alloc_conf"]
+    keys = _swept(frame)
     for key in keys:
-        table.add_column({"alloc_conf": "allocator", "cameras": "cams"}.get(key, key), no_wrap=True)
+        table.add_column(_heading(key), no_wrap=key != "alloc_conf", overflow="fold")
     for batch in batches:
         table.add_column(str(batch), justify="right", no_wrap=True)
     table.add_column("stops above", justify="right")
-    other = [c for c in frame.columns if c.startswith("set_")] + [
-        "state_dim",
-        "action_dim",
-        "optimizer",
-        "precision",
-    ]
-    for _, group in frame.groupby(
-        [*keys, *other, "capacity_bytes", "used_by_others_bytes"], sort=False, dropna=False
-    ):
+    for _, group in frame.groupby(keys, sort=False, dropna=False):
         first = group.iloc[0]
         by_batch = {row.batch_size: row for row in group.itertuples()}
         table.add_row(
@@ -135,7 +128,22 @@ def _table(frame: Any) -> Table:
     return table
 
 
+def _swept(frame: Any) -> list[str]:
+    """Return the columns that tell the table's rows apart: the usual ones, and whatever else is swept."""
+    usual = ["resolution", "cameras", "alloc_conf"]
+    settings = ["gpu", "capacity_bytes", "used_by_others_bytes", "policy", "state_dim", "action_dim"]
+    settings += ["optimizer", "precision", *(name for name in frame.columns if name.startswith("set_"))]
+    return [*(name for name in settings if len(frame[name].drop_duplicates()) > 1), *usual]
+
+
+def _heading(key: str) -> str:
+    short = {"alloc_conf": "allocator", "cameras": "cams", "used_by_others_bytes": "others"}
+    return short.get(key, key.removeprefix("set_").removesuffix("_bytes"))
+
+
 def _short(key: str, value: Any) -> str:
+    if key.endswith("_bytes"):
+        return format_bytes(int(value))
     if key != "alloc_conf":
         return str(value)
     return {"": "native", "expandable_segments:True": "expandable"}.get(str(value), str(value))
@@ -151,4 +159,6 @@ def _cell(row: Any) -> str:
 
 
 def _boundary(value: Any) -> str:
-    return "?" if value is None or value != value else str(int(value))  # noqa: PLR0124 - NaN differs from itself
+    import pandas as pd
+
+    return "?" if pd.isna(value) else batch_size_text(int(value))

@@ -93,7 +93,8 @@ def build_workload(
     # lerobot asks whether the device is there before it names it in the pipeline.
     with mock.patch.object(torch.cuda, "is_available", lambda: device.type == "cuda"):
         preprocessor, _ = make_pre_post_processors(config, dataset_stats=meta.stats)
-    optimizer, grad_clip_norm = _build_optimizer(cell, config, policy)
+    with refusals_are_usage_errors():
+        optimizer, grad_clip_norm = _build_optimizer(cell, config, policy)
     policy.train()
     accelerator = accelerator or StepAccelerator(device_type=device.type)
     accelerator.prepare(policy, optimizer, precision=_precision(cell, config))
@@ -122,6 +123,8 @@ def policy_config(cell: Cell) -> Any:
     overrides = dict(cell.overrides)
     # Pretrained weights change no size, and fetching them needs a network.
     overrides["pretrained_backbone_weights"] = None
+    if overrides.get("pretrained_path"):
+        raise UsageError("actprof loads no weights, and they change no size; leave out pretrained_path")
     known = set(make_policy_config(cell.policy, device="cpu").__dataclass_fields__)
     for name in overrides:
         if name not in known:
@@ -147,7 +150,7 @@ class refusals_are_usage_errors:  # noqa: N801 - reads as a sentence in a with s
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
         """Re-raise what lerobot raises for a bad value."""
-        if isinstance(error, ValueError | TypeError | NotImplementedError | AttributeError):
+        if isinstance(error, AssertionError | AttributeError | NotImplementedError | TypeError | ValueError):
             raise UsageError(f"lerobot refuses this policy: {error}") from error
 
 
@@ -157,11 +160,7 @@ def _build_optimizer(cell: Cell, config: Any, policy: Any) -> tuple[torch.optim.
     if cell.optimizer == "preset":
         preset, params = config.get_optimizer_preset(), policy.get_optim_params()
     else:
-        choices = OptimizerConfig.get_known_choices()
-        if cell.optimizer not in choices:
-            known = ", ".join(sorted(choices))
-            raise UsageError(f"{cell.optimizer!r} is not an optimizer of lerobot; known: preset, {known}")
-        preset, params = choices[cell.optimizer](), policy.parameters()
+        preset, params = OptimizerConfig.get_known_choices()[cell.optimizer](), policy.parameters()
     optimizer = preset.build(params)
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise UsageError(

@@ -23,6 +23,7 @@ class Report:
         name: of the scenario; the heading of the page.
         question: what the scenario asks, in the words of its file; may be empty.
         results: one per cell, in any order; all that is said is computed from them.
+        planned: number of cells of the scenario; more than results where a sweep was interrupted.
         groundings: CPU runs to show beside the predictions.
         command: what repeats the numbers, one command per line.
         created: ISO 8601 time.
@@ -32,6 +33,7 @@ class Report:
     name: str
     question: str = ""
     results: tuple[Result, ...] = ()
+    planned: int | None = None
     groundings: tuple[Grounding, ...] = ()
     command: str = ""
     created: str = ""

@@ -70,7 +70,7 @@ def render_page(report: Report) -> str:
     figures: dict[str, Any] = {}
     page = {
         "report": report,
-        "answer": answer(report.results),
+        "answer": answer(report.results, planned=report.planned),
         "counts": _counts(report.results),
         "facts": _facts(report.results, setups),
         "device": device_text(report.results),

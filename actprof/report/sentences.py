@@ -45,15 +45,23 @@ class Answer:
     parts: tuple[tuple[str, tuple[str, ...]], ...]
 
 
-def answer(results: Sequence[Result]) -> Answer:
-    """Return the whole answer; right for no result, for one, and for any mixture."""
+def answer(results: Sequence[Result], *, planned: int | None = None) -> Answer:
+    """Return the whole answer; right for no result, for one, and for any mixture.
+
+    Args:
+        results: what is known.
+        planned: how many results there will be; None when these are all.
+    """
     setups = arrange(results)
     parts = [(_titled("Where it stops", setup), say_stops(setup)) for setup in setups]
     parts += say_allocators(setups)
     for setup in _one_per_policy(setups):
         parts.append((_titled("What the tokens do", setup), say_tokens(setup)))
         parts.append((_titled("Who holds the memory", setup), say_holders(setup)))
-    return Answer(say_lead(results), tuple((heading, said) for heading, said in parts if said))
+    lead = say_lead(results)
+    if planned is not None and len(results) < planned:
+        lead = f"Only {len(results)} of {planned} cells are answered so far. {lead}"
+    return Answer(lead, tuple((heading, said) for heading, said in parts if said))
 
 
 def say_lead(results: Sequence[Result]) -> str:

@@ -92,8 +92,9 @@ def predict_command(cell: Cell) -> str:
     words += ["--cameras", str(cell.cameras), "--resolution", cell.resolution]
     words += ["--batch-size", str(cell.batch_size)]
     words += ["--state-dim", str(cell.state_dim), "--action-dim", str(cell.action_dim)]
-    optional = {"--gpu": cell.gpu, "--capacity": cell.capacity_bytes, "--alloc-conf": cell.alloc_conf}
-    optional["--used-by-others"] = cell.used_by_others_bytes
+    optional = {"--gpu": cell.gpu, "--alloc-conf": cell.alloc_conf}
+    optional["--capacity"] = f"{cell.capacity_bytes}B" if cell.capacity_bytes else None
+    optional["--used-by-others"] = f"{cell.used_by_others_bytes}B" if cell.used_by_others_bytes else None
     optional["--optimizer"] = "" if cell.optimizer == Cell().optimizer else cell.optimizer
     optional["--precision"] = "" if cell.precision == Cell().precision else cell.precision
     words += [text for name, value in optional.items() if value for text in (name, str(value))]

@@ -16,6 +16,7 @@ from actprof.errors import UsageError
 
 SCHEMA_VERSION = 1
 PRECISIONS = ("fp32", "fp16", "bf16")
+OPTIMIZERS = ("preset", "adamw", "adam", "sgd")
 _RESOLUTION = re.compile(r"(?P<width>[1-9]\d*)x(?P<height>[1-9]\d*)")
 
 
@@ -61,12 +62,18 @@ class Cell:
         """
         least = {"cameras": 1, "batch_size": 1, "state_dim": 0, "action_dim": 1, "used_by_others_bytes": 0}
         for name, lowest in least.items():
+            if type(getattr(self, name)) is not int:
+                raise UsageError(f"{name} is {getattr(self, name)!r}; it must be a whole number")
             if getattr(self, name) < lowest:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {lowest}")
         if self.capacity_bytes is not None and self.capacity_bytes < 1:
             raise UsageError(f"the capacity is {self.capacity_bytes} bytes; it must be at least 1")
-        if self.precision not in PRECISIONS:
-            raise UsageError(f"{self.precision!r} is not a precision; choose one of {', '.join(PRECISIONS)}")
+        for kind, value, known in (
+            ("a precision", self.precision, PRECISIONS),
+            ("an optimizer", self.optimizer, OPTIMIZERS),
+        ):
+            if value not in known:
+                raise UsageError(f"{value!r} is not {kind}; choose one of {', '.join(known)}")
         parse_resolution(self.resolution)
 
     @property

@@ -17,12 +17,9 @@ from pydantic_core import PydanticCustomError
 from actprof.errors import UsageError
 from actprof.hardware.catalogue import Catalogue, all_gpus, builtin_catalogue
 from actprof.hardware.entries import parse_bandwidth, parse_capacity, parse_compute_capability, parse_flops
-from actprof.scenario.cell import parse_resolution
+from actprof.scenario.cell import OPTIMIZERS, PRECISIONS, parse_resolution
 from actprof.scenario.grid import KNOWN_POLICIES
 from actprof.units import MIB, parse_bytes
-
-OPTIMIZERS = ("preset", "adamw", "adam", "sgd")
-PRECISIONS = ("fp32", "fp16", "bf16")
 
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

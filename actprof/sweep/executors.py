@@ -5,6 +5,7 @@ The seam is `concurrent.futures.Executor`; tasks and what they return must pickl
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -14,6 +15,15 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any
+
+_WORKER_BYTES = 1_300_000_000  # torch and lerobot in one process, while tracing
+
+
+def default_jobs() -> int:
+    """Return one worker for each core that we may use, as far as the memory that is free holds them."""
+    cores = len(os.sched_getaffinity(0))
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(min(cores, free // _WORKER_BYTES), 1)
 
 
 @contextmanager
@@ -38,6 +48,7 @@ def worker_pool(jobs: int) -> Iterator[Executor]:
 def _start_worker(parent: int, jobs: int) -> None:
     """Leave Ctrl-C to the parent, end with it, and share the cores."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(level=logging.WARNING, format="actprof: %(message)s")
     threads = str(max((os.cpu_count() or 1) // jobs, 1))
     os.environ.setdefault("OMP_NUM_THREADS", threads)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actprof.errors import ActprofError, TraceError
+from actprof.errors import ActprofError, TraceError, UsageError
 from actprof.measure.grounding import check_grounding
 from actprof.prediction import gpu_of
 from actprof.results import Result
 from actprof.scenario import Scenario
 from actprof.scenario.cell import Cell
-from actprof.sweep.executors import worker_pool
+from actprof.sweep.executors import default_jobs, worker_pool
 from actprof.sweep.store import ResultsStore, fingerprint, grounding_key
 from actprof.sweep.tasks import ground_task, predict_task, trace_task
-from actprof.trace.cache import cached_trace
+from actprof.trace.cache import cached_trace, usable_cache
+from actprof.trace.model import PolicyFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def run_sweep(
         sweep.run(executor)
     elif plan.size:
         try:
-            with worker_pool(min(jobs or os.cpu_count() or 1, plan.size)) as pool:
+            with usable_cache(), worker_pool(min(jobs or default_jobs(), plan.size)) as pool:
                 sweep.run(pool)
         except BrokenProcessPool as error:
             raise ActprofError(
@@ -101,8 +101,7 @@ def _plan(scenario: Scenario, store: ResultsStore, *, fresh: bool, ground: bool)
     ]
     plan = _Plan([], defaultdict(list), {}, [])
     for cell in missing:
-        # batch size one has a trace of its own
-        key = grounding_key(cell) + ("#1" if cell.batch_size == 1 else "")
+        key = _trace_key(cell)
         if key not in plan.traces and cached_trace(cell) is not None:
             plan.ready.append(cell)
         else:
@@ -111,10 +110,17 @@ def _plan(scenario: Scenario, store: ResultsStore, *, fresh: bool, ground: bool)
     if ground:
         known = {} if fresh else store.grounding_stamps()
         distinct = {grounding_key(cell): cell for cell in reversed(scenario.cells)}
-        plan.groundings.extend(
-            cell for key, cell in reversed(distinct.items()) if known.get(key) != fingerprint()
-        )
+        for key, cell in reversed(distinct.items()):
+            if known.get(key) != fingerprint():
+                plan.groundings.append(cell)
+                if _trace_key(cell) not in plan.traces and cached_trace(cell) is None:
+                    plan.traces[_trace_key(cell)] = cell  # it is compared with its trace
     return plan
+
+
+def _trace_key(cell: Cell) -> str:
+    # batch size one has a trace of its own
+    return grounding_key(cell) + ("#1" if cell.batch_size == 1 else "")
 
 
 class _Sweep:
@@ -128,6 +134,7 @@ class _Sweep:
         self._labels: dict[Future[Any], str] = {}
         self._finish: dict[Future[Any], Callable[[Any], None]] = {}
         self._done = 0
+        self._facts: dict[str, PolicyFacts] = {}
 
     def run(self, executor: Executor) -> None:
         """Submit the tasks, each as soon as what it needs is there, and store what they return."""
@@ -136,15 +143,17 @@ class _Sweep:
         for cell in self._plan.ready:
             self._submit_cell(executor, cell)
         for cell in self._plan.groundings:
-            self._submit(
-                executor, f"running {_label(cell)} on the CPU", self._grounded(cell), ground_task, cell
-            )
+            if _trace_key(cell) not in self._plan.traces:
+                self._submit_grounding(executor, cell)
         self._tell()
         while self._finish:
             finished, _ = wait(self._finish, return_when=FIRST_COMPLETED)
             for future in finished:
-                self._labels.pop(future)
-                self._finish.pop(future)(future)
+                label = self._labels.pop(future)
+                try:
+                    self._finish.pop(future)(future)
+                except UsageError as error:
+                    raise UsageError(f"{label}: {error}") from error
                 self._done += 1
                 self._tell()
 
@@ -164,6 +173,10 @@ class _Sweep:
         label = f"{_label(cell)} batch {cell.batch_size}"
         self._submit(executor, label, self._predicted(cell), predict_task, cell, self._scenario.catalogue)
 
+    def _submit_grounding(self, executor: Executor, cell: Cell) -> None:
+        label = f"running {_label(cell)} on the CPU"
+        self._submit(executor, label, self._grounded(cell), ground_task, cell)
+
     def _tell(self) -> None:
         running = tuple(label for future, label in self._labels.items() if future.running())
         self._listener(Progress(self._plan.size, self._done, running))
@@ -171,9 +184,12 @@ class _Sweep:
     def _traced(self, executor: Executor, key: str) -> Callable[[Future[Any]], None]:
         def finish(future: Future[Any]) -> None:
             with suppress(TraceError):  # the cells will say it
-                future.result()
+                self._facts[key] = future.result()
             for cell in self._plan.waiting[key]:
                 self._submit_cell(executor, cell)
+            for cell in self._plan.groundings:
+                if _trace_key(cell) == key:
+                    self._submit_grounding(executor, cell)
 
         return finish
 
@@ -184,9 +200,11 @@ class _Sweep:
     def _grounded(self, cell: Cell) -> Callable[[Future[Any]], None]:
         def finish(future: Future[Any]) -> None:
             grounding = future.result()
-            trace = cached_trace(replace(cell, batch_size=max(cell.batch_size, 2)))
-            if trace is not None:
-                check_grounding(grounding, trace.policy)
+            facts = self._facts.get(_trace_key(cell))
+            if facts is None and (trace := cached_trace(cell)) is not None:
+                facts = trace.policy
+            if facts is not None:  # what cannot be traced has nothing to be compared with
+                check_grounding(grounding, facts)
             self._store.put_grounding(cell, grounding, fingerprint())
 
         return finish
@@ -194,7 +212,8 @@ class _Sweep:
 
 def _label(cell: Cell) -> str:
     cameras = "1 camera" if cell.cameras == 1 else f"{cell.cameras} cameras"
-    return f"{cell.policy} {cell.resolution} {cameras}"
+    overrides = "".join(f" {name}={value}" for name, value in sorted(cell.overrides.items()))
+    return f"{cell.policy} {cell.resolution} {cameras}{overrides}"
 
 
 def default_folder(scenario: Scenario) -> Path:

@@ -94,8 +94,8 @@ class ResultsStore:
         return {name: json.loads(value) for name, value in self._read("SELECT name, value FROM meta")}
 
     def stamps(self) -> dict[str, str]:
-        """Return the fingerprint of every stored result by the identity of its cell."""
-        return dict(self._read("SELECT cell, fingerprint FROM results"))
+        """Return the fingerprint of every readable result by the identity of its cell."""
+        return dict(self._read("SELECT cell, fingerprint FROM results WHERE json_valid(result)"))
 
     def grounding_stamps(self) -> dict[str, str]:
         """Return the fingerprint of every stored grounding by its key."""
@@ -103,7 +103,7 @@ class ResultsStore:
 
     def results(self, cells: Iterable[Cell] | None = None) -> tuple[Result, ...]:
         """Return the stored results of `cells`, in their order; of all cells, in the order of storing."""
-        stored = dict(self._read("SELECT cell, result FROM results ORDER BY rowid"))
+        stored = dict(self._read("SELECT cell, result FROM results WHERE json_valid(result) ORDER BY rowid"))
         wanted = stored if cells is None else [cell.identity() for cell in cells]
         return tuple(Result.from_json(json.loads(stored[key])) for key in wanted if key in stored)
 

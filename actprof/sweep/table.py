@@ -11,10 +11,15 @@ import pandas as pd
 from actprof.files import write_whole
 from actprof.results import Result
 
+_MAY_BE_MISSING = ("max_batch_size", "oom_step", "oom_requested_bytes", "oom_segment_bytes")
+
 
 def results_frame(results: Iterable[Result]) -> pd.DataFrame:
     """Return one row per result; an out-of-memory event is spread over columns `oom_…`."""
-    return pd.DataFrame([_row(result) for result in results])
+    frame = pd.DataFrame([_row(result) for result in results])
+    # pandas makes floats of whole numbers where some are missing
+    missing = [name for name in frame.columns if name in _MAY_BE_MISSING]
+    return frame.astype(dict.fromkeys(missing, "Int64"))
 
 
 def _row(result: Result) -> dict[str, Any]:

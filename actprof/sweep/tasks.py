@@ -8,11 +8,12 @@ from actprof.prediction import predict_cell
 from actprof.results import Result
 from actprof.scenario.cell import Cell
 from actprof.trace.cache import trace_for
+from actprof.trace.model import PolicyFacts
 
 
-def trace_task(cell: Cell) -> None:
-    """Make sure that the trace of the cell is cached."""
-    trace_for(cell)
+def trace_task(cell: Cell) -> PolicyFacts:
+    """Make sure that the trace of the cell is cached; return what the policy said of itself."""
+    return trace_for(cell)[0].policy
 
 
 def predict_task(cell: Cell, catalogue: Catalogue) -> Result:

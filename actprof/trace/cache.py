@@ -11,8 +11,12 @@ import hashlib
 import json
 import logging
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from unittest import mock
 
 import platformdirs
 
@@ -31,6 +35,23 @@ def cache_directory() -> Path:
     """Return the folder of cached traces: `$ACTPROF_CACHE_DIR`, else the user's cache folder."""
     chosen = os.environ.get(CACHE_VARIABLE)
     return (Path(chosen) if chosen else Path(platformdirs.user_cache_dir("actprof"))) / "traces"
+
+
+@contextmanager
+def usable_cache() -> Iterator[None]:
+    """Inside, this process and those that it starts have a cache that they can write, if only for a while."""
+    folder = cache_directory()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        _log.warning("traces are kept for this run only: %s cannot be written (%s)", folder, error)
+    else:
+        yield
+        return
+    with tempfile.TemporaryDirectory() as temporary, mock.patch.dict(os.environ, {CACHE_VARIABLE: temporary}):
+        yield
 
 
 def trace_for(cell: Cell) -> tuple[Trace, bool]:

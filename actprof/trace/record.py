@@ -101,7 +101,7 @@ def record(cell: Cell, *, steps: int = STEPS, device_type: str = "cuda") -> Reco
                 _mark_optimizer_state(recorder, workload)
             recorder.stop()
             return Recording(recorder, policy_facts(workload.policy, spec, probe))
-    except ActprofError:
+    except (ActprofError, MemoryError, OSError):
         raise
     except Exception as error:
         if not cell.state_dim and error.args == ("observation.state",):

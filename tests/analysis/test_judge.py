@@ -57,3 +57,21 @@ def test_running_out_says_where_and_what_for():
     assert (
         "it runs out in the forward phase of step 1 in model.encoder, asking for 20.00 MiB" == answer.reason
     )
+
+
+def test_segments_given_back_without_a_retry_are_tight():
+    """A run that gets through although it would like more says why, with what is really left."""
+    answer = verdict(
+        replace(PROFILE, most_reserved_bytes=12 * GIB), replace(PROFILE, most_reserved_bytes=8 * GIB)
+    )
+
+    assert ("tight", 1 * GIB) == (answer.name, answer.headroom_bytes)
+    assert "gives cached segments back" in answer.reason
+
+
+def test_no_room_at_all_is_said_as_such():
+    """Where the context and others fill the device, no op is to blame."""
+    limited = replace(PROFILE, oom=replace(OOM, step=0, phase="setup"))
+
+    assert "nothing is left" in verdict(PROFILE, limited, available=0).reason
+    assert "while the run is set up" in verdict(PROFILE, limited, available=1).reason

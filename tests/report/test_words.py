@@ -44,5 +44,5 @@ def test_the_command_of_a_cell_names_what_differs_from_the_defaults():
     cell = Cell(overrides={"chunk_size": 50}, precision="bf16", alloc_conf="a:1", used_by_others_bytes=5)
     words = shlex.split(predict_command(cell))
     assert ["--gpu", "RTX 3090"] == words[words.index("--gpu") :][:2]
-    assert {"chunk_size=50", "bf16", "a:1", "5"} <= set(words)
+    assert {"chunk_size=50", "bf16", "a:1", "5B"} <= set(words)
     assert not {"--capacity", "--optimizer"} & set(words)

@@ -6,9 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+from handmade import build_trace
 
 from actprof.errors import ActprofError, TraceError, UsageError
 from actprof.measure.grounding import Grounding, GroundingError
+from actprof.results import GpuUse, Result
 from actprof.scenario import load_scenario
 from actprof.sweep import runner
 from actprof.sweep.store import ResultsStore
@@ -194,3 +196,49 @@ def test_a_usage_error_of_a_cell_ends_the_sweep(scenario, store, here, monkeypat
     monkeypatch.setattr(runner, "predict_task", refuse)
     with pytest.raises(UsageError, match="chunk_size"):
         runner.run_sweep(scenario, store, executor=here, ground=False)
+
+
+def test_a_grounding_waits_for_its_trace(tmp_path, store, here, monkeypatch):
+    """However fast the real run is, it is compared: the trace comes first, cached or not."""
+    path = tmp_path / "cold.yaml"
+    path.write_text("set: {chunk_size: 9}\nbatch_size: 8\n")
+    cold, order = load_scenario(path), []
+
+    def trace(cell):
+        order.append("trace")
+        return build_trace().policy
+
+    monkeypatch.setattr(runner, "trace_task", trace)
+    monkeypatch.setattr(runner, "predict_task", lambda cell, _gpus: unknown(cell))
+    monkeypatch.setattr(
+        runner, "ground_task", lambda cell: order.append("ground") or grounding(cell, tokens=8)
+    )
+
+    with pytest.raises(GroundingError, match="encoder tokens 8, the trace 7"):
+        runner.run_sweep(cold, store, executor=here)
+    assert ["trace", "ground"] == order
+
+
+def unknown(cell):
+    gpu = GpuUse(name="any", capacity_bytes=1, context_bytes=1)
+    return Result(source="predicted", cell=cell, gpu=gpu)
+
+
+def test_a_refused_cell_is_named(scenario, store, here, monkeypatch):
+    """The message says which cell lerobot refuses."""
+
+    def refuse(*_args):
+        raise UsageError("lerobot refuses this policy: too short")
+
+    monkeypatch.setattr(runner, "predict_task", refuse)
+    with pytest.raises(UsageError, match="act 640x480 2 cameras chunk_size=7 batch 8: lerobot refuses"):
+        runner.run_sweep(scenario, store, executor=here, ground=False)
+
+
+def test_a_damaged_row_is_answered_again(scenario, store, here):
+    """A row that is no JSON counts as missing."""
+    runner.run_sweep(scenario, store, executor=here, ground=False)
+    store._write("UPDATE results SET result = ? WHERE rowid = 1", ("{bad",))
+
+    assert 3 == len(store.results())
+    assert 4 == len(runner.run_sweep(scenario, store, executor=here, ground=False))
