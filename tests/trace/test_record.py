@@ -224,7 +224,7 @@ def test_other_optimizers_keep_their_own_state(small_cell, optimizer, moments):
         ({"overrides": {"qqqq": 1}}, r"no field 'qqqq'; it has .*chunk_size"),
         ({"overrides": {"chunk_size": 5, "n_action_steps": 50}}, "lerobot refuses this policy"),
         ({"overrides": {"vision_backbone": "vgg16"}}, "lerobot refuses this policy"),
-        ({"optimizer": "adamm"}, r"'adamm' is not an optimizer of lerobot; known: preset, .*adamw"),
+        ({"optimizer": "adamm"}, r"'adamm' is not an optimizer; choose one of preset, adamw, adam, sgd"),
         ({"policy": "actt"}, r"'actt' is not a policy that actprof knows; .*act"),
         ({"state_dim": 0}, r"asks every batch for observation.state; give a state_dim"),
     ],
