@@ -61,8 +61,7 @@ def print_result(result: Result, console: Console) -> None:
 
 def _sentence(result: Result) -> str:
     cell = result.cell
-    cameras = "1 camera" if cell.cameras == 1 else f"{cell.cameras} cameras"
-    inputs = f"{cameras} at {cell.resolution}, batch size {cell.batch_size}"
+    inputs = f"{cell.cameras_text} at {cell.resolution}, batch size {cell.batch_size}"
     return f"{cell.policy.upper()} with {inputs}, on {result.gpu.name}: {result.reason}."
 
 

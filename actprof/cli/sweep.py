@@ -12,9 +12,7 @@ from rich.table import Table
 from actprof import api
 from actprof.cli.console import VERDICT_STYLES, batch_size_text, output, print_json, progress_bar
 from actprof.errors import UsageError
-from actprof.units import format_bytes
-
-_GIB = 1024**3
+from actprof.units import GIB, format_bytes
 
 
 @click.command(name="sweep")
@@ -154,7 +152,7 @@ def _cell(row: Any) -> str:
         return ""
     style = VERDICT_STYLES[row.verdict].removeprefix("bold ")
     mark = {"fits": "", "tight": "~", "oom": "✗", "unknown": "?"}[row.verdict]
-    size = "" if row.verdict == "unknown" else f"{row.peak_reserved_bytes / _GIB:.1f}"
+    size = "" if row.verdict == "unknown" else f"{row.peak_reserved_bytes / GIB:.1f}"
     return f"[{style}]{mark}{size}[/]"
 
 

@@ -6,8 +6,7 @@ Everything in it is lerobot's own (`make_policy`, the policy's pre-processor and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
@@ -15,16 +14,10 @@ from unittest import mock
 import torch
 
 from actprof.errors import UsageError
-from actprof.policies.accelerator import StepAccelerator
+from actprof.policies.accelerator import PhaseContext, StepAccelerator, no_phase
 from actprof.policies.dataset import batches, camera_keys, dataset_meta
 from actprof.policies.quiet import quiet_imports
 from actprof.scenario.cell import Cell
-
-PhaseContext = Callable[[str], AbstractContextManager[None]]
-
-
-def _no_phase(_name: str) -> AbstractContextManager[None]:
-    return nullcontext()
 
 
 @dataclass(slots=True)
@@ -54,7 +47,7 @@ class Workload:
     metrics: Any
     batch: dict[str, Any] = field(default_factory=dict)
 
-    def step(self, phase: PhaseContext = _no_phase) -> None:
+    def step(self, phase: PhaseContext = no_phase) -> None:
         """Run one iteration of lerobot's training loop: fetch and normalise a batch, update the policy.
 
         The lines before `update_policy` are those of the loop in `lerobot.scripts.lerobot_train.train`;

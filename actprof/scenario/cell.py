@@ -86,6 +86,11 @@ class Cell:
         """Image height in pixels."""
         return parse_resolution(self.resolution)[1]
 
+    @property
+    def cameras_text(self) -> str:
+        """The number of cameras in words: `1 camera`, `2 cameras`."""
+        return "1 camera" if self.cameras == 1 else f"{self.cameras} cameras"
+
     def trace_key(self) -> dict[str, Any]:
         """Return what a trace depends on: the cell without batch size, GPU and allocator settings."""
         left_out = {"batch_size", "alloc_conf", "gpu", "capacity_bytes", "used_by_others_bytes"}

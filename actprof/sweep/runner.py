@@ -62,19 +62,24 @@ def run_sweep(
         GroundingError: the real policy differs from the traced one.
         ActprofError: a worker died.
     """
-    plan = _plan(scenario, store, fresh=fresh, ground=ground and scenario.ground)
-    sweep = _Sweep(scenario, store, plan, listener or (lambda _progress: None))
-    if plan.size and executor is not None:
-        sweep.run(executor)
-    elif plan.size:
-        try:
-            with usable_cache(), worker_pool(min(jobs or default_jobs(), plan.size)) as pool:
-                sweep.run(pool)
-        except BrokenProcessPool as error:
-            raise ActprofError(
-                "a worker process died (out of memory?); what was known is stored. Try --jobs 1"
-            ) from error
+    with usable_cache():  # for the plan too: what it counts as cached, the workers must find
+        plan = _plan(scenario, store, fresh=fresh, ground=ground and scenario.ground)
+        sweep = _Sweep(scenario, store, plan, listener or (lambda _progress: None))
+        if plan.size and executor is not None:
+            sweep.run(executor)
+        elif plan.size:
+            _run_in_workers(sweep, min(jobs or default_jobs(), plan.size))
     return store.results(scenario.cells)
+
+
+def _run_in_workers(sweep: _Sweep, jobs: int) -> None:
+    try:
+        with worker_pool(jobs) as pool:
+            sweep.run(pool)
+    except BrokenProcessPool as error:
+        raise ActprofError(
+            "a worker process died (out of memory?); what was known is stored. Try --jobs 1"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,9 +216,8 @@ class _Sweep:
 
 
 def _label(cell: Cell) -> str:
-    cameras = "1 camera" if cell.cameras == 1 else f"{cell.cameras} cameras"
     overrides = "".join(f" {name}={value}" for name, value in sorted(cell.overrides.items()))
-    return f"{cell.policy} {cell.resolution} {cameras}{overrides}"
+    return f"{cell.policy} {cell.resolution} {cell.cameras_text}{overrides}"
 
 
 def default_folder(scenario: Scenario) -> Path:
