@@ -129,3 +129,11 @@ class SnapshotReplay:
             "notes": list(self.notes),
             "columns": [outcome.to_json() for outcome in self.outcomes],
         }
+
+
+def say_ambiguous(blocks: int) -> str:
+    """Return what a recording from mid-run leaves open when it does not tell the size of some blocks."""
+    return (
+        f"the starting state is ambiguous: of {blocks} blocks that were freed since, the recording does not "
+        "tell the size to within 1 MiB"
+    )

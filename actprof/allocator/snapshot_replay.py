@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from actprof.allocator.events import ALLOC
 from actprof.allocator.observe import Course, Player, frame_text, look_after, look_at_peak, watch
-from actprof.allocator.outcome import Outcome, OutOfMemory, Question, SnapshotReplay
+from actprof.allocator.outcome import Outcome, OutOfMemory, Question, SnapshotReplay, say_ambiguous
 from actprof.allocator.record_player import RecordPlayer, Start
 from actprof.allocator.what_if import Failure, RequestPlayer, Settings
 from actprof.units import format_bytes
@@ -174,10 +174,7 @@ def _notes(
 ) -> list[str]:
     notes = []
     if start.guessed_blocks:
-        notes.append(
-            f"the starting state is ambiguous: of {start.guessed_blocks} blocks that were freed since, the "
-            "recording does not tell the size to within 1 MiB"
-        )
+        notes.append(say_ambiguous(start.guessed_blocks))
     if player.first_mismatch is not None:
         notes.append(f"the simulation leaves the record at {player.first_mismatch}")
     if any(question.available_bytes is None for question in questions):

@@ -14,12 +14,12 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from actprof import api
+from actprof.allocator.outcome import Outcome, SnapshotReplay, say_ambiguous
 from actprof.cli.console import messages, output, print_json, progress_bar
 from actprof.errors import UsageError
 from actprof.units import format_bytes
 
 if TYPE_CHECKING:
-    from actprof.allocator.outcome import Outcome, SnapshotReplay
     from actprof.allocator.verify import Verification
 
 _HOLDERS = 5
@@ -211,9 +211,7 @@ def print_verification(found: Verification, console: Console) -> None:
     table.add_row("final state", "", "equal" if found.final_state_equal else "different")
     console.print(table)
     if found.guessed_blocks:
-        console.print(
-            f"\nThe starting state is ambiguous: of {found.guessed_blocks} blocks that were freed since, the "
-            "recording does not tell the size to within 1 MiB."
-        )
+        said = say_ambiguous(found.guessed_blocks)
+        console.print(f"\n{said[0].upper()}{said[1:]}.")
     if found.first_mismatch is not None:
         console.print(f"\nfirst difference: {escape(str(found.first_mismatch))}")
