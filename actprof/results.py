@@ -6,15 +6,18 @@ A plain frozen record that saves to and loads from JSON; sizes are bytes, times 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from actprof.allocator.profile import OutOfMemory
+from actprof.measure.measurement import DeviceFacts, Measurement, Spread
+from actprof.records import from_plain, to_plain
 from actprof.scenario.cell import Cell
 
 SCHEMA_VERSION = 1
 
-VERDICTS = ("fits", "tight", "oom", "unknown")
+SOURCES = ("predicted", "measured")
+VERDICTS = ("fits", "tight", "oom", "unknown", "error")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +84,7 @@ class Result:
         peak_allocated_bytes, peak_reserved_bytes: of a settled step on a device without limit, from the
             start of `update_policy`; lerobot's `mem_gb` is the first, divided by 1024³.
         peak_process_bytes: reserved plus CUDA context.
-        verdict: `fits`, `tight`, `oom` or `unknown`.
+        verdict: `fits`, `tight`, `oom` or `unknown`; of a measurement also `error`, when the run failed.
         reason: why, in a sentence.
         headroom_bytes: what is left of the device beside others and the run's highest reserved bytes;
             negative when it lacks.
@@ -89,6 +92,10 @@ class Result:
         max_batch_size: largest batch size whose verdict is `fits` or `tight`; None when not known.
         oom: the allocation that runs out on the named device, or None.
         assumptions: what the answer rests on, in sentences.
+        step_seconds: wall clock of one `update_policy`, the device's work included.
+        samples_per_second: batch size by the median of `step_seconds`.
+        device: where it was measured.
+        measurement: what else a real run found.
     """
 
     source: str
@@ -110,6 +117,10 @@ class Result:
     timing: Timing = Timing()
     versions: Mapping[str, str] = field(default_factory=dict)
     curve: MemoryCurve | None = None
+    step_seconds: Spread | None = None
+    samples_per_second: float | None = None
+    device: DeviceFacts | None = None
+    measurement: Measurement | None = None
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -120,36 +131,12 @@ class Result:
     def to_json(self, *, curve: bool = True) -> dict[str, Any]:
         """Return a dict of JSON values; the curve is left out on request."""
         data: dict[str, Any] = {"schema_version": self.schema_version, "source": self.source}
-        data["cell"] = self.cell.to_json()
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if item.name in data or (item.name == "curve" and not curve):
-                continue
-            data[item.name] = asdict(value) if hasattr(value, "__dataclass_fields__") else value
-        plain: dict[str, Any] = _plain(data)
-        return plain
+        data |= {**to_plain(self), "cell": self.cell.to_json()}
+        if not curve:
+            del data["curve"]
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Rebuild a result from `to_json`; what an older file lacks takes its default."""
-        known = {f.name for f in fields(cls)}
-        values = {name: value for name, value in data.items() if name in known}
-        values["cell"] = Cell.from_json(values["cell"])
-        values["assumptions"] = tuple(values.get("assumptions", ()))
-        parts: dict[str, type[Any]] = {
-            "gpu": GpuUse, "oom": OutOfMemory, "timing": Timing, "breakdown": Breakdown, "curve": MemoryCurve,
-        }  # fmt: skip
-        for name, kind in parts.items():
-            if values.get(name) is not None:
-                known = {f.name for f in fields(kind)}
-                values[name] = kind(**{key: part for key, part in values[name].items() if key in known})
-        return cls(**values)
-
-
-def _plain(value: Any) -> Any:
-    """Return `value` with JSON's own types only."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
+        return from_plain(cls, data)
