@@ -36,11 +36,13 @@ ASSUMPTIONS = (
         "cuDNN's convolution workspaces are not counted: they depend on the GPU, and one that does not fit "
         "makes cuDNN take another plan instead of ending the run"
     ),
-    (
-        "cudnn.benchmark is on, as lerobot sets it: in the first step each new convolution empties the "
-        "allocator's cache"
-    ),
     "one process on one GPU, batches from a data loader with the video frames of a LeRobotDataset",
+)
+
+
+BENCHMARK_ON = (
+    "cudnn.benchmark is on, as lerobot sets it: in the first step each new convolution empties the "
+    "allocator's cache"
 )
 
 
@@ -104,6 +106,7 @@ def device_of(gpu: Gpu, cell: Cell) -> Device:
             cublaslt_lifetime=lt.lifetime,
         ),
         torch_version=torch_version(),
+        cudnn_benchmark=cell.cudnn_benchmark,
     )
 
 
@@ -135,12 +138,12 @@ def _answer(base: Result, trace: Trace, config: AllocatorConfig, device: Device)
         oom=run.limited.oom,
         breakdown=attribute(trace, run.limited, device.workspaces),
         curve=None if need.timeline is None else thin(need.timeline),
-        assumptions=(*ASSUMPTIONS, *_assumed(trace, need)),
+        assumptions=(*ASSUMPTIONS, *_assumed(trace, need, device)),
     )
 
 
-def _assumed(trace: Trace, need: MemoryProfile) -> tuple[str, ...]:
-    assumed = trace.assumptions
+def _assumed(trace: Trace, need: MemoryProfile, device: Device) -> tuple[str, ...]:
+    assumed = ((BENCHMARK_ON,) if device.cudnn_benchmark else ()) + trace.assumptions
     if not need.settled:
         assumed += (
             f"the reserved memory still grew after {need.steps} steps, so there is no settled figure",

@@ -32,6 +32,7 @@ class Device:
         used_by_others_bytes: what other processes hold.
         workspaces: of the matrix libraries.
         torch_version: (major, minor) whose allocator is meant.
+        cudnn_benchmark: whether cuDNN tries its plans for each new convolution, and empties the cache after.
     """
 
     capacity_bytes: int | None = None
@@ -39,6 +40,7 @@ class Device:
     used_by_others_bytes: int = 0
     workspaces: Workspaces = field(default_factory=Workspaces)
     torch_version: tuple[int, int] = (2, 11)
+    cudnn_benchmark: bool = True
 
     @property
     def available_bytes(self) -> int | None:
@@ -137,7 +139,7 @@ class _Replay:
                     addresses[event - 1] = malloc(sizes[event - 1])
                 elif event:
                     free(addresses[-event - 1])
-                else:
+                elif self.device.cudnn_benchmark:
                     self.allocator.empty_cache()
         except OutOfMemoryError as error:
             raise _RanOutError(error, end - length_hint(events) - 1) from error

@@ -64,6 +64,11 @@ _OPTIONS = (
         metavar="CONF",
         help="A PYTORCH_CUDA_ALLOC_CONF, like expandable_segments:True.  [default: none]",
     ),
+    click.option(
+        "--cudnn-benchmark/--no-cudnn-benchmark",
+        default=True,
+        help="Whether cuDNN tries its plans, as lerobot lets it unless --cudnn_deterministic.",
+    ),
 )
 
 

@@ -97,5 +97,7 @@ def predict_command(cell: Cell) -> str:
     optional["--used-by-others"] = f"{cell.used_by_others_bytes}B" if cell.used_by_others_bytes else None
     optional["--optimizer"] = "" if cell.optimizer == Cell().optimizer else cell.optimizer
     optional["--precision"] = "" if cell.precision == Cell().precision else cell.precision
+    if not cell.cudnn_benchmark:
+        words.append("--no-cudnn-benchmark")
     words += [text for name, value in optional.items() if value for text in (name, str(value))]
     return shlex.join(words)

@@ -38,6 +38,7 @@ class Cell:
         gpu: name of a GPU of the catalogue, or None when only `capacity_bytes` is known.
         capacity_bytes: memory of the device; None takes the catalogue's figure.
         used_by_others_bytes: memory of the device that other processes hold.
+        cudnn_benchmark: whether cuDNN tries its plans; lerobot's `--cudnn_deterministic` switches it off.
     """
 
     policy: str = "act"
@@ -53,6 +54,7 @@ class Cell:
     gpu: str | None = "RTX 3090"
     capacity_bytes: int | None = None
     used_by_others_bytes: int = 0
+    cudnn_benchmark: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what no run can be.
@@ -94,6 +96,7 @@ class Cell:
     def trace_key(self) -> dict[str, Any]:
         """Return what a trace depends on: the cell without batch size, GPU and allocator settings."""
         left_out = {"batch_size", "alloc_conf", "gpu", "capacity_bytes", "used_by_others_bytes"}
+        left_out |= {"cudnn_benchmark"}
         return {name: value for name, value in self.to_json().items() if name not in left_out}
 
     def to_json(self) -> dict[str, Any]:

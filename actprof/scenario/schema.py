@@ -46,6 +46,9 @@ class CellFields(_Strict):
         _LEFT_OUT, description="memory of the device instead of the GPU's usual figure"
     )
     used_by_others: f.UsedByOthers = Field(0, description="memory that other programs hold")
+    cudnn_benchmark: bool = Field(
+        _DEFAULT.cudnn_benchmark, description="false is what lerobot's cudnn_deterministic makes of it"
+    )
 
 
 def _as_list(value: Any) -> Any:

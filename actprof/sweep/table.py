@@ -55,6 +55,7 @@ def _row(result: Result) -> dict[str, Any]:
         "optimizer": cell.optimizer,
         "precision": cell.precision,
         "used_by_others_bytes": cell.used_by_others_bytes,
+        "cudnn_benchmark": cell.cudnn_benchmark,
         **{f"{name}_version": version for name, version in sorted(result.versions.items())},
     }
 

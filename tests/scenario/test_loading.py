@@ -11,7 +11,7 @@ from actprof.units import GIB, MIB
 SHIPPED = Path(__file__).parents[2] / "scenarios"
 KEYS = (
     "policy, set, cameras, resolution, batch_size, state_dim, action_dim, optimizer, precision, alloc_conf, "
-    "expandable_segments, gpu, capacity, used_by_others"
+    "expandable_segments, gpu, capacity, used_by_others, cudnn_benchmark"
 )
 
 OTHER_KEYS = "name, question, ground, gpus, sweep, exclude"
