@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from actprof.api import (
+        accuracy,
         load_scenario,
+        measure,
+        measure_lines,
         params,
         predict,
         replay_snapshot,
@@ -32,7 +35,10 @@ __all__ = [
     "Cell",
     "Result",
     "Scenario",
+    "accuracy",
     "load_scenario",
+    "measure",
+    "measure_lines",
     "params",
     "predict",
     "replay_snapshot",
@@ -48,7 +54,7 @@ _HOMES = {
     "Result": "actprof.results",
     "Scenario": "actprof.scenario",
 }
-_PACKAGES = ("sweep",)  # callable packages, see `actprof._callable`
+_PACKAGES = ("measure", "sweep")  # callable packages, see `actprof._callable`
 
 
 def __getattr__(name: str) -> Any:

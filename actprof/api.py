@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actprof.errors import UsageError
-from actprof.hardware import find_gpu
+from actprof.hardware import builtin_catalogue, find_gpu
 from actprof.hardware.entries import parse_capacity
 from actprof.policies import policy_module
 from actprof.prediction import predict_cell
-from actprof.results import Result
+from actprof.results import MEASURED, Result
 from actprof.scenario import Cell, Scenario
 from actprof.trace.cache import trace_for
 from actprof.trace.model import PolicyFacts
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from actprof.allocator.outcome import SnapshotReplay
     from actprof.allocator.verify import Verification
+    from actprof.analysis.accuracy import Accuracy, AccuracyRow
+    from actprof.measure.run import Run
     from actprof.sweep.runner import Progress
 
 DEFAULT_GPU = "RTX 3090"
@@ -39,6 +42,7 @@ def make_cell(
     capacity: str | int | None = None,
     used_by_others: str | int = 0,
     gpu: str | None = None,
+    default_gpu: str | None = DEFAULT_GPU,
     **fields: Any,
 ) -> Cell:
     """Return the cell of keyword options, checked.
@@ -48,7 +52,8 @@ def make_cell(
         overrides: fields of the policy's lerobot config.
         capacity: memory of the device (`"23.69GiB"` or bytes); alone, it stands for a GPU of that size.
         used_by_others: memory that other processes hold.
-        gpu: name of a GPU of the catalogue; RTX 3090 when neither it nor `capacity` is given.
+        gpu: name of a GPU of the catalogue.
+        default_gpu: what it is when neither it nor `capacity` is given.
         **fields: other fields of `Cell`: cameras, resolution, batch_size, state_dim, action_dim, optimizer,
             precision, alloc_conf.
 
@@ -57,7 +62,7 @@ def make_cell(
     """
     policy_module(policy)  # refuses an unknown one
     if gpu is None and capacity is None:
-        gpu = DEFAULT_GPU
+        gpu = default_gpu
     try:
         return Cell(
             policy=policy,
@@ -88,6 +93,85 @@ def predict(**options: Any) -> Result:
         UsageError: an option, a GPU or a field of the policy's config that cannot be.
     """
     return predict_cell(make_cell(**options))
+
+
+def measure(
+    *,
+    device: str | None = None,
+    boundary: bool = False,
+    snapshot: str | Path | None = None,
+    steps: int | None = None,
+    timeout: float | None = None,
+    command: str = "",
+    progress: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Result:
+    """Run one training run for real, on a CUDA GPU of this machine or else on its CPU.
+
+    With `gpu` or `capacity` a larger card is held to what that card would have (`actprof.measure.choose`).
+
+    Args:
+        device: `cpu`, `cuda` or `cuda:1`; the best GPU for it if left out, the CPU where there is none.
+        boundary: also find the largest batch size that runs, with a process for each one tried.
+        snapshot: leave a memory snapshot of PyTorch there, of a run of its own.
+        steps: time exactly so many, without warm-up; two to warm up and at least five if left out.
+        timeout: seconds for each process.
+        command: what repeats it, for the record.
+        progress: told what is happening.
+        **options: those of `make_cell`.
+
+    Returns:
+        A result whose source is `measured`; a run that failed has the verdict `error`.
+
+    Raises:
+        UsageError: an option or a device that cannot be.
+        ActprofError: the boundary or the snapshot could not be had.
+    """
+    run, cell = _measuring(device=device, timeout=timeout, command=command, progress=progress, **options)
+    result = replace(run, steps=steps).measure(cell)
+    if boundary:
+        from actprof.measure.boundary import measure_boundary
+
+        result = replace(result, max_batch_size=measure_boundary(run, cell))
+    if snapshot is not None:
+        run.snapshot(cell, Path(snapshot))
+    return result
+
+
+def measure_lines(
+    *,
+    device: str | None = None,
+    timeout: float | None = None,
+    progress: Callable[[str], None] | None = None,
+    **options: Any,
+) -> str:
+    """Return a table of GPU memory by source line of the policy's forward; options as in `measure`.
+
+    Raises:
+        UsageError: there is no CUDA GPU.
+        ActprofError: the run failed.
+    """
+    run, cell = _measuring(device=device, timeout=timeout, command="", progress=progress, **options)
+    return run.lines(cell)
+
+
+def _measuring(
+    *,
+    device: str | None,
+    timeout: float | None,
+    command: str,
+    progress: Callable[[str], None] | None,
+    **options: Any,
+) -> tuple[Run, Cell]:
+    from actprof.measure.choose import choose_gpu, usable_gpus
+    from actprof.measure.launch import TIMEOUT_SECONDS
+    from actprof.measure.run import Run, on_this_card
+
+    catalogue = builtin_catalogue()
+    cell = make_cell(default_gpu=None, **options)
+    choice = choose_gpu(cell, usable_gpus(), catalogue, device=device)
+    run = Run(choice=choice, timeout=timeout or TIMEOUT_SECONDS, progress=progress, command=command)
+    return run, on_this_card(cell, choice, catalogue)
 
 
 def params(**options: Any) -> PolicyFacts:
@@ -182,6 +266,7 @@ def load_scenario(path: str | Path) -> Scenario:
 def sweep(
     scenario: Scenario,
     *,
+    mode: str = "auto",
     gpu: str | None = None,
     jobs: int | None = None,
     fresh: bool = False,
@@ -193,6 +278,8 @@ def sweep(
 
     Args:
         scenario: from `load_scenario`.
+        mode: `predict`; `measure`: also run each cell on a GPU of this machine; `auto`: measure the cells
+            whose GPU, or one with at least its memory, is here.
         gpu: another GPU than the scenario's.
         jobs: worker processes; one for each core if left out.
         fresh: answer again what is known already.
@@ -201,12 +288,13 @@ def sweep(
         listener: told about the progress after every task.
 
     Returns:
-        One row per cell; see `actprof.sweep.table.results_frame`.
+        One row per cell, and one more for each measured cell; see `actprof.sweep.table.results_frame`.
 
     Raises:
         UsageError: the scenario asks for what cannot be.
         StoreError: the folder cannot be written.
     """
+    from actprof.sweep.measuring import measure_cells, plan_measuring
     from actprof.sweep.runner import default_folder, run_sweep
     from actprof.sweep.store import ResultsStore
     from actprof.sweep.table import results_frame, write_csv
@@ -214,22 +302,30 @@ def sweep(
     if gpu is not None:
         scenario = scenario.with_gpu(gpu)
     folder = default_folder(scenario) if out is None else Path(out)
+    plan = plan_measuring(scenario, mode)
     with ResultsStore(folder) as store:
-        store.put_meta(_scenario_meta(scenario, gpu))
+        meta = _scenario_meta(scenario, gpu=gpu, mode=mode, measuring=plan.reason)
+        store.put_meta(meta)
         results = run_sweep(scenario, store, jobs=jobs, fresh=fresh, ground=ground, listener=listener)
+        results += measure_cells(
+            scenario, store, plan, fresh=fresh, command=meta["command"], listener=listener
+        )
     frame = results_frame(results)
     write_csv(frame, folder / CSV_NAME)
     write_report(folder)
     return frame
 
 
-def _scenario_meta(scenario: Scenario, gpu: str | None) -> dict[str, Any]:
+def _scenario_meta(scenario: Scenario, *, gpu: str | None, mode: str, measuring: str) -> dict[str, Any]:
     command = ["actprof", "sweep", str(scenario.path or scenario.name)]
     if gpu is not None:
         command += ["--gpu", gpu]
+    if mode != "auto":
+        command += ["--mode", mode]
     return {
         "name": scenario.name,
         "question": scenario.question,
+        "measuring": measuring,
         "command": shlex.join(command),
         "cells": [cell.to_json() for cell in scenario.cells],
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -255,6 +351,7 @@ def write_report(folder: str | Path) -> Path:
             name=meta.get("name", folder.name),
             question=meta.get("question", ""),
             results=store.results(cells),
+            measured=store.results(cells, source=MEASURED),
             planned=None if cells is None else len(cells),
             groundings=store.groundings(cells),
             command=meta.get("command", ""),
@@ -264,3 +361,29 @@ def write_report(folder: str | Path) -> Path:
     path = folder / REPORT_NAME
     write_page(page, path)
     return path
+
+
+def accuracy(
+    folder: str | Path = "reports/accuracy",
+    *,
+    add: Sequence[str | Path] = (),
+    refresh: bool = False,
+    check: bool = False,
+    listener: Callable[[AccuracyRow], None] | None = None,
+) -> Accuracy:
+    """Return how true predictions are, by the ledger in `folder`, and write its page there.
+
+    Args:
+        folder: with `rows.jsonl`; the page is `accuracy.html`.
+        add: folders of sweeps with measured results, and files that `actprof measure --json` printed.
+        refresh: predict every row again and store that.
+        check: predict every row again and only compare (see `changed`); no page is written.
+        listener: told of each row before it is predicted.
+
+    Raises:
+        UsageError: nothing can be compared in what is to be added, or a cell that can no longer be.
+        StoreError: a file cannot be read or written, or there is no ledger.
+    """
+    from actprof.accuracy_ledger import keep_ledger
+
+    return keep_ledger(folder, add=add, predict_again=refresh, check=check, listener=listener)

@@ -25,7 +25,7 @@ from actprof.hardware import (
     cublaslt_workspace,
     custom_gpu,
 )
-from actprof.results import GpuUse, Result, Timing
+from actprof.results import PREDICTED, GpuUse, Result, Timing
 from actprof.scenario.cell import Cell
 from actprof.trace.cache import trace_for
 from actprof.trace.model import Trace
@@ -58,7 +58,7 @@ def predict_cell(cell: Cell, *, catalogue: Catalogue | None = None) -> Result:
     config = AllocatorConfig.parse(cell.alloc_conf)
     device = device_of(gpu, cell)
     base = Result(
-        source="predicted",
+        source=PREDICTED,
         cell=cell,
         gpu=GpuUse(
             name=gpu.name,

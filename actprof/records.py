@@ -26,7 +26,7 @@ def from_plain[T](kind: type[T], data: Mapping[str, Any]) -> T:
     Fields that an older file lacks take their defaults; names that `kind` does not have are ignored.
 
     Raises:
-        TypeError: a field without default is missing.
+        TypeError: a field without default is missing, or something else stands where a record should.
     """
     known = _hints(kind)  # type: ignore[arg-type] # a class is hashable
     return kind(**{name: _rebuild(known[name], value) for name, value in data.items() if name in known})
@@ -47,7 +47,9 @@ def _rebuild(hint: Any, value: Any) -> Any:
     if origin is tuple:
         parts = inside[:1] * len(value) if inside[-1] is Ellipsis else inside
         return tuple(_rebuild(part, item) for part, item in zip(parts, value, strict=True))
-    if is_dataclass(hint) and isinstance(value, Mapping):
+    if is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise TypeError(f"{value!r} cannot be read as {hint}")
         # A record that knows how to read itself (older names, checks) does.
         read = getattr(hint, "from_json", None)
         return read(value) if read else from_plain(hint, value)  # type: ignore[arg-type] # a class

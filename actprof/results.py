@@ -16,7 +16,7 @@ from actprof.scenario.cell import Cell
 
 SCHEMA_VERSION = 1
 
-SOURCES = ("predicted", "measured")
+SOURCES = PREDICTED, MEASURED = ("predicted", "measured")
 VERDICTS = ("fits", "tight", "oom", "unknown", "error")
 
 

@@ -2,31 +2,50 @@
 
     python benchmarks/published.py
 
-Sources: RTX 5060 Ti 16 GB, torch 2.11.0+cu128, lerobot's `mem_gb` and nvidia-smi's peak (15 MiB idle), from
-github.com/emboss369/project-physical-ai, build-log-008; two cameras 640x480, chunk size 100, AdamW, fp32.
+The published figures and their sources are rows of the accuracy ledger, `reports/accuracy/rows.jsonl`; the
+table has those of the RTX 5060 Ti 16 GB: two cameras 640x480, chunk size 100, AdamW, fp32.
 """
 
 from __future__ import annotations
 
-import actprof
+from pathlib import Path
+
+from actprof.accuracy_ledger import read_rows
+from actprof.analysis.accuracy import AccuracyRow
+from actprof.prediction import predict_cell
 from actprof.units import GIB, MIB
 
-MEASURED = {8: (3.73, 4717 - 15), 16: (6.85, 8199 - 15), 32: (13.10, 14855 - 15)}
+LEDGER = Path(__file__).resolve().parents[1] / "reports" / "accuracy"
+GPU = "RTX 5060 Ti 16 GB"
 
 
 def main() -> None:
     """Print one row per published batch size."""
+    rows = sorted(
+        (row for row in read_rows(LEDGER) if (row.origin, row.gpu) == ("published", GPU)),
+        key=lambda row: row.cell.batch_size,
+    )
     print("| batch | published mem_gb | predicted | difference | nvidia-smi | predicted | difference |")
     print("|---|---|---|---|---|---|---|")
-    for batch_size, (mem_gb, process_mib) in MEASURED.items():
-        result = actprof.predict(batch_size=batch_size, gpu="RTX 5060 Ti")
-        allocated, process = result.peak_allocated_bytes / GIB, result.peak_process_bytes / MIB
-        print(
-            f"| {batch_size} | {mem_gb:.2f} GiB | {allocated:.3f} GiB | {allocated - mem_gb:+.3f} GiB "
-            f"| {process_mib} MiB | {process:.0f} MiB | {process - process_mib:+.0f} MiB |"
-        )
-    oom = actprof.predict(batch_size=64, gpu="RTX 5060 Ti").oom
-    print(f"\nbatch 64: {oom.phase} of step {oom.step}, {oom.module}: {oom.message.partition(' Of the')[0]}")
+    for row in rows:
+        if row.measured.runs:
+            print_row(row)
+    for row in rows:
+        oom = predict_cell(row.cell).oom
+        if row.measured.tried_bytes and oom:
+            said = oom.message.partition(" Of the")[0]
+            print(f"\nbatch {row.cell.batch_size}: {oom.phase} of step {oom.step}, {oom.module}: {said}")
+
+
+def print_row(row: AccuracyRow) -> None:
+    """Print a run that got through, beside its prediction."""
+    result = predict_cell(row.cell)
+    allocated, process = result.peak_allocated_bytes / GIB, result.peak_process_bytes / MIB
+    mem_gb, process_mib = (row.measured.allocated_bytes or 0) / GIB, (row.measured.process_bytes or 0) / MIB
+    print(
+        f"| {row.cell.batch_size} | {mem_gb:.2f} GiB | {allocated:.3f} GiB | {allocated - mem_gb:+.3f} GiB "
+        f"| {process_mib:.0f} MiB | {process:.0f} MiB | {process - process_mib:+.0f} MiB |"
+    )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ from actprof.errors import ActprofError
 
 # name -> (module, one line for `actprof --help`)
 COMMANDS = {
+    "accuracy": ("actprof.cli.accuracy", "Show how true predictions are, from the accuracy ledger."),
     "gpus": ("actprof.cli.gpus", "List the GPUs that actprof knows, with the source of each figure."),
+    "measure": ("actprof.cli.measure", "Run one training run for real, on a GPU or the CPU."),
     "params": ("actprof.cli.params", "Show a policy's parameters by component."),
     "predict": ("actprof.cli.predict", "Predict one training run, without a GPU."),
     "replay": ("actprof.cli.replay", "Replay a memory snapshot of PyTorch under other settings."),

@@ -14,7 +14,13 @@ from actprof.analysis.boundary import MOST_BATCH_SIZE
 from actprof.results import Result
 
 _PIPE_COLUMNS = 200
-VERDICT_STYLES = {"fits": "bold green", "tight": "bold yellow", "oom": "bold red", "unknown": "bold magenta"}
+VERDICT_STYLES = {
+    "fits": "bold green",
+    "tight": "bold yellow",
+    "oom": "bold red",
+    "unknown": "bold magenta",
+    "error": "bold white on red",
+}
 
 
 class _Console(Console):

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
 _CONSTANTS = {"true": True, "false": False, "none": None, "null": None}
 
+_GPU = click.option(
+    "--gpu",
+    default=None,
+    help="A GPU of `actprof gpus`, by any usual name.  [default: RTX 3090, or none with --capacity]",
+)
+_CAPACITY = click.option(
+    "--capacity",
+    default=None,
+    metavar="SIZE",
+    help="Memory of the device, like 23.69GiB.  [default: the GPU's]",
+)
 _OPTIONS = (
     click.option("--policy", default="act", show_default=True, help="lerobot's name of the policy."),
     click.option(
@@ -40,17 +51,8 @@ _OPTIONS = (
     click.option(
         "--precision", default="fp32", show_default=True, help="fp32, fp16 or bf16 (mixed precision)."
     ),
-    click.option(
-        "--gpu",
-        default=None,
-        help="A GPU of `actprof gpus`, by any usual name.  [default: RTX 3090, or none with --capacity]",
-    ),
-    click.option(
-        "--capacity",
-        default=None,
-        metavar="SIZE",
-        help="Memory of the device, like 23.69GiB.  [default: the GPU's]",
-    ),
+    _GPU,
+    _CAPACITY,
     click.option(
         "--used-by-others",
         default="0",
@@ -72,15 +74,42 @@ _OPTIONS = (
 )
 
 
+# What a measurement calls the GPU that it plays, and that GPU's memory.
+_PLAYED = (
+    click.option(
+        "--gpu",
+        "--as",
+        default=None,
+        help="Play this GPU on a card with at least its memory.  [default: the card as it is]",
+    ),
+    click.option(
+        "--capacity",
+        "--cap",
+        default=None,
+        metavar="SIZE",
+        help="Play a GPU with so much memory, like 23.69GiB; the CUDA context comes out of it.",
+    ),
+)
+
+
 def cell_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give `command` the options of one cell, as keyword arguments of `actprof.predict`."""
+    return _with_options(command, _OPTIONS)
 
+
+def played_cell_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give `command` the same options, for a card that is here and may play another."""
+    kept = [option for option in _OPTIONS if option not in (_GPU, _CAPACITY)]
+    return _with_options(command, (*kept, *_PLAYED))
+
+
+def _with_options(command: Callable[..., Any], options: Sequence[Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def parsed(*, overrides: tuple[str, ...], **options: Any) -> Any:
         return command(overrides=parse_overrides(overrides), **options)
 
     result: Callable[..., Any] = parsed
-    for option in reversed(_OPTIONS):
+    for option in reversed(options):
         result = option(result)
     return result
 

@@ -10,19 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from actprof.api import predict
-from actprof.cli.console import VERDICT_STYLES, boundary_text, output, print_json
+from actprof.cli.answer import fact_table, print_bars, print_verdict
+from actprof.cli.console import boundary_text, output, print_json
 from actprof.cli.options import cell_options
 from actprof.results import Result
 from actprof.units import format_bytes, format_seconds
-
-_HEADLINES = {
-    "fits": "It fits.",
-    "tight": "It runs, but tightly.",
-    "oom": "It runs out of memory.",
-    "unknown": "It cannot be told.",
-}
-_LABEL_WIDTH = 10
-_SIZE_WIDTH = 11
 
 
 @click.command(name="predict")
@@ -47,61 +39,17 @@ def command(*, as_json: bool, **options: Any) -> None:
 
 def print_result(result: Result, console: Console) -> None:
     """Print a verdict, then the numbers behind it."""
-    style = VERDICT_STYLES[result.verdict]
-    console.print(f"[{style}]{_HEADLINES[result.verdict]}[/] {escape(_sentence(result))}")
+    print_verdict(result, console)
     if result.verdict == "unknown":
         return
-    if result.oom is not None:
-        console.print(f"\n[dim]PyTorch will say:[/] {escape(_first_sentences(result.oom.message))}")
     console.print()
-    _print_bars(result, console)
+    print_bars(result, console)
     console.print()
     console.print(_facts(result))
 
 
-def _sentence(result: Result) -> str:
-    cell = result.cell
-    inputs = f"{cell.cameras_text} at {cell.resolution}, batch size {cell.batch_size}"
-    return f"{cell.policy.upper()} with {inputs}, on {result.gpu.name}: {result.reason}."
-
-
-def _first_sentences(message: str) -> str:
-    return message.split(" If reserved but unallocated", maxsplit=1)[0]
-
-
-def _print_bars(result: Result, console: Console) -> None:
-    """Print the three memory numbers as bars against what the device has for this process."""
-    capacity = result.gpu.capacity_bytes
-    rows = (
-        ("tensors", result.peak_allocated_bytes, "allocated"),
-        ("segments", result.peak_reserved_bytes, "reserved"),
-        ("process", result.peak_process_bytes, "reserved + CUDA context"),
-    )
-    most = max(capacity, result.peak_process_bytes)
-    width = max(min(console.width, 100) - _LABEL_WIDTH - _SIZE_WIDTH - 30, 10)
-    for label, size, what in rows:
-        filled = round(size / most * width)
-        limit = round(capacity / most * width)
-        inside, beyond = min(filled, limit), max(filled - limit, 0)
-        bar = f"[green]{'█' * inside}[/][red]{'█' * beyond}[/]"
-        rest = "░" * max(limit - inside, 0) + " " * (width - max(filled, limit))
-        console.print(f"{_labelled(label, size)}  {bar}[dim]{rest}[/]  [dim]{what}[/]", no_wrap=True)
-    console.print(f"{_labelled('capacity', capacity)}  [dim]{result.gpu.name}{_shared(result)}[/]")
-
-
-def _labelled(label: str, size: int) -> str:
-    return f"{label:<{_LABEL_WIDTH}}{format_bytes(size):>{_SIZE_WIDTH}}"
-
-
-def _shared(result: Result) -> str:
-    others = result.cell.used_by_others_bytes
-    return f", {format_bytes(others)} of it used by others" if others else ""
-
-
 def _facts(result: Result) -> Table:
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column()
+    table = fact_table()
     table.add_row("largest batch size", boundary_text(result))
     table.add_row("headroom", format_bytes(result.headroom_bytes))
     table.add_row("encoder tokens", f"{result.encoder_tokens:,}")

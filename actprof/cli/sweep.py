@@ -6,17 +6,27 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from actprof import api
 from actprof.cli.console import VERDICT_STYLES, batch_size_text, output, print_json, progress_bar
 from actprof.errors import UsageError
+from actprof.results import MEASURED
 from actprof.units import GIB, format_bytes
 
 
 @click.command(name="sweep")
 @click.argument("scenario", type=click.Path(path_type=Path))
+@click.option(
+    "--mode",
+    type=click.Choice(["auto", "predict", "measure"]),
+    default="auto",
+    show_default=True,
+    help="auto also measures where the scenario's GPU, or one with its memory, is in this machine.",
+)
 @click.option("--gpu", default=None, help="Another GPU than the scenario's.")
 @click.option(
     "--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one per core]"
@@ -30,6 +40,7 @@ from actprof.units import GIB, format_bytes
 def command(
     *,
     scenario: Path,
+    mode: str,
     gpu: str | None,
     jobs: int | None,
     fresh: bool,
@@ -56,20 +67,40 @@ def command(
             )
 
         frame = api.sweep(
-            loaded, gpu=gpu, jobs=jobs, fresh=fresh, ground=not no_ground, out=folder, listener=listener
-        )
+            loaded, mode=mode, gpu=gpu, jobs=jobs, fresh=fresh, ground=not no_ground, out=folder,
+            listener=listener,
+        )  # fmt: skip
     if as_json:
         print_json(_as_json(folder))
         return
     console = output()
-    console.print("[bold]Peak reserved memory in GiB by batch size[/] (~ runs tightly, ✗ runs out)")
+    for source, rows in frame.groupby("source", sort=False):
+        _print_rows(str(source), rows, console)
+    console.print(f"[dim]{_measuring(folder)}[/]")
+    console.print(f"results  {folder / 'results.sqlite'}\n         {folder / api.CSV_NAME}")
+    console.print(f"report   {folder / api.REPORT_NAME}", soft_wrap=True)
+
+
+def _print_rows(source: str, frame: Any, console: Console) -> None:
+    """Print the table of predicted or of measured rows, and how many have which verdict."""
+    failed = ", ! failed" if (frame["verdict"] == "error").any() else ""
+    legend = f"(~ runs tightly, ✗ runs out{failed})"
+    console.print(f"[bold]Peak reserved memory in GiB by batch size, {source}[/] {legend}")
     console.print(_table(frame))
     counts = frame["verdict"].value_counts()
     parts = [f"[{style}]{counts[name]} {name}[/]" for name, style in VERDICT_STYLES.items() if name in counts]
     cells = "1 cell" if len(frame) == 1 else f"{len(frame)} cells"
-    console.print(f"{cells}: {', '.join(parts)}")
-    console.print(f"results  {folder / 'results.sqlite'}\n         {folder / api.CSV_NAME}")
-    console.print(f"report   {folder / api.REPORT_NAME}", soft_wrap=True)
+    console.print(f"{cells}: {', '.join(parts)}\n")
+
+
+def _measuring(folder: Path) -> str:
+    """Return what was measured, where and why; or why nothing was."""
+    from actprof.sweep.store import ResultsStore
+
+    with ResultsStore(folder, create=False) as store:
+        measured = len(store.results(source=MEASURED))
+        reason = store.meta().get("measuring", "")
+    return f"{'measured' if measured else 'not measured'}: {escape(reason)}"
 
 
 def _progress() -> Progress:
@@ -97,6 +128,7 @@ def _as_json(folder: Path) -> dict[str, Any]:
             "schema_version": SCHEMA_VERSION,
             "scenario": meta["name"],
             "results": [result.to_json(curve=False) for result in store.results(cells)],
+            "measured": [r.to_json(curve=False) for r in store.results(cells, source=MEASURED)],
             "groundings": [grounding.to_json() for grounding in store.groundings(cells)],
             "report": str(folder / api.REPORT_NAME),
         }
@@ -114,14 +146,16 @@ def _table(frame: Any) -> Table:
         table.add_column(_heading(key), no_wrap=key != "alloc_conf", overflow="fold")
     for batch in batches:
         table.add_column(str(batch), justify="right", no_wrap=True)
-    table.add_column("stops above", justify="right")
+    known = frame["max_batch_size"].notna().any()
+    if known:
+        table.add_column("stops above", justify="right")
     for _, group in frame.groupby(keys, sort=False, dropna=False):
         first = group.iloc[0]
         by_batch = {row.batch_size: row for row in group.itertuples()}
         table.add_row(
             *(_short(key, first[key]) for key in keys),
             *(_cell(by_batch.get(batch)) for batch in batches),
-            _boundary(first["max_batch_size"]),
+            *([_boundary(first["max_batch_size"])] if known else []),
         )
     return table
 
@@ -130,7 +164,8 @@ def _swept(frame: Any) -> list[str]:
     """Return the columns that tell the table's rows apart: the usual ones, and whatever else is swept."""
     usual = ["resolution", "cameras", "alloc_conf"]
     settings = ["gpu", "capacity_bytes", "used_by_others_bytes", "policy", "state_dim", "action_dim"]
-    settings += ["optimizer", "precision", *(name for name in frame.columns if name.startswith("set_"))]
+    settings += ["optimizer", "precision", "cudnn_benchmark"]
+    settings += [name for name in frame.columns if name.startswith("set_")]
     return [*(name for name in settings if len(frame[name].drop_duplicates()) > 1), *usual]
 
 
@@ -151,8 +186,9 @@ def _cell(row: Any) -> str:
     if row is None:
         return ""
     style = VERDICT_STYLES[row.verdict].removeprefix("bold ")
-    mark = {"fits": "", "tight": "~", "oom": "✗", "unknown": "?"}[row.verdict]
-    size = "" if row.verdict == "unknown" else f"{row.peak_reserved_bytes / GIB:.1f}"
+    mark = {"fits": "", "tight": "~", "oom": "✗", "unknown": "?", "error": "!"}[row.verdict]
+    is_known = row.peak_reserved_bytes and row.verdict not in ("unknown", "error")
+    size = f"{row.peak_reserved_bytes / GIB:.1f}" if is_known else ""
     return f"[{style}]{mark}{size}[/]"
 
 

@@ -17,4 +17,6 @@ SPEC = PolicySpec(
     token_module="model.encoder",  # noqa: S106 - a module path, no password
     token_dim=0,
     output_module="model",
+    # ACT.forward, and ACTEncoderLayer.forward, which is also that of the VAE encoder's layers.
+    line_modules=("model", "model.encoder.layers.0"),
 )

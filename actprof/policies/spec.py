@@ -17,6 +17,8 @@ class PolicySpec:
         token_module: path of the module whose input is the main encoder's token sequence.
         token_dim: dimension of that input that counts tokens.
         output_module: path of the module that returns the predicted action chunk, batch first.
+        line_modules: paths of the modules whose `forward` is worth a profile by source line; of modules of
+            one class the first stands for all.
     """
 
     name: str
@@ -25,3 +27,4 @@ class PolicySpec:
     token_module: str
     token_dim: int
     output_module: str
+    line_modules: tuple[str, ...] = ()

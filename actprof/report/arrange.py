@@ -137,7 +137,12 @@ def fixed_facts(results: Iterable[Result]) -> dict[str, Any]:
 
 
 def share_of_device(result: Result) -> float | None:
-    """Return what the run and the others need, as a share of the device; None when not known."""
+    """Return what the run and the others need, as a share of the device; None when not known.
+
+    A real run that did not get through has no peak: it is not known what it would have needed.
+    """
+    if result.source == "measured" and not result.runs:
+        return None
     if not result.peak_process_bytes or not result.gpu.capacity_bytes:
         return None
     return (result.peak_process_bytes + result.cell.used_by_others_bytes) / result.gpu.capacity_bytes

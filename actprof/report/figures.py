@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from actprof.report.makeup import Bar
     from actprof.results import Result
 
-_MARKS = {"fits": "", "tight": "tight", "oom": "OOM", "unknown": "?"}
+_MARKS = {"fits": "", "tight": "tight", "oom": "OOM", "unknown": "?", "error": "fail"}
 _STILL = {"fixedrange": True}  # no zoom: a finger on the figure scrolls the page
 _HOVER_WIDTH = 56
 _SEAM = {"width": 1, "color": "rgba(255,255,255,.45)"}  # between the parts of a bar
@@ -56,7 +56,7 @@ def draw_heatmap(setup: Setup, cameras: int, alloc_conf: str) -> go.Figure:
         )
     )  # fmt: skip
     figure.add_trace(_cell_texts(grid, columns, names))
-    _lay_out(figure, height=58 + 40 * len(rows), left=62)
+    lay_out(figure, height=58 + 40 * len(rows), left=62)
     figure.update_layout(margin={"t": 4})  # no label stands above
     figure.update_xaxes(
         type="category", title={"text": "batch size", "standoff": 6}, showgrid=False, ticks=""
@@ -97,14 +97,14 @@ def draw_limits(setup: Setup, alloc_confs: Sequence[str]) -> go.Figure:
         for cameras in setup.cameras
         if any(setup.line(resolution, cameras, conf) for conf in setup.alloc_confs)
     ]
-    heights = _heights([resolution for resolution, _ in rows])
+    heights = row_heights([resolution for resolution, _ in rows])
     figure = go.Figure()
     _join_marks(figure, setup, rows, heights)
     for conf in setup.alloc_confs:
         lines = [(setup.line(*row, conf), height) for row, height in zip(rows, heights, strict=True)]
         known = [(line, height) for line, height in lines if line and line.limit is not None]
         figure.add_trace(_limit_marks(setup, conf, known, allocator_mark(alloc_confs.index(conf))))
-    _lay_out(figure, height=70 + 24 * len(rows) + 12 * len(setup.resolutions), left=128)
+    lay_out(figure, height=70 + 24 * len(rows) + 12 * len(setup.resolutions), left=128)
     figure.update_xaxes(title={"text": "largest batch size that runs", "standoff": 8}, **_batch_axis(setup))
     figure.update_yaxes(
         tickvals=heights, ticktext=_row_names(rows), autorange=False, zeroline=False, ticks="",
@@ -121,7 +121,7 @@ def draw_makeup(bars: Sequence[Bar], parts: Sequence[tuple[str, str]], *, room: 
         parts: (name, colour) of the parts, in the order of stacking.
         room: whether to mark what the GPU has for PyTorch.
     """
-    heights = _heights([bar.group for bar in bars])
+    heights = row_heights([bar.group for bar in bars])
     figure = go.Figure()
     for name, colour in parts:
         sizes = [bar.parts.get(name, 0) for bar in bars]
@@ -134,7 +134,7 @@ def draw_makeup(bars: Sequence[Bar], parts: Sequence[tuple[str, str]], *, room: 
         )  # fmt: skip
     if room:
         _mark_room(figure, bars)
-    _lay_out(figure, height=84 + 26 * len(bars) + 10 * len({bar.group for bar in bars}), left=128)
+    lay_out(figure, height=84 + 26 * len(bars) + 10 * len({bar.group for bar in bars}), left=128)
     figure.update_layout(barmode="stack", bargap=0)
     figure.update_xaxes(title={"text": "GiB", "standoff": 8}, rangemode="tozero")
     figure.update_yaxes(
@@ -175,7 +175,8 @@ def _wrap(text: str) -> str:
     return "<br>".join(line.rstrip() for line in lines)
 
 
-def _lay_out(figure: go.Figure, *, height: int, left: int) -> None:
+def lay_out(figure: go.Figure, *, height: int, left: int) -> None:
+    """Give a figure its size, and make it stand still."""
     figure.update_layout(
         height=height, margin={"l": left, "r": 12, "t": 18, "b": 44}, showlegend=False, dragmode=False,
         hovermode="closest", hoverlabel={"align": "left"},
@@ -184,7 +185,7 @@ def _lay_out(figure: go.Figure, *, height: int, left: int) -> None:
     figure.update_yaxes(**_STILL, ticklabelstandoff=5)
 
 
-def _heights(groups: Sequence[str]) -> list[float]:
+def row_heights(groups: Sequence[str]) -> list[float]:
     """Return a position per row, with a gap wherever the group changes."""
     heights: list[float] = []
     for index, group in enumerate(groups):

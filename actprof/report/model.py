@@ -22,7 +22,9 @@ class Report:
     Attributes:
         name: of the scenario; the heading of the page.
         question: what the scenario asks, in the words of its file; may be empty.
-        results: one per cell, in any order; all that is said is computed from them.
+        results: one per cell, in any order; all that is said is computed from them. Predicted, as a rule.
+        measured: real runs of some of the cells, held against their predictions; where there are no results,
+            they stand in for them.
         planned: number of cells of the scenario; more than results where a sweep was interrupted.
         groundings: CPU runs to show beside the predictions.
         command: what repeats the numbers, one command per line.
@@ -33,6 +35,7 @@ class Report:
     name: str
     question: str = ""
     results: tuple[Result, ...] = ()
+    measured: tuple[Result, ...] = ()
     planned: int | None = None
     groundings: tuple[Grounding, ...] = ()
     command: str = ""

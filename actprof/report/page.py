@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from actprof.analysis.judge import HEADROOM_SHARE
@@ -19,7 +19,9 @@ from actprof.report.makeup import (
     split_activations,
     split_by_kind,
 )
-from actprof.report.palette import allocator_mark, colour_at, css_gradient
+from actprof.report.measured_section import present_measured
+from actprof.report.palette import ERROR, UNKNOWN, allocator_mark, colour_at, css_gradient
+from actprof.report.panels import Panel, View
 from actprof.report.sentences import answer, device_text
 from actprof.report.table import GROUNDING_COLUMNS, columns, list_groundings, list_rows, list_tokens
 from actprof.report.templating import templates
@@ -37,43 +39,22 @@ _HELPERS = {
     "cameras_text": cameras_text,
     "colour_at": colour_at,
     "css_gradient": css_gradient,
+    "shades": {"unknown": UNKNOWN, "error": ERROR},
     "words": VERDICT_WORDS,
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """One figure: the id of its JSON, its heading, and what it shows for those who cannot see it.
-
-    Heatmaps also say their number of batch sizes (`columns`) and with which others they stand (`row`).
-    """
-
-    figure: str
-    title: str
-    label: str
-    columns: int = 0
-    row: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """Figures that are shown together; a select chooses among several views, `first` is shown first."""
-
-    name: str
-    panels: tuple[Panel, ...]
-    first: bool = False
-
-
 def render_page(report: Report) -> str:
     """Return the page as HTML text."""
-    setups = arrange(report.results)
+    results = report.results or report.measured
+    setups = arrange(results)
     figures: dict[str, Any] = {}
     page = {
         "report": report,
-        "answer": answer(report.results, planned=report.planned),
-        "counts": _counts(report.results),
-        "facts": _facts(report.results, setups),
-        "device": device_text(report.results),
+        "answer": answer(results, planned=report.planned),
+        "counts": _counts(results),
+        "facts": _facts(results, setups),
+        "device": device_text(results),
         "heatmaps": _with_first([_heatmaps(setup, figures) for setup in setups]),
         "limits": _limits(setups, figures),
         "limit_key": _limit_key(setups),
@@ -84,13 +65,14 @@ def render_page(report: Report) -> str:
         "rows": list_rows(setups),
         "grounding_columns": GROUNDING_COLUMNS,
         "groundings": list_groundings(report.groundings),
-        "assumptions": _assumptions(report.results),
+        "assumptions": _assumptions(results),
         "versions": _versions(report),
-        "work": _work(report.results),
-        "sources": Counter(r.source for r in report.results),
+        "work": _work(results),
+        "sources": Counter(r.source for r in (*report.results, *report.measured)),
+        "measured": present_measured(report, lambda figure: _add(figures, figure)),
         "axes": AXES,
         "least_headroom": f"{HEADROOM_SHARE:.0%}",
-        "curves": pack_curves(report.results),
+        "curves": pack_curves(results),
         "figures": figures,
     }
     return templates().get_template("report.html.j2").render(**page, **_HELPERS)
@@ -230,7 +212,7 @@ def _assumptions(results: Sequence[Result]) -> list[tuple[str, str]]:
 
 def _versions(report: Report) -> list[tuple[str, str]]:
     found: dict[str, dict[str, None]] = {}
-    for versions in (*(r.versions for r in report.results), report.versions):
+    for versions in (*(r.versions for r in (*report.results, *report.measured)), report.versions):
         for name, version in versions.items():
             found.setdefault(name, {})[version] = None
     return [(name, join(versions)) for name, versions in found.items()]

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from actprof.results import Result
 
 # A shade is the share of the device for runs that fit (0 to 1); bands of their own beside it say the rest.
-_UNKNOWN, _TIGHT, _OOM = -0.1, 1.1, 1.2
+ERROR, UNKNOWN, _TIGHT, _OOM = -0.3, -0.1, 1.1, 1.2
 _STOPS = (
+    (-0.4, "#bfa3d6"), (-0.22, "#bfa3d6"),
     (-0.2, "#b7bcc3"), (-0.02, "#b7bcc3"),
     (0.0, "#d9e7f5"), (0.5, "#8dbae0"), (1.0, "#1c5a99"),
     (1.02, "#f4c542"), (1.18, "#f4c542"),
@@ -33,20 +34,22 @@ _KINDS = {
     "parameters": "#4f5a67", "gradients": "#a2513f", "optimizer state": "#8a95a3", "inputs": "#aa7a18",
     "temporaries": "#8c8226", "workspaces": "#4d8f96", "activations": "#2f7dc4", "other": "#a3acb7",
 }  # fmt: skip
+# As the timeline draws them.
+MEMORY = {"allocated": "#2f7dc4", "reserved": "#7f8894"}
 _COMPONENTS = ("#2f7dc4", "#15876b", "#cf6a17", "#9a62c7", "#c4568f", "#3f8f96", "#7a8a2e")
 _TINT = "#dfe5ec"
 
 
 def shade(result: Result) -> float:
     """Return where a result stands on the scale."""
-    share = share_of_device(result)
-    if result.verdict == "unknown" or share is None:
-        return _UNKNOWN
+    if result.verdict == "error":
+        return ERROR
     if result.verdict == "tight":
         return _TIGHT
+    share = share_of_device(result)
     if result.verdict == "oom":
-        return _OOM + min(max(share - 1, 0.0), 1.0)
-    return min(share, 1.0)
+        return _OOM + min(max((share or 0.0) - 1, 0.0), 1.0)
+    return UNKNOWN if result.verdict == "unknown" or share is None else min(share, 1.0)
 
 
 def colour_at(value: float) -> str:
@@ -88,7 +91,7 @@ def mix(first: str, second: str, part: float) -> str:
 
 
 def allocator_mark(index: int) -> tuple[str, str]:
-    """Return the colour and plotly's symbol of an allocator setting; the first four share neither."""
+    """Return the colour and plotly's symbol of one of several settings; the first four share neither."""
     return _ALLOCATORS[index % len(_ALLOCATORS)], _SYMBOLS[index % len(_SYMBOLS)]
 
 

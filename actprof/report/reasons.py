@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from actprof.results import Result
 
 MAPS = "attention maps"
+_JUDGED = {"fits", "tight", "oom"}
 
 
 def say_allocators(setups: Sequence[Setup]) -> list[tuple[str, tuple[str, ...]]]:
@@ -93,7 +94,7 @@ def _say_flips(pairs: Sequence[tuple[Line, Line]]) -> str:
         before = {r.cell.batch_size: r for r in base.results}
         for result in line.results:
             other = before.get(result.cell.batch_size)
-            if other is None or "unknown" in (other.verdict, result.verdict):
+            if other is None or not {other.verdict, result.verdict} <= _JUDGED:
                 continue
             compared += 1
             saved += result.runs and other.verdict == "oom"

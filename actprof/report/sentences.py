@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from actprof.report.arrange import Line, Setup, arrange, share_of_device
 from actprof.report.reasons import say_allocators, say_holders, say_tokens, token_ends
 from actprof.report.words import (
+    VERDICT_WORDS,
     cameras_text,
     capital,
     cell_text,
@@ -53,7 +54,7 @@ def answer(results: Sequence[Result], *, planned: int | None = None) -> Answer:
         planned: how many results there will be; None when these are all.
     """
     setups = arrange(results)
-    parts = [(_titled("Where it stops", setup), say_stops(setup)) for setup in setups]
+    parts = [(_titled("Where it stops", setup), say_stops(setup)) for setup in setups if _asks_limits(setup)]
     parts += say_allocators(setups)
     for setup in _one_per_policy(setups):
         parts.append((_titled("What the tokens do", setup), say_tokens(setup)))
@@ -68,6 +69,9 @@ def say_lead(results: Sequence[Result]) -> str:
     """Return which runs fit, or for a single run whether it does."""
     if not results:
         return "No run has been answered yet."
+    if all(r.device is not None and r.device.type == "cpu" for r in results):
+        runs = "1 run was" if len(results) == 1 else f"{len(results)} runs were"
+        return f"{runs} measured on the CPU, which says nothing about a GPU's memory."
     if len(results) == 1:
         return _say_one(results[0])
     setups = arrange(results)
@@ -93,6 +97,13 @@ def _device(name: str, capacity: int, used: int) -> str:
     return f"the {name} ({gib(capacity)} GiB{others})"
 
 
+def _asks_limits(setup: Setup) -> bool:
+    """Return whether limits were looked for: by every prediction, by a real run on request only."""
+    return any(line.limit is not None for line in setup.lines) or any(
+        r.source != "measured" for r in setup.results
+    )
+
+
 def _titled(heading: str, setup: Setup) -> str:
     return f"{heading}: {setup.name}" if setup.name else heading
 
@@ -102,11 +113,11 @@ def _one_per_policy(setups: Sequence[Setup]) -> list[Setup]:
 
 
 def _say_one(result: Result) -> str:
-    verbs = {"fits": "fits", "tight": "is tight", "oom": "does not fit"}
+    verbs = {"fits": "fits", "tight": "is tight", "oom": "does not fit", "error": "failed"}
     verb = verbs.get(result.verdict, "has no verdict")
     said = f"Training {result.cell.policy} with {cell_text(result.cell)}, on {device_text([result])} {verb}"
     said += f": {result.reason.rstrip('.')}." if result.reason else "."
-    if result.peak_process_bytes:
+    if share_of_device(result) is not None:
         said += f" The process needs {gib(result.peak_process_bytes)} GiB at its peak."
     if result.max_batch_size is not None:
         said += f" The largest batch that runs is {limit_text(result.max_batch_size)}."
@@ -125,6 +136,7 @@ def _say_many(results: Sequence[Result]) -> str:
         f"{counts['tight']} {_be(counts['tight'])} tight" if counts["tight"] else "",
         f"{counts['oom']} {_run(counts['oom'])} out of memory" if counts["oom"] else "",
         f"{counts['unknown']} {_be(counts['unknown'])} unknown" if counts["unknown"] else "",
+        f"{counts['error']} failed" if counts["error"] else "",
     ]
     return f"{_say_fits(results)}; {join(part for part in rest if part)}."
 
@@ -197,6 +209,7 @@ def _limits_by_camera(lines: Sequence[Line]) -> list[str]:
 def summary(result: Result) -> str:
     """Return one line on a cell: what it needs, of how much, and the verdict's reason."""
     if share_of_device(result) is None:
-        return f"Not known: {result.reason.rstrip('.') or 'no numbers'}."
+        head = "Not known" if result.verdict == "unknown" else capital(VERDICT_WORDS[result.verdict])
+        return f"{head}: {result.reason.rstrip('.') or 'no numbers'}."
     need, capacity = gib(result.peak_process_bytes), gib(result.gpu.capacity_bytes)
     return f"Needs {need} of {capacity} GiB; {result.reason.rstrip('.') or result.verdict}."

@@ -19,6 +19,7 @@ from actprof.units import MIB, format_bytes, format_seconds
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from actprof.allocator.profile import OutOfMemory
     from actprof.measure.grounding import Grounding
     from actprof.results import Result
 
@@ -132,6 +133,12 @@ def _numbers(result: Result) -> tuple[Field, ...]:
     )
 
 
+def asked_for(oom: OutOfMemory) -> str:
+    """Return both sizes; of a real run only the segment's is known, which PyTorch's message names."""
+    segment = format_bytes(oom.segment_bytes)
+    return f"{oom.requested_bytes / MIB:.2f} MiB, which takes {segment}" if oom.requested_bytes else segment
+
+
 def _details(result: Result) -> list[tuple[str, str]]:
     rows = [("Why", result.reason)] if result.reason else []
     if result.oom is not None:
@@ -139,11 +146,8 @@ def _details(result: Result) -> list[tuple[str, str]]:
         rows += [
             ("Where", f"step {oom.step}, {oom.phase} phase"),
             ("Module", oom.module or "outside the policy"),
-            ("Op", oom.op),
-            (
-                "Asked for",
-                f"{oom.requested_bytes / MIB:.2f} MiB, which takes {format_bytes(oom.segment_bytes)}",
-            ),
+            *([("Op", oom.op)] if oom.op else []),
+            ("Asked for", asked_for(oom)),
             (
                 "Held",
                 f"{format_bytes(oom.allocated_bytes)} allocated, {format_bytes(oom.reserved_bytes)} reserved",

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 NARROW_SPACE = "\u202f"
 DEFAULT_ALLOCATOR = "default allocator"
-VERDICT_WORDS = {"fits": "fits", "tight": "tight", "oom": "out of memory", "unknown": "unknown"}
+VERDICT_WORDS = {
+    "fits": "fits", "tight": "tight", "oom": "out of memory", "unknown": "unknown", "error": "failed",
+}  # fmt: skip
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -48,6 +50,15 @@ def percent(part: float, whole: float) -> str:
     """Return a share as `27 %` that no line break parts; below one it is `<1 %`, of nothing `0 %`."""
     share = 100 * part / whole if whole else 0.0
     return f"{'<1' if 0 < share < 1 else format(share, '.0f')}{NARROW_SPACE}%"
+
+
+def difference_text(part: float, whole: float) -> str:
+    """Return a signed share as `+0.31 %` that no line break parts; from ten percent on without decimals."""
+    share = 100 * part / whole if whole else 0.0
+    digits = 2 if abs(share) < 1 else 1 if abs(share) < 10 else 0
+    if not float(f"{share:.{digits}f}"):
+        return f"0{NARROW_SPACE}%"
+    return f"{share:+.{digits}f}{NARROW_SPACE}%".replace("-", "\u2212")
 
 
 def times(ratio: float) -> str:

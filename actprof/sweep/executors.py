@@ -8,13 +8,12 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
-from typing import Any
+
+from actprof.lifetime import end_with_parent
 
 _WORKER_BYTES = 1_300_000_000  # torch and lerobot in one process, while tracing
 
@@ -51,10 +50,4 @@ def _start_worker(parent: int, jobs: int) -> None:
     logging.basicConfig(level=logging.WARNING, format="actprof: %(message)s")
     threads = str(max((os.cpu_count() or 1) // jobs, 1))
     os.environ.setdefault("OMP_NUM_THREADS", threads)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> Any:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+    end_with_parent(parent)

@@ -144,7 +144,8 @@ class _Sweep:
     def run(self, executor: Executor) -> None:
         """Submit the tasks, each as soon as what it needs is there, and store what they return."""
         for key, cell in self._plan.traces.items():
-            self._submit(executor, f"tracing {_label(cell)}", self._traced(executor, key), trace_task, cell)
+            label = f"tracing {cell_label(cell)}"
+            self._submit(executor, label, self._traced(executor, key), trace_task, cell)
         for cell in self._plan.ready:
             self._submit_cell(executor, cell)
         for cell in self._plan.groundings:
@@ -175,11 +176,11 @@ class _Sweep:
         self._finish[future] = finish
 
     def _submit_cell(self, executor: Executor, cell: Cell) -> None:
-        label = f"{_label(cell)} batch {cell.batch_size}"
+        label = f"{cell_label(cell)} batch {cell.batch_size}"
         self._submit(executor, label, self._predicted(cell), predict_task, cell, self._scenario.catalogue)
 
     def _submit_grounding(self, executor: Executor, cell: Cell) -> None:
-        label = f"running {_label(cell)} on the CPU"
+        label = f"running {cell_label(cell)} on the CPU"
         self._submit(executor, label, self._grounded(cell), ground_task, cell)
 
     def _tell(self) -> None:
@@ -215,7 +216,8 @@ class _Sweep:
         return finish
 
 
-def _label(cell: Cell) -> str:
+def cell_label(cell: Cell) -> str:
+    """Return a short name of what all batch sizes of a cell share."""
     overrides = "".join(f" {name}={value}" for name, value in sorted(cell.overrides.items()))
     return f"{cell.policy} {cell.resolution} {cell.cameras_text}{overrides}"
 

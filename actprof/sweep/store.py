@@ -1,7 +1,8 @@
-"""The results store: one SQLite file that survives anything, one row per cell and per grounding.
+"""The results store: one SQLite file that survives anything.
 
-Each row carries a fingerprint of what its answer depends on besides the cell (versions, figures of the GPU);
-a row whose fingerprint differs counts as missing. Every write is a transaction of its own.
+One row per cell and source (predicted and measured stand side by side), one per grounding. Each row carries a
+fingerprint of what its answer depends on besides the cell (versions, figures of the GPU); a row whose
+fingerprint differs counts as missing. Every write is a transaction of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import Any, Self
 from actprof.errors import StoreError
 from actprof.hardware import Gpu
 from actprof.measure.grounding import Grounding
-from actprof.results import SCHEMA_VERSION, Result
+from actprof.measure.nvml import LocalGpu
+from actprof.results import MEASURED, PREDICTED, SCHEMA_VERSION, Result
 from actprof.scenario.cell import Cell
 from actprof.versions import code_digest, library_versions
 
@@ -26,20 +28,35 @@ FILE_NAME = "results.sqlite"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS results (
-    cell TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, verdict TEXT NOT NULL, result TEXT NOT NULL,
-    stored_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP);
+    cell TEXT, source TEXT, fingerprint TEXT NOT NULL, verdict TEXT NOT NULL, result TEXT NOT NULL,
+    stored_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (cell, source));
 CREATE TABLE IF NOT EXISTS groundings (
     key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, grounding TEXT NOT NULL,
     stored_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP);
 """
 
 
+# The code that a prediction comes from.
+_DECIDES = (
+    "trace", "policies", "allocator", "hardware", "prediction.py",
+    *(f"analysis/{name}.py" for name in ("attribute", "boundary", "judge", "thin")),
+)  # fmt: skip
+
+
 def fingerprint(gpu: Gpu | None = None) -> str:
-    """Return a digest of what an answer depends on besides its cell."""
+    """Return a digest of what a prediction depends on besides its cell."""
     figures = None if gpu is None else {**gpu.to_json(), "sources": None, "aliases": None}
-    code = code_digest("trace", "policies", "allocator", "analysis", "hardware", "prediction.py")
-    text = json.dumps([library_versions(), code, SCHEMA_VERSION, figures], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
+    code = code_digest(*_DECIDES)
+    return _digest([library_versions(), code, SCHEMA_VERSION, figures])
+
+
+def measured_fingerprint(gpu: LocalGpu, cap_bytes: int | None) -> str:
+    """Return a digest of what a measurement depends on besides its cell: the card, its driver, the cap."""
+    return _digest([library_versions(), SCHEMA_VERSION, MEASURED, gpu.name, gpu.driver, cap_bytes])
+
+
+def _digest(parts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
 
 
 class ResultsStore:
@@ -56,6 +73,7 @@ class ResultsStore:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(self.path, isolation_level=None, timeout=30)
+            self._drop_old_results()
             self._connection.executescript(_TABLES)
         except (OSError, sqlite3.Error) as error:
             raise StoreError(_cannot_use(self.path, error)) from error
@@ -70,11 +88,19 @@ class ResultsStore:
         """Close the file."""
         self._connection.close()
 
+    def _drop_old_results(self) -> None:
+        """Drop the table of a version that knew predictions only; they are made again."""
+        columns = [row[1] for row in self._connection.execute("PRAGMA table_info(results)")]
+        if columns and "source" not in columns:
+            self._connection.execute("DROP TABLE results")
+
     def put_result(self, result: Result, stamp: str) -> None:
-        """Store `result`, in place of an older answer about the same cell."""
-        values = (result.cell.identity(), stamp, result.verdict, json.dumps(result.to_json()))
+        """Store `result`, in place of an older answer about the same cell from the same source."""
+        key = (result.cell.identity(), result.source)
         self._write(
-            "INSERT OR REPLACE INTO results (cell, fingerprint, verdict, result) VALUES (?, ?, ?, ?)", values
+            "INSERT OR REPLACE INTO results (cell, source, fingerprint, verdict, result) "
+            "VALUES (?, ?, ?, ?, ?)",
+            (*key, stamp, result.verdict, json.dumps(result.to_json())),
         )
 
     def put_grounding(self, cell: Cell, grounding: Grounding, stamp: str) -> None:
@@ -93,17 +119,24 @@ class ResultsStore:
         """Return what `put_meta` stored."""
         return {name: json.loads(value) for name, value in self._read("SELECT name, value FROM meta")}
 
-    def stamps(self) -> dict[str, str]:
-        """Return the fingerprint of every readable result by the identity of its cell."""
-        return dict(self._read("SELECT cell, fingerprint FROM results WHERE json_valid(result)"))
+    def stamps(self, *, source: str = PREDICTED) -> dict[str, str]:
+        """Return the fingerprint of every readable result of a source by the identity of its cell."""
+        rows = self._read(
+            "SELECT cell, fingerprint FROM results WHERE json_valid(result) AND source = ?", (source,)
+        )
+        return dict(rows)
 
     def grounding_stamps(self) -> dict[str, str]:
         """Return the fingerprint of every stored grounding by its key."""
         return dict(self._read("SELECT key, fingerprint FROM groundings"))
 
-    def results(self, cells: Iterable[Cell] | None = None) -> tuple[Result, ...]:
+    def results(self, cells: Iterable[Cell] | None = None, *, source: str = PREDICTED) -> tuple[Result, ...]:
         """Return the stored results of `cells`, in their order; of all cells, in the order of storing."""
-        stored = dict(self._read("SELECT cell, result FROM results WHERE json_valid(result) ORDER BY rowid"))
+        rows = self._read(
+            "SELECT cell, result FROM results WHERE json_valid(result) AND source = ? ORDER BY rowid",
+            (source,),
+        )
+        stored = dict(rows)
         wanted = stored if cells is None else [cell.identity() for cell in cells]
         return tuple(Result.from_json(json.loads(stored[key])) for key in wanted if key in stored)
 
@@ -119,9 +152,9 @@ class ResultsStore:
         except sqlite3.Error as error:
             raise StoreError(_cannot_use(self.path, error)) from error
 
-    def _read(self, statement: str) -> list[tuple[Any, ...]]:
+    def _read(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         try:
-            with closing(self._connection.execute(statement)) as cursor:
+            with closing(self._connection.execute(statement, values)) as cursor:
                 return cursor.fetchall()
         except sqlite3.Error as error:
             raise StoreError(_cannot_use(self.path, error)) from error

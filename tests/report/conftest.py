@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from actprof.allocator.profile import OutOfMemory
+from actprof.measure.measurement import DeviceFacts, Measurement, Spread
 from actprof.results import Breakdown, GpuUse, MemoryCurve, Result
 from actprof.scenario.cell import Cell
 from actprof.units import GIB, MIB
@@ -48,6 +50,26 @@ def build_result(
     return Result(**{**values, **own})
 
 
+def build_measured(predicted, *, allocated=0, reserved=0, seconds=0.5, device="cuda", **fields):
+    """Return a real run of a predicted cell, whose peaks differ by so many bytes; fields as in `Result`."""
+    own = {name: fields.pop(name) for name in list(fields) if name in Result.__dataclass_fields__}
+    runs = own.get("verdict", predicted.verdict) in ("fits", "tight")
+    step = Spread(low=seconds * 0.9, median=seconds, high=seconds * 1.5)
+    part = Spread(low=seconds / 4, median=seconds / 4, high=seconds / 4)
+    timed = {"steps": 5, "warmup_steps": 2, "forward_seconds": part, "backward_seconds": part} | fields
+    values = {
+        "source": "measured", "breakdown": None, "curve": None, "max_batch_size": None,
+        "device": DeviceFacts(type=device, name="Big GPU", total_bytes=80 * GIB),
+        "measurement": Measurement(**(timed if runs or device == "cpu" else fields)),
+        "peak_allocated_bytes": predicted.peak_allocated_bytes - allocated if runs else 0,
+        "peak_reserved_bytes": predicted.peak_reserved_bytes - reserved if runs else 0,
+        "peak_process_bytes": predicted.peak_process_bytes if runs else GIB // 2,
+    }  # fmt: skip
+    if runs or device == "cpu":
+        values |= {"step_seconds": step, "samples_per_second": predicted.cell.batch_size / seconds}
+    return replace(predicted, **{**values, **own})
+
+
 def build_breakdown(total):
     """Return a breakdown of which half is the encoder's and a quarter the backbone's."""
     half, quarter = total // 2, total // 4
@@ -85,6 +107,12 @@ def build_oom(message="CUDA out of memory. Tried to allocate 472.00 MiB."):
 def make_result():
     """Build one result; see `build_result`."""
     return build_result
+
+
+@pytest.fixture
+def measure():
+    """Build a real run of a predicted cell; see `build_measured`."""
+    return build_measured
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ def test_json_in_a_script_survives_any_text():
 
 
 @pytest.mark.parametrize(
-    "verdicts", [[], ["fits"], ["unknown"], ["oom"], ["unknown", "oom", "tight", "fits"]]
+    "verdicts", [[], ["fits"], ["unknown"], ["oom"], ["unknown", "error", "oom", "tight", "fits"]]
 )
 def test_every_mixture_of_verdicts_has_a_page(make_result, verdicts):
     """Also none, also one, also nothing that is known."""

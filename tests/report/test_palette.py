@@ -24,13 +24,13 @@ def test_marks_stand_out_from_both_pages(page):
 
 def test_the_verdict_decides_the_hue_and_the_share_the_depth(make_result):
     """A tight run that flushed its cache needs more than the device, and is not shown as out of memory."""
-    needs = {"unknown": [0], "fits": [6, 18], "tight": [25], "oom": [23, 36, 99]}
+    needs = {"error": [0], "unknown": [0], "fits": [6, 18], "tight": [25], "oom": [23, 36, 99]}
     shades = [
         palette.shade(make_result(verdict=verdict, need=gibs * GIB))
         for verdict, some in needs.items()
         for gibs in some
     ]
-    assert [-0.1, 0.25, 0.75, 1.1, 1.2, 1.7, 2.2] == pytest.approx(shades)
+    assert [-0.3, -0.1, 0.25, 0.75, 1.1, 1.2, 1.7, 2.2] == pytest.approx(shades)
 
 
 def test_plotly_gets_the_scale_from_zero_to_one():

@@ -12,6 +12,17 @@ ARGUMENTS = [
 ]  # fmt: skip
 
 
+LABELS_OUTSIDE = """() => [...document.querySelectorAll('.plot')].filter(p => p.offsetParent).flatMap(p => {
+    const box = p.getBoundingClientRect();
+    return [...p.querySelectorAll('.ytick text, .xtick text')]
+      .filter(t => {
+        const { left, right } = t.getBoundingClientRect();
+        return left < box.left - 1 || right > box.right + 1;
+      })
+      .map(t => t.textContent);
+  })"""
+
+
 @pytest.fixture(scope="module")
 def browser(chromium):
     from playwright.sync_api import sync_playwright
@@ -45,6 +56,24 @@ def open_page(browser, grid, grounding, tmp_path):
     assert [] == complaints
 
 
+@pytest.fixture
+def open_measured(browser, open_page, grid, measure, tmp_path):
+    """Return a function that opens a report with real runs: some finish, one runs out, one fails."""
+    runs = [measure(r, allocated=i * 2**20, seconds=0.3 + i) for i, r in enumerate(grid)]
+    runs[1] = measure(grid[1], verdict="oom")
+    runs[2] = measure(grid[2], verdict="error", reason="killed", stderr=("x" * 400, "RuntimeError: no"))
+    report = Report(name="measured", results=grid, measured=tuple(runs))
+    path = write_report(report, tmp_path / "measured.html")
+
+    def opened(**options):
+        page = open_page(**options)
+        page.goto(path.as_uri())
+        page.wait_for_selector("html[data-ready=true]")
+        return page
+
+    return opened
+
+
 def _refuse(route, complaints):
     complaints.append(f"asked the network for {route.request.url}")
     route.abort()
@@ -69,18 +98,7 @@ def test_every_figure_that_is_shown_is_drawn(open_page):
 def test_labels_of_figures_are_not_cut_off(open_page):
     """Every tick label lies within its figure."""
     page = open_page(width=390, height=844)
-    outside = page.evaluate(
-        """() => [...document.querySelectorAll('.plot')].filter(p => p.offsetParent).flatMap(p => {
-             const box = p.getBoundingClientRect();
-             return [...p.querySelectorAll('.ytick text, .xtick text')]
-               .filter(t => {
-                 const { left, right } = t.getBoundingClientRect();
-                 return left < box.left - 1 || right > box.right + 1;
-               })
-               .map(t => t.textContent);
-           })"""
-    )
-    assert [] == outside
+    assert [] == page.evaluate(LABELS_OUTSIDE)
 
 
 def test_the_table_filters_by_text_and_by_verdict(open_page):
@@ -169,3 +187,33 @@ def test_figures_follow_the_scheme_of_the_system_and_the_button(open_page):
     assert (dark[0], light[0]) == (dark[1], light[1])
     assert dark != light
     assert "false" == page.get_attribute("#theme", "aria-pressed")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_page_with_real_runs_is_drawn_and_scrolls_in_one_direction_only(open_measured, width, scheme):
+    """Also with the row of the failed run unfolded, whose last lines are long."""
+    page = open_measured(width=width, height=844, color_scheme=scheme)
+    failed = page.locator("#measured-table tbody[data-verdict=error]").first
+    failed.locator(".unfold").click()
+    assert failed.locator("text=RuntimeError: no").is_visible()
+    assert width == page.evaluate("document.documentElement.scrollWidth")
+    drawn = page.eval_on_selector_all(
+        "#measured .plot", "all => all.map(plot => plot.querySelectorAll('.main-svg').length)"
+    )
+    assert 6 == len(drawn)
+    assert 0 < min(drawn)
+    assert [] == page.evaluate(LABELS_OUTSIDE)
+
+
+def test_unfolding_a_real_run_leaves_the_table_of_all_cells_alone(open_measured):
+    """Both tables unfold; only the second one filters."""
+    page = open_measured()
+    page.locator("#measured-table .unfold").first.click()
+    assert 1 == page.locator("#measured-table .details:not([hidden])").count()
+    assert 0 == page.locator("#cells-table .details:not([hidden])").count()
+    page.locator("#cells-table .unfold").first.click()
+    assert 1 == page.locator("#cells-table .details:not([hidden])").count()
+    page.fill("#filter-text", "no such cell")
+    assert 24 == page.locator("#measured-table tbody").count()
+    assert page.locator("#measured-table tbody").first.is_visible()

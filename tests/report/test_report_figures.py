@@ -53,6 +53,7 @@ def test_a_cell_that_was_not_run_is_a_gap(make_result):
         ("tight", "10.0<br><b>tight</b>"),
         ("oom", "10.0<br><b>OOM</b>"),
         ("unknown", "<b>?</b>"),
+        ("error", "10.0<br><b>fail</b>"),
     ],
 )
 def test_every_verdict_has_its_label(make_result, verdict, label):

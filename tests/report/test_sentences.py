@@ -92,6 +92,10 @@ def test_the_holders_are_those_of_the_focus_and_shares_are_of_the_whole(grid):
             "does not fit: why. The process needs 10.00 GiB at its peak. The largest batch that runs is 64.",
         ),
         ("unknown", "has no verdict: why."),
+        (
+            "error",
+            "failed: why. The process needs 10.00 GiB at its peak. The largest batch that runs is 64.",
+        ),
     ],
 )
 def test_a_single_run_is_answered_by_itself(make_result, verdict, said):
@@ -112,6 +116,7 @@ def test_a_single_run_is_answered_by_itself(make_result, verdict, said):
             "1 of 3 runs fits the RTX 3090 (24.00 GiB); 1 is tight and 1 runs out of memory.",
         ),
         (["unknown", "unknown"], "None of the 2 runs fits the RTX 3090 (24.00 GiB); 2 are unknown."),
+        (["fits", "error"], "1 of 2 runs fits the RTX 3090 (24.00 GiB); 1 failed."),
         (["tight", "tight"], "None of the 2 runs fits the RTX 3090 (24.00 GiB); 2 are tight."),
     ],
 )
@@ -182,3 +187,4 @@ def test_a_cell_is_summed_up_in_a_line(make_result):
     """Need, capacity, reason; or that nothing is known."""
     assert "Needs 10.00 of 24.00 GiB; why." == summary(make_result(reason="why"))
     assert "Not known: why." == summary(make_result(verdict="unknown", reason="why."))
+    assert "Failed: why." == summary(make_result(verdict="error", reason="why.", peak_process_bytes=0))

@@ -4,7 +4,16 @@ import shlex
 
 import pytest
 
-from actprof.report.words import cameras_text, gib, join, percent, predict_command, spell, times
+from actprof.report.words import (
+    cameras_text,
+    difference_text,
+    gib,
+    join,
+    percent,
+    predict_command,
+    spell,
+    times,
+)
 from actprof.scenario.cell import Cell
 from actprof.units import GIB
 
@@ -27,6 +36,14 @@ def test_shares_never_round_to_nothing():
     """A share below one percent says so; nothing of nothing is nothing."""
     texts = [percent(*pair).replace("\u202f", " ") for pair in ((1, 1000), (27, 100), (0, 5), (0, 0))]
     assert ["<1 %", "27 %", "0 %", "0 %"] == texts
+
+
+@pytest.mark.parametrize(
+    ("part", "text"), [(31, "+0.31 %"), (-412, "\u22124.1 %"), (1500, "+15 %"), (0, "0 %"), (-0.001, "0 %")]
+)
+def test_differences_have_a_sign_and_the_digits_that_they_are_worth(part, text):
+    """Two below one percent, one below ten; nothing has no sign."""
+    assert text == difference_text(part, 10_000).replace("\u202f", " ")
 
 
 def test_negative_sizes_have_a_minus_sign():

@@ -1,4 +1,12 @@
-// Sorting, filtering, unfolding and saving the table of all cells. A cell is one tbody: its row and its details.
+// Sorting, filtering and saving the table of all cells. A cell is one tbody: its row and its details, which unfold.
+document.addEventListener("click", (event) => {
+  const button = event.target.closest(".unfold");
+  if (!button) return;
+  const details = button.closest("tbody").rows[1];
+  details.hidden = !details.hidden;
+  button.setAttribute("aria-expanded", String(!details.hidden));
+});
+
 (() => {
   const table = byId("cells-table");
   if (!table) return;
@@ -40,12 +48,6 @@
     byId("filter-none").hidden = shown > 0;
   }
 
-  function unfold(button) {
-    const details = button.closest("tbody").rows[1];
-    details.hidden = !details.hidden;
-    button.setAttribute("aria-expanded", String(!details.hidden));
-  }
-
   function csv() {
     const quote = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
     const head = headers.map((header) => header.textContent.trim());
@@ -65,7 +67,6 @@
   table.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (button?.dataset.column) sortBy(Number(button.dataset.column));
-    if (button?.classList.contains("unfold")) unfold(button);
   });
   byId("filter-text").addEventListener("input", filter);
   byId("filter-verdict").addEventListener("change", filter);

@@ -1,0 +1,198 @@
+"""The accuracy ledger: rows of predicted and measured runs in `rows.jsonl`, one JSON object per line.
+
+Lines are sorted by what they are about, so that a new row is one new line. Predictions in it are refreshed
+from the rows' cells; measurements are only ever added, and published figures and notes are typed by hand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from actprof.analysis.accuracy import Accuracy, AccuracyRow, figures_of, row_of, summarise
+from actprof.errors import ActprofError, StoreError, UsageError
+from actprof.files import write_whole
+from actprof.prediction import predict_cell
+from actprof.results import MEASURED, PREDICTED, Result
+
+DEFAULT_FOLDER = Path("reports/accuracy")
+FILE_NAME = "rows.jsonl"
+PAGE_NAME = "accuracy.html"
+
+type Listener = Callable[[AccuracyRow], None]
+
+
+def keep_ledger(
+    folder: str | Path,
+    *,
+    add: Iterable[str | Path] = (),
+    predict_again: bool = False,
+    check: bool = False,
+    listener: Listener | None = None,
+) -> Accuracy:
+    """Read a ledger, add to it, predict its rows again; write what has changed, and the page.
+
+    Arguments, return value and errors are those of `actprof.accuracy`.
+    """
+    paths = tuple(add)
+    stored = read_rows(folder, missing_ok=bool(paths))
+    for path in paths:
+        stored = add_results(stored, read_results(path))
+    rows = refresh(stored, listener=listener) if predict_again or check else stored
+    if paths or predict_again:
+        write_rows(folder, rows if predict_again else stored)
+    pairs = zip(rows, stored, strict=True)
+    changed = tuple(row for row, former in pairs if row.predicted != former.predicted)
+    found = replace(summarise(rows), changed=changed)
+    if not check:
+        from actprof.report.accuracy_page import write_accuracy_page
+
+        write_accuracy_page(found, Path(folder) / PAGE_NAME)
+    return found
+
+
+# -- the file ------------------------------------------------------------------------------------------
+
+
+def read_rows(folder: str | Path, *, missing_ok: bool = False) -> tuple[AccuracyRow, ...]:
+    """Return the rows in `folder/rows.jsonl`; none where there is no such file and `missing_ok`.
+
+    Raises:
+        StoreError: the file cannot be read, or a line of it is no row.
+    """
+    path = Path(folder) / FILE_NAME
+    if missing_ok and not path.exists():
+        return ()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise StoreError(f"{folder} has no {FILE_NAME}; add a measurement with --add to begin one") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path} cannot be read ({error})") from error
+    lines = enumerate(text.splitlines(), start=1)
+    return tuple(_read_row(line, f"{path}:{number}") for number, line in lines if line.strip())
+
+
+def _read_row(line: str, place: str) -> AccuracyRow:
+    try:
+        return AccuracyRow.from_json(json.loads(line))
+    except (ValueError, TypeError, AttributeError, ActprofError) as error:
+        raise StoreError(
+            f"{place}: not a row of the ledger ({error}); mend the line, or remove it"
+        ) from error
+
+
+def write_rows(folder: str | Path, rows: Iterable[AccuracyRow]) -> Path:
+    """Write `rows` to `folder/rows.jsonl`, whole or not at all, and return its path.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    path = Path(folder) / FILE_NAME
+    lines = [json.dumps(row.to_json(), ensure_ascii=False) for row in sorted(rows, key=_place)]
+    write_whole(path, "".join(f"{line}\n" for line in lines).encode())
+    return path
+
+
+def _place(row: AccuracyRow) -> tuple[object, ...]:
+    """Return what rows are sorted by: stable, and near to how one would look for a row."""
+    cell = row.cell
+    return row.origin, row.gpu, cell.policy, cell.cameras, cell.resolution, cell.batch_size, row.key
+
+
+# -- what may happen to rows ---------------------------------------------------------------------------
+
+
+def refresh(rows: Iterable[AccuracyRow], *, listener: Listener | None = None) -> tuple[AccuracyRow, ...]:
+    """Return `rows` as the present code predicts them; all else of a row stays, its notes included.
+
+    Args:
+        rows: of a ledger.
+        listener: told of each row before it is predicted.
+
+    Raises:
+        UsageError: a cell that can no longer be, such as one of a GPU that is not in the catalogue.
+    """
+    fresh = []
+    for row in rows:
+        if listener is not None:
+            listener(row)
+        fresh.append(replace(row, predicted=figures_of(predict_cell(row.cell))))
+    return tuple(fresh)
+
+
+def add_results(rows: Iterable[AccuracyRow], results: Iterable[Result]) -> tuple[AccuracyRow, ...]:
+    """Return `rows` and those of the measured among `results`, each beside the prediction of its cell.
+
+    A cell of which `results` has no prediction is predicted on the spot. A row about the same cell, device
+    and origin is replaced; its notes stay when no difference has changed. Runs that failed and runs on a CPU
+    have nothing to compare and are left out.
+
+    Raises:
+        UsageError: see `predict_cell`.
+    """
+    known = tuple(results)
+    predictions = {result.cell.identity(): result for result in known if result.source == PREDICTED}
+    ledger = {row.key: row for row in rows}
+    for measured in filter(_is_comparable, known):
+        predicted = predictions.get(measured.cell.identity()) or predict_cell(measured.cell)
+        row = row_of(predicted, measured)
+        former = ledger.get(row.key)
+        if former is not None and _differences(former) == _differences(row):
+            row = replace(row, notes=former.notes)
+        ledger[row.key] = row
+    return tuple(ledger.values())
+
+
+def _differences(row: AccuracyRow) -> tuple[int | None, ...]:
+    return tuple(row.difference_bytes(number) for number in ("allocated", "reserved", "process"))
+
+
+def _is_comparable(result: Result) -> bool:
+    on_cpu = result.device is not None and result.device.type == "cpu"
+    return result.source == MEASURED and result.verdict not in ("error", "unknown") and not on_cpu
+
+
+def read_results(path: str | Path) -> tuple[Result, ...]:
+    """Return the results of a sweep's folder, or of a file that `actprof measure --json` printed.
+
+    Raises:
+        UsageError: there is no measurement of a GPU in it that could be compared.
+        StoreError: it cannot be read.
+    """
+    from actprof.sweep.store import ResultsStore
+
+    source = Path(path)
+    if source.is_dir():
+        with ResultsStore(source, create=False) as store:
+            measured = store.results(source=MEASURED)
+            cells = [result.cell for result in measured]
+            results: Sequence[Result] = (*measured, *store.results(cells, source=PREDICTED))
+    else:
+        results = [_read_result(source)]
+    if not any(map(_is_comparable, results)):
+        raise UsageError(_nothing_to_compare(source, results))
+    return tuple(results)
+
+
+def _read_result(path: Path) -> Result:
+    try:
+        return Result.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, AttributeError, ActprofError) as error:
+        raise UsageError(
+            f"{path} is not what `actprof measure --json` prints ({error}); save that as it is"
+        ) from error
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read ({error.strerror or error})") from error
+
+
+def _nothing_to_compare(path: Path, results: Sequence[Result]) -> str:
+    measured = [result for result in results if result.source == MEASURED]
+    if not measured:
+        return f"{path} has no measured result; measure on a GPU with `actprof measure --json` and add that"
+    first = measured[0]
+    if first.device is not None and first.device.type == "cpu":
+        return f"{path} was measured on a CPU, which has no CUDA memory to compare; measure on a GPU"
+    return f"{path} has only runs that failed ({first.reason or first.verdict}); measure again"

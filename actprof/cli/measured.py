@@ -1,0 +1,184 @@
+"""What a real run found, on the terminal; beside it the prediction of the same cell, where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from actprof.cli.answer import fact_table, print_bars, print_verdict
+from actprof.cli.console import boundary_text, verdict_text
+from actprof.measure.measurement import CardUse, DeviceFacts, Measurement, Spread
+from actprof.report.measured import Pair
+from actprof.results import Result
+from actprof.units import format_bytes, format_seconds
+
+
+def print_measured(result: Result, console: Console, *, predicted: Result | None = None) -> None:
+    """Print the verdict of a measured result, then the numbers behind it.
+
+    Args:
+        result: of a real run, on a GPU or the CPU, finished or not.
+        console: where to.
+        predicted: the answer to the same cell without a device; adds a table of both with their difference.
+    """
+    pair = Pair(result, predicted)
+    on_cpu = pair.on_cpu and result.verdict == "unknown"
+    print_verdict(result, console, headline="There is no verdict." if on_cpu else "", place=_place(result))
+    if pair.ran_out_unforeseen and predicted is not None:
+        console.print(f"\n[bold white on red]The prediction was {predicted.verdict}: it is wrong.[/]")
+    _print_stderr(result, console)
+    if result.runs and not pair.on_cpu:
+        console.print()
+        print_bars(result, console)
+    for part in (_comparison(pair), _times(result), _facts(result)):
+        if part is not None and part.row_count:
+            console.print()
+            console.print(part)
+
+
+def _place(result: Result) -> str:
+    """Return what it ran on; of a GPU that played another, both."""
+    cap = result.measurement.cap_bytes if result.measurement else None
+    if result.device is not None and result.device.type == "cpu":
+        return result.device.name
+    if cap is None or result.device is None:
+        return result.gpu.name
+    return f"{result.gpu.name} (played by {result.device.name}, held to {format_bytes(cap)})"
+
+
+def _print_stderr(result: Result, console: Console) -> None:
+    lines = result.measurement.stderr if result.measurement else ()
+    if result.verdict != "error" or not lines:
+        return
+    console.print("\n[dim]The worker's last lines:[/]")
+    for line in lines:
+        console.print(f"  {escape(line)}", soft_wrap=True)
+
+
+def _comparison(pair: Pair) -> Table | None:
+    """Return predicted and measured side by side; a difference is predicted minus measured."""
+    predicted, run = pair.predicted, pair.measured
+    if predicted is None:
+        return None
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column(style="dim", no_wrap=True)
+    for name in ("measured", "predicted", "difference"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_row("verdict", verdict_text(run), verdict_text(predicted), _agreement(pair))
+    for name, sizes, difference in (
+        ("allocated", pair.allocated, pair.allocated_difference),
+        ("reserved", pair.reserved, pair.reserved_difference),
+    ):
+        table.add_row(name, _size(sizes[1]), _size(sizes[0]), _difference(difference, sizes[1]))
+    if None not in (run.max_batch_size, predicted.max_batch_size):
+        table.add_row("largest batch size", boundary_text(run), boundary_text(predicted))
+    if run.encoder_tokens or predicted.encoder_tokens:
+        table.add_row("encoder tokens", _count(run.encoder_tokens), _count(predicted.encoder_tokens))
+    return table
+
+
+def _agreement(pair: Pair) -> str:
+    if pair.ran_out_unforeseen:
+        return "[bold red]said to run, ran out[/]"
+    if not pair.has_verdicts:
+        return ""
+    return "none" if pair.agrees else "[yellow]they differ[/]"
+
+
+def _size(count: int) -> str:
+    return format_bytes(count) if count else "-"
+
+
+def _count(count: int) -> str:
+    return f"{count:,}" if count else "-"
+
+
+def _difference(part: int | None, whole: int) -> str:
+    if part is None:
+        return "-"
+    sign = "+" if part > 0 else ""
+    return f"{sign}{format_bytes(part)}, {part / whole:+.1%}"
+
+
+def _times(result: Result) -> Table:
+    """Return seconds per step, the phases inside it, and what comes before it."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("seconds per step", style="dim", no_wrap=True)
+    for name in ("low", "median", "high"):
+        table.add_column(name, justify="right", no_wrap=True)
+    run = result.measurement or Measurement()
+    for name, spread in (
+        ("update_policy", result.step_seconds),
+        ("  forward", run.forward_seconds),
+        ("  backward", run.backward_seconds),
+        ("  optimizer", run.optimizer_seconds),
+        ("before it: batch", run.data_seconds),
+    ):
+        if spread is not None:
+            table.add_row(name, *_seconds(spread))
+    return table
+
+
+def _seconds(spread: Spread) -> tuple[str, str, str]:
+    return format_seconds(spread.low), format_seconds(spread.median), format_seconds(spread.high)
+
+
+def _facts(result: Result) -> Table:
+    table = fact_table()
+    for name, text in _fact_texts(result):
+        if text:
+            table.add_row(name, escape(text))
+    return table
+
+
+def _fact_texts(result: Result) -> Iterator[tuple[str, str]]:
+    run, device = result.measurement or Measurement(), result.device
+    on_gpu = device is None or device.type != "cpu"
+    if result.samples_per_second is not None:
+        yield "samples per second", f"{result.samples_per_second:.1f}"
+        yield "steps timed", f"{run.steps}, after {run.warmup_steps} to warm up"
+    if on_gpu and result.runs:
+        yield "headroom", format_bytes(result.headroom_bytes)
+    if result.max_batch_size is not None:
+        yield "largest batch size", boundary_text(result)
+    if on_gpu and result.verdict != "error":
+        yield "cache flushes", f"{run.allocator_retries} in the whole run"
+        yield "spike", _spike(run)
+    yield "live tensors", format_bytes(run.live_tensor_bytes) if run.live_tensor_bytes else ""
+    yield "resident memory", format_bytes(run.resident_bytes) if run.resident_bytes else ""
+    yield "encoder tokens", f"{result.encoder_tokens:,}" if result.encoder_tokens else ""
+    yield "parameters", f"{result.parameters:,}" if result.parameters else ""
+    if device is not None:
+        yield from _device_texts(device)
+    if run.card is not None:
+        yield from _card_texts(run.card)
+
+
+def _spike(run: Measurement) -> str:
+    if not run.spike_reserved_bytes:
+        return ""
+    size = format_bytes(run.spike_reserved_bytes)
+    return f"{size} reserved beyond the last step's, while cuDNN tried its plans"
+
+
+def _device_texts(device: DeviceFacts) -> Iterator[tuple[str, str]]:
+    if device.type == "cpu":
+        yield "device", f"CPU, {device.name}, {device.threads} threads"
+        return
+    architecture = "sm_" + "".join(map(str, device.compute_capability))
+    yield "device", f"GPU {device.index}, {device.name}, {format_bytes(device.total_bytes)}, {architecture}"
+    versions = (("driver", device.driver), ("CUDA", device.cuda), ("cuDNN", device.cudnn))
+    yield "software", ", ".join(f"{name} {version}" for name, version in versions if version)
+
+
+def _card_texts(card: CardUse) -> Iterator[tuple[str, str]]:
+    low, high = card.sm_clock_mhz
+    clocks = f"{low:,} to {high:,} MHz" if high else ""
+    heat = f"{card.temperature_c} °C" if card.temperature_c else ""
+    yield "clock, temperature", ", ".join(text for text in (clocks, heat) if text)
+    yield "throttled", ", ".join(card.throttle_reasons) or "no"
+    own = f"this process {format_bytes(card.process_bytes)}, " if card.process_bytes else ""
+    yield "on the card", f"{own}others {format_bytes(card.others_bytes)}, all {format_bytes(card.card_bytes)}"

@@ -1,0 +1,41 @@
+"""The measured boundary: the largest batch size that runs, each one tried in a process of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from actprof.analysis.boundary import bracket_boundary
+from actprof.errors import ActprofError, UsageError
+from actprof.measure.run import Run
+from actprof.prediction import predict_cell
+from actprof.scenario.cell import Cell
+
+# A size that survives one step and dies in the fifth is not a size that fits.
+STEPS = 10
+
+
+def measure_boundary(run: Run, cell: Cell, *, guess: int | None = None) -> int:
+    """Return the largest batch size that gets through `STEPS` steps; it and the next one have been tried.
+
+    Args:
+        run: how cells are measured.
+        cell: whose batch size is varied.
+        guess: where to start; the predicted boundary if left out.
+
+    Raises:
+        UsageError: there is no CUDA GPU.
+        ActprofError: a run failed for another reason than memory.
+    """
+    if run.choice.type != "cuda":
+        raise UsageError(f"a boundary needs a CUDA GPU: {run.choice.reason}")
+    if guess is None:
+        guess = predict_cell(cell, catalogue=run.catalogue).max_batch_size
+    ten_steps = replace(run, steps=STEPS)
+
+    def runs(batch_size: int) -> bool:
+        result = ten_steps.measure(replace(cell, batch_size=batch_size))
+        if result.verdict == "error":
+            raise ActprofError(f"batch size {batch_size} could not be tried: {result.reason}")
+        return result.runs
+
+    return bracket_boundary(runs, guess=guess or cell.batch_size)

@@ -1,0 +1,183 @@
+"""Start a worker process, listen to it, and end it: whatever it does, there is an answer or an error.
+
+Each run has a process of its own: `PYTORCH_CUDA_ALLOC_CONF` is read once per process, memory starts from
+nothing, and a run that dies takes nobody along.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import IO, Any
+
+from actprof.errors import ActprofError, UsageError
+from actprof.measure.request import Answer, Request
+from actprof.records import from_plain, to_plain
+
+WORKER = (sys.executable, "-m", "actprof.measure.worker")
+TIMEOUT_SECONDS = 600.0
+_GRACE_SECONDS = 10.0
+_LAST_LINES = 12
+_LAST_BYTES = 16_384
+_LONGEST_LINE = 1 << 24
+_SHOWN = 80
+
+Progress = Callable[[str], None]
+
+
+class WorkerError(ActprofError):
+    """A worker that gave no answer.
+
+    Attributes:
+        stderr: the last lines that it wrote there.
+    """
+
+    def __init__(self, text: str, stderr: tuple[str, ...] = ()) -> None:
+        super().__init__(text)
+        self.stderr = stderr
+
+
+def run_worker(
+    request: Request,
+    *,
+    environment: Mapping[str, str] | None = None,
+    timeout: float = TIMEOUT_SECONDS,
+    progress: Progress | None = None,
+    started: Callable[[int], None] | None = None,
+    command: Sequence[str] = WORKER,
+) -> Answer:
+    """Run `request` in a process of its own and return its answer.
+
+    Args:
+        request: what to run.
+        environment: variables on top of ours.
+        timeout: seconds after which the process is ended.
+        progress: told what the worker says that it is doing.
+        started: told the process's id.
+        command: what to start; takes the file descriptor of the answer and our process id as arguments.
+
+    Raises:
+        WorkerError: it died, hung, or answered what nobody understands.
+        UsageError: lerobot refuses the policy's config.
+    """
+    ours, theirs = os.pipe()
+    with tempfile.TemporaryFile() as stderr, os.fdopen(ours, "rb", buffering=0) as pipe:
+        try:
+            process = subprocess.Popen(
+                [*command, str(theirs), str(os.getpid())],
+                stdin=subprocess.PIPE, stdout=stderr, stderr=stderr, pass_fds=[theirs],
+                env={**os.environ, **(environment or {})}, start_new_session=True,
+            )  # fmt: skip
+        finally:
+            os.close(theirs)
+        try:
+            if started is not None:
+                started(process.pid)
+            _hand_over(process, request)
+            message = _listen(pipe, process, time.monotonic() + timeout, progress or (lambda _text: None))
+        except _SilenceError as silence:
+            _end(process)
+            raise WorkerError(_explain(silence, process, timeout), _last_lines(stderr)) from None
+        finally:
+            _end(process)
+    return _understand(message)
+
+
+class _SilenceError(Exception):
+    """No message came, and why."""
+
+
+def _hand_over(process: subprocess.Popen[bytes], request: Request) -> None:
+    if process.stdin is not None:
+        with suppress(BrokenPipeError), process.stdin as stdin:  # a worker that died says so by its silence
+            stdin.write(json.dumps(to_plain(request)).encode())
+
+
+def _listen(
+    pipe: IO[bytes], process: subprocess.Popen[bytes], deadline: float, progress: Progress
+) -> dict[str, Any]:
+    """Return the worker's last message."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        unread = b""
+        while True:
+            if not selector.select(max(deadline - time.monotonic(), 0)):
+                raise _SilenceError("timeout")
+            chunk = os.read(pipe.fileno(), 1 << 16)
+            if not chunk:
+                try:
+                    process.wait(_GRACE_SECONDS)
+                except subprocess.TimeoutExpired:
+                    raise _SilenceError("hung") from None
+                raise _SilenceError("end")
+            *lines, unread = (unread + chunk).split(b"\n")
+            if len(unread) > _LONGEST_LINE:
+                raise _SilenceError("garbage")
+            for line in lines:
+                message = _read(line)
+                if "progress" not in message:
+                    return message
+                progress(str(message["progress"]))
+
+
+def _read(line: bytes) -> dict[str, Any]:
+    try:
+        message = json.loads(line)
+    except ValueError:
+        message = None
+    if not isinstance(message, dict) or not message.keys() & {"progress", "answer", "usage_error"}:
+        raise _SilenceError(f"garbage: {line[:_SHOWN]!r}")
+    return message
+
+
+def _understand(message: dict[str, Any]) -> Answer:
+    if "usage_error" in message:
+        raise UsageError(str(message["usage_error"]))
+    try:
+        return from_plain(Answer, message["answer"])
+    except (TypeError, ValueError, AttributeError) as error:
+        raise WorkerError(f"the worker's answer is not understood ({error})") from error
+
+
+def _explain(silence: _SilenceError, process: subprocess.Popen[bytes], timeout: float) -> str:
+    kind = str(silence)
+    if kind == "timeout":
+        return f"the run gave no answer within {timeout:.0f} s and was ended; allow more with --timeout"
+    if kind == "hung":
+        return "the worker stopped talking without an answer, and was ended"
+    if kind.startswith("garbage"):
+        return f"the worker sent what is no message ({kind})"
+    code = process.returncode
+    if code is not None and code < 0:
+        with suppress(ValueError):
+            return f"the worker was killed by {signal.Signals(-code).name}" + _hint(-code)
+    return f"the worker ended with exit code {code} and without an answer"
+
+
+def _hint(number: int) -> str:
+    return " (the machine may have run out of memory)" if number == signal.SIGKILL else ""
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Leave no process behind: neither the worker nor what it started."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    if process.stdin is not None:
+        with suppress(OSError):
+            process.stdin.close()
+    process.wait()
+
+
+def _last_lines(stderr: IO[bytes]) -> tuple[str, ...]:
+    stderr.seek(0, os.SEEK_END)
+    stderr.seek(max(stderr.tell() - _LAST_BYTES, 0))
+    lines = stderr.read().decode(errors="replace").splitlines()
+    return tuple(line.rstrip() for line in lines if line.strip())[-_LAST_LINES:]

@@ -1,0 +1,149 @@
+"""Figures of the accuracy page: predicted against measured, and how the differences are spread.
+
+Each function returns plotly's JSON without colours of the page; names are escaped, for plotly reads HTML.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import plotly.graph_objects as go
+
+from actprof.analysis.accuracy import NUMBERS
+from actprof.report.palette import allocator_mark
+from actprof.report.words import difference_text
+from actprof.units import GIB, format_bytes
+
+if TYPE_CHECKING:
+    from actprof.analysis.accuracy import AccuracyRow, Figures
+
+SYMBOLS = {"allocated": "circle", "reserved": "square", "process": "diamond"}
+COLOURS = {"allocated": "#2f7dc4", "reserved": "#cf6a17", "process": "#15876b"}
+_DIAGONAL = "#8f98a3"
+_WIDTHS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # of a bar, in percent
+_MOST_BARS = 24
+_FEW = 6  # rows in a bar, up to which each has a line
+_DECADE = 10  # from this ratio of largest to smallest on, the axes are logarithmic
+
+
+def devices_of(rows: Sequence[AccuracyRow]) -> dict[tuple[str, str], str]:
+    """Return the colour of each (origin, device) with a number to compare, sorted by name."""
+    pairs = sorted({(row.origin, row.gpu) for row in rows if numbers_of([row])})
+    return {pair: allocator_mark(index)[0] for index, pair in enumerate(pairs)}
+
+
+def numbers_of(rows: Sequence[AccuracyRow]) -> tuple[str, ...]:
+    """Return the numbers that at least one row has both predicted and measured."""
+    return tuple(
+        number for number in NUMBERS if any(row.difference_bytes(number) is not None for row in rows)
+    )
+
+
+def draw_scatter(rows: Sequence[AccuracyRow]) -> dict[str, Any]:
+    """Return predicted over measured GiB: colours by device, symbols by number, and the diagonal."""
+    figure = go.Figure()
+    seen: list[float] = []
+    for (origin, gpu), colour in devices_of(rows).items():
+        for number in NUMBERS:
+            group = [row for row in rows if (row.origin, row.gpu) == (origin, gpu)]
+            known = [row for row in group if row.difference_bytes(number) is not None]
+            if not known:
+                continue
+            x = [_gib(row.measured, number) for row in known]
+            y = [_gib(row.predicted, number) for row in known]
+            seen += x + y
+            figure.add_scatter(
+                x=x, y=y, mode="markers", name=f"{escape(gpu)}, {number}",
+                marker={"color": colour, "symbol": SYMBOLS[number], "size": 10, "opacity": 0.85},
+                hovertext=[_describe(row, number) for row in known],
+                hovertemplate="%{hovertext}<extra></extra>",
+            )  # fmt: skip
+    low, high = min(seen), max(seen)
+    is_log = low > 0 and high / low >= _DECADE
+    edges = (low / 1.3, high * 1.3) if is_log else (0.0, high * 1.08)
+    diagonal = go.Scatter(
+        x=edges, y=edges, mode="lines", hoverinfo="skip", name="equal",
+        line={"color": _DIAGONAL, "width": 1, "dash": "dash"},
+    )  # fmt: skip
+    figure.add_trace(diagonal)
+    figure.data = (figure.data[-1], *figure.data[:-1])  # beneath the marks
+    axis: dict[str, Any] = {"range": list(edges), "zeroline": False}
+    if is_log:
+        axis = {"type": "log", "range": [math.log10(edge) for edge in edges], "dtick": "D2"}
+    figure.update_xaxes(title={"text": "measured, GiB", "standoff": 6}, **axis)
+    figure.update_yaxes(title={"text": "predicted, GiB", "standoff": 4}, **axis)
+    return _laid_out(figure, height=400)
+
+
+def draw_errors(rows: Sequence[AccuracyRow]) -> dict[str, Any]:
+    """Return how many numbers of each kind are how many percent off, in bars of equal width."""
+    percents = {
+        number: [value for row in rows if (value := row.difference_percent(number)) is not None]
+        for number in numbers_of(rows)
+    }
+    width = bar_width([value for values in percents.values() for value in values])
+    figure = go.Figure()
+    for number, values in percents.items():
+        bars = count_bars(values, width)
+        figure.add_bar(
+            x=[round(place * width, 6) for place in bars], y=list(bars.values()), width=width, name=number,
+            marker={"color": COLOURS[number], "line": {"width": 1, "color": "rgba(255,255,255,.45)"}},
+            customdata=[[(place - 0.5) * width, (place + 0.5) * width] for place in bars],
+            hovertemplate="%{y} rows: " + number
+            + " off by %{customdata[0]:+.3~f} to %{customdata[1]:+.3~f} %<extra></extra>",
+        )  # fmt: skip
+    most = max((abs(value) for values in percents.values() for value in values), default=0.0)
+    reach = max(most + width, 3 * width)
+    figure.update_xaxes(
+        title={"text": "predicted minus measured, % of measured", "standoff": 6}, range=[-reach, reach]
+    )
+    highest = max(Counter(_places(percents, width)).values(), default=1)
+    ticks = {"dtick": 1} if highest <= _FEW else {"nticks": _FEW}  # no halves of rows
+    figure.update_yaxes(title={"text": "rows", "standoff": 4}, range=[0, 1.05 * highest], **ticks)
+    figure.update_layout(barmode="stack")
+    return _laid_out(figure, height=400)
+
+
+def bar_width(percents: Sequence[float]) -> float:
+    """Return the width of a bar in percent: round, and so that no more than two dozen stand in a row."""
+    reach = 2 * max((abs(value) for value in percents), default=0.0)
+    return next((width for width in _WIDTHS if reach / width <= _MOST_BARS), _WIDTHS[-1])
+
+
+def count_bars(percents: Sequence[float], width: float) -> dict[int, int]:
+    """Return how many values are in each bar, by its place; the bar at place 0 is centred on zero."""
+    return dict(sorted(Counter(round(value / width) for value in percents).items()))
+
+
+def _places(percents: dict[str, list[float]], width: float) -> list[int]:
+    return [round(value / width) for values in percents.values() for value in values]
+
+
+def _gib(figures: Figures, number: str) -> float:
+    size: int = getattr(figures, f"{number}_bytes")
+    return round(size / GIB, 4)
+
+
+def _describe(row: AccuracyRow, number: str) -> str:
+    predicted, measured = (getattr(f, f"{number}_bytes") for f in (row.predicted, row.measured))
+    return (
+        f"<b>{escape(row.name)}</b><br>{number}: predicted {format_bytes(predicted, digits=3)}, "
+        f"{row.origin} {format_bytes(measured, digits=3)}"
+        f"<br>{difference_text(predicted - measured, measured)}"
+    )
+
+
+def _laid_out(figure: go.Figure, *, height: int) -> dict[str, Any]:
+    figure.update_layout(
+        height=height, margin={"l": 52, "r": 12, "t": 10, "b": 48}, showlegend=False, dragmode=False,
+        hovermode="closest", hoverlabel={"align": "left"},
+    )  # fmt: skip
+    figure.update_xaxes(fixedrange=True)
+    figure.update_yaxes(fixedrange=True)
+    data: dict[str, Any] = figure.to_plotly_json()
+    data["layout"].pop("template", None)  # the page has its own, in its own colours
+    return data

@@ -1,0 +1,149 @@
+"""Plotly figures of real runs: predicted and measured peaks side by side, and samples per second.
+
+As in `figures`: no colours of the page in them, and all names escaped.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+import plotly.graph_objects as go
+
+from actprof.report.figures import lay_out, row_heights
+from actprof.report.measured import cell_name
+from actprof.report.palette import MEMORY, allocator_mark
+from actprof.report.words import VERDICT_WORDS, difference_text, gib
+from actprof.units import GIB, format_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from actprof.report.measured import Pair
+    from actprof.results import Result
+
+_JOIN = "#8f98a3"
+
+
+def draw_peaks(pairs: Sequence[Pair], *, top_bytes: int) -> go.Figure:
+    """Return one row per real run: predicted peaks as rings, measured ones as dots, joined by a line.
+
+    Args:
+        pairs: from top to bottom.
+        top_bytes: where the axis ends, so that figures beside each other compare.
+    """
+    heights = row_heights([f"{p.measured.cell.resolution} {p.measured.cell.cameras}" for p in pairs])
+    figure = go.Figure()
+    for kind, colour in MEMORY.items():
+        _add_joins(figure, pairs, heights, kind)
+        figure.add_trace(_marks(pairs, heights, kind, colour, measured=False))
+        figure.add_trace(_marks(pairs, heights, kind, colour, measured=True))
+    lay_out(figure, height=66 + 24 * len(pairs) + 11 * len(set(_groups(pairs))), left=138)
+    figure.update_xaxes(title={"text": "GiB", "standoff": 6}, range=[0, round(1.06 * top_bytes / GIB, 3)])
+    figure.update_yaxes(
+        tickvals=heights, ticktext=[_row_name(p) for p in pairs], zeroline=False, ticks="", autorange=False,
+        range=[max(heights, default=0) + 0.8, -0.8],
+    )  # fmt: skip
+    return figure
+
+
+def draw_speed(runs: Sequence[Result], resolutions: Sequence[str], *, top: float) -> go.Figure:
+    """Return samples per second by batch size, one line per resolution; bars span the slowest to the fastest.
+
+    Args:
+        runs: those that have timings.
+        resolutions: all of the page; the place in it decides a line's colour and symbol.
+        top: samples per second where the axis ends.
+    """
+    figure = go.Figure()
+    for index, resolution in enumerate(resolutions):
+        line = sorted((r for r in runs if r.cell.resolution == resolution), key=lambda r: r.cell.batch_size)
+        if line:
+            figure.add_trace(_speed_line(resolution, line, allocator_mark(index)))
+    lay_out(figure, height=250, left=52)
+    sizes = sorted({r.cell.batch_size for r in runs})
+    figure.update_xaxes(
+        type="log", title={"text": "batch size", "standoff": 6}, tickvals=sizes,
+        ticktext=[str(size) for size in sizes], ticks="", zeroline=False,
+    )  # fmt: skip
+    figure.update_yaxes(title={"text": "samples per second", "standoff": 4}, range=[0, round(1.1 * top, 3)])
+    return figure
+
+
+def _groups(pairs: Sequence[Pair]) -> list[tuple[str, int]]:
+    return [(p.measured.cell.resolution, p.measured.cell.cameras) for p in pairs]
+
+
+def _row_name(pair: Pair) -> str:
+    cell = pair.measured.cell
+    mark = {"oom": " <b>OOM</b>", "error": " <b>failed</b>"}.get(pair.measured.verdict, "")
+    return f"{escape(cell.resolution)} \u00b7 {cell.cameras} \u00b7 {cell.batch_size}{mark}"
+
+
+def _peaks(pair: Pair, kind: str) -> tuple[int, int]:
+    return pair.allocated if kind == "allocated" else pair.reserved
+
+
+def _add_joins(figure: go.Figure, pairs: Sequence[Pair], heights: Sequence[float], kind: str) -> None:
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for pair, height in zip(pairs, heights, strict=True):
+        ends = _peaks(pair, kind)
+        if all(ends):
+            x += [ends[0] / GIB, ends[1] / GIB, None]
+            y += [height, height, None]
+    figure.add_scatter(x=x, y=y, mode="lines", line={"color": _JOIN, "width": 2}, hoverinfo="skip")
+
+
+def _marks(
+    pairs: Sequence[Pair], heights: Sequence[float], kind: str, colour: str, *, measured: bool
+) -> go.Scatter:
+    rows = [
+        (size, height, _describe(pair, kind))
+        for pair, height in zip(pairs, heights, strict=True)
+        if (size := _peaks(pair, kind)[measured])
+    ]
+    mark = {"symbol": "circle", "size": 7} if measured else {"symbol": "circle-open", "size": 12}
+    return go.Scatter(
+        x=[round(size / GIB, 4) for size, _, _ in rows], y=[height for _, height, _ in rows],
+        mode="markers", name=f"{kind}, {'measured' if measured else 'predicted'}", cliponaxis=False,
+        marker={**mark, "color": colour, "line": {"width": 0 if measured else 2, "color": colour}},
+        hovertext=[text for _, _, text in rows], hovertemplate="%{hovertext}<extra></extra>",
+    )  # fmt: skip
+
+
+def _describe(pair: Pair, kind: str) -> str:
+    run, predicted = pair.measured, pair.predicted
+    peaks = _peaks(pair, kind)
+    named = zip(("predicted", "measured"), peaks, strict=True)
+    sizes = [f"{source} {gib(size)} GiB" for source, size in named if size]
+    part = pair.allocated_difference if kind == "allocated" else pair.reserved_difference
+    difference = "" if part is None else f" ({difference_text(part, peaks[1])})"
+    words = [f"measured: {VERDICT_WORDS.get(run.verdict, escape(run.verdict))}"]
+    if predicted is not None:
+        words.insert(0, f"predicted: {VERDICT_WORDS.get(predicted.verdict, escape(predicted.verdict))}")
+    head = f"<b>{escape(cell_name(run.cell))}</b><br>{', '.join(words)}"
+    return f"{head}<br><b>{kind}</b> {', '.join(sizes)}{difference}"
+
+
+def _speed_line(resolution: str, line: Sequence[Result], mark: tuple[str, str]) -> go.Scatter:
+    speeds = [round(r.samples_per_second or 0.0, 3) for r in line]
+    return go.Scatter(
+        x=[r.cell.batch_size for r in line], y=speeds, name=escape(resolution), mode="lines+markers",
+        line={"color": mark[0], "width": 2}, marker={"color": mark[0], "symbol": mark[1], "size": 8},
+        error_y={
+            "type": "data", "symmetric": False, "color": mark[0], "thickness": 1.2, "width": 3,
+            "array": [_speed_at(r, low=True) - v for r, v in zip(line, speeds, strict=True)],
+            "arrayminus": [v - _speed_at(r, low=False) for r, v in zip(line, speeds, strict=True)],
+        },
+        customdata=[format_seconds(r.step_seconds.median) if r.step_seconds else "" for r in line],
+        hovertemplate="<b>%{fullData.name}</b>, batch %{x}<br>%{y:.1f} samples per second"
+        "<br>%{customdata} per step<extra></extra>",
+    )  # fmt: skip
+
+
+def _speed_at(result: Result, *, low: bool) -> float:
+    """Return the samples per second of the fastest step (`low` seconds) or of the slowest."""
+    spread = result.step_seconds
+    seconds = (spread.low if low else spread.high) if spread else 0.0
+    return round(result.cell.batch_size / seconds if seconds else result.samples_per_second or 0.0, 3)

@@ -1,0 +1,113 @@
+"""`actprof accuracy` on hand-made traces."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from actprof.accuracy_ledger import read_rows, refresh, write_rows
+from actprof.analysis.accuracy import AccuracyRow, Figures
+from actprof.measure.measurement import DeviceFacts, Measurement
+from actprof.prediction import predict_cell
+from actprof.units import GIB
+
+
+@pytest.fixture
+def ledger(tmp_path, seed):
+    """A folder with a published row that is predicted exactly, and one that is 2 % off without a cause."""
+    rows = refresh(
+        AccuracyRow(cell=seed(batch_size=size), origin="published", gpu="RTX 3090", source="a log")
+        for size in (8, 16)
+    )
+    exact, off = (row.predicted.allocated_bytes for row in rows)
+    figures = (
+        Figures(allocated_bytes=exact, verdict="ran", max_batch_size=rows[0].predicted.max_batch_size),
+        Figures(allocated_bytes=round(off / 1.02), verdict="ran"),
+    )
+    write_rows(tmp_path, [replace(row, measured=f) for row, f in zip(rows, figures, strict=True)])
+    return tmp_path
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_worst_row_comes_first_and_lines_fit_the_terminal(run, ledger, monkeypatch, columns):
+    """Then the summary, what is unexplained, and where the page is."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown = run("accuracy", ledger)
+
+    assert 0 == shown.code
+    assert shown.out.index("batch 16") < shown.out.index("batch 8")
+    assert shown.out.index("median") < shown.out.index("Unexplained")
+    assert "+2.00 %" in shown.out
+    assert "said to fit, ran out      0" in shown.out
+    assert "No row was measured by actprof itself" in shown.out
+    table, summary = shown.out.split("\n\n")[:2]
+    assert columns >= max(len(line.rstrip()) for line in [*table.splitlines(), *summary.splitlines()])
+    assert f"wrote {ledger / 'accuracy.html'}" in shown.err.replace("\n", "")
+    assert (ledger / "accuracy.html").is_file()
+
+
+def test_json_is_one_object(run, ledger):
+    """Rows, summary and the path of the page."""
+    data = json.loads(run("accuracy", ledger, "--json").out)
+
+    assert {"rows", "allocated", "reserved", "process", "boundaries", "tried", "verdicts"} <= set(data)
+    assert (2, 1, 1) == (len(data["rows"]), data["boundaries"]["exact"], len(data["unexplained"]))
+    assert str(ledger / "accuracy.html") == data["page"]
+
+
+def test_a_measurement_is_added(run, ledger, tmp_path, seed):
+    """What `actprof measure --json` printed becomes a row beside its prediction."""
+    measured = replace(
+        predict_cell(seed(batch_size=32)), source="measured", measurement=Measurement(command="measure it"),
+        device=DeviceFacts(type="cuda", name="NVIDIA GeForce RTX 3090"),
+    )  # fmt: skip
+    path = tmp_path / "measured.json"
+    path.write_text(json.dumps(measured.to_json()))
+    shown = run("accuracy", ledger, "--add", path)
+
+    assert 0 == shown.code, shown.err
+    assert "NVIDIA GeForce RTX 3090" in shown.out
+    assert "No row was measured" not in shown.out
+    assert ["measured", "published", "published"] == [row.origin for row in read_rows(ledger)]
+
+
+def test_a_check_of_a_true_ledger_succeeds_and_writes_no_page(run, ledger):
+    """Nothing has changed, and nothing that was said to fit ran out."""
+    shown = run("accuracy", ledger, "--check")
+
+    assert (0, "") == (shown.code, shown.err)
+    assert not (ledger / "accuracy.html").exists()
+
+
+def test_a_check_fails_on_a_stale_prediction_until_it_is_refreshed(run, ledger):
+    """The row is named with the remedy."""
+    first, second = read_rows(ledger)
+    write_rows(ledger, [first, replace(second, predicted=Figures(allocated_bytes=GIB, verdict="fits"))])
+    shown = run("accuracy", ledger, "--check")
+
+    assert 1 == shown.code
+    assert f"No longer predicted as stored (see --refresh)\n  {second.name}" in shown.out
+    assert 0 == run("accuracy", ledger).code
+    assert 0 == run("accuracy", ledger, "--refresh").code
+    assert 0 == run("accuracy", ledger, "--check").code
+
+
+def test_a_check_fails_when_a_run_that_was_said_to_fit_ran_out(run, ledger):
+    """Without --check it is only shown."""
+    first, second = read_rows(ledger)
+    write_rows(ledger, [first, replace(second, measured=Figures(verdict="oom"))])
+    shown = run("accuracy", ledger, "--check")
+
+    assert 1 == shown.code
+    assert f"Said to fit, and ran out\n  {second.name}" in shown.out
+    assert 0 == run("accuracy", ledger).code
+
+
+def test_a_folder_without_a_ledger_is_an_error(run, tmp_path):
+    """With what is missing."""
+    shown = run("accuracy", tmp_path)
+
+    assert 1 == shown.code
+    assert "has no rows.jsonl" in shown.err

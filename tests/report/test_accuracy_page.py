@@ -1,0 +1,194 @@
+"""The page of the accuracy ledger: self-contained, honest about few rows, and in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+from actprof.analysis.accuracy import AccuracyRow, Figures, summarise
+from actprof.errors import StoreError
+from actprof.report.accuracy_figures import bar_width, count_bars, devices_of, draw_errors, draw_scatter
+from actprof.report.accuracy_page import lead, percent_text, render_accuracy, write_accuracy_page
+from actprof.scenario.cell import Cell
+from actprof.units import GIB, MIB
+
+
+def make_row(batch_size=8, *, off=0.0, said="fits", was="fits", origin="measured", gpu="RTX 3090", **fields):
+    """Return a row of `batch_size` GiB allocated, of which the prediction is `off` percent off."""
+    size = batch_size * GIB
+    predicted = Figures(
+        allocated_bytes=round(size * (1 + off / 100)),
+        reserved_bytes=size + GIB,
+        max_batch_size=57,
+        verdict=said,
+    )
+    measured = Figures(allocated_bytes=size, reserved_bytes=size + GIB, max_batch_size=57, verdict=was)
+    row = AccuracyRow(
+        cell=Cell(batch_size=batch_size), origin=origin, gpu=gpu, predicted=predicted, measured=measured,
+        source="a log", command="measure it", versions={"torch": "2.11.0"}, date="2026-01-02",
+    )  # fmt: skip
+    return replace(row, **fields)
+
+
+@pytest.fixture(scope="module")
+def found():
+    """Twelve rows of two devices, one of which was said to fit and ran out, one published and rounded."""
+    rows = [
+        make_row(size, off=size / 100, gpu=gpu) for size in (2, 4, 8, 16, 32) for gpu in ("A", "<b>B</b>")
+    ]
+    wrong = make_row(64, was="oom", measured=Figures(verdict="oom", tried_bytes=76 * MIB))
+    rounded = make_row(
+        8, origin="published", gpu="C", resolution_bytes={"allocated": 5 * MIB}, notes="a workspace"
+    )
+    return summarise([*rows, wrong, rounded])
+
+
+@pytest.fixture(scope="module")
+def text(found):
+    return render_accuracy(found)
+
+
+def test_nothing_is_loaded_from_elsewhere(text):
+    """The page asks for no other file, and forbids itself to."""
+    own = re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
+    assert not re.search(r"""(src|href)=["'](?!#)""", own)
+    assert "default-src 'none'" in own
+
+
+def test_names_are_escaped(text):
+    """The name of a device cannot become markup, in the table or in a figure."""
+    own = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    assert "&lt;b&gt;B&lt;/b&gt;" in own
+    assert "<b>B</b>" not in text
+
+
+def test_every_row_has_its_figures_source_and_commands(text, found):
+    """One body per row, with what unfolds."""
+    assert len(found.rows) == text.count('class="unfold"') == text.count('<table class="plain">')
+    assert "measure it" in text
+    assert "actprof predict --policy act --cameras 2" in text
+    assert "8.00 GiB ± 5.00 MiB" in text
+    assert "a workspace" in text
+
+
+def test_the_mistake_that_must_not_happen_is_said_first(text, found):
+    """In the lead, as an alarm, and in its row, which is the first."""
+    assert "One run that was said to fit ran out of memory." in lead(found)
+    assert "Said to fit, and ran out of memory: ACT, 2 cameras 640x480, batch 64, RTX 3090." in text
+    assert text.index("batch 64") < text.index("batch 32")
+    assert 64 == found.rows[0].cell.batch_size
+
+
+def test_the_lead_tells_as_much_as_there_is():
+    """Nothing, a few rows, a median."""
+    assert "No run has been compared with its prediction yet." == lead(summarise([]))
+    assert lead(summarise([make_row(off=1.0)])).startswith(
+        "In one run, predicted allocated memory is within 1.00\u202f% of what was measured. One of one ran"
+    )
+    three = summarise([make_row(size, off=off) for size, off in ((8, 0.01), (16, 0.02), (32, 1.0))])
+    assert lead(three).startswith(
+        "Over three runs, predicted allocated memory is 0.020\u202f% off in the median, "
+        "and 1.00\u202f% at worst."
+    )
+    verdict = make_row(predicted=Figures(verdict="oom"), measured=Figures(verdict="ran"))
+    assert (
+        "Allocated memory has not been compared with a real run yet. "
+        "No run that was said to fit ran out; one said to run out ran."
+    ) == lead(summarise([verdict]))
+
+
+def test_an_empty_ledger_says_how_to_begin():
+    """No figure, no table, no tile."""
+    page = render_accuracy(summarise([]))
+    own = re.sub(r"<style>.*?</style>|<script.*?</script>", "", page, flags=re.DOTALL)
+    assert "actprof accuracy --add" in own
+    assert not re.search(r"data-figure|<table|tiles", own)
+
+
+def test_a_ledger_without_own_measurements_says_so():
+    """Published rows are not ours."""
+    words = "No row was measured by actprof itself"
+    assert words in render_accuracy(summarise([make_row(origin="published")]))
+    assert words not in render_accuracy(summarise([make_row()]))
+
+
+def test_verdicts_alone_have_no_figures():
+    """A row without a number to compare is in the table only."""
+    page = render_accuracy(summarise([make_row(measured=Figures(verdict="ran"))]))
+    assert {} == json.loads(re.search(r'id="figure-data">(.*?)</script>', page, re.DOTALL)[1])
+    assert 'data-figure="' not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+
+
+def test_marks_are_coloured_by_device_and_lie_where_they_should(found):
+    """One trace per device and number beside the diagonal; the legend has the same colours."""
+    data = draw_scatter(found.rows)["data"]
+    colours = {trace["marker"]["color"] for trace in data if trace["mode"] == "markers"}
+
+    assert ["lines", *["markers"] * 6] == [trace["mode"] for trace in data]
+    assert set(devices_of(found.rows).values()) == colours
+    assert [8.0, 9.0] == [trace["x"][0] for trace in data if trace["name"].startswith("C")]
+
+
+def test_axes_are_logarithmic_when_sizes_span_a_decade(found):
+    """From 2 to 33 GiB they do, from 8 to 17 not."""
+    assert "log" == draw_scatter(found.rows)["layout"]["xaxis"]["type"]
+    near = draw_scatter([make_row(8), make_row(16)])
+    assert "type" not in near["layout"]["xaxis"]
+
+
+def test_every_difference_is_in_one_bar(found):
+    """The bars' heights add up to the rows that have the number."""
+    bars = {trace["name"]: sum(trace["y"]) for trace in draw_errors(found.rows)["data"]}
+
+    assert {"allocated": found.allocated.n, "reserved": found.reserved.n} == bars
+
+
+def test_the_middle_bar_is_centred_on_no_difference():
+    """Half a bar to either side."""
+    assert {-1: 1, 0: 3, 2: 1} == count_bars([-0.15, -0.04, 0.0, 0.04, 0.2], 0.1)
+    assert (0.01, 0.2, 50.0) == (bar_width([]), bar_width([-2.0, 1.0]), bar_width([900.0]))
+
+
+@pytest.mark.parametrize(
+    ("percent", "shown"), [(0.0142, "0.014"), (0.1045, "0.10"), (1.989, "1.99"), (12.34, "12.3")]
+)
+def test_percentages_are_as_fine_as_they_are_worth(percent, shown):
+    """Three decimals only below a tenth."""
+    assert f"{shown}\u202f%" == percent_text(percent)
+
+
+def test_the_page_is_written_whole_or_not_at_all(found, tmp_path):
+    """A folder that cannot be made is named."""
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(StoreError, match="cannot be written"):
+        write_accuracy_page(found, tmp_path / "file" / "page.html")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
+)
+def test_the_page_works_in_a_browser(chromium, found, tmp_path, width, scheme):
+    """Figures are drawn, rows unfold, nothing complains, and the page is no wider than the window."""
+    from playwright.sync_api import sync_playwright
+
+    path, complaints = write_accuracy_page(found, tmp_path / "page.html"), []
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        page = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
+        page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(path.as_uri())
+        page.wait_for_selector("html[data-ready=true]")
+        assert 2 == page.locator(".plot svg.main-svg:first-child").count()
+        button = page.locator(".unfold").first
+        button.click()
+        assert "true" == button.get_attribute("aria-expanded")
+        assert page.locator(".details:visible pre").first.is_visible()
+        assert width == page.evaluate("document.documentElement.scrollWidth")
+        browser.close()
+    assert [] == complaints
