@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from actprof.trace.details import Shape, TraceDetails
 from actprof.trace.model import Ints, OpTable, TensorTable
 from actprof.trace.recorder import Recorder
 
@@ -48,6 +49,7 @@ def fit(recorders: Sequence[Recorder], batch_sizes: Sequence[int]) -> dict[str, 
             bytes_constant=moved[0],
             bytes_per_sample=moved[1],
         ),
+        "load_details": _details(recorders, batch_sizes).itself,
     }
 
 
@@ -90,6 +92,37 @@ def _affine(rows: Sequence[Sequence[int]], batch_sizes: Sequence[int]) -> tuple[
         if not np.array_equal(row, constant + per_sample * size):
             return None
     return constant, per_sample
+
+
+def _details(recorders: Sequence[Recorder], batch_sizes: Sequence[int]) -> TraceDetails:
+    """Return what the recordings say beyond bytes; where they do not agree on a shape it is unknown."""
+    first = recorders[0]
+    known: dict[Any, Shape | None] = {}  # a trace has ten times as many tensors as shapes
+    shapes: list[Shape | None] = []
+    for sizes in zip(*(recorder.shapes for recorder in recorders), strict=True):
+        if sizes not in known:
+            known[sizes] = _shape(sizes, batch_sizes)
+        shapes.append(known[sizes])
+    return TraceDetails(
+        op_lines=tuple(line for line, _caller in first.op_sites),
+        op_callers=tuple(caller for _line, caller in first.op_sites),
+        shapes=tuple(shapes),
+        dtypes=tuple("" if dtype is None else str(dtype).removeprefix("torch.") for dtype in first.dtypes),
+        owners=tuple(first.owners.get(tensor, "") for tensor in range(len(first.sizes))),
+        freed_by=np.array(first.freed_by, dtype=np.int64),
+    )
+
+
+def _shape(sizes: Sequence[tuple[int, ...] | None], batch_sizes: Sequence[int]) -> Shape | None:
+    """Return one tensor's shape as a function of the batch size, from its shapes at `batch_sizes`."""
+    shapes = [shape for shape in sizes if shape is not None]
+    if len(shapes) < len(sizes) or len({len(shape) for shape in shapes}) > 1:
+        return None
+    fitted = _affine(shapes, batch_sizes)
+    if fitted is None:
+        return None
+    constant, per_sample = fitted
+    return tuple(zip(constant.tolist(), per_sample.tolist(), strict=True))
 
 
 def _carried(recorder: Recorder) -> tuple[tuple[int, int], ...] | None:

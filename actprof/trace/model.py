@@ -15,11 +15,14 @@ Reading the columns:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from actprof.trace.details import TraceDetails
 
 SCHEMA_VERSION = 1
 
@@ -146,6 +149,7 @@ class Trace:
             last step cannot be repeated.
         assumptions: what could not be known and was assumed, in sentences.
         trace_seconds: what tracing took, imports left out.
+        load_details: returns what `details` does; None when nothing more is known.
     """
 
     key: dict[str, Any]
@@ -163,6 +167,13 @@ class Trace:
     assumptions: tuple[str, ...] = ()
     trace_seconds: float = 0.0
     schema_version: int = field(default=SCHEMA_VERSION)
+    load_details: Callable[[], TraceDetails] | None = field(default=None, repr=False)
+
+    def details(self) -> TraceDetails:
+        """Return source lines, shapes, dtypes, owners and frees; a cached trace reads them now."""
+        if self.load_details is None:
+            return TraceDetails.unknown(ops=len(self.ops.names), tensors=len(self.tensors.op))
+        return self.load_details()
 
     @property
     def steps(self) -> int:

@@ -48,7 +48,10 @@ def record_trace(cell: Cell) -> Trace:
     if cell.batch_size == 1:
         trace = _fixed(cell)
     else:
-        recordings = [record(replace(cell, batch_size=size)) for size in BATCH_SIZES]
+        # Which line made an op does not depend on the batch size: the first recording says it.
+        recordings = [
+            record(replace(cell, batch_size=size), sources=size == BATCH_SIZES[0]) for size in BATCH_SIZES
+        ]
         fitted = fit([r.recorder for r in recordings], BATCH_SIZES)
         trace = _assemble(cell, recordings[0], fitted, BATCH_SIZES) if fitted else _fixed(cell)
     return replace(trace, trace_seconds=time.perf_counter() - start)
@@ -56,7 +59,7 @@ def record_trace(cell: Cell) -> Trace:
 
 def _fixed(cell: Cell) -> Trace:
     """Trace one batch size for itself."""
-    recording = record(cell)
+    recording = record(cell, sources=True)
     fitted = fit([recording.recorder], (cell.batch_size,))
     if fitted is None:
         raise TraceError("one recording does not agree with itself; please report this")
@@ -78,14 +81,16 @@ def _assemble(cell: Cell, recording: Recording, fitted: dict[str, Any], sizes: t
     )
 
 
-def record(cell: Cell, *, steps: int = STEPS, device_type: str = "cuda") -> Recording:
+def record(cell: Cell, *, steps: int = STEPS, device_type: str = "cuda", sources: bool = False) -> Recording:
     """Run `steps` training steps of `cell` and record them, on fake CUDA or on the real CPU.
+
+    With `sources` the lines of lerobot and torch that made each op are noted.
 
     Raises:
         TraceError: an op cannot run without the device, or without data.
     """
     spec = policy_spec(cell.policy)
-    recorder = Recorder(device_type)
+    recorder = Recorder(device_type, sources=sources)
     try:
         with ExitStack() as stack:
             if device_type == "cuda":
@@ -119,16 +124,22 @@ def _build(cell: Cell, recorder: Recorder, device: torch.device) -> Workload:
             on_gradient=lambda gradient: recorder.mark(gradient, "gradients"),
         )
         recorder.leave_nodes()
+        for path, parameter in workload.policy.named_parameters():  # the pass knows no names
+            if parameter.grad is not None:
+                recorder.mark(parameter.grad, "gradients", owner=path)
 
     accelerator = StepAccelerator(device_type=device.type, backward=backward, phase=recorder.phase)
     workload = build_workload(cell, device, accelerator=accelerator)
-    for parameter in workload.policy.parameters():
-        recorder.mark(parameter, "parameters")
+    for path, parameter in workload.policy.named_parameters():
+        recorder.mark(parameter, "parameters", owner=path)
+    for path, buffer in workload.policy.named_buffers():
+        recorder.mark(buffer, "buffers", owner=path)
     return workload
 
 
 def _mark_optimizer_state(recorder: Recorder, workload: Workload) -> None:
-    for state in workload.optimizer.state.values():
+    paths = {parameter: path for path, parameter in workload.policy.named_parameters()}
+    for parameter, state in workload.optimizer.state.items():
         for value in state.values():
             if isinstance(value, torch.Tensor):
-                recorder.mark(value, "optimizer state")
+                recorder.mark(value, "optimizer state", owner=paths.get(parameter, ""))

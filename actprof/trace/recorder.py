@@ -9,9 +9,8 @@ Works on fake and on real tensors, on any device type. What happens inside a ker
 from __future__ import annotations
 
 import weakref
-from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Self
 
 import torch
@@ -27,6 +26,8 @@ from actprof.trace.kernels import (
     tensors_in,
 )
 from actprof.trace.model import EMPTY_CACHE, KINDS, PHASES
+from actprof.trace.origins import Origins
+from actprof.trace.sources import Site
 
 _SETUP, _DATA, _FORWARD, _BACKWARD, _OPTIMIZER = range(len(PHASES))
 _PARAMETERS, _BUFFERS, _INPUTS, _ACTIVATIONS, _GRADIENTS, _STATE, _TEMPORARIES = range(len(KINDS))
@@ -56,19 +57,27 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     Attributes:
         events: `t + 1` for the allocation of tensor t, `-(t + 1)` for its free, EMPTY_CACHE.
         sizes, kinds, tensor_ops: per tensor: requested bytes, index into KINDS, row of its op.
+        shapes, dtypes: per tensor, of the output that brought it; None for a kernel's temporary.
+        freed_by: per tensor, row of the last op launched when it was freed; -1 while it lives.
+        owners: of some tensors, the parameter or buffer that they are or belong to.
         op_names, op_modules, op_phases, op_blas, op_syncs, op_flops, op_bytes: per op.
+        op_sites: per op, the lines that made it; empty ones without `sources`.
         step_starts, update_starts: event index at which each step, each `update_policy`, begins.
         phase_starts: (event index, index into PHASES) wherever the phase changes.
         notes: what could not be known and was assumed.
     """
 
-    def __init__(self, device_type: str) -> None:
+    def __init__(self, device_type: str, *, sources: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.device_type = device_type
         self.events: list[int] = []
         self.sizes: list[int] = []
         self.kinds: list[int] = []
         self.tensor_ops: list[int] = []
+        self.shapes: list[tuple[int, ...] | None] = []
+        self.dtypes: list[torch.dtype | None] = []
+        self.freed_by: list[int] = []
+        self.owners: dict[int, str] = {}
         self.op_names: list[str] = []
         self.op_modules: list[str] = []
         self.op_phases: list[int] = []
@@ -76,6 +85,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.op_syncs: list[bool] = []
         self.op_flops: list[int] = []
         self.op_bytes: list[int] = []
+        self.op_sites: list[Site] = []
         self.step_starts: list[int] = []
         self.update_starts: list[int] = []
         self.phase_starts: list[tuple[int, int]] = [(0, _SETUP)]
@@ -83,11 +93,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._alive: dict[int, _StorageRef] = {}
         self._solved: set[Hashable] = set()
         self._phase = _SETUP
-        self._modules: list[str] = [""]
-        self._paths: dict[int, str] = {}
-        self._node_marks: list[int] = []  # autograd sequence number from which ...
-        self._node_modules: list[str] = []  # ... new nodes belong to this module
-        self._node_module: str | None = None
+        self._origins = Origins(sources=sources)
 
     # -- what the workload tells us ------------------------------------------------------------------
 
@@ -96,8 +102,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Everything inside belongs to phase `name`; `data` starts a step, `update` its update."""
         if name == "data":
             self.step_starts.append(len(self.events))
-            self._node_marks.clear()
-            self._node_modules.clear()
+            self._origins.begin_step()
         elif name == "update":
             self.update_starts.append(len(self.events))
         before = self._phase
@@ -113,50 +118,35 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.phase_starts.pop()
         self.phase_starts.append((len(self.events), phase))
 
-    @contextmanager
-    def watching(self, root: torch.nn.Module) -> Iterator[None]:
+    def watching(self, root: torch.nn.Module) -> AbstractContextManager[None]:
         """Attribute ops to the modules of `root` while inside."""
-        self._paths = {id(module): path for path, module in root.named_modules()}
-        enter = torch.nn.modules.module.register_module_forward_pre_hook(self._enter)
-        leave = torch.nn.modules.module.register_module_forward_hook(self._leave, always_call=True)
-        try:
-            yield
-        finally:
-            enter.remove()
-            leave.remove()
-
-    def _enter(self, module: torch.nn.Module, _inputs: Any) -> None:
-        self._modules.append(self._paths.get(id(module), self._modules[-1]))
-        self._mark()
-
-    def _leave(self, _module: torch.nn.Module, _inputs: Any, _outputs: Any) -> None:
-        self._modules.pop()
-        self._mark()
-
-    def _mark(self) -> None:
-        self._node_marks.append(torch._C._autograd._get_sequence_nr())
-        self._node_modules.append(self._modules[-1])
+        return self._origins.watching(root)
 
     def enter_node(self, sequence_number: int | None) -> None:
-        """Attribute the ops that follow to the module whose forward made this autograd node."""
-        self._node_module = ""
-        if sequence_number is not None and self._node_marks:
-            index = bisect_right(self._node_marks, sequence_number) - 1
-            self._node_module = self._node_modules[index] if index >= 0 else ""
+        """Attribute the ops that follow to the module, and lines, whose forward made this autograd node."""
+        self._origins.enter_node(sequence_number)
 
     def leave_nodes(self) -> None:
         """Attribute what follows to the modules again."""
-        self._node_module = None
+        self._origins.leave_nodes()
 
     def stop(self) -> None:
         """Forget what is alive, so that what dies after the recording is not written down."""
         self._alive.clear()
 
-    def mark(self, tensor: torch.Tensor, kind: str) -> None:
-        """Say what a live tensor is; an activation does not overrule what was said before."""
+    def mark(self, tensor: torch.Tensor, kind: str, *, owner: str = "") -> None:
+        """Say what a live tensor is; an activation does not overrule what was said before.
+
+        Args:
+            tensor: any tensor on its storage.
+            kind: one of `KINDS`.
+            owner: path of the parameter or buffer that it is or belongs to.
+        """
         ref = self._alive.get(tensor.untyped_storage()._cdata)
         if ref is None:
             return
+        if owner:
+            self.owners[ref.tensor] = owner
         index = KINDS.index(kind)
         if index != _ACTIVATIONS or self.kinds[ref.tensor] == _TEMPORARIES:
             self.kinds[ref.tensor] = index
@@ -170,6 +160,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         if func is torch.ops.prim.device.default and isinstance(args[0], FakeTensor):
             return args[0].fake_device  # no op, and asked for more often than all ops together
+        self._origins.begin_op()
         if func is torch.ops.aten._local_scalar_dense.default:
             return self._item(func, args)
         row = len(self.op_names)
@@ -178,7 +169,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         fresh = self._new_storages(out, row)
         self._empty_cache_after(func, args)
         for tensor in hidden:
-            self.events.append(-(tensor + 1))
+            self._free(tensor, row)
         # An op that neither allocates nor writes is a view: nothing is launched.
         if fresh or hidden or (func._schema.is_mutable and self._is_ours(args)):
             self._add_op(func, args, kwargs, out)
@@ -222,35 +213,38 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if size == 0:
             return 0
         self._alive[key] = _StorageRef(storage, self._freed, key, len(self.sizes))
-        self._allocate(size, row)
+        self._allocate(size, row, tensor)
         return 1
 
-    def _allocate(self, size: int, row: int) -> int:
+    def _allocate(self, size: int, row: int, output: torch.Tensor | None = None) -> int:
         tensor = len(self.sizes)
         self.sizes.append(size)
+        self.shapes.append(None if output is None else tuple(output.shape))
+        self.dtypes.append(None if output is None else output.dtype)
+        self.freed_by.append(-1)
         self.kinds.append(_KIND_OF_PHASE[self._phase])
         self.tensor_ops.append(row)
         self.events.append(tensor + 1)
         return tensor
 
     def _freed(self, ref: _StorageRef) -> None:
-        self.events.append(-(ref.tensor + 1))
+        self._free(ref.tensor, len(self.op_names) - 1)
         if self._alive.get(ref.key) is ref:
             del self._alive[ref.key]
 
+    def _free(self, tensor: int, row: int) -> None:
+        self.events.append(-(tensor + 1))
+        self.freed_by[tensor] = row
+
     def _add_op(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
         self.op_names.append(str(func))
-        self.op_modules.append(self._module())
+        self.op_modules.append(self._origins.module())
         self.op_phases.append(self._phase)
         self.op_blas.append(blas_route(func, args))
         self.op_syncs.append(func in _WAITING)
         self.op_flops.append(flops_of(func, args, kwargs, out))
         self.op_bytes.append(bytes_moved(args, out))
-
-    def _module(self) -> str:
-        # A module that runs while a node does was checkpointed, and runs again.
-        inside = self._node_module is None or len(self._modules) > 1
-        return self._modules[-1] if inside else str(self._node_module)
+        self.op_sites.append(self._origins.site())
 
     def _item(self, func: Any, args: tuple[Any, ...]) -> Any:
         if self._is_ours(args):

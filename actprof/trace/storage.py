@@ -1,20 +1,28 @@
-"""A `Trace` as bytes and back: one NumPy archive with a JSON header, no pickle."""
+"""A `Trace` as bytes and back: one NumPy archive with a JSON header, no pickle.
+
+What a replay does not need (`TraceDetails`) is an archive of its own inside, one column of bytes, which is
+opened when someone asks for it.
+"""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import asdict, fields
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from actprof.errors import StoreError
+from actprof.trace.details import TraceDetails
 from actprof.trace.model import SCHEMA_VERSION, OpTable, Parameter, PolicyFacts, TensorTable, Trace
 
 _HEADER = "header"
+_DETAILS = "details"
+_WORDS = ("op_lines", "op_callers", "shapes", "dtypes", "owners")
 
 
 def trace_to_bytes(trace: Trace) -> bytes:
@@ -36,6 +44,20 @@ def trace_to_bytes(trace: Trace) -> bytes:
         )
     }  # fmt: skip
     header = {**plain, "policy": asdict(trace.policy), "words": words}
+    if trace.load_details is not None:
+        columns[_DETAILS] = np.frombuffer(_details_to_bytes(trace.load_details()), dtype=np.uint8)
+    return _archive(header, columns)
+
+
+def _details_to_bytes(details: TraceDetails) -> bytes:
+    columns: dict[str, NDArray[Any]] = {"freed_by": details.freed_by}
+    words: dict[str, list[Any]] = {}
+    for name in _WORDS:
+        words[name], columns[name] = _encode(getattr(details, name))
+    return _archive(words, columns)
+
+
+def _archive(header: dict[str, Any], columns: dict[str, NDArray[Any]]) -> bytes:
     columns[_HEADER] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
     file = io.BytesIO()
     np.savez_compressed(file, **columns)  # type: ignore[arg-type] # the stub takes `allow_pickle` for a column
@@ -49,9 +71,7 @@ def trace_from_bytes(data: bytes) -> Trace:
         StoreError: the bytes are no such archive, or of a newer schema.
     """
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            columns = dict(archive)
-        header = json.loads(columns.pop(_HEADER).tobytes())
+        header, columns = _opened(data)
         if header["schema_version"] <= SCHEMA_VERSION:
             return _assemble(header, columns)
     except Exception as error:  # zip, zlib, NumPy and JSON each fail in ways of their own on damaged bytes
@@ -59,8 +79,25 @@ def trace_from_bytes(data: bytes) -> Trace:
     raise StoreError(f"the trace has schema {header['schema_version']}, newer than {SCHEMA_VERSION}")
 
 
+@lru_cache(maxsize=4)
+def _details_from_bytes(data: bytes) -> TraceDetails:
+    try:
+        words, columns = _opened(data)
+        texts = {name: _decode([_tupled(word) for word in words[name]], columns[name]) for name in _WORDS}
+        return TraceDetails(freed_by=columns["freed_by"], **texts)
+    except Exception as error:  # as above
+        raise StoreError(f"not readable details of a trace: {error}") from error
+
+
+def _opened(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        columns = dict(archive)
+    return json.loads(columns.pop(_HEADER).tobytes()), columns
+
+
 def _assemble(header: dict[str, Any], columns: dict[str, NDArray[Any]]) -> Trace:
     words, policy = header.pop("words"), header.pop("policy")
+    details = columns.pop(_DETAILS, None)
     tables: dict[str, dict[str, Any]] = {"tensors": {}, "ops": {}}
     for name, column in columns.items():
         table, _, column_name = name.partition(".")
@@ -77,6 +114,7 @@ def _assemble(header: dict[str, Any], columns: dict[str, NDArray[Any]]) -> Trace
         tensors=TensorTable(**tables["tensors"]),
         ops=OpTable(**tables["ops"]),
         events=columns["events"],
+        load_details=None if details is None else partial(_details_from_bytes, details.tobytes()),
         **plain,
     )
 
@@ -85,11 +123,11 @@ def _tupled(value: Any) -> Any:
     return tuple(_tupled(item) for item in value) if isinstance(value, list) else value
 
 
-def _encode(words: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+def _encode[Word: Hashable](words: Sequence[Word]) -> tuple[list[Word], NDArray[np.int64]]:
     """Return the distinct words in order of appearance, and each word's index among them."""
     index = {word: i for i, word in enumerate(dict.fromkeys(words))}
     return list(index), np.array([index[word] for word in words], dtype=np.int64)
 
 
-def _decode(words: list[str], codes: NDArray[Any]) -> tuple[str, ...]:
+def _decode[Word](words: list[Word], codes: NDArray[Any]) -> tuple[Word, ...]:
     return tuple(words[code] for code in codes.tolist())

@@ -16,6 +16,9 @@ def recording(sizes, events=None, **columns):
     recorder.events = events or [*range(1, count + 1), *range(-count, 0)]
     recorder.kinds = [0] * count
     recorder.tensor_ops = list(range(count))
+    recorder.shapes = [(size,) for size in sizes]
+    recorder.dtypes = [torch.uint8] * count
+    recorder.freed_by = [count - 1] * count
     recorder.op_names = ["aten.add.Tensor"] * count
     recorder.op_modules = [""] * count
     recorder.op_phases = [2] * count
@@ -23,6 +26,7 @@ def recording(sizes, events=None, **columns):
     recorder.op_syncs = [False] * count
     recorder.op_flops = [10 * size for size in sizes]
     recorder.op_bytes = [2 * size for size in sizes]
+    recorder.op_sites = [("torch/nn/linear.py:7 forward", "lerobot/act.py:9 forward")] * count
     recorder.step_starts, recorder.update_starts = [0], [0]
     for name, value in columns.items():
         setattr(recorder, name, value)
@@ -95,6 +99,39 @@ def test_one_recording_is_taken_as_it_is():
     assert [12, 7] == columns["tensors"].constant.tolist()
     assert not columns["tensors"].per_sample.any()
     assert columns["ops"].sync.dtype == np.bool_
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 2**20)), max_size=5),
+    st.lists(st.integers(1, 100), min_size=2, max_size=4, unique=True),
+)
+def test_shapes_are_fitted_dimension_by_dimension(dimensions, batch_sizes):
+    """Each dimension is `constant + per_sample * batch_size`, as the sizes are."""
+    recorders = [recording([8], shapes=[tuple(c + p * size for c, p in dimensions)]) for size in batch_sizes]
+    assert (tuple(dimensions),) == fit(recorders, batch_sizes)["load_details"]().shapes
+
+
+def test_a_shape_on_which_recordings_do_not_agree_is_unknown_and_no_reason_to_refuse():
+    """Shapes are for readers; the bytes decide whether a trace holds."""
+    shapes = {
+        2: [(2, 4), None, (2, 6), (2,)],
+        3: [(3, 4), None, (3, 7), (3, 1)],
+        7: [(7, 4), None, (7, 8), (7,)],
+    }
+    recorders = [recording([8] * 4, shapes=shapes[size]) for size in (2, 3, 7)]
+    details = fit(recorders, (2, 3, 7))["load_details"]()
+    assert (((0, 1), (4, 0)), None, None, None) == details.shapes
+
+
+def test_details_are_those_of_the_first_recording():
+    """Lines, dtypes, owners and frees do not depend on the batch size."""
+    first = recording([4, 8], owners={1: "a.weight"}, freed_by=[1, -1], dtypes=[torch.bool, None])
+    details = fit([first, recording([4, 8], op_sites=[("", "")] * 2)], (2, 3))["load_details"]()
+    assert ("torch/nn/linear.py:7 forward",) * 2 == details.op_lines
+    assert ("lerobot/act.py:9 forward",) * 2 == details.op_callers
+    assert ("bool", "") == details.dtypes
+    assert ("", "a.weight") == details.owners
+    assert [1, -1] == details.freed_by.tolist()
 
 
 def test_what_the_last_step_leaves_takes_the_place_of_what_it_found():

@@ -1,10 +1,14 @@
 """Recording lerobot's ACT on a CUDA device that is not there."""
 
 import itertools
+import math
+import re
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from actprof.errors import TraceError, UsageError
 from actprof.trace.affine import fit
@@ -156,6 +160,73 @@ def test_every_phase_has_work(small_trace):
     assert set(range(len(PHASES))) == set(small_trace.ops.phase.tolist())
     # loss, KL and L1 loss, and the gradient norm, per step.
     assert 2 * 4 == int(small_trace.ops.sync.sum())
+
+
+# -- what is known of each tensor and op -------------------------------------------------------------------
+
+
+def test_shapes_and_dtypes_give_the_bytes(small_trace):
+    """At every batch size, for every tensor but the temporaries inside kernels."""
+    details, tensors = small_trace.details(), small_trace.tensors
+    known = [index for index, shape in enumerate(details.shapes) if shape is not None]
+    assert len(known) >= 0.99 * len(details.shapes)
+    assert {"temporaries"} >= {
+        KINDS[tensors.kind[index]] for index, shape in enumerate(details.shapes) if shape is None
+    }
+    for batch_size in (2, 5, 64):
+        sizes = tensors.requested_bytes(batch_size)
+        for index in known:
+            count = math.prod(
+                constant + per_sample * batch_size for constant, per_sample in details.shapes[index]
+            )
+            assert sizes[index] == count * getattr(torch, details.dtypes[index]).itemsize
+
+
+def test_every_op_has_a_line(small_trace):
+    """Set-up, forward, backward and optimizer also one of lerobot; attention that of `_softmax`."""
+    ops, details = small_trace.ops, small_trace.details()
+    assert all(details.op_lines)
+    nobody = {
+        PHASES[phase]
+        for phase, caller in zip(ops.phase.tolist(), details.op_callers, strict=True)
+        if not caller
+    }
+    assert {"data"} >= nobody
+    softmax = [row for row, name in enumerate(ops.names) if name == "aten._softmax.default"]
+    backward = [row for row, name in enumerate(ops.names) if name == "aten._softmax_backward_data.default"]
+    assert {details.op_lines[row] for row in softmax} == {details.op_lines[row] for row in backward}
+    for row in softmax + backward:
+        assert re.fullmatch(r"torch/nn/functional.py:\d+ multi_head_attention_forward", details.op_lines[row])
+        assert re.fullmatch(r"lerobot/policies/act/modeling_act.py:\d+ forward", details.op_callers[row])
+
+
+def test_gradients_and_state_belong_to_their_parameters(small_trace):
+    """Each gradient has its parameter's size and shape, and AdamW two moments of it."""
+    details, tensors = small_trace.details(), small_trace.tensors
+    bytes_of = {p.path: p.bytes for p in small_trace.policy.parameters}
+    owned = {kind: Counter() for kind in KINDS}
+    for index, owner in enumerate(details.owners):
+        kind = KINDS[tensors.kind[index]]
+        owned[kind][owner] += int(tensors.constant[index])
+        assert not owner or tensors.constant[index] == bytes_of[owner]
+    trained = {p.path: p.bytes for p in small_trace.policy.parameters if p.trainable and not p.is_buffer}
+    assert {p.path: p.bytes for p in small_trace.policy.parameters if not p.is_buffer} == owned["parameters"]
+    assert {path: small_trace.steps * size for path, size in trained.items()} == owned["gradients"]
+    assert {path: 2 * size for path, size in trained.items()} == owned["optimizer state"]
+    assert {p.path for p in small_trace.policy.parameters if p.is_buffer} == set(owned["buffers"]) - {""}
+    for kind in ("inputs", "activations", "temporaries"):
+        assert {""} == set(owned[kind])
+
+
+def test_frees_are_named_as_the_events_have_them(small_trace):
+    """What the events free has the op after which it went; activations go in the reverse pass."""
+    details, tensors, ops = small_trace.details(), small_trace.tensors, small_trace.ops
+    freed = -small_trace.events[small_trace.events < 0] - 1
+    assert sorted(freed.tolist()) == np.flatnonzero(details.freed_by >= 0).tolist()
+    assert np.all(details.freed_by[freed] >= tensors.op[freed])
+    activations = tensors.kind == KINDS.index("activations")
+    phases = Counter(PHASES[ops.phase[row]] for row in details.freed_by[activations].tolist())
+    assert phases["backward"] > 0.9 * phases.total()
 
 
 # -- precision and optimizers ------------------------------------------------------------------------------

@@ -233,6 +233,94 @@ def test_an_activation_does_not_overrule_what_was_known():
     assert ["parameters", "gradients"] == kinds_of(recorder)
 
 
+# -- what is known of each tensor and op -------------------------------------------------------------------
+
+
+def test_shape_and_dtype_are_those_of_the_output_that_brought_the_storage():
+    """A view that comes later does not change them."""
+    with Recorder("cpu") as recorder:
+        a = torch.zeros(4, 6, dtype=torch.float16)
+        values, indices = a.view(24).float().topk(3)
+    assert values.shape == indices.shape
+    assert [(4, 6), (24,), (3,), (3,)] == recorder.shapes
+    assert [torch.float16, torch.float32, torch.float32, torch.int64] == recorder.dtypes
+
+
+def test_a_free_names_the_op_that_was_launched_last():
+    """What is never freed has none; what a kernel takes for itself goes with its op."""
+    with Recorder("cpu") as recorder:
+        a = torch.ones(4)
+        b = a + a
+        del a
+        c = b * b
+        c = c.relu()
+    assert c.shape == b.shape
+    rows = [recorder.op_names[row] if row >= 0 else "" for row in recorder.freed_by]
+    assert ["aten.add.Tensor", "", "aten.relu.default", ""] == rows
+
+
+def test_every_free_is_named_in_the_reverse_pass(recorded_step):
+    """What a node lets go of is freed after an op of the reverse pass, the events say the same."""
+    recorder, _model = recorded_step
+    freed = {-event - 1 for event in recorder.events if event < 0}
+    assert freed == {tensor for tensor, row in enumerate(recorder.freed_by) if row >= 0}
+    for tensor in freed:
+        assert recorder.freed_by[tensor] >= recorder.tensor_ops[tensor]
+        if KINDS[recorder.kinds[tensor]] == "activations":
+            assert "backward" == PHASES[recorder.op_phases[recorder.freed_by[tensor]]]
+
+
+def test_an_owner_is_kept_beside_the_kind():
+    """Of what owns nothing there is none."""
+    with Recorder("cpu") as recorder:
+        weight, other = torch.ones(4), torch.ones(4)
+        recorder.mark(weight, "parameters", owner="a.weight")
+        recorder.mark(other, "parameters")
+    assert {0: "a.weight"} == recorder.owners
+
+
+def test_lines_are_noted_where_they_are_asked_for():
+    """Ops of the reverse pass have the line whose forward made their node; views in between are no matter."""
+    lines = {}
+    for sources in (True, False):
+        recorder = Recorder("cpu", sources=sources)
+        with recorder, saving_tensors():
+            first, second = nn.Linear(4, 8), nn.Conv1d(8, 2, 1)
+            loss = second(first(torch.ones(3, 5, 4)).transpose(1, 2)).sum()
+            forward = len(recorder.op_names)
+            reverse_pass(loss, on_node=recorder.enter_node)
+            recorder.leave_nodes()
+            loss.detach().add(1)
+        by_op = zip(recorder.op_names, recorder.op_sites, strict=True)
+        lines[sources] = [
+            (row >= forward, name.split(".")[1], site[0].partition(":")[0])
+            for row, (name, site) in enumerate(by_op)
+        ]
+    linear, conv = "torch/nn/modules/linear.py", "torch/nn/modules/conv.py"
+    assert (False, "convolution", conv) in lines[True]
+    assert (True, "convolution_backward", conv) in lines[True]
+    assert (True, "mm", linear) in lines[True]
+    assert (True, "add", "") == lines[True][-1]
+    assert {""} == {file for _backward, _name, file in lines[False]}
+
+
+def test_a_module_that_runs_again_in_backward_has_its_own_lines():
+    """A checkpointed block's second forward is on the stack."""
+    recorder = Recorder("cpu", sources=True)
+    block = nn.Sequential(nn.Linear(4, 8), nn.Sigmoid())
+    with recorder, recorder.watching(block), saving_tensors():
+        loss = checkpoint(block, torch.ones(2, 4), use_reentrant=False).sum()
+        before = len(recorder.op_names)
+        reverse_pass(loss, on_node=recorder.enter_node)
+        recorder.leave_nodes()
+    again = {
+        name: line.partition(":")[0]
+        for name, (line, _caller) in zip(recorder.op_names[before:], recorder.op_sites[before:], strict=True)
+    }
+    assert "torch/nn/modules/activation.py" == again["aten.sigmoid.default"]
+    assert "torch/nn/modules/activation.py" == again["aten.sigmoid_backward.default"]
+
+
 # -- values that no one has --------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import pickle
 from dataclasses import fields, replace
 
 import hypothesis.strategies as st
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 
 from actprof.errors import StoreError
+from actprof.trace.details import TraceDetails
 from actprof.trace.model import SCHEMA_VERSION, OpTable, Parameter, PolicyFacts, TensorTable, Trace
 from actprof.trace.storage import trace_from_bytes, trace_to_bytes
 
@@ -19,6 +21,14 @@ def ints(*values):
     return np.array(values, dtype=np.int64)
 
 
+DETAILS = TraceDetails(
+    op_lines=("", "torch/nn/modules/linear.py:134 forward", "torch/nn/modules/linear.py:134 forward"),
+    op_callers=("", "lerobot/policies/act/modeling_act.py:413 forward", ""),
+    shapes=(None, ((0, 602), (512, 0), (-1, 2))),
+    dtypes=("", "float32"),
+    owners=("a.weight", ""),
+    freed_by=ints(-1, 2),
+)
 TRACE = Trace(
     key={"policy": "act", "overrides": {"chunk_size": 50, "vision_backbone": "resnet18"}, "cameras": 2},
     versions={"torch": "2.11.0"},
@@ -53,6 +63,7 @@ TRACE = Trace(
     fixed_batch_size=None,
     assumptions=("nothing is certain",),
     trace_seconds=1.5,
+    load_details=DETAILS.itself,
 )
 
 
@@ -64,6 +75,8 @@ def same(one, other):
         if isinstance(a, np.ndarray):
             assert a.dtype == b.dtype, field.name
             assert np.array_equal(a, b), field.name
+        elif field.name == "load_details":
+            same(one.details(), other.details())
         elif isinstance(a, TensorTable | OpTable | PolicyFacts):
             same(a, b)
         else:
@@ -76,8 +89,9 @@ def same(one, other):
         TRACE,
         replace(TRACE, carried=None, fixed_batch_size=1, batch_sizes=(1,), assumptions=()),
         replace(TRACE, carried=(), events=ints(), step_starts=(), update_starts=()),
+        replace(TRACE, load_details=None),
     ],
-    ids=["full", "of one batch size", "empty"],
+    ids=["full", "of one batch size", "empty", "without details"],
 )
 def test_every_column_and_field_comes_back(trace):
     """Values, dtypes and types are those that went in."""
@@ -126,6 +140,30 @@ def edited(header=None, drop=(), columns=None):
     return file.getvalue()
 
 
+def test_details_are_read_when_they_are_asked_for(monkeypatch):
+    """A replay needs none, so that loading a trace leaves them packed; a second reader gets the same."""
+    opened = []
+    monkeypatch.setattr(np, "load", lambda *args, _load=np.load, **kw: opened.append(1) or _load(*args, **kw))
+    fresh = replace(DETAILS, dtypes=("", "float16"))  # read by no test before
+    trace = trace_from_bytes(trace_to_bytes(replace(TRACE, load_details=fresh.itself)))
+    assert 1 == len(opened)
+    assert fresh.dtypes == trace.details().dtypes
+    assert trace.details() is trace.details()
+    assert 2 == len(opened)
+
+
+def test_a_trace_can_be_handed_to_another_process():
+    """Its details go with it."""
+    same(TRACE, pickle.loads(pickle.dumps(trace_from_bytes(DATA))))  # noqa: S301 - our own bytes
+
+
+def test_details_that_are_none_are_refused_when_they_are_asked_for():
+    """The rest of the trace is there all the same."""
+    trace = trace_from_bytes(edited(columns={"details": np.zeros(9, dtype=np.uint8)}))
+    with pytest.raises(StoreError, match="not readable details"):
+        trace.details()
+
+
 def test_a_newer_schema_is_refused():
     """It may mean things that this version does not know of."""
     with pytest.raises(StoreError, match=f"newer than {SCHEMA_VERSION}"):
@@ -134,8 +172,9 @@ def test_a_newer_schema_is_refused():
 
 def test_an_older_file_takes_the_defaults_of_what_it_lacks():
     """Fields with a default may be missing."""
-    old = edited(drop=["fixed_batch_size", "assumptions", "trace_seconds"])
-    same(replace(TRACE, assumptions=(), trace_seconds=0.0), trace_from_bytes(old))
+    old = edited(drop=["fixed_batch_size", "assumptions", "trace_seconds", "details"])
+    expected = replace(TRACE, assumptions=(), trace_seconds=0.0, load_details=None)
+    same(expected, trace_from_bytes(old))
 
 
 @pytest.mark.parametrize(

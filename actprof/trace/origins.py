@@ -1,0 +1,127 @@
+"""Whose an op is: the module whose forward runs, and the lines of source that asked for it.
+
+An op of the reverse pass belongs to the module, and to the lines, whose forward made its autograd node;
+the node's sequence number says which that was.
+"""
+
+from __future__ import annotations
+
+import sys
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from actprof.trace.sources import NOWHERE, Site, SourceLines
+
+
+class Origins:
+    """Follows modules and autograd nodes as they are entered and left.
+
+    Args:
+        sources: also find the lines of source; without, every op comes from `NOWHERE`.
+    """
+
+    def __init__(self, *, sources: bool) -> None:
+        self._lines = SourceLines() if sources else None
+        self._modules: list[str] = [""]
+        self._paths: dict[int, str] = {}
+        self._made_by: _NodeMarks[str] = _NodeMarks("")
+        self._made_at: _NodeMarks[Site] = _NodeMarks(NOWHERE)
+        self._node: int | None = None
+        self._in_nodes = False
+        self._next_number = 0
+        self._site: Site | None = None  # of the op that began last, if it was looked for
+
+    @contextmanager
+    def watching(self, root: torch.nn.Module) -> Iterator[None]:
+        """Attribute ops to the modules of `root` while inside."""
+        self._paths = {id(module): path for path, module in root.named_modules()}
+        enter = torch.nn.modules.module.register_module_forward_pre_hook(self._enter)
+        leave = torch.nn.modules.module.register_module_forward_hook(self._leave, always_call=True)
+        try:
+            yield
+        finally:
+            enter.remove()
+            leave.remove()
+
+    def _enter(self, module: torch.nn.Module, _inputs: Any) -> None:
+        self._modules.append(self._paths.get(id(module), self._modules[-1]))
+        self._made_by.add(_next_sequence_number(), self._modules[-1])
+
+    def _leave(self, _module: torch.nn.Module, _inputs: Any, _outputs: Any) -> None:
+        self._modules.pop()
+        self._made_by.add(_next_sequence_number(), self._modules[-1])
+
+    def begin_step(self) -> None:
+        """Forget the nodes of the step before."""
+        self._made_by.clear()
+        self._made_at.clear()
+
+    def begin_op(self) -> None:
+        """Note which lines made the autograd node of the op that begins, if it has one.
+
+        By the time an op reaches a dispatch mode its node is there: it has the last number given.
+        """
+        self._site = None
+        if self._lines is None:
+            return
+        number = _next_sequence_number()
+        if number > self._next_number:
+            self._next_number = number
+            self._site = self._lines.find(sys._getframe(1))
+            self._made_at.add(number - 1, self._site)
+
+    def enter_node(self, sequence_number: int | None) -> None:
+        """Attribute the ops that follow to whatever made this autograd node."""
+        self._node, self._in_nodes = sequence_number, True
+
+    def leave_nodes(self) -> None:
+        """Attribute what follows to the modules and lines that run again."""
+        self._in_nodes = False
+
+    def _by_node(self) -> bool:
+        # A module that runs while a node does was checkpointed, and runs again.
+        return self._in_nodes and len(self._modules) == 1
+
+    def module(self) -> str:
+        """Return the path of the module to which the op that began last belongs."""
+        return self._made_by.find(self._node) if self._by_node() else self._modules[-1]
+
+    def site(self) -> Site:
+        """Return the lines to which the op that began last belongs."""
+        if self._lines is None:
+            return NOWHERE
+        if self._by_node():
+            return self._made_at.find(self._node)
+        return self._site or self._lines.find(sys._getframe(1))
+
+
+class _NodeMarks[Value]:
+    """Which value belongs to an autograd node: that of the last mark at or below its sequence number."""
+
+    def __init__(self, default: Value) -> None:
+        self._default = default
+        self._numbers: list[int] = []  # they rise
+        self._values: list[Value] = []
+
+    def add(self, number: int, value: Value) -> None:
+        """Nodes from `number` on have this value."""
+        self._numbers.append(number)
+        self._values.append(value)
+
+    def clear(self) -> None:
+        """Forget all marks."""
+        self._numbers.clear()
+        self._values.clear()
+
+    def find(self, number: int | None) -> Value:
+        """Return the value of node `number`; the default for a leaf, which has none."""
+        index = -1 if number is None else bisect_right(self._numbers, number) - 1
+        return self._values[index] if index >= 0 else self._default
+
+
+def _next_sequence_number() -> int:
+    return int(torch._C._autograd._get_sequence_nr())
