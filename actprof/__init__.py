@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from actprof.api import (
         accuracy,
+        compare_snapshot,
+        explain,
         load_scenario,
         measure,
         measure_lines,
@@ -23,19 +25,24 @@ if TYPE_CHECKING:
         replay_snapshot,
         sweep,
         verify_snapshot,
+        write_explanation_page,
         write_replay_page,
         write_report,
     )
     from actprof.errors import ActprofError
+    from actprof.explanation import Explanation
     from actprof.results import Result
     from actprof.scenario import Cell, Scenario
 
 __all__ = [
     "ActprofError",
     "Cell",
+    "Explanation",
     "Result",
     "Scenario",
     "accuracy",
+    "compare_snapshot",
+    "explain",
     "load_scenario",
     "measure",
     "measure_lines",
@@ -44,6 +51,7 @@ __all__ = [
     "replay_snapshot",
     "sweep",
     "verify_snapshot",
+    "write_explanation_page",
     "write_replay_page",
     "write_report",
 ]
@@ -51,6 +59,7 @@ __all__ = [
 _HOMES = {
     "ActprofError": "actprof.errors",
     "Cell": "actprof.scenario",
+    "Explanation": "actprof.explanation",
     "Result": "actprof.results",
     "Scenario": "actprof.scenario",
 }

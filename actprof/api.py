@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actprof.errors import UsageError
+from actprof.explanation import Explanation, explain_cell
 from actprof.hardware import builtin_catalogue, find_gpu
 from actprof.hardware.entries import parse_capacity
 from actprof.policies import policy_module
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from actprof.allocator.outcome import SnapshotReplay
     from actprof.allocator.verify import Verification
     from actprof.analysis.accuracy import Accuracy, AccuracyRow
+    from actprof.analysis.compare_allocations import Unmatched
     from actprof.measure.run import Run
     from actprof.sweep.runner import Progress
 
@@ -128,6 +130,9 @@ def measure(
         ActprofError: the boundary or the snapshot could not be had.
     """
     run, cell = _measuring(device=device, timeout=timeout, command=command, progress=progress, **options)
+    for asked, option in ((boundary, "--boundary"), (snapshot is not None, "--snapshot")):
+        if asked:
+            run.check_cuda(option)
     result = replace(run, steps=steps).measure(cell)
     if boundary:
         from actprof.measure.boundary import measure_boundary
@@ -136,6 +141,26 @@ def measure(
     if snapshot is not None:
         run.snapshot(cell, Path(snapshot))
     return result
+
+
+def compare_snapshot(path: str | Path, cell: Cell) -> tuple[Unmatched, ...]:
+    """Return what a memory snapshot of `measure` and the prediction of its cell do not have in common.
+
+    Args:
+        path: a snapshot that begins with an empty allocator, as `measure(snapshot=…)` leaves it.
+        cell: the cell that was measured.
+
+    Raises:
+        UsageError: the snapshot cannot be used, or nobody knows the cell's GPU.
+    """
+    from actprof.allocator.recording import open_recording
+    from actprof.analysis import compare_allocations as compare
+    from actprof.prediction import device_of, gpu_of
+
+    trace, _cached = trace_for(cell)
+    workspaces = device_of(gpu_of(cell, builtin_catalogue()), cell).workspaces
+    predicted = compare.predicted_requests(trace, cell.batch_size, workspaces)
+    return compare.compare_allocations(predicted, compare.recorded_requests(open_recording(path)))
 
 
 def measure_lines(
@@ -387,3 +412,34 @@ def accuracy(
     from actprof.accuracy_ledger import keep_ledger
 
     return keep_ledger(folder, add=add, predict_again=refresh, check=check, listener=listener)
+
+
+def explain(**options: Any) -> Explanation:
+    """Say who holds the memory of one training run, without a GPU.
+
+    At the peak and, where it runs out, at that moment: by kind, module, op and tensor. The options are
+    those of `make_cell`.
+
+    Raises:
+        UsageError: an option, a GPU or a field of the policy's config that cannot be.
+        TraceError: the training step cannot be traced; says why.
+    """
+    return explain_cell(make_cell(**options))
+
+
+def write_explanation_page(
+    found: Explanation, path: str | Path, *, versus: Explanation | None = None
+) -> Path:
+    """Write the page of an explanation, one file that needs no network, and return its path.
+
+    Args:
+        found: from `explain`.
+        path: of the file.
+        versus: another one, whose difference the page shows as well.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    from actprof.report.explain_page import write_explain_page
+
+    return write_explain_page(found, path, versus=versus)

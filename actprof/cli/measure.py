@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
+from rich.markup import escape
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from actprof import api
+from actprof.analysis.compare_allocations import Unmatched
 from actprof.cli.console import output, print_json, progress_bar
 from actprof.cli.measured import print_measured
 from actprof.cli.options import played_cell_options
 from actprof.results import Result
+from actprof.units import format_bytes
 
 _FAILED = 1
+_MOST_UNMATCHED = 15
 
 
 @click.command(name="measure")
@@ -72,6 +77,8 @@ def command(
         print_json(result.to_json(curve=False))
     else:
         print_measured(result, output(), predicted=predicted)
+        if snapshot is not None:
+            _print_unmatched(snapshot, api.compare_snapshot(snapshot, result.cell))
     return _FAILED if result.verdict == "error" else 0
 
 
@@ -83,6 +90,23 @@ def _predicted(result: Result, progress: Callable[[str], None]) -> Result | None
 
     progress("predicting the same run")
     return predict_cell(result.cell)
+
+
+def _print_unmatched(snapshot: Path, rows: Sequence[Unmatched]) -> None:
+    """Print what the snapshot and the prediction do not have in common."""
+    console = output()
+    console.print(f"\nsnapshot  {escape(str(snapshot))}", soft_wrap=True)
+    if not rows:
+        console.print("Its allocations are those that were predicted, one by one.")
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name, justify in (("only", "left"), ("times", "right"), ("bytes", "right"), ("asked by", "left")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type] # literals
+    for row in rows[:_MOST_UNMATCHED]:
+        table.add_row(row.side, str(row.count), format_bytes(row.size_bytes), escape(row.who))
+    console.print(table)
+    if len(rows) > _MOST_UNMATCHED:
+        console.print(f"and {len(rows) - _MOST_UNMATCHED} smaller ones")
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from actprof.analysis.boundary import bracket_boundary
-from actprof.errors import ActprofError, UsageError
+from actprof.errors import ActprofError
 from actprof.measure.run import Run
 from actprof.prediction import predict_cell
 from actprof.scenario.cell import Cell
@@ -26,8 +26,7 @@ def measure_boundary(run: Run, cell: Cell, *, guess: int | None = None) -> int:
         UsageError: there is no CUDA GPU.
         ActprofError: a run failed for another reason than memory.
     """
-    if run.choice.type != "cuda":
-        raise UsageError(f"a boundary needs a CUDA GPU: {run.choice.reason}")
+    run.check_cuda("--boundary")
     if guess is None:
         guess = predict_cell(cell, catalogue=run.catalogue).max_batch_size
     ten_steps = replace(run, steps=STEPS)

@@ -34,14 +34,16 @@ Progress = Callable[[str], None]
 
 
 class WorkerError(ActprofError):
-    """A worker that gave no answer.
+    """A worker that gave no answer; as a text, the reason and the last lines of its stderr.
 
     Attributes:
+        reason: what happened.
         stderr: the last lines that it wrote there.
     """
 
-    def __init__(self, text: str, stderr: tuple[str, ...] = ()) -> None:
-        super().__init__(text)
+    def __init__(self, reason: str, stderr: tuple[str, ...] = ()) -> None:
+        super().__init__("\n  ".join((reason, *stderr)))
+        self.reason = reason
         self.stderr = stderr
 
 

@@ -69,7 +69,7 @@ class Run:
             UsageError: there is no CUDA GPU to record.
             WorkerError: the run failed.
         """
-        self._needs_cuda("--snapshot")
+        self.check_cuda("--snapshot")
         request = replace(
             self._request(cell), purpose="snapshot", snapshot=str(path.absolute()), steps=_SNAPSHOT_STEPS
         )
@@ -82,10 +82,11 @@ class Run:
             UsageError: there is no CUDA GPU to profile.
             WorkerError: the run failed.
         """
-        self._needs_cuda("--lines")
+        self.check_cuda("--lines")
         return self._launch(replace(self._request(cell), purpose="lines"))[0].text
 
-    def _needs_cuda(self, option: str) -> None:
+    def check_cuda(self, option: str) -> None:
+        """Raise `UsageError` when `option` is asked for without a CUDA GPU."""
         if self.choice.type != "cuda":
             raise UsageError(f"{option} needs a CUDA GPU: {self.choice.reason}")
 
@@ -152,13 +153,13 @@ class Run:
         measurement = Measurement(
             stderr=error.stderr, command=self.command, date=_now(), cap_bytes=self.choice.cap_bytes
         )
-        device, gpu = DeviceFacts(type="cpu", name="CPU"), self.choice.gpu
+        device, gpu = None, self.choice.gpu
         if gpu is not None:
             device = DeviceFacts(
                 type="cuda", name=gpu.name, index=gpu.index, total_bytes=gpu.total_bytes, driver=gpu.driver
             )
         return replace(
-            self._base(cell), verdict="error", reason=str(error), measurement=measurement, device=device
+            self._base(cell), verdict="error", reason=error.reason, measurement=measurement, device=device
         )
 
     def _result(self, cell: Cell, answer: Answer, card: CardUse | None) -> Result:
