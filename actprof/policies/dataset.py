@@ -72,8 +72,9 @@ def batches(cell: Cell, config: Any, device: torch.device) -> Iterator[dict[str,
 
     class Batches(torch.utils.data.IterableDataset[dict[str, Any]]):
         def __iter__(self) -> Iterator[dict[str, Any]]:
+            template = _host_batch(cell, config)
             while True:
-                yield _host_batch(cell, config)
+                yield {key: value.clone() for key, value in template.items()}
 
     # Handed on as it is: a generator of our own would keep one more batch alive.
     stream: Iterator[dict[str, Any]] = cycle(DataLoaderShard(Batches(), device=device, batch_size=None))
@@ -81,14 +82,16 @@ def batches(cell: Cell, config: Any, device: torch.device) -> Iterator[dict[str,
 
 
 def _host_batch(cell: Cell, config: Any) -> dict[str, Any]:
+    # Noise, not zeros: arithmetic on zeros takes less power, so that a GPU would be timed too fast.
     size = cell.batch_size
+    pixels = (size, 3, cell.height, cell.width)
     batch: dict[str, Any] = {
-        key: torch.zeros(size, 3, cell.height, cell.width, dtype=torch.uint8) for key in camera_keys(cell)
+        key: torch.randint(0, 256, pixels, dtype=torch.uint8) for key in camera_keys(cell)
     }
     if cell.state_dim:
-        batch["observation.state"] = torch.zeros(size, cell.state_dim)
+        batch["observation.state"] = torch.randn(size, cell.state_dim)
     horizon = len(config.action_delta_indices)
-    batch["action"] = torch.zeros(size, horizon, cell.action_dim)
+    batch["action"] = torch.randn(size, horizon, cell.action_dim)
     batch["action_is_pad"] = torch.zeros(size, horizon, dtype=torch.bool)
     batch |= {key: torch.zeros(size, dtype=dtype) for key, dtype in _INDEX_DTYPES.items()}
     return batch
