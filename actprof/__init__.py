@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from actprof.api import (
         accuracy,
+        check,
         compare_snapshot,
         explain,
         load_scenario,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         measure_lines,
         params,
         predict,
+        preflight,
         replay_snapshot,
         sweep,
         verify_snapshot,
@@ -41,6 +43,7 @@ __all__ = [
     "Result",
     "Scenario",
     "accuracy",
+    "check",
     "compare_snapshot",
     "explain",
     "load_scenario",
@@ -48,6 +51,7 @@ __all__ = [
     "measure_lines",
     "params",
     "predict",
+    "preflight",
     "replay_snapshot",
     "sweep",
     "verify_snapshot",

@@ -15,6 +15,7 @@ from actprof.hardware import builtin_catalogue, find_gpu
 from actprof.hardware.entries import parse_capacity
 from actprof.policies import policy_module
 from actprof.prediction import predict_cell
+from actprof.records import from_plain, to_plain
 from actprof.results import MEASURED, Result
 from actprof.scenario import Cell, Scenario
 from actprof.trace.cache import trace_for
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from actprof.allocator.verify import Verification
     from actprof.analysis.accuracy import Accuracy, AccuracyRow
     from actprof.analysis.compare_allocations import Unmatched
+    from actprof.analysis.expectations import Outcome
+    from actprof.analysis.reach import Combination
+    from actprof.analysis.suggest import Listener, Remedy
+    from actprof.launch.preflight import Preflight
     from actprof.measure.run import Run
     from actprof.sweep.runner import Progress
 
@@ -57,7 +62,7 @@ def make_cell(
         gpu: name of a GPU of the catalogue.
         default_gpu: what it is when neither it nor `capacity` is given.
         **fields: other fields of `Cell`: cameras, resolution, batch_size, state_dim, action_dim, optimizer,
-            precision, alloc_conf.
+            precision, alloc_conf, cudnn_benchmark, changes.
 
     Raises:
         UsageError: a field that a cell does not have, or a value that it cannot have.
@@ -319,6 +324,7 @@ def sweep(
         UsageError: the scenario asks for what cannot be.
         StoreError: the folder cannot be written.
     """
+    from actprof.sweep.checking import check_with
     from actprof.sweep.measuring import measure_cells, plan_measuring
     from actprof.sweep.runner import default_folder, run_sweep
     from actprof.sweep.store import ResultsStore
@@ -335,10 +341,44 @@ def sweep(
         results += measure_cells(
             scenario, store, plan, fresh=fresh, command=meta["command"], listener=listener
         )
+        outcomes = check_with(scenario, store, jobs=jobs, fresh=fresh, listener=listener)
+        store.put_meta({"outcomes": to_plain(outcomes)})
     frame = results_frame(results)
     write_csv(frame, folder / CSV_NAME)
     write_report(folder)
     return frame
+
+
+def check(
+    scenario: Scenario,
+    *,
+    gpu: str | None = None,
+    jobs: int | None = None,
+    out: str | Path | None = None,
+    listener: Callable[[Progress], None] | None = None,
+) -> tuple[Outcome, ...]:
+    """Return what becomes of each expectation of a scenario: held, broken, or not to be told.
+
+    Only the cells that the expectations are about are predicted.
+
+    Args:
+        scenario: from `load_scenario`.
+        gpu: another GPU than the scenario's, for what does not name its own.
+        jobs: worker processes, where something must be traced.
+        out: the folder of its results, if it was swept; `reports/<scenario>` if left out.
+        listener: told about the progress after every task.
+
+    Raises:
+        UsageError: the scenario expects nothing, or asks for what cannot be.
+        StoreError: the results cannot be read or written.
+    """
+    from actprof.sweep.checking import check_scenario
+    from actprof.sweep.runner import default_folder
+
+    if gpu is not None:
+        scenario = scenario.with_gpu(gpu)
+    folder = default_folder(scenario) if out is None else Path(out)
+    return check_scenario(scenario, folder, jobs=jobs, listener=listener)
 
 
 def _scenario_meta(scenario: Scenario, *, gpu: str | None, mode: str, measuring: str) -> dict[str, Any]:
@@ -353,6 +393,7 @@ def _scenario_meta(scenario: Scenario, *, gpu: str | None, mode: str, measuring:
         "measuring": measuring,
         "command": shlex.join(command),
         "cells": [cell.to_json() for cell in scenario.cells],
+        "outcomes": [],  # until they are known
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": library_versions(),
     }
@@ -364,6 +405,7 @@ def write_report(folder: str | Path) -> Path:
     Raises:
         StoreError: there is no store, or the page cannot be written.
     """
+    from actprof.analysis.expectations import Outcome
     from actprof.report import Report
     from actprof.report import write_report as write_page
     from actprof.sweep.store import ResultsStore
@@ -379,6 +421,7 @@ def write_report(folder: str | Path) -> Path:
             measured=store.results(cells, source=MEASURED),
             planned=None if cells is None else len(cells),
             groundings=store.groundings(cells),
+            outcomes=tuple(from_plain(Outcome, outcome) for outcome in meta.get("outcomes", [])),
             command=meta.get("command", ""),
             created=meta.get("created", ""),
             versions=meta.get("versions", {}),
@@ -443,3 +486,122 @@ def write_explanation_page(
     from actprof.report.explain_page import write_explain_page
 
     return write_explain_page(found, path, versus=versus)
+
+
+def suggest(
+    *,
+    cell: Cell | None = None,
+    target_batch: int | None = None,
+    limit: int | None = None,
+    only_cached: bool = False,
+    jobs: int | None = None,
+    listener: Listener | None = None,
+    **options: Any,
+) -> tuple[Remedy, ...]:
+    """Return what can be done so that a training run fits, the most useful first, each with its prediction.
+
+    Args:
+        cell: the run; else `options` say which.
+        target_batch: the batch size that is wanted; it is then not made smaller.
+        limit: so many remedies at most.
+        only_cached: leave out what would have to be traced.
+        jobs: worker processes for tracing; one for each core if left out.
+        listener: told about the progress.
+        **options: those of `make_cell`.
+
+    Raises:
+        UsageError: an option that cannot be.
+    """
+    from actprof.analysis.suggest import suggest as suggest_for
+
+    return suggest_for(
+        _either(cell, options),
+        target_batch=target_batch,
+        limit=limit,
+        only_cached=only_cached,
+        jobs=jobs,
+        listener=listener,
+    )
+
+
+def reach(
+    target_batch: int,
+    *,
+    cell: Cell | None = None,
+    limit: int = 4,
+    jobs: int | None = None,
+    listener: Listener | None = None,
+    **options: Any,
+) -> tuple[Combination, ...]:
+    """Return which remedies, up to three together, make a batch size fit; the least effort first.
+
+    Args:
+        target_batch: the batch size that is wanted.
+        cell: the run; else `options` say which.
+        limit: so many answers at most.
+        jobs: worker processes for tracing; one for each core if left out.
+        listener: told about the progress.
+        **options: those of `make_cell`.
+
+    Raises:
+        UsageError: an option that cannot be.
+    """
+    from actprof.analysis.reach import reach as reach_for
+
+    return reach_for(_either(cell, options), target_batch, limit=limit, jobs=jobs, listener=listener)
+
+
+def _either(cell: Cell | None, options: Mapping[str, Any]) -> Cell:
+    if cell is None:
+        return make_cell(**options)
+    if options:
+        raise UsageError(f"a cell says everything; leave out {', '.join(options)}")
+    return cell
+
+
+def preflight(
+    command: str | Sequence[str] = (),
+    *,
+    config: str | Path | None = None,
+    gpu: str | None = None,
+    capacity: str | None = None,
+    used_by_others: str | None = None,
+    cameras: int | None = None,
+    resolution: str | None = None,
+    state_dim: int | None = None,
+    action_dim: int | None = None,
+    remedies: bool = True,
+) -> Preflight:
+    """Say whether a `lerobot-train` command will run out of memory.
+
+    Args:
+        command: the command as it would be run, one text or its words.
+        config: a saved `train_config.json` instead.
+        gpu: the card that it is to run on; that of `--job.target`, else the one in this machine as it is
+            now, if left out.
+        capacity: its memory, like `"23.69GiB"`.
+        used_by_others: what other programs hold of a card that is not here.
+        cameras: how many, where the dataset's metadata is not at hand or others are meant.
+        resolution: of each of them.
+        state_dim: length of the robot's state, likewise.
+        action_dim: length of one action, likewise.
+        remedies: also look for them where the run does not simply fit.
+
+    Raises:
+        UsageError: lerobot refuses the command, or something needed is neither found nor given.
+        UnknownAnswerError: the command names a file on the Hub that cannot be had.
+    """
+    from actprof.launch.command_line import parse_command_line
+    from actprof.launch.preflight import GpuAsked, config_command, run_preflight
+    from actprof.launch.run_cell import Given
+
+    if config is not None and command:
+        raise UsageError("give a command or --config, not both; a command may have --config_path itself")
+    line = parse_command_line(command) if config is None else config_command(config)
+    return run_preflight(
+        line,
+        asked=GpuAsked(gpu=gpu, capacity=capacity, used_by_others=used_by_others),
+        given=Given(cameras=cameras, resolution=resolution, state_dim=state_dim, action_dim=action_dim),
+        may_exist=config is not None,
+        remedies=remedies,
+    )

@@ -44,6 +44,11 @@ BENCHMARK_ON = (
     "cudnn.benchmark is on, as lerobot sets it: in the first step each new convolution empties the "
     "allocator's cache"
 )
+ATTENTION = (
+    "attention kernels are those of compute capability 8.0 and later; where PyTorch prefers cuDNN's (half "
+    "precision, 9.x and 10.x), their workspaces may differ"
+)
+_FLASH_CAPABILITY = (8, 0)
 
 
 def predict_cell(cell: Cell, *, catalogue: Catalogue | None = None) -> Result:
@@ -53,6 +58,31 @@ def predict_cell(cell: Cell, *, catalogue: Catalogue | None = None) -> Result:
 
     Raises:
         UsageError: an unknown GPU, policy or setting, or a config that lerobot refuses.
+    """
+    return predict_in_full(cell, catalogue=catalogue).result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """A predicted result with what it was drawn from; that is None when the step cannot be traced.
+
+    Attributes:
+        unlimited, limited: replays with detail, without limit and on the device; the same one where the
+            limit makes no difference.
+    """
+
+    result: Result
+    device: Device
+    trace: Trace | None = None
+    unlimited: MemoryProfile | None = None
+    limited: MemoryProfile | None = None
+
+
+def predict_in_full(cell: Cell, *, catalogue: Catalogue | None = None) -> Prediction:
+    """Return what `predict_cell` does, with trace and replays.
+
+    Raises:
+        UsageError: as `predict_cell`.
     """
     gpu = gpu_of(cell, catalogue or builtin_catalogue())
     config = AllocatorConfig.parse(cell.alloc_conf)
@@ -67,17 +97,38 @@ def predict_cell(cell: Cell, *, catalogue: Catalogue | None = None) -> Result:
         ),
         versions=library_versions(),
     )
+    if reason := _unknown_kernel(cell, gpu):
+        return Prediction(result=replace(base, reason=reason), device=device)
     start = time.perf_counter()
     try:
         trace, cached = trace_for(cell)
     except TraceError as error:
-        return replace(base, reason=str(error))
+        return Prediction(result=replace(base, reason=str(error)), device=device)
     traced = time.perf_counter()
-    answer = _answer(base, trace, config, device)
+    run = _run(trace, cell.batch_size, config, device, detail=True)
+    answer = _answer(base, trace, config, device, run)
     timing = Timing(
         trace_seconds=traced - start, replay_seconds=time.perf_counter() - traced, trace_cached=cached
     )
-    return replace(answer, timing=timing)
+    return Prediction(
+        result=replace(answer, timing=timing),
+        device=device,
+        trace=trace,
+        unlimited=run.unlimited,
+        limited=run.limited,
+    )
+
+
+def _unknown_kernel(cell: Cell, gpu: Gpu) -> str:
+    """Return why the trace of `cell` does not hold on `gpu`, or nothing: half precision has older kernels."""
+    half = cell.precision != "fp32" or cell.overrides.get("use_amp")
+    if "fused_attention" not in cell.changes or not half or gpu.compute_capability >= _FLASH_CAPABILITY:
+        return ""
+    major, minor = gpu.compute_capability
+    return (
+        f"a GPU of compute capability {major}.{minor} takes other attention kernels in half precision than "
+        "those that are traced; leave out fused_attention, or take fp32"
+    )
 
 
 def gpu_of(cell: Cell, catalogue: Catalogue) -> Gpu:
@@ -119,9 +170,7 @@ class _Run:
     verdict: Verdict
 
 
-def _answer(base: Result, trace: Trace, config: AllocatorConfig, device: Device) -> Result:
-    batch_size = base.cell.batch_size
-    run = _run(trace, batch_size, config, device, detail=True)
+def _answer(base: Result, trace: Trace, config: AllocatorConfig, device: Device, run: _Run) -> Result:
     need = run.unlimited
     return replace(
         base,
@@ -138,8 +187,13 @@ def _answer(base: Result, trace: Trace, config: AllocatorConfig, device: Device)
         oom=run.limited.oom,
         breakdown=attribute(trace, run.limited, device.workspaces),
         curve=None if need.timeline is None else thin(need.timeline),
-        assumptions=(*ASSUMPTIONS, *_assumed(trace, need, device)),
+        assumptions=(*ASSUMPTIONS, *_assumed(trace, need, device), *_attention(base.cell)),
+        flops_per_sample=trace.flops(base.cell.batch_size) // base.cell.batch_size,
     )
+
+
+def _attention(cell: Cell) -> tuple[str, ...]:
+    return (ATTENTION,) if "fused_attention" in cell.changes else ()
 
 
 def _assumed(trace: Trace, need: MemoryProfile, device: Device) -> tuple[str, ...]:
@@ -183,26 +237,29 @@ def _unfettered(config: AllocatorConfig) -> AllocatorConfig:
 
 
 @lru_cache(maxsize=256)
-def _boundary_of(trace: Trace, config: AllocatorConfig, device: Device) -> int:
-    def runs(batch_size: int) -> bool:
-        return replay(trace, batch_size, config=config, device=device).oom is None
+def _boundary_of(trace: Trace, config: AllocatorConfig, device: Device, parts: int = 1) -> int:
+    """Return the largest batch size of `parts` equal parts that runs; parts of a single sample left out."""
 
-    return find_boundary(lambda size: size > 1 and runs(size), at_most=_most_that_could_run(trace, device))
+    def runs(samples: int) -> bool:
+        return samples > 1 and replay(trace, samples * parts, config=config, device=device).oom is None
+
+    return find_boundary(runs, at_most=_most_that_could_run(trace, device) // parts) * parts
 
 
 def _boundary(cell: Cell, trace: Trace, config: AllocatorConfig, device: Device) -> int | None:
     """Return the largest batch size that runs; None when the trace holds for one batch size only."""
-    if trace.fixed_batch_size == 1:
-        trace, _ = trace_for(replace(cell, batch_size=2))
+    parts = cell.micro_batches
+    if trace.fixed_batch_size == parts:
+        trace, _ = trace_for(replace(cell, batch_size=2 * parts))
     if trace.fixed_batch_size is not None:
         return None
     if not device.available_bytes:
         return 0
-    boundary = _boundary_of(trace, config, device)
+    boundary = _boundary_of(trace, config, device, parts)
     if boundary:
         return boundary
-    single, _ = trace_for(replace(cell, batch_size=1))  # batch size one has a trace of its own
-    return int(replay(single, 1, config=config, device=device).oom is None)
+    single, _ = trace_for(replace(cell, batch_size=parts))  # a part of one sample has a trace of its own
+    return parts * int(replay(single, parts, config=config, device=device).oom is None)
 
 
 def _most_that_could_run(trace: Trace, device: Device) -> int:

@@ -96,6 +96,8 @@ class Result:
         samples_per_second: batch size by the median of `step_seconds`.
         device: where it was measured.
         measurement: what else a real run found.
+        flops_per_sample: floating-point operations of one step, by samples, as `torch.utils.flop_counter`
+            counts; 0 when not known.
     """
 
     source: str
@@ -121,6 +123,7 @@ class Result:
     samples_per_second: float | None = None
     device: DeviceFacts | None = None
     measurement: Measurement | None = None
+    flops_per_sample: int = 0
     schema_version: int = SCHEMA_VERSION
 
     @property

@@ -161,6 +161,17 @@ def module_tree(trace: Trace, profile: MemoryProfile, workspaces: Workspaces) ->
     return root.grown()
 
 
+def op_site(trace: Trace, details: TraceDetails, row: int) -> OpSite:
+    """Return the op of `row` of the trace's ops; `details` are the trace's own."""
+    return OpSite(
+        op=trace.ops.names[row],
+        phase=PHASES[int(trace.ops.phase[row])],
+        module=trace.ops.modules[row],
+        line=details.op_lines[row],
+        caller=details.op_callers[row],
+    )
+
+
 def _slack(profile: MemoryProfile, held: Iterable[HeldTensor]) -> int:
     allocated = profile.peak_allocated_bytes if profile.oom is None else profile.oom.allocated_bytes
     return allocated - sum(tensor.bytes for tensor in held)
@@ -183,7 +194,7 @@ class _Reader:
     def tensor(self, index: int) -> HeldTensor:
         """Return tensor `index` of the trace."""
         tensors, details = self._trace.tensors, self._details
-        made_by = self._site(int(tensors.op[index]))
+        made_by = op_site(self._trace, details, int(tensors.op[index]))
         freed_by = max(int(details.freed_by[i]) for i in (index, self._twins.get(index, index)))
         constant, per_sample = int(tensors.constant[index]), int(tensors.per_sample[index])
         owner = details.owners[index]
@@ -197,7 +208,7 @@ class _Reader:
             constant=constant,
             per_sample=per_sample,
             made_by=made_by,
-            freed_by=None if freed_by < 0 else self._site(freed_by),
+            freed_by=None if freed_by < 0 else op_site(self._trace, details, freed_by),
         )
 
     def workspace(self, row: int, size: int) -> HeldTensor:
@@ -211,18 +222,8 @@ class _Reader:
             bytes=size,
             constant=size,
             per_sample=0,
-            made_by=self._site(row),
+            made_by=op_site(self._trace, self._details, row),
             freed_by=None,
-        )
-
-    def _site(self, row: int) -> OpSite:
-        ops = self._trace.ops
-        return OpSite(
-            op=ops.names[row],
-            phase=PHASES[int(ops.phase[row])],
-            module=ops.modules[row],
-            line=self._details.op_lines[row],
-            caller=self._details.op_callers[row],
         )
 
 

@@ -17,13 +17,17 @@ from actprof.errors import ActprofError
 # name -> (module, one line for `actprof --help`)
 COMMANDS = {
     "accuracy": ("actprof.cli.accuracy", "Show how true predictions are, from the accuracy ledger."),
+    "check": ("actprof.cli.check", "Check what a scenario file expects: claims, a memory budget."),
+    "explain": ("actprof.cli.explain", "Say who holds the memory of one training run."),
     "gpus": ("actprof.cli.gpus", "List the GPUs that actprof knows, with the source of each figure."),
     "measure": ("actprof.cli.measure", "Run one training run for real, on a GPU or the CPU."),
     "params": ("actprof.cli.params", "Show a policy's parameters by component."),
     "predict": ("actprof.cli.predict", "Predict one training run, without a GPU."),
+    "preflight": ("actprof.cli.preflight", "Say whether a lerobot-train command will run out of memory."),
     "replay": ("actprof.cli.replay", "Replay a memory snapshot of PyTorch under other settings."),
     "report": ("actprof.cli.report", "Write the HTML report of a sweep again."),
     "schema": ("actprof.cli.schema", "Print the JSON Schema of scenario files."),
+    "suggest": ("actprof.cli.suggest", "Say what to change so that a run fits."),
     "sweep": ("actprof.cli.sweep", "Answer every cell of a scenario file and write a report."),
 }
 INTERRUPTED = 130
@@ -91,7 +95,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("actprof: interrupted; what was known is stored", err=True)
+        click.echo("actprof: interrupted; a sweep keeps what it knew", err=True)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # `actprof gpus | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to be flushed

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from actprof.scenario.cell import CHANGES
+
 _CONSTANTS = {"true": True, "false": False, "none": None, "null": None}
 
 _GPU = click.option(
@@ -70,6 +72,14 @@ _OPTIONS = (
         "--cudnn-benchmark/--no-cudnn-benchmark",
         default=True,
         help="Whether cuDNN tries its plans, as lerobot lets it unless --cudnn_deterministic.",
+    ),
+    click.option(
+        "--change",
+        "changes",
+        multiple=True,
+        type=click.Choice(CHANGES),
+        metavar="NAME",
+        help="A change of `actprof suggest`, like fused_attention. Repeatable.  [default: none]",
     ),
 )
 

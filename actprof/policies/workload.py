@@ -15,6 +15,7 @@ import torch
 
 from actprof.errors import UsageError
 from actprof.policies.accelerator import PhaseContext, StepAccelerator, no_phase
+from actprof.policies.changes import change_optimizer, change_policy
 from actprof.policies.dataset import batches, camera_keys, dataset_meta
 from actprof.policies.quiet import quiet_imports
 from actprof.scenario.cell import Cell
@@ -73,7 +74,8 @@ def build_workload(
     """Build the workload of `cell` on `device` in the order in which `lerobot-train` does.
 
     Raises:
-        UsageError: lerobot refuses the policy's config; the message is lerobot's own.
+        UsageError: lerobot refuses the policy's config (the message is lerobot's own), or a change of the
+            cell does not fit the policy.
     """
     with quiet_imports():
         from lerobot.policies.factory import make_policy, make_pre_post_processors
@@ -83,13 +85,15 @@ def build_workload(
     config.device = device.type
     with refusals_are_usage_errors():
         policy = make_policy(config, ds_meta=meta)
+    accelerator = accelerator or StepAccelerator(device_type=device.type)
+    change_policy(policy, cell.changes, backward=accelerator.backward)
     # lerobot asks whether the device is there before it names it in the pipeline.
     with mock.patch.object(torch.cuda, "is_available", lambda: device.type == "cuda"):
         preprocessor, _ = make_pre_post_processors(config, dataset_stats=meta.stats)
     with refusals_are_usage_errors():
         optimizer, grad_clip_norm = _build_optimizer(cell, config, policy)
+    change_optimizer(optimizer, cell.changes)
     policy.train()
-    accelerator = accelerator or StepAccelerator(device_type=device.type)
     accelerator.prepare(policy, optimizer, precision=_precision(cell, config))
     return Workload(
         cell=cell,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from actprof.analysis.expectations import Outcome
     from actprof.measure.grounding import Grounding
     from actprof.results import Result
 
@@ -27,6 +28,7 @@ class Report:
             they stand in for them.
         planned: number of cells of the scenario; more than results where a sweep was interrupted.
         groundings: CPU runs to show beside the predictions.
+        outcomes: what became of the scenario's expectations.
         command: what repeats the numbers, one command per line.
         created: ISO 8601 time.
         versions: of what wrote the report; each result has its own.
@@ -38,6 +40,7 @@ class Report:
     measured: tuple[Result, ...] = ()
     planned: int | None = None
     groundings: tuple[Grounding, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
     command: str = ""
     created: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from actprof.analysis.judge import HEADROOM_SHARE
 from actprof.report.arrange import Setup, arrange, fixed_facts
 from actprof.report.curves import AXES, pack_curves
+from actprof.report.expectations_section import present_expectations
 from actprof.report.figures import draw_heatmap, draw_limits, draw_makeup
 from actprof.report.makeup import (
     collect_cells,
@@ -70,6 +71,7 @@ def render_page(report: Report) -> str:
         "work": _work(results),
         "sources": Counter(r.source for r in (*report.results, *report.measured)),
         "measured": present_measured(report, lambda figure: _add(figures, figure)),
+        "expectations": present_expectations(report.outcomes),
         "axes": AXES,
         "least_headroom": f"{HEADROOM_SHARE:.0%}",
         "curves": pack_curves(results),

@@ -110,5 +110,7 @@ def predict_command(cell: Cell) -> str:
     optional["--precision"] = "" if cell.precision == Cell().precision else cell.precision
     if not cell.cudnn_benchmark:
         words.append("--no-cudnn-benchmark")
+    for name in cell.changes:
+        words += ["--change", name]
     words += [text for name, value in optional.items() if value for text in (name, str(value))]
     return shlex.join(words)

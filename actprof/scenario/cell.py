@@ -17,6 +17,16 @@ from actprof.errors import UsageError
 SCHEMA_VERSION = 1
 PRECISIONS = ("fp32", "fp16", "bf16")
 OPTIMIZERS = ("preset", "adamw", "adam", "sgd")
+# What can be done to the policy or its optimizer in a few lines of Python; `policies/changes.py` has them.
+CHANGES = (
+    "accumulate_2",
+    "channels_last",
+    "checkpoint_backbone",
+    "checkpoint_encoder",
+    "frozen_backbone",
+    "fused_adamw",
+    "fused_attention",
+)
 _RESOLUTION = re.compile(r"(?P<width>[1-9]\d*)x(?P<height>[1-9]\d*)")
 
 
@@ -39,6 +49,7 @@ class Cell:
         capacity_bytes: memory of the device; None takes the catalogue's figure.
         used_by_others_bytes: memory of the device that other processes hold.
         cudnn_benchmark: whether cuDNN tries its plans; lerobot's `--cudnn_deterministic` switches it off.
+        changes: names of `CHANGES` that are made to the policy or its optimizer, sorted.
     """
 
     policy: str = "act"
@@ -55,6 +66,7 @@ class Cell:
     capacity_bytes: int | None = None
     used_by_others_bytes: int = 0
     cudnn_benchmark: bool = True
+    changes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what no run can be.
@@ -77,6 +89,25 @@ class Cell:
             if value not in known:
                 raise UsageError(f"{value!r} is not {kind}; choose one of {', '.join(known)}")
         parse_resolution(self.resolution)
+        self._check_changes()
+
+    def _check_changes(self) -> None:
+        if isinstance(self.changes, str):
+            raise UsageError(f"changes is the text {self.changes!r}; give a list of names")
+        for name in self.changes:
+            if name not in CHANGES:
+                raise UsageError(f"{name!r} is not a change; choose among {', '.join(CHANGES)}")
+        object.__setattr__(self, "changes", tuple(sorted(set(self.changes))))
+        if self.batch_size % self.micro_batches:
+            raise UsageError(
+                f"a batch of {self.batch_size} has no {self.micro_batches} equal parts, as accumulate_2 "
+                "asks; give an even batch size"
+            )
+
+    @property
+    def micro_batches(self) -> int:
+        """How many equal parts of a batch go through the policy one after another."""
+        return 2 if "accumulate_2" in self.changes else 1
 
     @property
     def width(self) -> int:
@@ -97,11 +128,14 @@ class Cell:
         """Return what a trace depends on: the cell without batch size, GPU and allocator settings."""
         left_out = {"batch_size", "alloc_conf", "gpu", "capacity_bytes", "used_by_others_bytes"}
         left_out |= {"cudnn_benchmark"}
+        if not self.changes:
+            left_out.add("changes")
         return {name: value for name, value in self.to_json().items() if name not in left_out}
 
     def to_json(self) -> dict[str, Any]:
         """Return a dict of JSON values with one entry per field, overrides sorted by name."""
-        return {**asdict(self), "overrides": dict(sorted(self.overrides.items()))}
+        overrides = dict(sorted(self.overrides.items()))
+        return {**asdict(self), "overrides": overrides, "changes": list(self.changes)}
 
     def identity(self) -> str:
         """Return the canonical JSON text of the cell: equal cells have equal texts."""

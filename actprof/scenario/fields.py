@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 from actprof.errors import UsageError
 from actprof.hardware.catalogue import Catalogue, all_gpus, builtin_catalogue
 from actprof.hardware.entries import parse_bandwidth, parse_capacity, parse_compute_capability, parse_flops
-from actprof.scenario.cell import OPTIMIZERS, PRECISIONS, parse_resolution
+from actprof.scenario.cell import CHANGES, OPTIMIZERS, PRECISIONS, parse_resolution
 from actprof.scenario.grid import KNOWN_POLICIES
 from actprof.units import MIB, parse_bytes
 
@@ -115,6 +115,8 @@ Optimizer = Annotated[
 Precision = Annotated[
     str, AfterValidator(_one_of("precision", PRECISIONS)), WithJsonSchema({"enum": list(PRECISIONS)})
 ]
+Change = Annotated[str, AfterValidator(_one_of("change", CHANGES)), WithJsonSchema({"enum": list(CHANGES)})]
+Changes = list[Change]
 GpuName = Annotated[
     str,
     AfterValidator(_gpu),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +18,7 @@ from actprof.errors import UsageError
 from actprof.hardware.catalogue import Catalogue, builtin_catalogue
 from actprof.policies import policy_names
 from actprof.scenario.cell import Cell
+from actprof.scenario.expectation import Expectation
 
 KNOWN_POLICIES = policy_names()
 LARGEST_GRID = 100_000
@@ -40,6 +41,7 @@ class Scenario:
         fixed: the fields that are the same for all cells, as given.
         catalogue: the GPUs that the cells may name: the shipped ones and the file's own.
         ground: whether a sweep also runs the policy on the CPU.
+        expectations: what somebody claims, or wants to hold; see `actprof.analysis.expectations`.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Scenario:
     fixed: Mapping[str, Any]
     catalogue: Catalogue
     ground: bool = True
+    expectations: tuple[Expectation, ...] = ()
 
     def with_gpu(self, name: str) -> Self:
         """Return the same scenario on another GPU: replaces `gpu` and `capacity`, swept or fixed.
@@ -66,6 +69,7 @@ class Scenario:
             cells=tuple(cells.values()),
             axes={axis: values for axis, values in self.axes.items() if axis not in replaced},
             fixed={**{key: value for key, value in self.fixed.items() if key not in replaced}, "gpu": gpu},
+            expectations=tuple(expectation.on_gpu(gpu) for expectation in self.expectations),
         )
 
 
@@ -167,17 +171,24 @@ def expand(
     exclude: Sequence[Mapping[str, Sequence[Any]]] = (),
 ) -> tuple[Cell, ...]:
     """Return the cells of the grid in a stable order: as nested loops over the axes in their order."""
-    rules = [{axis: {canonical(v) for v in values} for axis, values in rule.items()} for rule in exclude]
     cells: dict[str, Cell] = {}
-    for point in itertools.product(*axes.values()):
-        chosen = dict(zip(axes, point, strict=True))
-        if any(all(canonical(chosen[axis]) in values for axis, values in rule.items()) for rule in rules):
-            continue
+    for chosen in points(axes, exclude):
         cell = make_cell(fixed, chosen)
         if cell.identity() in cells:
             raise GridError(("sweep",), f"two combinations make the same cell ({chosen}); remove one")
         cells[cell.identity()] = cell
     return tuple(cells.values())
+
+
+def points(
+    axes: Mapping[str, Sequence[Any]], exclude: Sequence[Mapping[str, Sequence[Any]]] = ()
+) -> Iterator[dict[str, Any]]:
+    """Yield one value for each axis, for every combination that is not excluded, the last axis fastest."""
+    rules = [{axis: {canonical(v) for v in values} for axis, values in rule.items()} for rule in exclude]
+    for point in itertools.product(*axes.values()):
+        chosen = dict(zip(axes, point, strict=True))
+        if not any(all(canonical(chosen[axis]) in values for axis, values in rule.items()) for rule in rules):
+            yield chosen
 
 
 def make_cell(fixed: Mapping[str, Any], chosen: Mapping[str, Any]) -> Cell:

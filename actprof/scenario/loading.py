@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from actprof.hardware.catalogue import Catalogue, builtin_catalogue
 from actprof.scenario.document import Document, Path, read_document
+from actprof.scenario.expecting import read_expectations
 from actprof.scenario.grid import GridError, Scenario, build_scenario
 from actprof.scenario.messages import problem_text
 from actprof.scenario.schema import SET_PREFIX, CellFields, GpuFile, ScenarioFile
@@ -41,12 +42,15 @@ def load_scenario(path: str | os.PathLike[str]) -> Scenario:
     catalogue = _read_gpus(document)
     model = _validate(document, ScenarioFile, catalogue)
     scenario = _expand(document, model, catalogue)
+    expectations = read_expectations(document, model, scenario, catalogue)
+    document.raise_first()
     return replace(
         scenario,
         name=model.name or re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-.") or "scenario",
         question=model.question or document.comment,
         path=file,
         ground=model.ground,
+        expectations=expectations,
     )
 
 
@@ -67,6 +71,10 @@ def _is_text(path: Path) -> bool:
     match path:
         case ("gpus", _, key, *_):
             return key != "multiprocessors"
+        case ("expect", _, "where" | "at", key, *_) | ("expect", _, _, "ratio_to", key, *_):
+            return key in _TEXT_KEYS
+        case ("expect", _, _, *_):
+            return True  # figures are read as they are written: `6.0` is more precise than `6`
         case ("sweep", key, *_) | ("exclude", _, key, *_) | (key, *_):
             return key in _TEXT_KEYS
     return False
@@ -105,6 +113,12 @@ def _check_extra_axes(document: Document, model: type[BaseModel]) -> None:
     sections: list[tuple[Path, Any]] = [(("sweep",), document.data.get("sweep"))]
     rules = document.data.get("exclude")
     sections += [(("exclude", i), rule) for i, rule in enumerate(rules if isinstance(rules, list) else [])]
+    entries = document.data.get("expect")
+    sections += [
+        (("expect", i, "where"), entry.get("where"))
+        for i, entry in enumerate(entries if isinstance(entries, list) else [])
+        if isinstance(entry, dict)
+    ]
     for path, section in sections:
         for key in section if isinstance(section, dict) else ():
             if key not in CellFields.model_fields and not _SET_FIELD.fullmatch(key):

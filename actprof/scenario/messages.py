@@ -21,6 +21,9 @@ _EXPECTED = {
 }
 _SPECIAL = {
     ("exclude", "list_type"): "a list of mappings, like [{cameras: 3}]",
+    ("expect", "list_type"): "a list of mappings, like [{encoder_tokens: 602}]",
+    ("where", "model_type"): "a mapping, like {batch_size: 64}",
+    ("at", "model_type"): "a mapping, like {batch_size: 64}",
     ("gpus", "dict_type"): "a mapping, like {My card: {capacity: 23.5GiB}}",
 }
 
@@ -88,6 +91,8 @@ def _known_keys(path: tuple[str | int, ...], model: type[BaseModel]) -> list[str
     match path:
         case ("gpus", _, _):
             return list(GpuEntry.model_fields)
-        case ("sweep", _) | ("exclude", _, _):
+        case ("expect", _, "at", _) | ("expect", _, _, "ratio_to", _):
+            return list(CellFields.model_fields)
+        case ("sweep", _) | ("exclude", _, _) | ("expect", _, "where", _):
             return [*CellFields.model_fields, "set.FIELD"]
     return list(model.model_fields)

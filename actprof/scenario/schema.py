@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from actprof.scenario import fields as f
 from actprof.scenario.cell import Cell
+from actprof.scenario.quantities import PARTED, PLAIN
 
 _DEFAULT: Any = Cell()
 # Stands for "left out": only the keys that a file has are read from a model.
@@ -49,6 +50,7 @@ class CellFields(_Strict):
     cudnn_benchmark: bool = Field(
         _DEFAULT.cudnn_benchmark, description="false is what lerobot's cudnn_deterministic makes of it"
     )
+    changes: f.Changes = Field([], description="changes made to the policy or its optimizer in Python")
 
 
 def _as_list(value: Any) -> Any:
@@ -84,6 +86,17 @@ class _ExclusionBase(_Strict):
     __pydantic_extra__: dict[str, Annotated[list[Any], BeforeValidator(_as_list)]]
 
 
+class _SelectionBase(_Strict):
+    """The cells of the grid in which something is expected: axes and their value (or values) there."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    __pydantic_extra__: dict[str, Annotated[list[Any], BeforeValidator(_as_list)]]
+
+
+class _CellChangeBase(_Strict):
+    """Fields of a cell, each with its value, instead of those of the grid's first cell."""
+
+
 def _axis_type(item: Any) -> Any:
     return Annotated[list[item], Field(min_length=1)]
 
@@ -95,9 +108,28 @@ def _excluded_type(item: Any) -> Any:
 if TYPE_CHECKING:
     type Sweep = _SweepBase
     type Exclusion = _ExclusionBase
+    type Selection = _SelectionBase
+    type CellChange = _CellChangeBase
 else:
     Sweep = _derive("Sweep", _SweepBase, _axis_type)
     Exclusion = _derive("Exclusion", _ExclusionBase, _excluded_type)
+    Selection = _derive("Selection", _SelectionBase, _excluded_type)
+    CellChange = _derive("CellChange", _CellChangeBase, lambda item: item)
+
+
+class ExpectEntry(_Strict):
+    """Quantities and what each should be (`encoder_tokens: 602`), who says so, and in which cells."""
+
+    # Further keys are quantities; `expecting` reads them.
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    __pydantic_extra__: dict[str, Any]
+
+    claim: str = Field("", description="the words of who says so")
+    source: str = Field("", description="where they say it")
+    where: Selection = Field(_LEFT_OUT, description="the cells of the grid that it is about; all if left out")
+    at: CellChange = Field(
+        _LEFT_OUT, description="one cell of its own: the grid's first, with these fields instead"
+    )
 
 
 class GpuEntry(_Strict):
@@ -130,6 +162,7 @@ class ScenarioFile(CellFields):
     gpus: dict[str, GpuEntry] = Field({}, description="GPUs of one's own, by name")
     sweep: Sweep = Field(_LEFT_OUT, description="axes: each a list of values; the grid is their product")
     exclude: list[Exclusion] = Field([], description="combinations of axis values to leave out")
+    expect: list[ExpectEntry] = Field([], description="claims to check, a memory budget to keep")
 
 
 def scenario_json_schema() -> dict[str, Any]:
@@ -141,12 +174,15 @@ def scenario_json_schema() -> dict[str, Any]:
         axis["uniqueItems"] = True
     _only_config_fields(definitions["Sweep"], {"type": "array", "minItems": 1, "uniqueItems": True})
     definitions["Sweep"]["minProperties"] = 1
-    for name, rule in definitions["Exclusion"]["properties"].items():
-        definitions["Exclusion"]["properties"][name] = {
-            "description": rule["description"],
-            "anyOf": [single if name == "set" else rule["items"], {"type": "array", "items": rule["items"]}],
-        }
-    _only_config_fields(definitions["Exclusion"], {})
+    for section in ("Exclusion", "Selection"):
+        for name, rule in definitions[section]["properties"].items():
+            one = single if name == "set" else rule["items"]
+            definitions[section]["properties"][name] = {
+                "description": rule["description"],
+                "anyOf": [one, {"type": "array", "items": rule["items"]}],
+            }
+        _only_config_fields(definitions[section], {})
+    _describe_quantities(definitions["ExpectEntry"])
     for model in (schema, *definitions.values()):
         for described in model["properties"].values():
             if described.get("default", ...) is None:
@@ -158,3 +194,27 @@ def _only_config_fields(definition: dict[str, Any], values: dict[str, Any]) -> N
     """Let `definition` have further keys only of the form `set.FIELD`."""
     definition["additionalProperties"] = False
     definition["patternProperties"] = {r"^set\.[A-Za-z_]\w*$": values}
+
+
+def _describe_quantities(definition: dict[str, Any]) -> None:
+    """Let an entry of `expect:` have the quantities as further keys."""
+    for name, quantity in PLAIN.items():
+        definition["properties"][name] = {"description": quantity.about, **_expected_value(quantity.words)}
+    definition["patternProperties"] = {
+        rf"^{first}\..+$": {"description": about, **_expected_value(())}
+        for first, (_kind, about) in PARTED.items()
+    }
+    definition["additionalProperties"] = False
+
+
+def _expected_value(words: tuple[str, ...]) -> dict[str, Any]:
+    one: dict[str, Any] = {"type": ["string", "number"]}
+    if words:
+        one["examples"] = list(words)
+    ratio = {
+        "type": "object",
+        "properties": {"ratio_to": {"$ref": "#/$defs/CellChange"}, "expect": {"type": ["string", "number"]}},
+        "required": ["ratio_to", "expect"],
+        "additionalProperties": False,
+    }
+    return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}, *([] if words else [ratio])]}

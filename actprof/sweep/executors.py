@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 
@@ -51,3 +51,16 @@ def _start_worker(parent: int, jobs: int) -> None:
     threads = str(max((os.cpu_count() or 1) // jobs, 1))
     os.environ.setdefault("OMP_NUM_THREADS", threads)
     end_with_parent(parent)
+
+
+class InThisProcess(Executor):
+    """Runs each task at once, here: for work that takes less than starting a process."""
+
+    def submit[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run `fn` and return its finished future."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - the future hands it to whoever asked
+            future.set_exception(error)
+        return future

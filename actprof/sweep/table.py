@@ -56,6 +56,7 @@ def _row(result: Result) -> dict[str, Any]:
         "precision": cell.precision,
         "used_by_others_bytes": cell.used_by_others_bytes,
         "cudnn_benchmark": cell.cudnn_benchmark,
+        "changes": " ".join(cell.changes),
         **{f"{name}_version": version for name, version in sorted(result.versions.items())},
     }
 

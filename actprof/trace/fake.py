@@ -7,6 +7,7 @@ because the tensors say that they are on one. Some things need help, each undone
 - The first fake CUDA tensor would start the CUDA runtime if it looked available.
 - Foreach implementations are chosen by exact type; the fake type is added to their lists.
 - `linear` adds its bias out of place while any tensor mode is active; here it does as it does without.
+- Attention takes the kernel that a GPU would take (`actprof.trace.attention`).
 - A GPU that is there is not asked for anything, so that a trace is the same everywhere.
 """
 
@@ -21,6 +22,8 @@ import torch
 from torch._subclasses import FakeTensor, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+from actprof.trace.attention import scaled_dot_product_attention
+
 
 @contextmanager
 def fake_cuda() -> Iterator[FakeTensorMode]:
@@ -32,6 +35,11 @@ def fake_cuda() -> Iterator[FakeTensorMode]:
         )
         stack.enter_context(mock.patch.object(torch.cuda, "is_available", lambda: False))
         stack.enter_context(mock.patch.object(torch.nn.functional, "linear", _linear))
+        stack.enter_context(
+            mock.patch.object(
+                torch.nn.functional, "scaled_dot_product_attention", scaled_dot_product_attention
+            )
+        )
         for module in ("torch.utils._foreach_utils", "torch.optim.optimizer"):
             stack.enter_context(_fake_type_in(f"{module}._foreach_supported_types"))
         yield stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv()))

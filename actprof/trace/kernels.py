@@ -63,10 +63,61 @@ def tensors_in(value: Any) -> Iterator[torch.Tensor]:
 
 def hidden_temporaries(func: Any, args: tuple[Any, ...], device_type: str) -> list[int]:
     """Return the bytes of each temporary that the CUDA kernel behind `func` holds while it runs."""
-    if device_type != "cuda" or func is not aten.convolution_backward.default:
+    if device_type != "cuda":
         return []
-    # cuDNN wants dense inputs: `grad_output.contiguous(...)` in Convolution.cpp and ConvShared.cpp.
-    return [tensor.numel() * tensor.element_size() for tensor in args[:3] if not _is_dense(tensor)]
+    if func is aten.convolution_backward.default:
+        # cuDNN wants dense inputs: `grad_output.contiguous(...)` in Convolution.cpp and ConvShared.cpp.
+        return [_bytes(tensor) for tensor in args[:3] if not _is_dense(tensor)] + _to_channels_last(args[:3])
+    if func is aten.convolution.default:
+        return _to_channels_last(args[:2])
+    if func is aten._scaled_dot_product_efficient_attention_backward.default:
+        return _efficient_attention_temporaries(gradient=args[0], out=args[5])
+    if func is aten._scaled_dot_product_flash_attention_backward.default:
+        return _flash_attention_temporaries(query=args[1])
+    return []
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _to_channels_last(tensors: tuple[torch.Tensor, ...]) -> list[int]:
+    """Return the copies of a convolution in which at least one operand has channels last: then all must.
+
+    `cudnn_conv_suggest_memory_format` in aten/src/ATen/native/ConvUtils.h; the gradient follows it.
+    """
+    if not any(_has_channels_last(tensor) for tensor in tensors[-2:]):
+        return []
+    return [_bytes(t) for t in tensors if not t.is_contiguous(memory_format=torch.channels_last)]
+
+
+def _has_channels_last(tensor: torch.Tensor) -> bool:
+    last = tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    return last and not tensor.is_contiguous()  # of 1x1 images and kernels both hold, and neither is meant
+
+
+def _efficient_attention_temporaries(*, gradient: torch.Tensor, out: torch.Tensor) -> list[int]:
+    """Mirror `_efficient_attention_backward` in transformers/cuda/attention_backward.cu.
+
+    Shapes are (batch, heads, tokens, head size). A kernel in half precision computes the row sums of
+    gradient times output itself; that in fp32 is handed them, from a product as large as the output.
+    """
+    batch, heads, tokens, _size = gradient.shape
+    rows = [batch * heads * tokens * 4]
+    dense = gradient.transpose(1, 2).is_contiguous()
+    copies = [] if dense else [_bytes(gradient)]
+    return copies + ([_bytes(out)] if out.dtype == torch.float32 else []) + rows
+
+
+def _flash_attention_temporaries(*, query: torch.Tensor) -> list[int]:
+    """Mirror `mha_bwd` in transformers/cuda/flash_attn/flash_api.cpp: row sums, and dQ summed up in fp32."""
+    batch, heads, tokens, size = query.shape
+    tokens, size = _round_up(tokens, 128), _round_up(size, 32 if size <= 128 else 64)
+    return [batch * heads * tokens * 4, batch * heads * tokens * size * 4]
+
+
+def _round_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
 
 
 def convolution_problems(func: Any, args: tuple[Any, ...]) -> list[Hashable]:

@@ -180,11 +180,17 @@ class Trace:
         """Number of traced steps."""
         return len(self.step_starts)
 
+    def flops(self, batch_size: int) -> int:
+        """Return the floating-point operations of one step at `batch_size`."""
+        each = self.ops.flops_constant + self.ops.flops_per_sample * batch_size
+        return int(each.sum()) // self.steps
+
     def holds_for(self, batch_size: int) -> bool:
         """Return whether the sizes are right at `batch_size`.
 
-        Batch size one has a trace of its own: with a dimension of one, `contiguous` copies nothing.
+        Batch size one has a trace of its own: with a dimension of one, `contiguous` copies nothing. So the
+        smallest that was traced is the least.
         """
         if self.fixed_batch_size is not None:
             return batch_size == self.fixed_batch_size
-        return batch_size >= 2
+        return batch_size >= self.batch_sizes[0]

@@ -45,16 +45,20 @@ def record_trace(cell: Cell) -> Trace:
         TraceError: the step does something that cannot be traced without the device.
     """
     start = time.perf_counter()
-    if cell.batch_size == 1:
+    sizes = traced_batch_sizes(cell)
+    if cell.batch_size < sizes[0]:
         trace = _fixed(cell)
     else:
         # Which line made an op does not depend on the batch size: the first recording says it.
-        recordings = [
-            record(replace(cell, batch_size=size), sources=size == BATCH_SIZES[0]) for size in BATCH_SIZES
-        ]
-        fitted = fit([r.recorder for r in recordings], BATCH_SIZES)
-        trace = _assemble(cell, recordings[0], fitted, BATCH_SIZES) if fitted else _fixed(cell)
+        recordings = [record(replace(cell, batch_size=size), sources=size == sizes[0]) for size in sizes]
+        fitted = fit([r.recorder for r in recordings], sizes)
+        trace = _assemble(cell, recordings[0], fitted, sizes) if fitted else _fixed(cell)
     return replace(trace, trace_seconds=time.perf_counter() - start)
+
+
+def traced_batch_sizes(cell: Cell) -> tuple[int, ...]:
+    """Return the batch sizes that are traced for `cell`: parts of a batch are no smaller than whole ones."""
+    return tuple(size * cell.micro_batches for size in BATCH_SIZES)
 
 
 def _fixed(cell: Cell) -> Trace:

@@ -69,3 +69,27 @@ def test_another_form_of_resolution_is_refused(text):
     with pytest.raises(UsageError) as caught:
         parse_resolution(text)
     assert f"{text!r} is not a resolution; write WIDTHxHEIGHT, like 640x480" == str(caught.value)
+
+
+def test_changes_are_sorted_and_belong_to_the_trace():
+    """Their order is no difference; without any, keys are what they were before there were changes."""
+    cell = Cell(changes=("fused_attention", "channels_last", "fused_attention"))
+
+    assert ("channels_last", "fused_attention") == cell.changes
+    assert ["channels_last", "fused_attention"] == cell.trace_key()["changes"]
+    assert "changes" not in Cell().trace_key()
+    assert cell == Cell.from_json(json.loads(json.dumps(cell.to_json())))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"changes": ("faster",)}, "'faster' is not a change; choose among accumulate_2, "),
+        ({"changes": "fused_attention"}, "changes is the text 'fused_attention'; give a list of names"),
+        ({"changes": ("accumulate_2",), "batch_size": 3}, "a batch of 3 has no 2 equal parts"),
+    ],
+)
+def test_changes_that_cannot_be_are_refused(fields, message):
+    """The message names the value and the remedy."""
+    with pytest.raises(UsageError, match=message):
+        Cell(**fields)

@@ -11,10 +11,10 @@ from actprof.units import GIB, MIB
 SHIPPED = Path(__file__).parents[2] / "scenarios"
 KEYS = (
     "policy, set, cameras, resolution, batch_size, state_dim, action_dim, optimizer, precision, alloc_conf, "
-    "expandable_segments, gpu, capacity, used_by_others, cudnn_benchmark"
+    "expandable_segments, gpu, capacity, used_by_others, cudnn_benchmark, changes"
 )
 
-OTHER_KEYS = "name, question, ground, gpus, sweep, exclude"
+OTHER_KEYS = "name, question, ground, gpus, sweep, exclude, expect"
 NEAREST = "RTX 3080, RTX 5070 Ti, RTX 5060 Ti 16 GB"
 TO_SWEEP = "to try several, write it under sweep:"
 

@@ -1,4 +1,4 @@
-// Sorting, filtering and saving the table of all cells. A cell is one tbody: its row and its details, which unfold.
+// Sorting, filtering and saving the table of all cells (or tensors). One is one tbody: its row and its details, which unfold.
 document.addEventListener("click", (event) => {
   const button = event.target.closest(".unfold");
   if (!button) return;
@@ -10,6 +10,7 @@ document.addEventListener("click", (event) => {
 (() => {
   const table = byId("cells-table");
   if (!table) return;
+  const noun = table.dataset.noun ?? "cells";
   const bodies = [...table.tBodies];
   const headers = [...table.tHead.querySelectorAll("th[aria-sort]")];
   const texts = new Map(bodies.map((body) => [body, body.textContent.toLowerCase()]));
@@ -44,7 +45,7 @@ document.addEventListener("click", (event) => {
       body.hidden = !fits;
       shown += fits;
     }
-    byId("filter-count").textContent = `${shown} of ${bodies.length} cells`;
+    byId("filter-count").textContent = `${shown} of ${bodies.length} ${noun}`;
     byId("filter-none").hidden = shown > 0;
   }
 
@@ -59,7 +60,7 @@ document.addEventListener("click", (event) => {
   function save() {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([csv()], { type: "text/csv" }));
-    link.download = "cells.csv";
+    link.download = `${noun}.csv`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   }

@@ -1,0 +1,120 @@
+"""`actprof check`: what a scenario file expects, held or broken; a memory budget as a test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import TextColumn, TimeElapsedColumn
+
+from actprof import api
+from actprof.analysis.expectations import Outcome
+from actprof.cli.console import output, print_json, progress_bar
+from actprof.records import to_plain
+from actprof.results import SCHEMA_VERSION
+
+BROKEN, OPEN = 1, 3  # exit codes
+_MARKS = {True: "[green]✓[/]", False: "[bold red]✗[/]", None: "[magenta]?[/]"}
+
+
+@click.command(name="check")
+@click.argument("scenario", type=click.Path(path_type=Path))
+@click.option("--gpu", default=None, help="Another GPU than the scenario's, for what does not name its own.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one per core]"
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of a sweep's results, to take known answers from.  [default: reports/<scenario>]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+@click.pass_context
+def command(
+    ctx: click.Context, *, scenario: Path, gpu: str | None, jobs: int | None, out: Path | None, as_json: bool
+) -> None:
+    """Check what a scenario file expects under `expect:`, without a GPU.
+
+    The exit code is 0 when all is held, 1 when something is broken, 3 when something cannot be told.
+
+    \b
+    Example of a budget:
+      expect:
+        - verdict: fits
+          peak_allocated: at most 13 GiB
+    """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
+    loaded = api.load_scenario(scenario)
+    with progress_bar(TimeElapsedColumn(), TextColumn("{task.description}")) as progress:
+        task = progress.add_task("starting", total=None)
+
+        def listener(state: Any) -> None:
+            progress.update(task, description=", ".join(state.running))
+
+        outcomes = api.check(loaded, gpu=gpu, jobs=jobs, out=out, listener=listener)
+    if as_json:
+        print_json(_as_json(loaded.name, outcomes))
+    else:
+        print_outcomes(outcomes, output())
+    ctx.exit(exit_code(outcomes))
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """Return 1 when something is broken, else 3 when something cannot be told, else 0."""
+    found = {outcome.held for outcome in outcomes}
+    return BROKEN if False in found else OPEN if None in found else 0
+
+
+def print_outcomes(outcomes: Sequence[Outcome], console: Console) -> None:
+    """Print each claim with its expectations, and how many are held."""
+    for _, entry in groupby(outcomes, key=lambda outcome: outcome.entry):
+        _print_entry(list(entry), console)
+    console.print(_summary(outcomes))
+
+
+def _print_entry(outcomes: list[Outcome], console: Console) -> None:
+    first = outcomes[0]
+    if first.claim:
+        source = f"  [dim]{escape(first.source)}[/]" if first.source else ""
+        console.print(f"[bold]“{escape(first.claim)}”[/]{source}", soft_wrap=True)
+    console.print(f"[dim]{escape(first.scope)}[/]", soft_wrap=True)
+    rows = [_row(outcome, first.scope) for outcome in outcomes]
+    name_width, expected_width = (max(len(row[column]) for row in rows) for column in (0, 1))
+    for number, (outcome, (name, expected, actual)) in enumerate(zip(outcomes, rows, strict=True)):
+        console.print(
+            f"  {_MARKS[outcome.held]} {escape(name.ljust(name_width))}  "
+            f"{escape(expected.ljust(expected_width))}  {escape(actual)}",
+            soft_wrap=True,
+        )
+        following = outcomes[number + 1].instead if number + 1 < len(outcomes) else ""
+        if outcome.instead and outcome.instead != following:  # several may have one explanation
+            console.print(f"      [dim]{escape(outcome.instead)}[/]", soft_wrap=True)
+    console.print()
+
+
+def _row(outcome: Outcome, scope: str) -> tuple[str, str, str]:
+    beside = outcome.scope.removeprefix(scope).removeprefix(", ")
+    verb = "is" if outcome.held is not None else "cannot be told:"
+    name = f"{outcome.quantity} {beside}" if beside else outcome.quantity
+    return name, f"expected {outcome.expected}", f"{verb} {outcome.actual}"
+
+
+def _summary(outcomes: Sequence[Outcome]) -> str:
+    counts = {held: sum(outcome.held is held for outcome in outcomes) for held in _MARKS}
+    total = "1 expectation" if len(outcomes) == 1 else f"{len(outcomes)} expectations"
+    words = [(True, "green", "held"), (False, "bold red", "broken"), (None, "magenta", "not to be told")]
+    parts = [f"[{style}]{counts[held]} {word}[/]" for held, style, word in words if counts[held]]
+    return f"{total}: {', '.join(parts)}"
+
+
+def _as_json(name: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "scenario": name,
+        "held": {0: True, BROKEN: False, OPEN: None}[exit_code(outcomes)],
+        "outcomes": to_plain(outcomes),
+    }

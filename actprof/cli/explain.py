@@ -1,0 +1,115 @@
+"""`actprof explain`: who holds the memory of one cell, and how that differs from another."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+from rich.markup import escape
+
+from actprof import api
+from actprof.cli.console import messages, output, print_json
+from actprof.cli.explained import print_difference, print_explanation
+from actprof.cli.options import cell_options, parse_overrides
+from actprof.errors import UsageError
+from actprof.explanation import difference
+from actprof.records import to_plain
+
+
+@click.command(name="explain")
+@cell_options
+@click.option(
+    "--depth",
+    type=click.IntRange(min=1),
+    default=None,
+    metavar="N",
+    help="Levels of modules to show, with all that is small.  [default: what fits a screen]",
+)
+@click.option(
+    "--tensors",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="How many of the largest tensors to show.",
+)
+@click.option(
+    "--versus",
+    default=None,
+    metavar="OPTIONS",
+    help='Compare with these options on top, like "--resolution 224x224".',
+)
+@click.option(
+    "--html", type=click.Path(path_type=Path), default=None, metavar="FILE", help="Write a page as well."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+def command(
+    *, depth: int | None, tensors: int, versus: str | None, html: Path | None, as_json: bool, **options: Any
+) -> None:
+    """Say who holds the memory of one training run, without a GPU.
+
+    At the peak, or where it runs out: by kind, by module, by op and by tensor, each with the line that made
+    it. Every list adds up to what is allocated.
+
+    \b
+    Examples:
+      actprof explain --batch-size 64 --gpu "RTX 3090"
+      actprof explain --batch-size 64 --versus "--resolution 224x224" --html explain.html
+    """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
+    others = None if versus is None else options_on_top(options, versus)
+    found = api.explain(**options)
+    second = None if others is None else api.explain(**others)
+    if html is not None:
+        api.write_explanation_page(found, html, versus=second)
+    if as_json:
+        data = found.to_json(tensors=tensors)
+        if second is not None:
+            data |= {
+                "versus": second.to_json(tensors=tensors),
+                "difference": to_plain(difference(found, second)),
+            }
+        print_json(data)
+        return
+    console = output()
+    print_explanation(found, console, depth=depth, tensors=tensors)
+    if second is not None:
+        print_difference(found, second, console)
+    if html is not None:
+        messages().print(f"wrote {escape(str(html))}")
+
+
+@click.command(name="--versus", add_help_option=False)
+@cell_options
+def _cell(**options: Any) -> dict[str, Any]:
+    """Stand for the options of one cell."""
+    return options
+
+
+def options_on_top(options: dict[str, Any], text: str) -> dict[str, Any]:
+    """Return the options of a cell with those of a command line on top; fields of `--set` are merged.
+
+    Args:
+        options: keyword arguments of `actprof.explain`.
+        text: as `--resolution 224x224 --set chunk_size=20`.
+
+    Raises:
+        UsageError: `text` is no such command line, or names nothing.
+    """
+    try:
+        context = _cell.make_context("--versus", shlex.split(text))
+        given = {
+            name: value
+            for name, value in context.params.items()
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        }
+        overrides = parse_overrides(given.pop("overrides", ()))
+    except click.ClickException as error:
+        raise UsageError(f"--versus {text!r}: {error.format_message()}") from error
+    except ValueError as error:  # shlex: an open quotation
+        raise UsageError(f"--versus {text!r}: {error}") from error
+    if not given and not overrides:
+        raise UsageError(f'--versus {text!r} names no option; write it like "--resolution 224x224"')
+    return {**options, **given, "overrides": {**options["overrides"], **overrides}}

@@ -1,0 +1,227 @@
+"""How an `Explanation` looks on the terminal: sentence, kinds, modules, ops, tensors, and a difference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from actprof.analysis.difference import Change
+from actprof.analysis.holders import HeldTensor
+from actprof.analysis.holding import CONTEXT, UNUSED, Holding
+from actprof.analysis.tell import freed_text, headline, made_text, request_text, share, short_op
+from actprof.analysis.tree_rows import TreeRow, list_rows
+from actprof.explanation import Explanation, difference
+from actprof.units import format_bytes
+
+_WIDE = 110  # columns from which on a module's bytes per sample and constant part stand beside it
+_OPS = 10
+_CHANGES = 12
+_MOST_BAR = 30
+
+
+def print_explanation(
+    found: Explanation, console: Console, *, depth: int | None = None, tensors: int = 20
+) -> None:
+    """Print who holds the memory at the first moment, then what the run would need if that is not enough.
+
+    Args:
+        found: what to print.
+        console: where to.
+        depth: levels of modules; as many as fit a screen if None.
+        tensors: how many of the largest to list.
+    """
+    moment = found.moment
+    _print_head(found, console)
+    _print_kinds(moment, console)
+    _print_modules(moment, console, depth)
+    _print_ops(moment, console)
+    _print_tensors(moment, console, tensors)
+    if found.need is not moment:
+        need = found.need
+        console.print(f"\n[bold]On a device without limit[/] {escape(headline(need))}")
+        _print_kinds(need, console)
+
+
+def _print_head(found: Explanation, console: Console) -> None:
+    cell, moment = found.result.cell, found.moment
+    inputs = f"{cell.cameras_text} at {cell.resolution}, batch size {cell.batch_size}"
+    console.print(
+        f"[dim]{escape(f'{cell.policy.upper()} with {inputs}, on {found.result.gpu.name}')}: "
+        f"{escape(_verdict(found))}[/]"
+    )
+    console.print(f"[bold]{escape(headline(moment))}[/]")
+    if request_text(moment):
+        console.print(f"[dim]{escape(request_text(moment))}[/]")
+
+
+def _verdict(found: Explanation) -> str:
+    return {"oom": "out of memory"}.get(found.result.verdict, found.result.verdict)
+
+
+def _title(console: Console, title: str, note: str = "") -> None:
+    console.print(f"\n[bold]{title}[/]" + (f" [dim]({escape(note)})[/]" if note else ""))
+
+
+def _table(*columns: tuple[str, str]) -> Table:
+    table = Table(
+        box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=any(name for name, _ in columns)
+    )
+    for index, (name, justify) in enumerate(columns):
+        options: dict[str, Any] = {"overflow": "fold"} if index == 0 else {"no_wrap": True}
+        table.add_column(f"[dim]{name}[/]", justify=justify, **options)  # type: ignore[arg-type] # literals
+    return table
+
+
+def _bar(part: int, whole: int, console: Console, taken: int) -> str:
+    width = max(min(_MOST_BAR, console.width - taken), 0)
+    return "█" * round(width * part / whole) if whole > 0 else ""
+
+
+def _print_kinds(moment: Holding, console: Console) -> None:
+    _title(console, "By kind", "shares of the process")
+    table = _table(("", "left"), ("", "right"), ("", "right"), ("", "left"))
+    whole = moment.process_bytes
+    rest = {UNUSED: moment.unused_bytes, CONTEXT: moment.context_bytes}
+    for name, size, style in (
+        *((name, size, "green") for name, size in moment.by_kind.items()),
+        ("= allocated", moment.allocated_bytes, ""),
+        *((name, size, "blue") for name, size in rest.items()),
+        ("= process", whole, ""),
+    ):
+        bar = f"[{style}]{_bar(size, whole, console, 48)}[/]" if style else ""
+        cells = (escape(name), format_bytes(size), share(size, whole), bar)
+        table.add_row(*cells, style="" if style else "bold")
+    console.print(table)
+
+
+def _print_modules(moment: Holding, console: Console, depth: int | None) -> None:
+    wide = console.width >= _WIDE
+    _title(
+        console, "By module", "shares of what is allocated; gradients and optimizer state with their module"
+    )
+    columns = [("", "left"), ("", "right"), ("", "right")]
+    if wide:
+        columns += [("per sample", "right"), ("constant", "right")]
+    table = _table(*columns, ("", "left"))
+    for row in list_rows(moment.modules, depth=depth):
+        numbers = [format_bytes(row.bytes), share(row.bytes, moment.allocated_bytes)]
+        if wide:
+            numbers += [_or_nothing(row.per_sample), _or_nothing(row.constant)]
+        bar = _bar(row.bytes, moment.allocated_bytes, console, 90 if wide else 62)
+        table.add_row(_label(row), *numbers, f"[green]{bar}[/]")
+    console.print(table)
+
+
+def _label(row: TreeRow) -> str:
+    label = "  " * row.level + escape(row.label)
+    return label if row.path and row.label[0] != "(" else f"[dim]{label}[/]"
+
+
+def _or_nothing(size: int) -> str:
+    return format_bytes(size) if size else "[dim]-[/]"
+
+
+def _print_ops(moment: Holding, console: Console) -> None:
+    _title(console, "By op", "that allocated it")
+    table = _table(("", "left"), ("", "right"), ("", "right"), ("", "left"))
+    shown = list(moment.by_op.items())
+    rows = [(short_op(name), size) for name, size in shown[:_OPS]]
+    left = shown[_OPS:]
+    if left:
+        rows.append((f"{len(left)} others", sum(size for _, size in left)))
+    for name, size in rows:
+        bar = _bar(size, moment.allocated_bytes, console, 55)
+        cells = (escape(name), format_bytes(size), share(size, moment.allocated_bytes))
+        table.add_row(*cells, f"[green]{bar}[/]")
+    console.print(table)
+
+
+def _print_tensors(moment: Holding, console: Console, count: int) -> None:
+    shown, left = moment.tensors[:count], moment.tensors[count:]
+    if not shown:
+        return
+    _title(console, "The largest tensors", "B is the batch size")
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for justify in ("right", "right", "left"):
+        table.add_column(justify=justify, overflow="fold")
+    whole = moment.allocated_bytes
+    for tensor in shown:
+        table.add_row(format_bytes(tensor.bytes), share(tensor.bytes, whole), _describe(tensor))
+    if left:
+        size = sum(tensor.bytes for tensor in left)
+        table.add_row(format_bytes(size), share(size, whole), f"in {len(left):,} others")
+    console.print(table)
+
+
+def _describe(tensor: HeldTensor) -> str:
+    described = " ".join(word for word in (tensor.shape, tensor.dtype, tensor.kind) if word)
+    where = tensor.owner or tensor.module
+    freed = "stays" if tensor.freed_by is None else f"freed: {freed_text(tensor)}"
+    return (
+        f"[bold]{escape(described)}[/]{f'  {escape(where)}' if where else ''}\n"
+        f"[dim]made: {escape(made_text(tensor))}\n{escape(freed)}[/]"
+    )
+
+
+# -- the difference --------------------------------------------------------------------------------------
+
+
+def print_difference(first: Explanation, second: Explanation, console: Console) -> None:
+    """Print what the second run needs at its peak, more or less than the first."""
+    found = difference(first, second)
+    names = _name_both(first, second)
+    change = found.second_bytes - found.first_bytes
+    how = f"{format_bytes(abs(change))} {'less' if change <= 0 else 'more'}"
+    sizes = f"{format_bytes(found.second_bytes)} instead of {format_bytes(found.first_bytes)}"
+    console.print(
+        f"\n[bold]Difference[/] With {escape(names[1])} it needs {how} than with {escape(names[0])}: "
+        f"{sizes} for the process at its peak."
+    )
+    for title, note, changes in (
+        ("by kind", "adds up to the processes", found.by_kind),
+        ("by module", "each with those inside it", found.by_module),
+        ("by op", "adds up to what is allocated", found.by_op),
+    ):
+        _print_changes(title, note, changes, console)
+
+
+def _print_changes(title: str, note: str, changes: Sequence[Change], console: Console) -> None:
+    changed = [change for change in changes if change.change_bytes]
+    _title(console, f"Difference {title}", note)
+    if not changed:
+        console.print("[dim]none[/]")
+        return
+    table = _table(("", "left"), ("first", "right"), ("second", "right"), ("change", "right"))
+    for change in changed[:_CHANGES]:
+        name = short_op(change.name)
+        sizes = (format_bytes(change.first_bytes), format_bytes(change.second_bytes))
+        table.add_row(escape(name), *sizes, _signed(change.change_bytes))
+    console.print(table)
+    if len(changed) > _CHANGES:
+        console.print(f"[dim]and {len(changed) - _CHANGES} smaller ones[/]")
+
+
+def _signed(size: int) -> str:
+    colour = "green" if size < 0 else "red"
+    return f"[{colour}]{'-' if size < 0 else '+'}{format_bytes(abs(size))}[/]"
+
+
+def _name_both(first: Explanation, second: Explanation) -> tuple[str, str]:
+    """Return what tells the two cells apart: the fields in which they differ."""
+    one, other = first.result.cell.to_json(), second.result.cell.to_json()
+    fields = [name for name in one if one[name] != other[name]]
+    return _name(one, fields, "the first"), _name(other, fields, "the second")
+
+
+def _name(cell: dict[str, Any], fields: Iterable[str], otherwise: str) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {_value(cell[name])}" for name in fields) or otherwise
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{name}={item}" for name, item in value.items()) or "none"
+    return str(value)

@@ -1,0 +1,115 @@
+"""Changes to a policy or its optimizer that a cell can name, as one would paste them into a script.
+
+Each is one function of its name that changes what it is given; `actprof suggest` prints these very lines
+(`actprof.policies.change_code` reads them here), so each stands on its own. `set_to_none` is not among them:
+lerobot calls `optimizer.zero_grad()`, whose default it is since torch 2.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from actprof.errors import UsageError
+
+
+def fused_attention(policy: Any) -> None:
+    """Ask for no attention weights, which ACT throws away: torch has a kernel that never stores them."""
+    for module in policy.modules():
+        if isinstance(module, torch.nn.MultiheadAttention):
+            module.forward = partial(module.forward, need_weights=False)  # type: ignore[method-assign]
+
+
+def checkpoint_backbone(policy: Any) -> None:
+    """Let the backward pass run the backbone again, camera by camera, instead of keeping what it made."""
+    backbone = policy.model.backbone
+    backbone.forward = partial(checkpoint, backbone.forward, use_reentrant=False)
+
+
+def checkpoint_encoder(policy: Any) -> None:
+    """Let the backward pass run each layer again instead of keeping what it made."""
+    for layer in policy.model.encoder.layers:
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+
+
+def channels_last(policy: Any) -> None:
+    """Lay weights out as convolutions on tensor cores want them; what they put out follows."""
+    policy.to(memory_format=torch.channels_last)
+
+
+def frozen_backbone(policy: Any) -> None:
+    """Leave the backbone as it is, so that nothing of its forward pass is kept for a backward pass."""
+    policy.model.backbone.requires_grad_(False)  # noqa: FBT003 - positional in torch
+
+
+def accumulate_2(policy: Any, backward: Callable[[Any], None] = torch.Tensor.backward) -> None:
+    """Run the first half of each batch forward and backward before the second half; clip and step once."""
+    whole = policy.forward
+
+    def forward(batch: dict[str, Any]) -> Any:
+        if not torch.is_grad_enabled():
+            return whole(batch)
+        size = len(batch["action"])
+        halves = [
+            {
+                key: value[part] if hasattr(value, "__len__") and len(value) == size else value
+                for key, value in batch.items()
+            }
+            for part in (slice(size // 2), slice(size // 2, size))
+        ]
+        first, _ = whole(halves[0])
+        backward(first / 2)
+        second, logged = whole(halves[1])
+        return first.detach() / 2 + second / 2, logged
+
+    policy.forward = forward
+
+
+def fused_adamw(optimizer: Any) -> None:
+    """Update in one kernel, without temporary copies of all parameters."""
+    for group in optimizer.param_groups:
+        group.update(fused=True, foreach=False)
+
+
+_OF_POLICIES: dict[str, Callable[[Any], None]] = {
+    change.__name__: change
+    for change in (fused_attention, checkpoint_backbone, checkpoint_encoder, channels_last, frozen_backbone)
+}
+
+
+def change_policy(policy: Any, names: Iterable[str], *, backward: Callable[[Any], None]) -> None:
+    """Make the changes of `names` that concern the policy, before its optimizer is built.
+
+    Args:
+        policy: lerobot's, on its device.
+        names: of `actprof.scenario.cell.CHANGES`.
+        backward: computes the gradients of a part of the batch.
+
+    Raises:
+        UsageError: the policy has no such part.
+    """
+    for name in names:
+        try:
+            if name in _OF_POLICIES:
+                _OF_POLICIES[name](policy)
+            elif name == accumulate_2.__name__:
+                accumulate_2(policy, backward)
+        except AttributeError as error:
+            raise UsageError(f"{name} does not fit this policy: {error}; leave it out") from error
+
+
+def change_optimizer(optimizer: torch.optim.Optimizer, names: Iterable[str]) -> None:
+    """Make the changes of `names` that concern the optimizer, before its first step.
+
+    Raises:
+        UsageError: the optimizer has no fused implementation.
+    """
+    if fused_adamw.__name__ in names:
+        if "fused" not in optimizer.defaults:
+            kind = type(optimizer).__name__
+            raise UsageError(f"{kind} has no fused implementation; leave out fused_adamw")
+        fused_adamw(optimizer)

@@ -1,0 +1,122 @@
+"""The section of claims and expectations: what the scenario expects, held or broken, broken ones first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from actprof.report.words import capital, join, plural, spell
+
+if TYPE_CHECKING:
+    from actprof.analysis.expectations import Outcome
+
+_WORDS = {"broken": "broken", "open": "not told", "held": "held"}
+_HEADINGS = {"broken": "Broken", "open": "Cannot be told", "held": "Held"}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One quantity of a claim; `state` and `word` where the claim's quantities differ in them."""
+
+    quantity: str
+    expected: str
+    verb: str
+    actual: str
+    instead: str
+    state: str
+    word: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One entry: its state, the words of who says so, its quantities, and what it is about."""
+
+    state: str
+    word: str
+    words: str
+    lines: tuple[Line, ...]
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectationsSection:
+    """What the template shows: claims by what came of them, as (heading, claims)."""
+
+    heading: str
+    summary: str
+    note: str
+    groups: tuple[tuple[str, tuple[Claim, ...]], ...]
+
+
+def present_expectations(outcomes: Sequence[Outcome]) -> ExpectationsSection | None:
+    """Return the section of `outcomes`, or None where there are none."""
+    if not outcomes:
+        return None
+    claims = [_claim(list(entry)) for _, entry in groupby(outcomes, key=lambda outcome: outcome.entry)]
+    groups = [
+        (heading, tuple(claim for claim in claims if claim.state == state))
+        for state, heading in _HEADINGS.items()
+    ]
+    said = any(claim.words for claim in claims)
+    return ExpectationsSection(
+        heading="Claims and expectations" if said else "Expectations",
+        summary=_summary(claims, "claim" if all(claim.words for claim in claims) else "expectation"),
+        note=(
+            "A figure on its own is held when the actual one rounds to it as it is written; "
+            "comparisons, ranges and tolerances are exact."
+        ),
+        groups=tuple((heading, some) for heading, some in groups if some),
+    )
+
+
+def _summary(claims: Sequence[Claim], noun: str) -> str:
+    counts = {state: sum(claim.state == state for claim in claims) for state in _HEADINGS}
+    total = f"{spell(len(claims))} {plural(len(claims), noun)}"
+    if counts["held"] == len(claims):
+        return f"All of {total} hold." if len(claims) > 1 else f"The one {noun} holds."
+    verbs = {"held": ("holds", "hold"), "broken": ("is broken", "are broken")}
+    verbs["open"] = ("cannot be told", "cannot be told")
+    parts = [
+        f"{spell(counts[state])} {one if counts[state] == 1 else many}"
+        for state, (one, many) in verbs.items()
+        if counts[state]
+    ]
+    return f"Of {total}, {join(parts)}."
+
+
+def _claim(outcomes: Sequence[Outcome]) -> Claim:
+    first, states = outcomes[0], [_state(outcome) for outcome in outcomes]
+    state = next(state for state in _HEADINGS if state in states)
+    mixed = len(set(states)) > 1
+    lines = tuple(
+        Line(
+            quantity=_quantity(outcome, first.scope),
+            expected=outcome.expected,
+            verb="is" if outcome.held is not None else "which cannot be told:",
+            actual=outcome.actual,
+            instead=_instead(outcome, following),
+            state=own,
+            word=_WORDS[own] if mixed else "",
+        )
+        for outcome, own, following in zip(outcomes, states, [*outcomes[1:], None], strict=True)
+    )
+    about = " · ".join(part for part in (first.source, first.scope) if part)
+    return Claim(state=state, word=_WORDS[state], words=first.claim, lines=lines, about=about)
+
+
+def _state(outcome: Outcome) -> str:
+    return {True: "held", False: "broken", None: "open"}[outcome.held]
+
+
+def _quantity(outcome: Outcome, scope: str) -> str:
+    beside = outcome.scope.removeprefix(scope).removeprefix(", ")
+    return f"{outcome.quantity} {beside}" if beside else outcome.quantity
+
+
+def _instead(outcome: Outcome, following: Outcome | None) -> str:
+    """Return what is true instead as a sentence; several quantities with one explanation show it once."""
+    if not outcome.instead or (following is not None and following.instead == outcome.instead):
+        return ""
+    return f"{capital(outcome.instead)}."

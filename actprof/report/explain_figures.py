@@ -1,0 +1,223 @@
+"""Figures of an explained moment: modules as an icicle, and the course of the memory stacked by kind.
+
+Each function returns plotly's JSON without colours of the page; names are escaped, for plotly reads HTML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import plotly.graph_objects as go
+
+from actprof.analysis.holding import RUNS_OUT
+from actprof.analysis.tell import share
+from actprof.analysis.tree_rows import ITSELF, end_of_chain
+from actprof.report.palette import component_colour, kind_colour, text_on
+from actprof.units import GIB, format_bytes
+
+if TYPE_CHECKING:
+    from actprof.analysis.course import KindCourse
+    from actprof.analysis.holders import ModuleNode
+    from actprof.analysis.holding import Holding
+
+OTHER = "other"
+PHASE_COLOURS = {
+    "setup": "#8f98a3", "data": "#aa7a18", "forward": "#2f7dc4", "backward": "#9a62c7",
+    "optimizer": "#15876b",
+}  # fmt: skip
+RESERVED, LIMIT, MARK = "#7f8894", "#cf6a17", "#8f98a3"
+_ORDER = (
+    "parameters", "buffers", "optimizer state", "gradients", "inputs", "activations", "temporaries",
+    "workspaces", "allocator slack",
+)  # fmt: skip
+_SMALL = 0.01  # of the highest point: kinds that stay below it everywhere become `other`
+_ROOT, _ROOT_COLOUR = "allocated", "#8a95a3"
+_KINDS_SHOWN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Tile:
+    """One rectangle of the icicle."""
+
+    id: str
+    parent: str
+    label: str
+    size: int
+    colour: str
+    text: str
+
+
+def draw_modules(moment: Holding) -> dict[str, Any]:
+    """Return all modules as an icicle whose rectangles add up at every level."""
+    tiles = list(_tiles(moment.modules, moment.allocated_bytes))
+    figure = go.Figure(
+        go.Icicle(
+            ids=[tile.id for tile in tiles],
+            parents=[tile.parent for tile in tiles],
+            labels=[escape(tile.label).replace(".", "<br>.") for tile in tiles],
+            values=[tile.size for tile in tiles],
+            branchvalues="total",
+            sort=True,
+            maxdepth=6,
+            marker={
+                "colors": [tile.colour for tile in tiles],
+                "line": {"color": "rgba(127,136,148,.55)", "width": 1},
+            },
+            textfont={"color": [text_on(tile.colour) for tile in tiles]},
+            hovertext=[tile.text for tile in tiles],
+            hovertemplate="%{hovertext}<extra></extra>",
+            textinfo="label+percent root",
+            leaf={"opacity": 1},
+            tiling={"orientation": "h", "pad": 1},
+            pathbar={"visible": False},
+        )
+    )
+    figure.update_layout(
+        height=540, margin={"l": 0, "r": 0, "t": 4, "b": 4}, uniformtext={"minsize": 10, "mode": "hide"}
+    )
+    return _plain(figure)
+
+
+def _tiles(root: ModuleNode, whole: int) -> Iterator[_Tile]:
+    yield _Tile(_ROOT, "", root.name, root.total_bytes, _ROOT_COLOUR, _text(root, whole, root.name))
+    branches = _branches(root)
+    stack = [(child, _ROOT, 0) for child in reversed(root.children)]
+    while stack:
+        first, parent, level = stack.pop()
+        label, node = end_of_chain(first)
+        name = f"{parent}/{label}{'' if node.path else ' (no module)'}"
+        colour = _colour(node, branches, level)
+        yield _Tile(name, parent, label, node.total_bytes, colour, _text(node, whole, node.path or node.name))
+        if node.children and node.own_bytes:
+            size = f"{format_bytes(node.own_bytes)}, {share(node.own_bytes, whole)}"
+            text = f"<b>{escape(node.path)}</b> {ITSELF}<br>{size}"
+            yield _Tile(f"{name}/", name, ITSELF, node.own_bytes, _colour(node, branches, level + 1), text)
+        stack += [(child, name, level + 1) for child in reversed(node.children)]
+
+
+def _branches(root: ModuleNode) -> dict[str, int]:
+    """Return a number for every part of the policy, by size: the paths of two names (`model.encoder`)."""
+    parts = [part for top in root.children if top.path for part in (top.children or (top,))]
+    ordered = sorted(parts, key=lambda node: -node.total_bytes)
+    return {node.path: index for index, node in enumerate(ordered)}
+
+
+def _colour(node: ModuleNode, branches: dict[str, int], level: int) -> str:
+    if not node.path:
+        return kind_colour(node.name)
+    branch = ".".join(node.path.split(".")[:2])
+    return component_colour(branches[branch], max(level - 1, 0)) if branch in branches else _ROOT_COLOUR
+
+
+def _text(node: ModuleNode, whole: int, name: str) -> str:
+    kinds = [f"{kind} {format_bytes(size)}" for kind, size in list(node.by_kind.items())[:_KINDS_SHOWN]]
+    lines = [
+        f"<b>{escape(name)}</b>",
+        f"{format_bytes(node.total_bytes)}, {share(node.total_bytes, whole)}",
+        f"{format_bytes(node.per_sample)} per sample, {format_bytes(node.constant)} constant",
+        *kinds,
+    ]
+    return "<br>".join(lines)
+
+
+def stacked_kinds(course: KindCourse) -> dict[str, list[int]]:
+    """Return bytes per point by kind as they are stacked; those that are small throughout are `other`."""
+    least = _SMALL * max(course.allocated_bytes, default=0)
+    names = [name for name in _ORDER if name in course.by_kind]
+    large = {name: list(course.by_kind[name]) for name in names if max(course.by_kind[name]) >= least}
+    small = [course.by_kind[name] for name in names if name not in large]
+    return {**large, OTHER: [sum(values) for values in zip(*small, strict=True)]} if small else large
+
+
+def draw_course(moment: Holding, room: int) -> dict[str, Any]:
+    """Return the course of the memory, stacked by kind, with steps, phases and the moment marked.
+
+    Args:
+        moment: any.
+        room: bytes that the segments can have; 0 for no limit.
+    """
+    course = moment.course
+    count = len(course.allocated_bytes)
+    figure = go.Figure()
+    for name, values in stacked_kinds(course).items():
+        figure.add_scatter(
+            x=list(range(count)), y=_gib(values), name=name, stackgroup="kinds", mode="lines",
+            line={"width": 0, "shape": "hv"}, fillcolor=kind_colour(name),
+            hovertemplate=f"{name} %{{y:.2f}} GiB<extra></extra>",
+        )  # fmt: skip
+    figure.add_scatter(
+        x=list(range(count)), y=_gib(course.reserved_bytes), name="reserved", mode="lines",
+        line={"color": RESERVED, "width": 1.75, "shape": "hv"}, customdata=_moments(course),
+        hovertemplate="reserved %{y:.2f} GiB<extra>%{customdata}</extra>",
+    )  # fmt: skip
+    _mark(figure, moment, room)
+    top = max([*course.reserved_bytes, room], default=0) / GIB or 1.0
+    figure.update_layout(
+        height=400, margin={"l": 48, "r": 8, "t": 26, "b": 46}, showlegend=False, hovermode="x unified"
+    )
+    figure.update_xaxes(
+        fixedrange=True, range=[0, max(count, 1)], showticklabels=False, showgrid=False, zeroline=False,
+        title={"text": "events, in order", "standoff": 22},
+    )  # fmt: skip
+    figure.update_yaxes(fixedrange=True, range=[0, top * 1.06], title={"text": "GiB"})
+    return _plain(figure)
+
+
+def _mark(figure: go.Figure, moment: Holding, room: int) -> None:
+    course = moment.course
+    if not course.allocated_bytes:
+        return
+    ends = [*(start for start, _ in course.phases[1:]), len(course.allocated_bytes)]
+    for (start, phase), end in zip(course.phases, ends, strict=True):
+        figure.add_shape(
+            type="rect", xref="x", yref="paper", x0=start, x1=end, y0=-0.055, y1=-0.015, line={"width": 0},
+            fillcolor=PHASE_COLOURS[phase],
+        )  # fmt: skip
+    for index, at in enumerate(course.steps):
+        figure.add_shape(
+            type="line", xref="x", yref="paper", x0=at, x1=at, y0=0, y1=1.05, line={"color": MARK, "width": 1}
+        )
+        figure.add_annotation(
+            x=at, y=1.01, xref="x", yref="paper", text=f" step {index + 1}", showarrow=False, xanchor="left",
+            yanchor="bottom", font={"size": 11},
+        )  # fmt: skip
+    if room:
+        figure.add_hline(y=room / GIB, line={"color": LIMIT, "width": 2, "dash": "dash"})
+    _point_at(figure, moment)
+
+
+def _point_at(figure: go.Figure, moment: Holding) -> None:
+    at, highest = moment.course.moment, moment.allocated_bytes / GIB
+    text = f"<b>{'runs out' if moment.what == RUNS_OUT else 'peak'}</b>, {highest:.2f} GiB"
+    left = at > len(moment.course.allocated_bytes) / 2
+    figure.add_annotation(
+        x=at, y=highest, text=text, showarrow=True, arrowhead=2, arrowsize=0.9, ax=-34 if left else 34, ay=22,
+        xanchor="right" if left else "left", font={"size": 12}, bgcolor="rgba(255,255,255,.86)", borderpad=2,
+        arrowcolor=MARK,
+    )  # fmt: skip
+    figure.layout.annotations[-1].font.color = "#1a1f26"  # on its own light ground in either scheme
+
+
+def _moments(course: KindCourse) -> list[str]:
+    """Return step and phase of every point, for the head of the hover box."""
+    names = []
+    phases, steps = dict(course.phases), set(course.steps)
+    phase, step = "", 0
+    for index in range(len(course.allocated_bytes)):
+        phase = phases.get(index, phase)
+        step += index in steps
+        names.append(f"step {step}, {phase}" if step else phase)
+    return names
+
+
+def _gib(values: Sequence[int]) -> list[float]:
+    return [round(value / GIB, 4) for value in values]
+
+
+def _plain(figure: go.Figure) -> dict[str, Any]:
+    data: dict[str, Any] = figure.to_plotly_json()
+    data["layout"].pop("template", None)  # the page has its own, in its own colours
+    return data

@@ -1,0 +1,90 @@
+"""Which kernel `scaled_dot_product_attention` takes on a GPU, for tensors that only say that they are on one.
+
+Without a GPU torch falls back to plain products, whose maps no GPU would store. This mirrors the choice of
+`select_sdp_backend` (aten/src/ATen/native/transformers/cuda/sdp_utils.cpp) for compute capability 8.0 and
+later: flash attention for half precision without a mask, memory-efficient attention for everything else
+whose head size it can take, else plain products. With fp32 the choice is the same from 5.0 on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses import FakeTensor
+
+aten = torch.ops.aten
+
+_HALVES = (torch.float16, torch.bfloat16)
+_LARGEST_FLASH_HEAD = 256
+_FLASH_ALIGNMENT = 8  # elements of a head; others are padded first (pad_last_dim)
+_MASK_ALIGNMENT = 8  # elements of a mask's row (preprocess_mask)
+
+_plain_attention = torch.nn.functional.scaled_dot_product_attention
+
+
+def scaled_dot_product_attention(  # noqa: PLR0917 - the signature of torch's function
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,  # noqa: FBT001, FBT002 - likewise
+    scale: float | None = None,
+    **options: Any,
+) -> Tensor:
+    """Do what torch's function does on a GPU: shapes (batch, heads, tokens, head size)."""
+    if isinstance(query, FakeTensor) and query.device.type == "cuda" and not options.get("enable_gqa"):
+        query, key, value, attn_mask = (_autocast(tensor) for tensor in (query, key, value, attn_mask))
+        if _takes_flash(query, key, value, attn_mask):
+            return _flash(query, key, value, dropout_p, is_causal, scale=scale)
+        if _takes_efficient(query, key, value):
+            grows = torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value))
+            mask = _padded(attn_mask, query, key)
+            return _efficient(query, key, value, mask, grows, dropout_p, is_causal, scale=scale)
+    return _plain_attention(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **options)
+
+
+def _flash(*args: Any, **options: Any) -> Tensor:
+    out: Tensor = aten._scaled_dot_product_flash_attention(*args, **options)[0]
+    return out
+
+
+def _efficient(*args: Any, **options: Any) -> Tensor:
+    out: Tensor = aten._scaled_dot_product_efficient_attention(*args, **options)[0]
+    return out
+
+
+def _autocast(tensor: Any) -> Any:
+    """Cast as autocast does: attention is on its list for lower precision."""
+    if tensor is None or tensor.dtype != torch.float32 or not torch.is_autocast_enabled("cuda"):
+        return tensor
+    return tensor.to(torch.get_autocast_dtype("cuda"))
+
+
+def _takes_flash(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> bool:
+    size = query.shape[-1]
+    alike = size == key.shape[-1] == value.shape[-1]
+    fits = size <= _LARGEST_FLASH_HEAD and size % _FLASH_ALIGNMENT == 0
+    return mask is None and query.dtype in _HALVES and alike and fits
+
+
+def _takes_efficient(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """Mirror `check_head_dim_size_mem_efficient`: rows of a multiple of 16 bytes."""
+    alignment = 16 // query.element_size()
+    return query.shape[-1] == key.shape[-1] and not (
+        query.shape[-1] % alignment or value.shape[-1] % alignment
+    )
+
+
+def _padded(mask: Tensor | None, query: Tensor, key: Tensor) -> Tensor | None:
+    """Mirror `convert_boolean_attn_mask` and `preprocess_mask`: rows aligned, one mask for each head."""
+    if mask is None:
+        return None
+    if mask.dtype == torch.bool:
+        mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(mask.logical_not(), float("-inf"))
+    if mask.stride(-1) != 1 or any(stride % _MASK_ALIGNMENT for stride in mask.stride()[:-1]):
+        missing = _MASK_ALIGNMENT - mask.shape[-1] % _MASK_ALIGNMENT
+        mask = torch.nn.functional.pad(mask, (0, missing))[..., : mask.shape[-1]]
+    return mask.expand(query.shape[0], query.shape[1], query.shape[2], key.shape[2])

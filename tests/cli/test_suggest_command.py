@@ -1,0 +1,59 @@
+"""`actprof suggest` on hand-made traces."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from actprof.units import MIB
+
+OPTIONS = ("--set", "chunk_size=7", "--batch-size", 64, "--fast")
+
+
+@pytest.fixture
+def _traces(seed, make_trace):
+    """A run that does not fit, and one remedy that makes it."""
+    seed(batch_size=64, state_dim=5, trace=make_trace(activation=512 * MIB))
+    seed(batch_size=64, state_dim=5, changes=("fused_attention",), trace=make_trace(activation=300 * MIB))
+
+
+@pytest.mark.usefixtures("_traces")
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_table_keeps_within_the_terminal(run, monkeypatch, columns):
+    """Start, remedies and what to do, no line of the table longer than the terminal."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown = run("suggest", *OPTIONS, "--state-dim", 5)
+    lines = shown.out.splitlines()
+    start = next(index for index, line in enumerate(lines) if line.startswith("remedy"))
+    table = lines[start : start + 5]
+
+    assert 0 == shown.code
+    assert ["remedy", "as it is", "batch size"] == [line[:10].strip() for line in table[:3]]
+    assert max(map(len, table)) <= columns
+    assert "attention without maps" in shown.out
+    assert "module.forward = partial(module.forward, need_weights=False)" in shown.out
+    assert "--batch_size=32" in shown.out
+    assert "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True" in shown.out
+
+
+@pytest.mark.usefixtures("_traces")
+def test_json_has_the_start_and_every_remedy(run):
+    """One object on stdout."""
+    data = json.loads(run("suggest", *OPTIONS, "--state-dim", 5, "--json").out)
+
+    assert {"before", "remedies", "combinations"} == set(data)
+    assert "oom" == data["before"]["verdict"]
+    assert {"smaller_batch", "fused_attention", "expandable_segments"} == {
+        remedy["name"] for remedy in data["remedies"]
+    }
+    assert ["fused_attention"] == data["remedies"][1]["after"]["cell"]["changes"]
+
+
+def test_a_script_needs_no_cell(run):
+    """It is printed and nothing else."""
+    shown = run("suggest", "--script", "fused_attention")
+
+    assert (0, "") == (shown.code, shown.err)
+    assert "def fused_attention(policy):" in shown.out
+    assert shown.out.endswith("lerobot_train.main()\n")

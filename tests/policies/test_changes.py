@@ -1,0 +1,112 @@
+"""Changes run on real tensors: the lossless ones compute what the policy computes without them."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from actprof.errors import UsageError
+from actprof.policies.workload import build_workload
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def gradients(small_cell):
+    """Return a function: loss and gradients of one batch of the small ACT, the same for equal overrides."""
+
+    def compute(*changes, **overrides):
+        cell = replace(small_cell, batch_size=4, overrides={**small_cell.overrides, **overrides})
+        torch.manual_seed(0)
+        workload = build_workload(replace(cell, changes=changes), CPU)
+        batch = {
+            key: torch.rand_like(value) if value.is_floating_point() else torch.zeros_like(value)
+            for key, value in _floats(next(workload.batch_stream)).items()
+        }
+        torch.manual_seed(1)
+        loss, _ = workload.policy.forward(workload.preprocessor(batch))
+        workload.accelerator.backward(loss)
+        return loss.detach(), {name: p.grad for name, p in workload.policy.named_parameters()}
+
+    return compute
+
+
+def _floats(batch):
+    return {k: v.float() if v.dtype == torch.uint8 else v for k, v in batch.items() if torch.is_tensor(v)}
+
+
+@pytest.mark.parametrize("change", ["checkpoint_backbone", "checkpoint_encoder"])
+def test_checkpointing_gives_the_same_bits(gradients, change):
+    """Loss and every gradient are equal bit for bit, dropout included."""
+    expected, loss = gradients(), gradients(change)
+
+    assert torch.equal(expected[0], loss[0])
+    assert [] == [n for n, g in expected[1].items() if g is not None and not torch.equal(g, loss[1][n])]
+    assert [n for n, g in expected[1].items() if g is None] == [n for n, g in loss[1].items() if g is None]
+
+
+@pytest.mark.parametrize(
+    ("change", "overrides"),
+    [
+        ("fused_attention", {"dropout": 0.0}),
+        ("channels_last", {}),
+        # Each half draws its own latent noise, so there is none here.
+        ("accumulate_2", {"dropout": 0.0, "use_vae": False}),
+    ],
+)
+def test_lossless_changes_differ_by_rounding_alone(gradients, change, overrides):
+    """Loss and every gradient agree to the accuracy of fp32 sums."""
+    expected, found = gradients(**overrides), gradients(change, **overrides)
+
+    torch.testing.assert_close(found[0], expected[0], rtol=1e-5, atol=1e-6)
+    for name, gradient in expected[1].items():
+        if gradient is None:
+            assert found[1][name] is None
+        else:
+            scale = float(gradient.abs().max())
+            torch.testing.assert_close(found[1][name], gradient, rtol=1e-4, atol=1e-4 * scale + 1e-9)
+
+
+def test_fused_adamw_moves_the_parameters_alike(small_cell):
+    """After two steps every parameter agrees to the accuracy of fp32."""
+
+    def train(*changes):
+        torch.manual_seed(0)
+        workload = build_workload(replace(small_cell, changes=changes), CPU)
+        torch.manual_seed(1)
+        workload.step()
+        workload.step()
+        return workload.policy.state_dict()
+
+    expected, found = train(), train("fused_adamw")
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-5, atol=2e-6)
+
+
+def test_a_frozen_backbone_has_no_gradients_and_the_same_loss(gradients):
+    """Only what the backbone would have learnt is missing."""
+    expected, found = gradients(), gradients("frozen_backbone")
+    missing = {n for n, g in found[1].items() if g is None} - {n for n, g in expected[1].items() if g is None}
+
+    assert torch.equal(expected[0], found[0])
+    assert {"model.backbone"} == {".".join(name.split(".")[:2]) for name in missing}
+
+
+def test_halves_are_not_made_where_no_gradients_are_wanted(small_cell):
+    """An evaluation runs the batch whole."""
+    workload = build_workload(replace(small_cell, batch_size=4, changes=("accumulate_2",)), CPU)
+    batch = workload.preprocessor(_floats(next(workload.batch_stream)))
+    with torch.no_grad():
+        loss, _ = workload.policy.forward(batch)
+
+    assert not loss.requires_grad
+    assert all(p.grad is None for p in workload.policy.parameters())
+
+
+def test_an_optimizer_without_a_fused_form_is_refused(small_cell, monkeypatch):
+    """The change is named."""
+    from lerobot.optim.optimizers import SGDConfig
+
+    monkeypatch.setattr(SGDConfig, "build", lambda _self, params: torch.optim.Rprop(params))
+    with pytest.raises(UsageError, match="Rprop has no fused implementation; leave out fused_adamw"):
+        build_workload(replace(small_cell, optimizer="sgd", changes=("fused_adamw",)), CPU)

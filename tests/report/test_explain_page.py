@@ -1,0 +1,142 @@
+"""The page of an explanation: self-contained, complete, figures that add up, and in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+from actprof.analysis.holding import RUNS_OUT
+from actprof.errors import StoreError
+from actprof.explanation import explain_cell
+from actprof.report.explain_figures import draw_course, draw_modules, stacked_kinds
+from actprof.report.explain_page import render_explanation, write_explain_page
+from actprof.units import GIB
+
+
+@pytest.fixture
+def found(seed):
+    """A run that runs out: two moments."""
+    return explain_cell(seed(batch_size=1100, gpu=None, capacity_bytes=2 * GIB))
+
+
+@pytest.fixture
+def versus(seed):
+    """One that fits."""
+    return explain_cell(seed(batch_size=8))
+
+
+@pytest.fixture
+def text(found, versus):
+    return render_explanation(found, versus=versus)
+
+
+def test_nothing_is_loaded_from_elsewhere(text):
+    """The page asks for no other file, and forbids itself to."""
+    own = re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
+    assert not re.search(r"""(src|href)=["'](?!#)""", own)
+    assert "default-src 'none'" in own
+
+
+def test_names_are_escaped(found):
+    """A name cannot become markup, in the text or in a figure."""
+    tensors = tuple(replace(tensor, module="<b>M</b>") for tensor in found.moment.tensors)
+    root = replace(
+        found.moment.modules,
+        children=tuple(replace(c, name="<b>M</b>") for c in found.moment.modules.children),
+    )
+    moment = replace(found.moment, tensors=tensors, modules=root)
+    page = render_explanation(replace(found, moments=(moment,)))
+    own = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    assert "&lt;b&gt;M&lt;/b&gt;" in own
+    assert "<b>M</b>" not in page
+    labels = draw_modules(moment)["data"][0]["labels"]
+    assert not any("<b>" in label for label in labels)
+
+
+def test_every_moment_has_its_figures_and_tables(text, found):
+    """An icicle, a course, kinds and ops for each; a row for each tensor of the first."""
+    figures = json.loads(re.search(r'id="figure-data">(.*?)</script>', text, re.DOTALL)[1])
+    assert {f"{name}-{index}" for name in ("modules", "course") for index in (0, 1)} == set(figures)
+    assert 4 + 3 == text.count('<table class="bars">')  # kinds and ops twice, three of the difference
+    assert len(found.moment.tensors) == text.count('class="unfold"')
+
+
+def test_without_another_cell_there_is_no_difference(found):
+    """Neither the section nor its entry in the contents."""
+    assert "#difference" not in render_explanation(found)
+
+
+def test_rectangles_add_up_at_every_level(found):
+    """Of each parent with children the children's values are its value, and the root's is all."""
+    for moment in found.moments:
+        (icicle,) = draw_modules(moment)["data"]
+        values = dict(zip(icicle["ids"], icicle["values"], strict=True))
+        inside = {}
+        for name, parent in zip(icicle["ids"], icicle["parents"], strict=True):
+            inside.setdefault(parent, []).append(values[name])
+        assert len(values) == len(icicle["ids"])
+        assert moment.allocated_bytes == values["allocated"]
+        for parent, sizes in inside.items():
+            assert not parent or values[parent] == sum(sizes)
+
+
+def test_the_stack_adds_up_and_the_moment_is_marked(found):
+    """Kinds that are small throughout are one; the sum of all is what is allocated."""
+    for moment in found.moments:
+        stack = stacked_kinds(moment.course)
+        sums = [sum(values) for values in zip(*stack.values(), strict=True)]
+        assert list(moment.course.allocated_bytes) == sums
+        layout = draw_course(moment, 0)["layout"]
+        notes = [note["text"] for note in layout["annotations"]]
+        assert f" step {len(moment.course.steps)}" in notes
+        assert ("runs out" if moment.what == RUNS_OUT else "peak") in notes[-1]
+        bands = [shape for shape in layout["shapes"] if shape["type"] == "rect"]
+        assert len(moment.course.phases) == len(bands)
+
+
+def test_the_page_is_written_whole_or_not_at_all(found, tmp_path):
+    """A folder that cannot be made is named."""
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(StoreError, match="cannot be written"):
+        write_explain_page(found, tmp_path / "file" / "page.html")
+
+
+def test_a_run_that_never_began_has_a_page(seed):
+    """Nothing is allocated, so nothing is drawn, and nothing fails."""
+    found = explain_cell(seed(gpu=None, capacity_bytes=1 << 20, used_by_others_bytes=1 << 20))
+    assert "Nothing is allocated." in render_explanation(found)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("window", [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")], ids=str)
+def test_the_page_works_in_a_browser(chromium, found, versus, tmp_path, window):
+    """Figures are drawn, the table sorts and filters, nothing complains, no page is wider than the window."""
+    from playwright.sync_api import sync_playwright
+
+    path, complaints = write_explain_page(found, tmp_path / "page.html", versus=versus), []
+    width, scheme = window
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        page = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
+        page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(path.as_uri())
+        page.wait_for_selector("html[data-ready=true]")
+        assert 2 == page.locator(".plot svg.main-svg:first-child").count()
+        page.select_option("#modules-view", "1")
+        page.wait_for_selector('[data-figure="modules-1"] svg.main-svg')
+        page.locator("thead button", has_text="Size").click()
+        cells = page.locator("tbody tr:first-child td[data-sort]:nth-child(2)")
+        sizes = [int(size) for size in cells.evaluate_all("all => all.map(cell => cell.dataset.sort)")]
+        assert sorted(sizes) == sizes
+        page.select_option("#filter-verdict", "activations")
+        assert f"1 of {len(sizes)} tensors" == page.inner_text("#filter-count")
+        page.locator("tbody:not([hidden]) .unfold").first.click()
+        assert page.locator(".details:visible dl").first.is_visible()
+        assert width == page.evaluate("document.documentElement.scrollWidth")
+        browser.close()
+    assert [] == complaints
