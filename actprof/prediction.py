@@ -15,6 +15,7 @@ from actprof.allocator.replay import Device, replay
 from actprof.analysis.attribute import attribute
 from actprof.analysis.boundary import MOST_BATCH_SIZE, find_boundary
 from actprof.analysis.judge import Verdict, judge
+from actprof.analysis.step_time import predict_step_time
 from actprof.analysis.thin import thin
 from actprof.errors import TraceError, UsageError
 from actprof.hardware import (
@@ -106,7 +107,7 @@ def predict_in_full(cell: Cell, *, catalogue: Catalogue | None = None) -> Predic
         return Prediction(result=replace(base, reason=str(error)), device=device)
     traced = time.perf_counter()
     run = _run(trace, cell.batch_size, config, device, detail=True)
-    answer = _answer(base, trace, config, device, run)
+    answer = _timed(_answer(base, trace, config, device, run), trace, gpu)
     timing = Timing(
         trace_seconds=traced - start, replay_seconds=time.perf_counter() - traced, trace_cached=cached
     )
@@ -189,6 +190,24 @@ def _answer(base: Result, trace: Trace, config: AllocatorConfig, device: Device,
         curve=None if need.timeline is None else thin(need.timeline),
         assumptions=(*ASSUMPTIONS, *_assumed(trace, need, device), *_attention(base.cell)),
         flops_per_sample=trace.flops(base.cell.batch_size) // base.cell.batch_size,
+    )
+
+
+def _timed(answer: Result, trace: Trace, gpu: Gpu) -> Result:
+    """Return the answer with what a step takes, where the speed of the GPU is known."""
+    cell = answer.cell
+    found = predict_step_time(trace, cell.batch_size, gpu, precision=cell.precision)
+    if found is None:
+        return answer
+    return replace(
+        answer,
+        step_seconds=found.seconds,
+        samples_per_second=cell.batch_size / found.seconds.median,
+        limited_by=found.limited_by,
+        kernel_launches=found.kernel_launches,
+        flops_per_sample=found.flops_per_sample,
+        work=found.work,
+        assumptions=(*answer.assumptions, *found.assumptions),
     )
 
 

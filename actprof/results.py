@@ -73,6 +73,47 @@ class MemoryCurve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpCost:
+    """All launches of one op in one step: what they cost the device.
+
+    Attributes:
+        op: ATen's name.
+        launches: of the op.
+        seconds: of the device, all together.
+        flops, bytes: all together.
+        bound: `arithmetic` or `bandwidth`, whichever most of the seconds are.
+    """
+
+    op: str
+    launches: int
+    seconds: float
+    flops: int
+    bytes: int
+    bound: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepWork:
+    """What a predicted `update_policy` does with its time.
+
+    Attributes:
+        device_seconds: in which the device works.
+        host_seconds: in which the host launches, waits left out.
+        busy_share: part of the step in which the device works.
+        bytes_per_sample: of the device's memory traffic.
+        shares: of the step: `launches` (the device waits for the host), `arithmetic`, `bandwidth`.
+        costliest: the ten most expensive ops.
+    """
+
+    device_seconds: float
+    host_seconds: float
+    busy_share: float
+    bytes_per_sample: int
+    shares: Mapping[str, float]
+    costliest: tuple[OpCost, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """One cell's answer.
 
@@ -98,6 +139,10 @@ class Result:
         measurement: what else a real run found.
         flops_per_sample: floating-point operations of one step, by samples, as `torch.utils.flop_counter`
             counts; 0 when not known.
+        limited_by: `launches`, `arithmetic` or `bandwidth`, whichever the step waits for most; empty when
+            not known.
+        kernel_launches: of one step; 0 when not known.
+        work: what a predicted step does with its time; None when the GPU's speed is not known.
     """
 
     source: str
@@ -124,6 +169,9 @@ class Result:
     device: DeviceFacts | None = None
     measurement: Measurement | None = None
     flops_per_sample: int = 0
+    limited_by: str = ""
+    kernel_launches: int = 0
+    work: StepWork | None = None
     schema_version: int = SCHEMA_VERSION
 
     @property

@@ -46,7 +46,7 @@ def test_act_on_a_b200_is_launch_bound():
 
     assert ("launches", "launches") == (one.limited_by, two.limited_by)
     assert 1000 < one.kernel_launches < 1200
-    assert 0.15 < one.busy_share < 0.45
+    assert 0.15 < one.work.busy_share < 0.45
 
 
 def test_flops_equal_those_of_torchs_flop_counter(small_cell):
@@ -90,4 +90,4 @@ def test_half_precision_is_faster_where_there_are_tensor_cores(small_cell):
     gpu = find_gpu("A100 40 GB")
     trace, _cached = trace_for(replace(small_cell, resolution="64x64"))
     full, half = (predict_step_time(trace, 512, gpu, precision=name) for name in ("fp32", "bf16"))
-    assert half.device_seconds <= full.device_seconds
+    assert half.work.device_seconds <= full.work.device_seconds

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from actprof.hardware.efficiency import DEFAULT_EFFICIENCY, Efficiency
 from actprof.hardware.gpu import Gpu
 from actprof.measure.measurement import Spread
+from actprof.results import OpCost, StepWork
 from actprof.trace.model import PHASES, Trace
 
 _UPDATE = tuple(PHASES.index(name) for name in ("forward", "backward", "optimizer"))
@@ -39,56 +40,24 @@ _FOREACH_BYTES = 320 * 65_536 * 4 * 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpCost:
-    """All launches of one op in one module's group: what they cost the device.
-
-    Attributes:
-        op: ATen's name.
-        launches: how many in one step.
-        seconds: of the device, all together.
-        flops, bytes: all together.
-        bound: `arithmetic` or `bandwidth`, whichever most of the seconds are.
-    """
-
-    op: str
-    launches: int
-    seconds: float
-    flops: int
-    bytes: int
-    bound: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StepTime:
     """What one `update_policy` takes.
 
     Attributes:
         seconds: with the band of what is known.
-        device_seconds: in which the device works; `device_seconds / seconds.median` is its busy share.
-        host_seconds: in which the host launches, waits left out.
         kernel_launches: of kernels; views are none, a convolution's backward is two.
-        flops_per_sample, bytes_per_sample: of the whole update, by the batch size.
-        shares: of the step, by what it waits for: `launches` (the device idles), `arithmetic`, `bandwidth`.
-        limited_by: the largest of them.
-        costliest: the ten most expensive ops.
+        flops_per_sample: of the whole update, by the batch size.
+        limited_by: what the step waits for most.
+        work: the rest.
         assumptions: what is not known of the GPU, in sentences.
     """
 
     seconds: Spread
-    device_seconds: float
-    host_seconds: float
     kernel_launches: int
     flops_per_sample: int
-    bytes_per_sample: int
-    shares: dict[str, float]
     limited_by: str
-    costliest: tuple[OpCost, ...]
+    work: StepWork
     assumptions: tuple[str, ...] = ()
-
-    @property
-    def busy_share(self) -> float:
-        """Part of the step in which the device works."""
-        return self.device_seconds / self.seconds.median
 
 
 def predict_step_time(
@@ -132,14 +101,17 @@ def predict_step_time(
     low, high = efficiency.band
     return StepTime(
         seconds=Spread(low=low * total, median=total, high=high * total),
-        device_seconds=float(device.sum()),
-        host_seconds=float(host.sum()),
         kernel_launches=int(kernels.sum()),
         flops_per_sample=round(float(flops.sum()) / batch_size),
-        bytes_per_sample=round(float(moved.sum()) / batch_size),
-        shares=shares,
         limited_by=max(shares, key=lambda name: shares[name]),
-        costliest=_costliest(names, device, flops, moved, is_arithmetic),
+        work=StepWork(
+            device_seconds=float(device.sum()),
+            host_seconds=float(host.sum()),
+            busy_share=float(device.sum()) / total,
+            bytes_per_sample=round(float(moved.sum()) / batch_size),
+            shares=shares,
+            costliest=_costliest(names, device, flops, moved, is_arithmetic),
+        ),
         assumptions=_assumptions(gpu),
     )
 

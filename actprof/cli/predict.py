@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from actprof.analysis.speed import limit_shares, speed_text
 from actprof.api import predict
 from actprof.cli.answer import fact_table, print_bars, print_verdict
 from actprof.cli.console import boundary_text, output, print_json
@@ -57,8 +58,21 @@ def _facts(result: Result) -> Table:
     if result.breakdown is not None:
         when = "where it runs out" if result.oom else "at the peak"
         table.add_row(f"memory {when}", escape(_shares(result)))
+    for name, text in speed_facts(result):
+        table.add_row(name, escape(text))
     table.add_row("took", escape(_took(result)))
     return table
+
+
+def speed_facts(result: Result) -> list[tuple[str, str]]:
+    """Return what a step takes and waits for, as rows of facts; none when the GPU's speed is not known."""
+    if result.work is None:
+        return []
+    work = f"{result.kernel_launches:,} launches, {result.flops_per_sample / 1e9:.0f} GFLOP per sample"
+    return [
+        ("step, if it fits" if result.oom else "step", speed_text(result)),
+        ("limited by", f"{limit_shares(result)} ({work}, GPU busy {result.work.busy_share:.0%})"),
+    ]
 
 
 def _shares(result: Result) -> str:

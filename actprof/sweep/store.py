@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS groundings (
 # The code that a prediction comes from.
 _DECIDES = (
     "trace", "policies", "allocator", "hardware", "prediction.py",
-    *(f"analysis/{name}.py" for name in ("attribute", "boundary", "judge", "thin")),
+    *(f"analysis/{name}.py" for name in ("attribute", "boundary", "judge", "step_time", "thin")),
 )  # fmt: skip
 
 

@@ -40,8 +40,8 @@ def test_the_shares_are_of_the_step_and_add_up(make_trace):
     """Idle, arithmetic and bandwidth are all that the device does; they leave nothing over."""
     found = predict_step_time(make_trace(), 8, GPU)
 
-    assert 1.0 == pytest.approx(sum(found.shares.values()))
-    assert found.limited_by == max(found.shares, key=found.shares.get)
+    assert 1.0 == pytest.approx(sum(found.work.shares.values()))
+    assert found.limited_by == max(found.work.shares, key=found.work.shares.get)
     assert found.seconds.low < found.seconds.median < found.seconds.high
 
 
@@ -72,9 +72,9 @@ def test_seconds_follow_the_roofline(make_trace):
     traffic = predict_step_time(with_work(make_trace(), moved=10**11), 8, GPU)
 
     expected = rows * 8e12 / (DEFAULT_EFFICIENCY.product * GPU.tf32_flops)
-    assert expected == pytest.approx(arithmetic.device_seconds, rel=1e-6)
+    assert expected == pytest.approx(arithmetic.work.device_seconds, rel=1e-6)
     expected = rows * 8e11 / (DEFAULT_EFFICIENCY.bandwidth * GPU.memory_bandwidth_bytes_per_s)
-    assert expected == pytest.approx(traffic.device_seconds, rel=1e-6)
+    assert expected == pytest.approx(traffic.work.device_seconds, rel=1e-6)
 
 
 def test_a_larger_batch_never_takes_less(make_trace):
