@@ -1,0 +1,169 @@
+"""`actprof preflight -- lerobot-train …`: the command that one is about to run, before it runs."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from actprof import api
+from actprof.cli.answer import HEADLINES, fact_table, print_bars, print_verdict
+from actprof.cli.console import VERDICT_STYLES, boundary_text, output, print_json
+from actprof.results import Result
+from actprof.units import format_bytes, format_seconds
+
+if TYPE_CHECKING:
+    from actprof.launch.preflight import Preflight
+
+
+@click.command(name="preflight", context_settings={"allow_interspersed_args": False})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="-- lerobot-train ...")
+@click.option("--config", type=click.Path(path_type=Path), help="A train_config.json instead of a command.")
+@click.option(
+    "--gpu", help="A GPU of `actprof gpus`.  [default: --job.target's, else the one in this machine]"
+)
+@click.option("--capacity", metavar="SIZE", help="Memory of the GPU, like 23.69GiB.  [default: the GPU's]")
+@click.option("--used-by-others", metavar="SIZE", help="Memory that other programs hold, of a GPU not here.")
+@click.option("--cameras", type=click.IntRange(min=1), help="Where the dataset is not at hand.")
+@click.option(
+    "--resolution", metavar="WIDTHxHEIGHT", help="Of the cameras, where the dataset is not at hand."
+)
+@click.option("--state-dim", type=click.IntRange(min=0), help="Length of the robot's state, likewise.")
+@click.option("--action-dim", type=click.IntRange(min=1), help="Length of one action, likewise.")
+@click.option(
+    "--require",
+    type=click.Choice(["tight", "fits"]),
+    default="tight",
+    show_default=True,
+    help="The least verdict whose exit code is 0.",
+)
+@click.option(
+    "--remedies/--no-remedies", default=True, help="Look for remedies where it does not simply fit."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+def command(*, words: tuple[str, ...], require: str, as_json: bool, **options: Any) -> int:
+    """Say whether the lerobot-train command that follows will run out of memory.
+
+    The command stands after --, just as it would be run: with environment variables, accelerate launch, uv
+    run and the like before it. It is read as lerobot reads it, its dataset's metadata gives the shapes.
+
+    Exit codes: 0 it fits (or is tight, with a warning), 1 it runs out of memory, 2 the command cannot be
+    run as it is, 3 it cannot be told.
+
+    \b
+    Examples:
+      actprof preflight --gpu "RTX 3090" -- lerobot-train --policy.type=act \\
+          --policy.push_to_hub=false --dataset.repo_id=me/pick --dataset.root=data/pick --batch_size=64
+      actprof preflight --config outputs/train/act/train_config.json
+      actprof preflight --require fits -- $TRAIN && $TRAIN
+    """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
+    answer = api.preflight(words, **options)
+    if as_json:
+        print_json(answer.to_json())
+    else:
+        print_preflight(answer, output())
+    if answer.verdict == "tight":
+        click.echo("actprof: warning: tight; another program on the GPU can end this run", err=True)
+    return 1 if answer.verdict == "tight" and require == "fits" else answer.exit_code
+
+
+def print_preflight(answer: Preflight, console: Console) -> None:
+    """Print verdict, memory, where it runs out, the largest batch size, remedies and traps, in this order."""
+    result, gpu = answer.result, answer.gpu
+    if result is None or gpu is None:
+        style = VERDICT_STYLES[answer.verdict]
+        console.print(f"[{style}]{HEADLINES[answer.verdict]}[/] {escape(_sentence(answer.reason))}")
+    else:
+        print_verdict(_without_oom(result), console, place=gpu.place)
+        if result.peak_process_bytes:
+            console.print()
+            print_bars(result, console)
+            _print_free(answer, console)
+            _print_oom(result, console)
+            console.print()
+            console.print(_facts(answer, result))
+            _print_remedies(answer, console)
+    _print_traps(answer, console)
+
+
+def _without_oom(result: Result) -> Result:
+    from dataclasses import replace
+
+    return replace(result, oom=None)
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."
+
+
+def _print_free(answer: Preflight, console: Console) -> None:
+    result, gpu = answer.result, answer.gpu
+    if result is None or gpu is None or not result.cell.used_by_others_bytes:
+        return
+    free = max(result.gpu.capacity_bytes - result.cell.used_by_others_bytes, 0)
+    holders = ", ".join(
+        f"{holder.name or 'a process'} ({holder.pid}) {format_bytes(holder.used_bytes)}"
+        for holder in gpu.holders
+    )
+    console.print(
+        f"{'free':<10}{format_bytes(free):>11}" + (f"  [dim]held by {escape(holders)}[/]" if holders else "")
+    )
+
+
+def _print_oom(result: Result, console: Console) -> None:
+    if result.oom is None:
+        return
+    oom = result.oom
+    where = f"step {oom.step}, {oom.phase}" + (f", {oom.module}" if oom.module else "")
+    console.print(f"\n[dim]It runs out in[/] {escape(where)} [dim]at[/] {escape(oom.op)}")
+    if oom.message:
+        console.print(
+            f"[dim]PyTorch will say:[/] {escape(oom.message.split(' If reserved but', maxsplit=1)[0])}"
+        )
+
+
+def _facts(answer: Preflight, result: Result) -> Table:
+    table = fact_table()
+    table.add_row("largest batch size", boundary_text(result))
+    table.add_row("headroom", format_bytes(result.headroom_bytes))
+    table.add_row("encoder tokens", f"{result.encoder_tokens:,}")
+    if answer.inputs is not None:
+        table.add_row("shapes from", escape(os.fspath(answer.inputs.source)))
+    if result.cell.alloc_conf:
+        table.add_row("allocator", escape(f"{result.cell.alloc_conf} ({answer.settings.variable})"))
+    if result.cell.precision != "fp32":
+        table.add_row("precision", result.cell.precision)
+    took = result.timing.trace_seconds + result.timing.replay_seconds
+    table.add_row("took", ("cached trace, " if result.timing.trace_cached else "") + format_seconds(took))
+    return table
+
+
+def _print_remedies(answer: Preflight, console: Console) -> None:
+    if not answer.remedies:
+        return
+    console.print("\n[bold]What helps[/]")
+    for remedy in answer.remedies:
+        after = remedy.after
+        effect = (
+            f"{after.verdict}, {format_bytes(after.peak_process_bytes)}, at most batch {boundary_text(after)}"
+        )
+        console.print(f"  {escape(remedy.title)} [dim]({escape(remedy.kind)})[/]: {escape(effect)}")
+        variables = [f"{name}={shlex.quote(value)}" for name, value in remedy.environment.items()]
+        added = " ".join([*variables, *map(shlex.quote, remedy.flags)])
+        for line in (added, remedy.code):
+            if line:
+                console.print(f"    [cyan]{escape(line)}[/]")
+
+
+def _print_traps(answer: Preflight, console: Console) -> None:
+    if not answer.traps:
+        return
+    console.print("\n[bold]Traps[/]")
+    for trap in answer.traps:
+        console.print(f"  {escape(trap.text)}")

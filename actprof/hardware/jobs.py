@@ -1,0 +1,53 @@
+"""The machines of Hugging Face Jobs that `--job.target` names, and the GPU in each (`jobs.toml`)."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from actprof.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class JobMachine:
+    """One flavour: its name, the catalogue's name of its GPU, and how many of them it has."""
+
+    flavour: str
+    gpu: str
+    count: int
+
+
+def job_machine(flavour: str) -> JobMachine:
+    """Return the machine that `--job.target=FLAVOUR` runs on.
+
+    Raises:
+        UsageError: a flavour that is not known, has no GPU, or has one that the catalogue lacks.
+    """
+    flavours = _flavours()
+    entry = flavours.get(flavour)
+    if entry is None:
+        near = difflib.get_close_matches(flavour, flavours, n=3)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        if flavour.startswith("cpu"):
+            hint = "it has no GPU. "
+        raise UsageError(
+            f"--job.target={flavour} is no flavour with a GPU that actprof knows; {hint}"
+            "Name its GPU with --gpu"
+        )
+    if "gpu" not in entry:
+        raise UsageError(
+            f"--job.target={flavour} has an {entry['card']}, which is not in the catalogue; "
+            "give its memory with --capacity, like --capacity 44GiB"
+        )
+    return JobMachine(flavour, entry["gpu"], entry["count"])
+
+
+@cache
+def _flavours() -> dict[str, dict[str, Any]]:
+    text = resources.files("actprof.hardware").joinpath("jobs.toml").read_text(encoding="utf-8")
+    flavours: dict[str, dict[str, Any]] = tomllib.loads(text)["flavours"]
+    return flavours

@@ -1,0 +1,116 @@
+"""Take a command line apart: environment prefixes, launchers, and what `lerobot-train` itself is given."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+from actprof.errors import UsageError
+
+TRAIN_NAMES = {"lerobot-train", "lerobot_train", "lerobot_train.py"}
+TRAIN_MODULES = {"lerobot.scripts.lerobot_train", "lerobot.scripts.train"}
+_LAUNCHERS = {
+    "accelerate": "accelerate", "accelerate-launch": "accelerate", "torchrun": "torchrun",
+    "accelerate.commands.launch": "accelerate", "torch.distributed.run": "torchrun",
+}  # fmt: skip
+_WRAPPERS = {
+    "env", "uv", "uvx", "run", "poetry", "pixi", "pdm", "hatch", "conda", "mamba", "nohup", "time", "exec",
+    "nice", "srun", "stdbuf", "command",
+}  # fmt: skip
+_PYTHON = re.compile(r"python(\d(\.\d+)?)?")
+_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_HINT = "write it as you would run it: lerobot-train --policy.type=act --dataset.repo_id=…"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandLine:
+    """One command.
+
+    Attributes:
+        text: as a shell takes it.
+        arguments: what stands after `lerobot-train`.
+        launcher: `accelerate`, `torchrun` or empty.
+        launcher_options: what stands between the launcher and `lerobot-train`.
+        environment: variables that the command itself sets.
+    """
+
+    text: str
+    arguments: tuple[str, ...]
+    launcher: str = ""
+    launcher_options: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def seen_environment(self, around: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return the variables that the run sees: those `around` it (this process's), and its own."""
+        return {**(os.environ if around is None else around), **self.environment}
+
+
+def parse_command_line(command: str | Sequence[str]) -> CommandLine:
+    """Return the parts of `command`, one text for a shell or its words.
+
+    `VAR=value`, `env`, `uv run`, `python -m`, `accelerate launch`, `torchrun` and the like may stand before
+    `lerobot-train`, which may also be a path or a module.
+
+    Raises:
+        UsageError: it does not run lerobot-train, or in a way that is not known.
+    """
+    words = _words(command)
+    start = _program(words)
+    prefix, arguments = words[:start], words[start + 1 :]
+    environment: dict[str, str] = {}
+    launcher = ""
+    options: tuple[str, ...] = ()
+    for position, word in enumerate(prefix):
+        if match := _ASSIGNMENT.fullmatch(word):
+            environment[match[1]] = match[2]
+        elif _is_launcher(word):
+            launcher = _LAUNCHERS[PurePath(word).name]
+            options = tuple(prefix[position + 1 :])
+            break
+        elif not _is_wrapper(word, prefix[:position]):
+            raise UsageError(f"{word!r} before lerobot-train is not known; {_HINT}")
+    return CommandLine(
+        text=shlex.join(words),
+        arguments=tuple(arguments),
+        launcher=launcher,
+        launcher_options=options,
+        environment=environment,
+    )
+
+
+def _words(command: str | Sequence[str]) -> list[str]:
+    if not isinstance(command, str):
+        return list(command)
+    try:
+        return shlex.split(command.replace("\\\n", " "))
+    except ValueError as error:
+        raise UsageError(f"the command cannot be taken apart ({error}); {_HINT}") from error
+
+
+def _program(words: Sequence[str]) -> int:
+    """Return the position of the word after which lerobot's arguments begin."""
+    for position, word in enumerate(words):
+        after_m = position > 0 and words[position - 1] in ("-m", "--module")
+        if (after_m and word in TRAIN_MODULES) or PurePath(word).name in TRAIN_NAMES:
+            return position
+    if not words:
+        raise UsageError(f"there is no command; {_HINT}")
+    if words[0].startswith("-"):
+        raise UsageError(f"the command begins with {words[0]!r}; {_HINT}")
+    raise UsageError(f"{shlex.join(words[:4])!r} does not run lerobot-train; {_HINT}")
+
+
+def _is_launcher(word: str) -> bool:
+    return PurePath(word).name in _LAUNCHERS
+
+
+def _is_wrapper(word: str, before: Sequence[str]) -> bool:
+    """Tell whether `word` only starts what follows: a wrapper, or an option of one with its value."""
+    name = PurePath(word).name
+    if name in _WRAPPERS or _PYTHON.fullmatch(name):
+        return True
+    return bool(before) and (word.startswith("-") or before[-1].startswith("-"))

@@ -1,0 +1,258 @@
+"""One command from question to answer: parts, meaning, dataset, GPU, prediction, traps, remedies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from actprof.allocator.config import AllocatorConfig
+from actprof.launch.allocator_settings import AllocatorSettings, allocator_settings
+from actprof.launch.command_line import CommandLine
+from actprof.launch.dataset_shapes import Shapes, find_info, shapes_of
+from actprof.launch.find_gpu import RunGpu, gpus_here, run_gpu
+from actprof.launch.launcher import Launch, launch_of
+from actprof.launch.read_command import read_command
+from actprof.launch.run_cell import (
+    Given,
+    Inputs,
+    processes_bytes,
+    run_assumptions,
+    run_cell,
+    run_inputs,
+    smallest_cell,
+    why_unsupported,
+)
+from actprof.launch.training_run import TrainingRun
+from actprof.launch.traps import Facts, Trap, find_traps
+from actprof.prediction import predict_cell
+from actprof.records import to_plain
+from actprof.results import Result
+from actprof.scenario.cell import Cell
+from actprof.units import format_bytes
+
+MOST_REMEDIES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuAsked:
+    """The GPU as the user names it: a card, its memory, and what others hold of it; None: not said."""
+
+    gpu: str | None = None
+    capacity: str | None = None
+    used_by_others: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preflight:
+    """The answer to: does this command run?
+
+    Attributes:
+        verdict: `fits`, `tight`, `oom` or `unknown`.
+        reason: why, in a sentence.
+        command: the command, taken apart.
+        run: what lerobot understands by it.
+        launch: how its processes start.
+        result: the prediction, with this verdict; None where there is nothing to predict.
+        inputs: what the policy sees; None where the policy is not known.
+        gpu: what the run is meant for; None like `inputs`.
+        settings: the allocator's, as the run gets them.
+        traps: what the command's author may not expect.
+        remedies: of `actprof.suggest`, where the run does not simply fit.
+    """
+
+    verdict: str
+    reason: str
+    command: CommandLine
+    run: TrainingRun
+    launch: Launch
+    result: Result | None = None
+    inputs: Inputs | None = None
+    gpu: RunGpu | None = None
+    settings: AllocatorSettings = field(default_factory=AllocatorSettings)
+    traps: tuple[Trap, ...] = ()
+    remedies: tuple[Any, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0 fits or tight, 1 runs out of memory, 3 cannot be told."""
+        return {"fits": 0, "tight": 0, "oom": 1}.get(self.verdict, 3)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return one object: the result's fields, and command, dataset, gpu, traps and remedies."""
+        data = {} if self.result is None else self.result.to_json(curve=False)
+        gpu = {**data.get("gpu", {}), **({} if self.gpu is None else to_plain(self.gpu))}
+        return {
+            **data,
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "cell": data.get("cell"),
+            "command": {**to_plain(self.command), "run": to_plain(self.run), "launch": to_plain(self.launch)},
+            "dataset": None if self.inputs is None else to_plain(self.inputs),
+            "gpu": gpu or None,
+            "alloc_conf_from": self.settings.variable,
+            "traps": to_plain(self.traps),
+            "remedies": [_remedy(remedy) for remedy in self.remedies],
+        }
+
+
+def _remedy(remedy: Any) -> dict[str, Any]:
+    kept = ("verdict", "peak_process_bytes", "headroom_bytes", "max_batch_size")
+    return {
+        "title": remedy.title,
+        "kind": remedy.kind,
+        "flags": list(remedy.flags),
+        "environment": dict(remedy.environment),
+        "code": remedy.code,
+        **{
+            when: {name: getattr(getattr(remedy, when), name) for name in kept}
+            for when in ("before", "after")
+        },
+    }
+
+
+def run_preflight(
+    command: CommandLine,
+    *,
+    asked: GpuAsked,
+    given: Given,
+    may_exist: bool = False,
+    remedies: bool = True,
+) -> Preflight:
+    """Return the answer for `command`.
+
+    Args:
+        command: from `parse_command_line`.
+        asked: the GPU; the one in this machine where nothing is asked and the command names no job.
+        given: shapes that take the place of the dataset's.
+        may_exist: do not refuse an output folder that is there already, as lerobot does.
+        remedies: also look for them where the run does not simply fit.
+
+    Raises:
+        UsageError: lerobot refuses the command, or what is needed is neither found nor given.
+        UnknownAnswerError: the command names a file on the Hub that cannot be had.
+    """
+    run = read_command(command.arguments, may_exist=may_exist)
+    seen = command.seen_environment()
+    settings = allocator_settings(seen)
+    # lerobot submits the bare command to a job: neither launcher nor environment go with it.
+    launch = Launch() if run.job_target else launch_of(command)
+    conf = "" if run.job_target else settings.text
+    unsupported = why_unsupported(run, launch, conf)
+    if unsupported:
+        return Preflight(
+            verdict="unknown", reason=unsupported, command=command, run=run, launch=launch, settings=settings
+        )
+    AllocatorConfig.parse(conf)  # what PyTorch refuses, before anything else takes time
+    shapes, looked = _shapes(run, seen, given)
+    inputs = run_inputs(run, shapes, given, looked=looked)
+    gpu, processes = _gpu(run, launch, asked)
+    base = Preflight(
+        verdict="unknown",
+        reason=inputs.unknown,
+        command=command,
+        run=run,
+        launch=launch,
+        inputs=inputs,
+        gpu=gpu,
+        settings=settings,
+    )
+    if inputs.unknown:
+        return replace(base, traps=_traps(base))
+    return _answered(base, run_cell(run, inputs, gpu, launch, conf), processes, remedies=remedies)
+
+
+def _shapes(run: TrainingRun, seen: dict[str, str], given: Given) -> tuple[Shapes | None, str]:
+    complete = None not in (given.cameras, given.resolution, given.state_dim, given.action_dim)
+    info, where = find_info(run.repo_id, run.root, run.revision, seen, hub=not complete)
+    return (None if info is None else shapes_of(info, where)), where
+
+
+def _gpu(run: TrainingRun, launch: Launch, asked: GpuAsked) -> tuple[RunGpu, int]:
+    """Return the GPU and how many processes there are, each on one like it."""
+    named = asked.gpu is not None or asked.capacity is not None or run.job_target is not None
+    processes = launch.processes or (1 if named else max(gpus_here(), 1))
+    gpu = run_gpu(
+        gpu=asked.gpu,
+        capacity=asked.capacity,
+        used_by_others=asked.used_by_others,
+        job_target=run.job_target,
+        processes=processes,
+    )
+    return gpu, processes
+
+
+def _answered(base: Preflight, cell: Cell, processes: int, *, remedies: bool) -> Preflight:
+    assert base.inputs is not None and base.gpu is not None  # noqa: S101, PT018 - set by the only caller
+    result = _with_processes(predict_cell(cell), processes)
+    result = _with_other_cameras(result, smallest_cell(cell, base.inputs), base.inputs)
+    said = (*base.inputs.assumptions, *run_assumptions(base.run, base.launch, base.gpu))
+    result = replace(result, assumptions=(*result.assumptions, *said))
+    answer = replace(base, verdict=result.verdict, reason=result.reason, result=result)
+    answer = replace(answer, traps=_traps(answer))
+    wanted = remedies and result.verdict in ("tight", "oom")
+    return replace(answer, remedies=find_remedies(cell)) if wanted else answer
+
+
+def _with_processes(result: Result, processes: int) -> Result:
+    """Return the result of one of several processes: `tight` at best."""
+    size = processes_bytes(processes, result.parameters)
+    if not size or not result.runs:
+        return result
+    cell = result.cell
+    crowded = predict_cell(replace(cell, used_by_others_bytes=cell.used_by_others_bytes + size))
+    counted = (
+        f"about {format_bytes(size)} (an estimate) for the gradient buckets and NCCL of {processes} processes"
+    )
+    if not crowded.runs:
+        return replace(result, verdict="unknown", reason=f"one process would run, but not beside {counted}")
+    return replace(
+        crowded,
+        verdict="tight",
+        reason=f"{crowded.reason.rstrip('.')}, beside {counted}",
+        assumptions=(*crowded.assumptions, f"{counted}, counted as if others used it"),
+    )
+
+
+def _with_other_cameras(result: Result, smallest: Cell | None, inputs: Inputs) -> Result:
+    """Return the result for cameras of different resolutions, all counted as the largest: `tight` at best."""
+    if smallest is None or result.verdict == "unknown":
+        return result
+    differ = f"the cameras differ ({', '.join(inputs.resolutions)}), and all are counted as the largest"
+    if result.runs:
+        return replace(result, verdict="tight", reason=f"{differ}; {result.reason}")
+    if predict_cell(smallest).oom is not None:
+        return replace(result, reason=f"{differ}, but it runs out with the smallest too; {result.reason}")
+    return replace(
+        result,
+        verdict="unknown",
+        reason=f"{differ}: it would run out, but not if all were the smallest. Name one size with "
+        "--resolution",
+    )
+
+
+def _traps(answer: Preflight) -> tuple[Trap, ...]:
+    return find_traps(
+        Facts(
+            run=answer.run,
+            launch=answer.launch,
+            inputs=answer.inputs,
+            settings=answer.settings,
+            parameters=answer.result.parameters if answer.result else 0,
+        )
+    )
+
+
+def find_remedies(cell: Cell) -> tuple[Any, ...]:
+    """Return what `actprof.suggest` knows against running out of memory, the best first."""
+    import actprof
+
+    suggest = getattr(actprof, "suggest", None)
+    return () if suggest is None else tuple(suggest(cell, limit=MOST_REMEDIES))
+
+
+def config_command(path: str | os.PathLike[str], arguments: Sequence[str] = ()) -> CommandLine:
+    """Return the command that trains with a saved `train_config.json`."""
+    words = (f"--config_path={os.fspath(path)}", *arguments)
+    return CommandLine(text=" ".join(("lerobot-train", *words)), arguments=words)

@@ -1,0 +1,148 @@
+"""What a training command means for memory: the part of lerobot's config that decides it, as a record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from actprof.errors import UsageError
+
+# Fields of a policy's config that change no size; `normalization_mapping` is looked at apart.
+_WITHOUT_SIZE = {
+    "type", "input_features", "output_features", "device", "use_amp", "use_peft", "push_to_hub", "repo_id",
+    "private", "tags", "license", "pretrained_path", "pretrained_revision", "pretrained_backbone_weights",
+    "normalization_mapping", "optimizer_lr", "optimizer_lr_backbone",
+}  # fmt: skip
+_RATES = {"lr", "weight_decay", "grad_clip_norm", "betas", "eps"}  # figures that change no size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRun:
+    """One training run as lerobot understands its command.
+
+    Attributes:
+        policy_type: lerobot's name of the policy; of a reward model, `reward model NAME`.
+        overrides: fields of the policy's config that differ from lerobot's defaults and change a size.
+        device: `--policy.device`; `cuda` where the command names none.
+        use_amp: as given.
+        normalization: fields of `normalization_mapping` that differ from the default.
+        input_features: those that a pretrained policy brings with it: name -> (type, shape).
+        repo_id, root, revision: of the dataset.
+        image_transforms: lerobot's config of them, or None when they are off.
+        optimizer: name of the optimizer that trains; `preset` for the policy's own.
+        optimizer_ignored: name of the optimizer that the command names and the preset replaces.
+        optimizer_unusual: its fields beside rates that differ from its defaults.
+        batch_size, steps, save_freq, save_checkpoint, output_dir: as in the config; `output_dir` None: a
+            folder of the day below `outputs/train`.
+        cudnn_deterministic, resume, job_target: as in the config; `job_target` None: this machine.
+        others: names of parts of the config that actprof does not know the memory of.
+        evaluates: the run evaluates on held-out episodes or in an environment.
+    """
+
+    policy_type: str
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "cuda"
+    use_amp: bool = False
+    normalization: Mapping[str, Any] = field(default_factory=dict)
+    input_features: Mapping[str, Any] = field(default_factory=dict)
+    repo_id: str
+    root: str | None = None
+    revision: str | None = None
+    image_transforms: Mapping[str, Any] | None = None
+    optimizer: str = "preset"
+    optimizer_ignored: str = ""
+    optimizer_unusual: tuple[str, ...] = ()
+    batch_size: int
+    steps: int
+    save_freq: int
+    save_checkpoint: bool = True
+    output_dir: str | None = None
+    cudnn_deterministic: bool = False
+    resume: bool = False
+    job_target: str | None = None
+    others: tuple[str, ...] = ()
+    evaluates: bool = False
+
+
+def training_run(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> TrainingRun:
+    """Return what `config` means.
+
+    Args:
+        config: of the command, as `read_train_command` and `read_flags` return it.
+        defaults: of `FieldTable`.
+
+    Raises:
+        UsageError: a number or a name is null.
+    """
+    _check(config)
+    policy = config["policy"] or {}
+    dataset = config["dataset"]
+    transforms = dataset["image_transforms"]
+    target = config["job"]["target"]
+    return TrainingRun(
+        policy_type=_policy_type(config),
+        overrides=_overrides(policy, defaults["policy"]),
+        device=str(policy.get("device") or "cuda"),
+        use_amp=bool(policy.get("use_amp")),
+        normalization=_different(
+            policy.get("normalization_mapping") or {}, defaults["policy"]["normalization_mapping"]
+        ),
+        input_features=dict(policy.get("input_features") or {}),
+        repo_id=dataset["repo_id"],
+        root=dataset["root"],
+        revision=dataset["revision"],
+        image_transforms=transforms if transforms["enable"] else None,
+        **_optimizer(config),
+        batch_size=config["batch_size"],
+        steps=config["steps"],
+        save_freq=config["save_freq"],
+        save_checkpoint=config["save_checkpoint"],
+        output_dir=config["output_dir"],
+        cudnn_deterministic=config["cudnn_deterministic"],
+        resume=config["resume"],
+        job_target=None if target == "local" else target,
+        others=_others(config),
+        evaluates=bool(config["env"]) or config["eval_steps"] > 0,
+    )
+
+
+def _others(config: Mapping[str, Any]) -> tuple[str, ...]:
+    named = [name for name in ("peft", "sample_weighting") if config[name]]
+    return (*named, *(["policy.use_peft"] if (config["policy"] or {}).get("use_peft") else []))
+
+
+def _check(config: Mapping[str, Any]) -> None:
+    """Refuse what draccus lets pass as null, and no run can have."""
+    for name in ("batch_size", "steps", "save_freq", "eval_steps"):
+        if type(config[name]) is not int:
+            raise UsageError(f"--{name} is {config[name]!r}; it must be a whole number")
+    if not isinstance(config["dataset"]["repo_id"], str):
+        raise UsageError("--dataset.repo_id is null; it must name a dataset, like me/so101_pick_place")
+
+
+def _policy_type(config: Mapping[str, Any]) -> str:
+    if config["reward_model"]:
+        return f"reward model {config['reward_model'].get('type', '')}".strip()
+    return str(config["policy"]["type"])
+
+
+def _overrides(policy: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    sized = {name: value for name, value in policy.items() if name not in _WITHOUT_SIZE}
+    return _different(sized, defaults) if policy.get("type") == defaults["type"] else {}
+
+
+def _different(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value != defaults.get(name)}
+
+
+def _optimizer(config: Mapping[str, Any]) -> dict[str, Any]:
+    used, asked = config["optimizer"] or {}, config["optimizer_asked"] or {}
+    usual = config["optimizer_default"] or {}
+    unusual = sorted(name for name in used if name not in _RATES and used[name] != usual.get(name))
+    if config["use_policy_training_preset"]:
+        # A resumed run keeps the optimizer of its checkpoint: the preset's, unless somebody changed it.
+        same = not config["resume"] or used.get("type") == "adamw"
+        ignored = "" if config["resume"] or asked.get("type") in (None, used.get("type")) else asked["type"]
+        return {"optimizer": "preset" if same else used.get("type", ""), "optimizer_ignored": ignored}
+    return {"optimizer": used.get("type", ""), "optimizer_unusual": tuple(unusual)}
