@@ -570,6 +570,8 @@ def preflight(
     resolution: str | None = None,
     state_dim: int | None = None,
     action_dim: int | None = None,
+    load_seconds: float | None = None,
+    price_per_hour: float | None = None,
     remedies: bool = True,
 ) -> Preflight:
     """Say whether a `lerobot-train` command will run out of memory.
@@ -585,6 +587,8 @@ def preflight(
         resolution: of each of them.
         state_dim: length of the robot's state, likewise.
         action_dim: length of one action, likewise.
+        load_seconds: from one batch to the next, as `measure_loader` finds; loading is left out otherwise.
+        price_per_hour: dollars, of the machine; that of `--job.target` if left out.
         remedies: also look for them where the run does not simply fit.
 
     Raises:
@@ -592,7 +596,7 @@ def preflight(
         UnknownAnswerError: the command names a file on the Hub that cannot be had.
     """
     from actprof.launch.command_line import parse_command_line
-    from actprof.launch.preflight import GpuAsked, config_command, run_preflight
+    from actprof.launch.preflight import GpuAsked, SpeedGiven, config_command, run_preflight
     from actprof.launch.run_cell import Given
 
     if config is not None and command:
@@ -602,6 +606,7 @@ def preflight(
         line,
         asked=GpuAsked(gpu=gpu, capacity=capacity, used_by_others=used_by_others),
         given=Given(cameras=cameras, resolution=resolution, state_dim=state_dim, action_dim=action_dim),
+        speed=SpeedGiven(load_seconds=load_seconds, price_per_hour=price_per_hour),
         may_exist=config is not None,
         remedies=remedies,
     )

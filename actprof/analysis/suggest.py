@@ -6,7 +6,7 @@ Imports neither torch nor lerobot; a remedy whose trace is not cached yet is tra
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, fields, replace
@@ -95,6 +95,7 @@ def suggest(
     *,
     target_batch: int | None = None,
     limit: int | None = None,
+    names: Collection[str] | None = None,
     only_cached: bool = False,
     catalogue: Catalogue | None = None,
     jobs: int | None = None,
@@ -109,6 +110,7 @@ def suggest(
         cell: the run.
         target_batch: ask about this batch size instead of the cell's; it is then not made smaller.
         limit: so many remedies at most.
+        names: of the remedies to look at; all if left out.
         only_cached: leave out what would have to be traced.
         catalogue: the GPUs that the cell may name; the shipped ones if left out.
         jobs: worker processes for tracing; one for each core if left out.
@@ -124,6 +126,8 @@ def suggest(
     found = offers(cell, largest=before.max_batch_size)
     if target_batch is not None:
         found = tuple(offer for offer in found if offer.cell.batch_size == target_batch)
+    if names is not None:
+        found = tuple(offer for offer in found if offer.name in names)
     if only_cached:
         found = tuple(offer for offer in found if cached_trace(offer.cell) is not None)
     results = predict_all([offer.cell for offer in found], catalogue=known, jobs=jobs, listener=listener)

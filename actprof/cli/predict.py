@@ -57,7 +57,7 @@ def _facts(result: Result) -> Table:
     table.add_row("parameters", f"{result.parameters:,}")
     if result.breakdown is not None:
         when = "where it runs out" if result.oom else "at the peak"
-        table.add_row(f"memory {when}", escape(_shares(result)))
+        table.add_row(f"memory {when}", escape(holders_text(result)))
     for name, text in speed_facts(result):
         table.add_row(name, escape(text))
     table.add_row("took", escape(_took(result)))
@@ -75,15 +75,21 @@ def speed_facts(result: Result) -> list[tuple[str, str]]:
     ]
 
 
-def _shares(result: Result) -> str:
+def holders_text(result: Result) -> str:
     """Return the largest holders: activations by component, everything else by kind."""
     breakdown = result.breakdown
     if breakdown is None:
         return ""
+    whole = breakdown.allocated_bytes
     holders = {f"{name} activations": sum(parts.values()) for name, parts in breakdown.activations.items()}
     holders |= {name: size for name, size in breakdown.by_kind.items() if name != "activations"}
     largest = sorted(holders.items(), key=lambda item: -item[1])[:5]
-    return ", ".join(f"{name} {size / breakdown.allocated_bytes:.0%}" for name, size in largest)
+    said = [f"{name} {size / whole:.0%}" for name, size in largest]
+    groups = breakdown.activations.get(largest[0][0].removesuffix(" activations"), {}) if largest else {}
+    if groups:
+        name, size = max(groups.items(), key=lambda item: item[1])
+        said[0] += f" ({name} {size / whole:.0%})"
+    return ", ".join(said)
 
 
 def _took(result: Result) -> str:

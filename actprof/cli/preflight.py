@@ -15,6 +15,7 @@ from rich.table import Table
 from actprof import api
 from actprof.cli.answer import HEADLINES, fact_table, print_bars, print_verdict
 from actprof.cli.console import VERDICT_STYLES, boundary_text, output, print_json
+from actprof.cli.predict import holders_text, speed_facts
 from actprof.results import Result
 from actprof.units import format_bytes, format_seconds
 
@@ -36,6 +37,12 @@ if TYPE_CHECKING:
 )
 @click.option("--state-dim", type=click.IntRange(min=0), help="Length of the robot's state, likewise.")
 @click.option("--action-dim", type=click.IntRange(min=1), help="Length of one action, likewise.")
+@click.option(
+    "--load-seconds",
+    type=click.FloatRange(min=0),
+    help="Seconds from one batch to the next, as `actprof loader` measures.",
+)
+@click.option("--price-per-hour", type=click.FloatRange(min=0), help="Dollars, of the machine.")
 @click.option(
     "--require",
     type=click.Choice(["tight", "fits"]),
@@ -137,11 +144,35 @@ def _facts(answer: Preflight, result: Result) -> Table:
         table.add_row("shapes from", escape(os.fspath(answer.inputs.source)))
     if result.cell.alloc_conf:
         table.add_row("allocator", escape(f"{result.cell.alloc_conf} ({answer.settings.variable})"))
+    for name, text in (*speed_facts(result), *_duration_facts(answer)):
+        table.add_row(name, escape(text))
+    if result.breakdown is not None:
+        when = "where it runs out" if result.oom else "at the peak"
+        table.add_row(f"memory {when}", escape(holders_text(result)))
     if result.cell.precision != "fp32":
         table.add_row("precision", result.cell.precision)
     took = result.timing.trace_seconds + result.timing.replay_seconds
     table.add_row("took", ("cached trace, " if result.timing.trace_cached else "") + format_seconds(took))
     return table
+
+
+def _duration_facts(answer: Preflight) -> list[tuple[str, str]]:
+    """Return how long all steps take, how often they see the dataset, and what that costs."""
+    duration = answer.duration
+    if duration is None:
+        return []
+    hours = f"{duration.hours:.3g} h ({duration.hours_low:.3g} to {duration.hours_high:.3g} h)"
+    if duration.data_wait_seconds is None:
+        hours += ", data loading left out (actprof loader measures it)"
+    elif duration.data_wait_seconds:
+        hours += f", {format_seconds(duration.data_wait_seconds)} of each step waiting for data"
+    facts = [(f"{answer.run.steps:,} steps", hours)]
+    if duration.epochs is not None:
+        facts.append(("epochs", f"{duration.epochs:.3g} over the dataset"))
+    if duration.cost_usd is not None and duration.price is not None:
+        price = f"${duration.price.usd_per_hour:.2f} an hour, {duration.price.source}"
+        facts.append(("cost", f"${duration.cost_usd:.2f} ({price})"))
+    return facts
 
 
 def _print_remedies(answer: Preflight, console: Console) -> None:
@@ -156,9 +187,9 @@ def _print_remedies(answer: Preflight, console: Console) -> None:
         console.print(f"  {escape(remedy.title)} [dim]({escape(remedy.kind)})[/]: {escape(effect)}")
         variables = [f"{name}={shlex.quote(value)}" for name, value in remedy.environment.items()]
         added = " ".join([*variables, *map(shlex.quote, remedy.flags)])
-        for line in (added, remedy.code):
-            if line:
-                console.print(f"    [cyan]{escape(line)}[/]")
+        script = f"actprof suggest --script {remedy.name} > train.py  # and run that instead of lerobot-train"
+        console.print(f"    [cyan]{escape(added or script)}[/]", soft_wrap=True)
+    console.print("  [dim]more: actprof suggest[/]")
 
 
 def _print_traps(answer: Preflight, console: Console) -> None:

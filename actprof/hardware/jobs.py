@@ -46,6 +46,15 @@ def job_machine(flavour: str) -> JobMachine:
     return JobMachine(flavour, entry["gpu"], entry["count"])
 
 
+PRICE_SOURCE = "indicative, unverified: Hugging Face's price list as remembered; see huggingface.co/pricing"
+
+
+def job_dollars(flavour: str) -> float | None:
+    """Return the indicative dollars per hour of a flavour; None where none is known."""
+    price = _flavours().get(flavour, {}).get("usd_per_hour")
+    return None if price is None else float(price)
+
+
 @cache
 def _flavours() -> dict[str, dict[str, Any]]:
     text = resources.files("actprof.hardware").joinpath("jobs.toml").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class Shapes:
         cameras: key of each camera -> (width, height) in pixels; only those with three channels.
         state_dim: length of `observation.state`; 0 where there is none.
         action_dim: length of `action`.
+        frames: of the whole dataset; 0 when not known.
         odd: inputs that actprof's cells do not have, in words.
         source: where they come from.
     """
@@ -33,6 +34,7 @@ class Shapes:
     cameras: Mapping[str, tuple[int, int]]
     state_dim: int
     action_dim: int
+    frames: int = 0
     odd: tuple[str, ...] = ()
     source: str
 
@@ -76,7 +78,7 @@ def shapes_of(info: Mapping[str, Any], source: str) -> Shapes:
         UsageError: it is not the description of a LeRobotDataset with actions.
     """
     try:
-        return _shapes(info["features"], source)
+        return replace(_shapes(info["features"], source), frames=int(info.get("total_frames", 0)))
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise UsageError(
             f"{source} does not describe a LeRobotDataset ({type(error).__name__}: {error}); "

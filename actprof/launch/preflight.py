@@ -8,9 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from actprof.allocator.config import AllocatorConfig
+from actprof.analysis.suggest import Remedy, suggest
+from actprof.hardware.jobs import PRICE_SOURCE, job_dollars
 from actprof.launch.allocator_settings import AllocatorSettings, allocator_settings
 from actprof.launch.command_line import CommandLine
 from actprof.launch.dataset_shapes import Shapes, find_info, shapes_of
+from actprof.launch.duration import Duration, Price, run_duration
 from actprof.launch.find_gpu import RunGpu, gpus_here, run_gpu
 from actprof.launch.launcher import Launch, launch_of
 from actprof.launch.read_command import read_command
@@ -32,7 +35,8 @@ from actprof.results import Result
 from actprof.scenario.cell import Cell
 from actprof.units import format_bytes
 
-MOST_REMEDIES = 5
+MOST_REMEDIES = 3
+FIRST_REMEDIES = ("resize_224x224", "fused_attention", "smaller_batch", "expandable_segments")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,19 @@ class GpuAsked:
     gpu: str | None = None
     capacity: str | None = None
     used_by_others: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeedGiven:
+    """What the user knows of a run's speed and price.
+
+    Attributes:
+        load_seconds: from one batch to the next, as `actprof loader` measures.
+        price_per_hour: dollars, of the whole machine.
+    """
+
+    load_seconds: float | None = None
+    price_per_hour: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +77,7 @@ class Preflight:
         settings: the allocator's, as the run gets them.
         traps: what the command's author may not expect.
         remedies: of `actprof.suggest`, where the run does not simply fit.
+        duration: of all steps; None where the speed is not known.
     """
 
     verdict: str
@@ -72,7 +90,8 @@ class Preflight:
     gpu: RunGpu | None = None
     settings: AllocatorSettings = field(default_factory=AllocatorSettings)
     traps: tuple[Trap, ...] = ()
-    remedies: tuple[Any, ...] = ()
+    remedies: tuple[Remedy, ...] = ()
+    duration: Duration | None = None
 
     @property
     def exit_code(self) -> int:
@@ -94,10 +113,11 @@ class Preflight:
             "alloc_conf_from": self.settings.variable,
             "traps": to_plain(self.traps),
             "remedies": [_remedy(remedy) for remedy in self.remedies],
+            "duration": to_plain(self.duration),
         }
 
 
-def _remedy(remedy: Any) -> dict[str, Any]:
+def _remedy(remedy: Remedy) -> dict[str, Any]:
     kept = ("verdict", "peak_process_bytes", "headroom_bytes", "max_batch_size")
     return {
         "title": remedy.title,
@@ -117,6 +137,7 @@ def run_preflight(
     *,
     asked: GpuAsked,
     given: Given,
+    speed: SpeedGiven | None = None,
     may_exist: bool = False,
     remedies: bool = True,
 ) -> Preflight:
@@ -126,6 +147,7 @@ def run_preflight(
         command: from `parse_command_line`.
         asked: the GPU; the one in this machine where nothing is asked and the command names no job.
         given: shapes that take the place of the dataset's.
+        speed: what is known of loading and price.
         may_exist: do not refuse an output folder that is there already, as lerobot does.
         remedies: also look for them where the run does not simply fit.
 
@@ -160,7 +182,34 @@ def run_preflight(
     )
     if inputs.unknown:
         return replace(base, traps=_traps(base))
-    return _answered(base, run_cell(run, inputs, gpu, launch, conf), processes, remedies=remedies)
+    answer = _answered(base, run_cell(run, inputs, gpu, launch, conf), processes, remedies=remedies)
+    frames = 0 if shapes is None else shapes.frames
+    return _with_duration(answer, processes, frames, speed or SpeedGiven())
+
+
+def _with_duration(answer: Preflight, processes: int, frames: int, given: SpeedGiven) -> Preflight:
+    if answer.result is None:
+        return answer
+    price = None
+    if given.price_per_hour is not None:
+        price = Price(usd_per_hour=given.price_per_hour, source="as given")
+    elif answer.run.job_target is not None:
+        price = job_price(answer.run.job_target)
+    duration = run_duration(
+        answer.run,
+        answer.result,
+        processes=processes,
+        frames=frames,
+        load_seconds=given.load_seconds,
+        price=price,
+    )
+    return replace(answer, duration=duration)
+
+
+def job_price(flavour: str) -> Price | None:
+    """Return the indicative price of a flavour of Hugging Face Jobs; None where none is known."""
+    dollars = job_dollars(flavour)
+    return None if dollars is None else Price(usd_per_hour=dollars, source=PRICE_SOURCE)
 
 
 def _shapes(run: TrainingRun, seen: dict[str, str], given: Given) -> tuple[Shapes | None, str]:
@@ -244,12 +293,12 @@ def _traps(answer: Preflight) -> tuple[Trap, ...]:
     )
 
 
-def find_remedies(cell: Cell) -> tuple[Any, ...]:
-    """Return what `actprof.suggest` knows against running out of memory, the best first."""
-    import actprof
+def find_remedies(cell: Cell) -> tuple[Remedy, ...]:
+    """Return what helps first against running out of memory, the best first.
 
-    suggest = getattr(actprof, "suggest", None)
-    return () if suggest is None else tuple(suggest(cell, limit=MOST_REMEDIES))
+    `actprof suggest` knows more; these need two further traces at most.
+    """
+    return suggest(cell, names=FIRST_REMEDIES, limit=MOST_REMEDIES)
 
 
 def config_command(path: str | os.PathLike[str], arguments: Sequence[str] = ()) -> CommandLine:

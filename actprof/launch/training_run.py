@@ -33,6 +33,7 @@ class TrainingRun:
         optimizer: name of the optimizer that trains; `preset` for the policy's own.
         optimizer_ignored: name of the optimizer that the command names and the preset replaces.
         optimizer_unusual: its fields beside rates that differ from its defaults.
+        num_workers: of the DataLoader.
         batch_size, steps, save_freq, save_checkpoint, output_dir: as in the config; `output_dir` None: a
             folder of the day below `outputs/train`.
         cudnn_deterministic, resume, job_target: as in the config; `job_target` None: this machine.
@@ -53,6 +54,7 @@ class TrainingRun:
     optimizer: str = "preset"
     optimizer_ignored: str = ""
     optimizer_unusual: tuple[str, ...] = ()
+    num_workers: int = 4
     batch_size: int
     steps: int
     save_freq: int
@@ -94,6 +96,7 @@ def training_run(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> Trai
         revision=dataset["revision"],
         image_transforms=transforms if transforms["enable"] else None,
         **_optimizer(config),
+        num_workers=config["num_workers"],
         batch_size=config["batch_size"],
         steps=config["steps"],
         save_freq=config["save_freq"],
@@ -114,7 +117,7 @@ def _others(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _check(config: Mapping[str, Any]) -> None:
     """Refuse what draccus lets pass as null, and no run can have."""
-    for name in ("batch_size", "steps", "save_freq", "eval_steps"):
+    for name in ("batch_size", "steps", "save_freq", "eval_steps", "num_workers"):
         if type(config[name]) is not int:
             raise UsageError(f"--{name} is {config[name]!r}; it must be a whole number")
     if not isinstance(config["dataset"]["repo_id"], str):
