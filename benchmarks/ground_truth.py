@@ -2,104 +2,199 @@
 
     python benchmarks/ground_truth.py FOLDER [--minutes 25]
 
-Takes, in this order, as much as the minutes allow: scenarios/accuracy.yaml as a 24 GB RTX 3090; the
-out-of-memory boundary of four set-ups; memory snapshots of four, each replayed by the simulated allocator and
-compared with its prediction allocation by allocation; the scenario on the card as it is. FOLDER receives
-everything; the rows go to reports/accuracy/rows.jsonl.
+Takes, in this order, as much as the minutes allow: the card as it is at batch sizes 8 to 64; the
+out-of-memory boundary of a 24 GB RTX 3090 for four set-ups; memory snapshots of the same four; the card as it
+is under other settings; scenarios/accuracy.yaml as an RTX 3090. Each run is a file in FOLDER, written when it
+is known, and a run that is there is not repeated: a second call goes on where the first one stopped.
+
+Nothing is predicted meanwhile. What needs no GPU comes last, or in a later call that may do without one: the
+rows go to reports/accuracy/rows.jsonl, and each snapshot is replayed by the simulated allocator and compared
+with its prediction.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
 import actprof
-from actprof.measure.nvml import local_gpus
+from actprof.api import make_cell
+from actprof.hardware import builtin_catalogue
+from actprof.measure.boundary import STEPS, measure_boundary
+from actprof.measure.choose import choose_gpu, usable_gpus
+from actprof.measure.measurement import Measurement
+from actprof.measure.run import Run, on_this_card
 from actprof.records import to_plain
+from actprof.results import Result
+from actprof.scenario.cell import Cell
 
 SCENARIO = Path(__file__).parents[1] / "scenarios" / "accuracy.yaml"
 LEDGER = Path(__file__).parents[1] / "reports" / "accuracy"
-EXPANDABLE = "expandable_segments:True"
-SETUPS = (
-    {"resolution": "640x480", "alloc_conf": ""},
-    {"resolution": "640x480", "alloc_conf": EXPANDABLE},
-    {"resolution": "224x224", "alloc_conf": ""},
-    {"resolution": "224x224", "alloc_conf": EXPANDABLE},
-)
 CHUNK = {"chunk_size": 50, "n_action_steps": 50}
+RESOLUTIONS = ("640x480", "224x224")
+EXPANDABLE = "expandable_segments:True"
+# Resolution, settings, and where the search for the boundary begins: near it two runs are enough.
+SETUPS = (
+    ("640x480", "", 57),
+    ("224x224", "", 371),
+    ("640x480", EXPANDABLE, 60),
+    ("224x224", EXPANDABLE, 379),
+)
+SECONDS = 180.0  # for one process, of which most is lerobot's import
+
+Piece = tuple[str, Callable[[Path], None]]
 
 
-def sweep(folder: Path, *, capped: bool) -> None:
-    """Measure the scenario, as an RTX 3090 or on the card as it is."""
-    scenario = actprof.load_scenario(SCENARIO)
-    if not capped:
-        card = actprof.measure(batch_size=2, resolution="224x224", steps=1).cell.gpu
-        scenario = replace(scenario, cells=tuple(replace(cell, gpu=card) for cell in scenario.cells))
-    actprof.sweep(scenario, mode="measure", ground=False, out=folder)
+def run_of(cell: Cell) -> tuple[Run, Cell]:
+    """Return how `cell` is measured here; one that names no GPU becomes one of the card that is here."""
+    catalogue = builtin_catalogue()
+    choice = choose_gpu(cell, usable_gpus(), catalogue, device="cuda")
+    return Run(choice=choice, timeout=SECONDS), on_this_card(cell, choice, catalogue)
 
 
-def boundary(path: Path, setup: dict[str, str]) -> None:
-    """Measure where an RTX 3090 stops."""
-    result = actprof.measure(
-        overrides=CHUNK, gpu="RTX 3090", batch_size=8, boundary=True, command=_command(setup), **setup
-    )
+def _command(cell: Cell, *more: str) -> str:
+    words = ["actprof", "measure", "--resolution", cell.resolution, "--batch-size", str(cell.batch_size)]
+    words += [word for name, value in CHUNK.items() for word in ("--set", f"{name}={value}")]
+    words += ["--as", cell.gpu] if cell.gpu else []
+    words += ["--alloc-conf", cell.alloc_conf] if cell.alloc_conf else []
+    words += [] if cell.cudnn_benchmark else ["--no-cudnn-benchmark"]
+    return shlex.join([*words, *more])
+
+
+def _save(result: Result, path: Path, *more: str) -> None:
+    """Write a result and the command that repeats it; a run that failed is tried again by the next call."""
+    run = result.measurement or Measurement()
+    if result.verdict == "error":
+        raise actprof.ActprofError("\n  ".join((result.reason, *run.stderr)))
+    result = replace(result, measurement=replace(run, command=_command(result.cell, *more)))
     path.write_text(json.dumps(result.to_json(curve=False)), encoding="utf-8")
 
 
-def _command(setup: dict[str, str]) -> str:
-    conf = f" --alloc-conf {setup['alloc_conf']}" if setup["alloc_conf"] else ""
-    return (
-        "actprof measure --set chunk_size=50 --set n_action_steps=50 --as 'RTX 3090' "
-        f"--resolution {setup['resolution']} --batch-size 8 --boundary{conf}"
+def one(path: Path, *, cell: Cell) -> None:
+    """Measure one cell."""
+    run, cell = run_of(cell)
+    _save(run.measure(cell), path)
+
+
+def boundary(path: Path, *, cell: Cell, guess: int) -> None:
+    """Measure where a card stops; the batch sizes that were tried are files of their own."""
+    run, cell = run_of(cell)
+    tried: dict[int, Result] = {}
+
+    def keep(result: Result) -> None:
+        tried[result.cell.batch_size] = result
+        name = f"{path.stem}-batch-{result.cell.batch_size}.json"
+        _save(result, path.with_name(name), "--steps", str(STEPS))
+
+    largest = measure_boundary(run, cell, guess=guess, tried=keep)
+    if largest:
+        _save(replace(tried[largest], max_batch_size=largest), path, "--boundary")
+        path.with_name(f"{path.stem}-batch-{largest}.json").unlink()
+
+
+def snapshot(path: Path, *, cell: Cell) -> None:
+    """Record one run, and beside it which cell it was."""
+    run, cell = run_of(cell)
+    run.snapshot(cell, path)
+    path.with_suffix(".cell").write_text(json.dumps(cell.to_json()), encoding="utf-8")
+
+
+def _cell(resolution: str, batch_size: int, *, gpu: str | None = None, **fields: Any) -> Cell:
+    return make_cell(
+        overrides=CHUNK, resolution=resolution, batch_size=batch_size, gpu=gpu, default_gpu=None, **fields
     )
 
 
-def snapshot(path: Path, setup: dict[str, str]) -> None:
-    """Record one run; write down how the simulated allocator and the prediction differ from it."""
-    result = actprof.measure(overrides=CHUNK, batch_size=8, steps=5, snapshot=path, **setup)
-    found = {
-        "cell": result.cell.to_json(),
-        "verification": to_plain(actprof.verify_snapshot(path)),
-        "unmatched": to_plain(actprof.compare_snapshot(path, result.cell)),
-    }
-    path.with_suffix(".json").write_text(json.dumps(found, indent=1, default=str), encoding="utf-8")
+def pieces() -> Iterator[Piece]:
+    """Yield what is measured, the most valuable first: the name of its file, and what writes it."""
+    for batch_size in (8, 64, 32, 16):
+        for resolution in RESOLUTIONS:
+            yield _piece("here", _cell(resolution, batch_size))
+    for resolution, conf, guess in SETUPS:
+        cell = _cell(resolution, 8, gpu="RTX 3090", alloc_conf=conf)
+        yield f"boundary-{resolution}{_suffix(cell)}.json", partial(boundary, cell=cell, guess=guess)
+    for resolution, conf, _guess in SETUPS:
+        cell = _cell(resolution, 8, alloc_conf=conf)
+        yield f"snapshot-{resolution}{_suffix(cell)}.pickle", partial(snapshot, cell=cell)
+    for fields in ({"cudnn_benchmark": False}, {"alloc_conf": EXPANDABLE}):
+        for batch_size in (64, 8):
+            for resolution in RESOLUTIONS:
+                yield _piece("here", _cell(resolution, batch_size, **fields))
+    for cell in sorted(actprof.load_scenario(SCENARIO).cells, key=lambda cell: -cell.batch_size):
+        yield _piece("as", cell)
+
+
+def _piece(prefix: str, cell: Cell) -> Piece:
+    return f"{prefix}-{cell.resolution}-{cell.batch_size}{_suffix(cell)}.json", partial(one, cell=cell)
+
+
+def _suffix(cell: Cell) -> str:
+    """Return what tells the settings of `cell` apart from lerobot's."""
+    conf = "expandable" if cell.alloc_conf == EXPANDABLE else cell.alloc_conf.replace(":", "-")
+    plans = "" if cell.cudnn_benchmark else "heuristics"
+    return "".join(f"-{word}" for word in (conf, plans) if word)
+
+
+def measure_all(folder: Path, minutes: float) -> None:
+    """Measure what `folder` lacks; no piece is begun after so many minutes."""
+    start = time.monotonic()
+    for name, take in pieces():
+        if (folder / name).exists():
+            continue
+        if time.monotonic() - start > 60 * minutes:
+            print(f"{name}: no time left; call again for the rest")
+            return
+        try:
+            take(folder / name)
+        except Exception as error:  # noqa: BLE001 - the next piece may well be had
+            print(f"{name}: {error}", flush=True)
+            continue
+        print(f"{name}: done after {time.monotonic() - start:.0f} s", flush=True)
+
+
+def compare_snapshots(folder: Path) -> None:
+    """Write down how the simulated allocator and the prediction differ from each snapshot."""
+    for path in sorted(folder.glob("snapshot-*.cell")):
+        cell = Cell.from_json(json.loads(path.read_text(encoding="utf-8")))
+        pickle = path.with_suffix(".pickle")
+        found = {
+            "cell": cell.to_json(),
+            "verification": to_plain(actprof.verify_snapshot(pickle)),
+            "unmatched": to_plain(actprof.compare_snapshot(pickle, cell)),
+        }
+        text = json.dumps(found, indent=1, default=str)
+        path.with_suffix(".found").write_text(text, encoding="utf-8")
+        print(f"{pickle.name}: {len(found['unmatched'])} rows differ from the prediction")
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--minutes", default=25.0, show_default=True, help="No further piece is begun after so many.")
-def main(*, folder: Path, minutes: float) -> None:
+@click.option("--minutes", default=25.0, show_default=True, help="No further run is begun after so many.")
+@click.option("--only-measure", is_flag=True, help="Leave ledger and snapshots for a later call.")
+def main(*, folder: Path, minutes: float, only_measure: bool) -> None:
     """Measure the ground truth into FOLDER."""
-    if not local_gpus():
-        raise click.UsageError("no NVIDIA GPU here")
     folder.mkdir(parents=True, exist_ok=True)
-    pieces: list[tuple[str, Callable[[Path], None]]] = [("as-3090", lambda p: sweep(p, capped=True))]
-    for index, setup in enumerate(SETUPS):
-        name = f"boundary-{index}.json"
-        pieces.append((name, lambda path, setup=setup: boundary(path, setup)))
-    for index, setup in enumerate(SETUPS):
-        name = f"snapshot-{index}.pickle"
-        pieces.append((name, lambda path, setup=setup: snapshot(path, setup)))
-    pieces.append(("as-it-is", lambda path: sweep(path, capped=False)))
-    start = time.monotonic()
-    for name, take in pieces:
-        if time.monotonic() - start > 60 * minutes:
-            print(f"{name}: no time left")
-            continue
-        try:
-            take(folder / name)
-        except actprof.ActprofError as error:
-            print(f"{name}: {error}")
-            continue
-        print(f"{name}: done after {time.monotonic() - start:.0f} s", flush=True)
-    results = [path for path in folder.iterdir() if path.is_dir() or path.name.startswith("boundary")]
-    actprof.accuracy(LEDGER, add=sorted(results))
+    here = usable_gpus()
+    if here:
+        measure_all(folder, minutes)
+    elif not any(folder.iterdir()):
+        raise click.UsageError("no NVIDIA GPU here, and nothing in the folder to go on with")
+    if only_measure:
+        return
+    # a boundary comes last: its row also has the largest batch size, and replaces one of the same cell
+    rows = sorted(folder.glob("*.json"), key=lambda path: (path.name.startswith("boundary"), path.name))
+    if rows:
+        actprof.accuracy(LEDGER, add=rows)
+    compare_snapshots(folder)
 
 
 if __name__ == "__main__":

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from actprof.analysis.boundary import bracket_boundary
 from actprof.errors import ActprofError
 from actprof.measure.run import Run
 from actprof.prediction import predict_cell
+from actprof.results import Result
 from actprof.scenario.cell import Cell
 
 # A size that survives one step and dies in the fifth is not a size that fits.
 STEPS = 10
 
 
-def measure_boundary(run: Run, cell: Cell, *, guess: int | None = None) -> int:
+def measure_boundary(
+    run: Run, cell: Cell, *, guess: int | None = None, tried: Callable[[Result], None] | None = None
+) -> int:
     """Return the largest batch size that gets through `STEPS` steps; it and the next one have been tried.
 
     Args:
         run: how cells are measured.
         cell: whose batch size is varied.
         guess: where to start; the predicted boundary if left out.
+        tried: told the result of each batch size that was tried.
 
     Raises:
         UsageError: there is no CUDA GPU.
@@ -35,6 +40,8 @@ def measure_boundary(run: Run, cell: Cell, *, guess: int | None = None) -> int:
         result = ten_steps.measure(replace(cell, batch_size=batch_size))
         if result.verdict == "error":
             raise ActprofError(f"batch size {batch_size} could not be tried: {result.reason}")
+        if tried is not None:
+            tried(result)
         return result.runs
 
     return bracket_boundary(runs, guess=guess or cell.batch_size)

@@ -74,6 +74,7 @@ class CardTally:
         self._card = 0
         self._listed: int | None = None  # highest of the run's listed processes
         self._guessed: int | None = 0  # highest by the rules 2 and 3; None: given up
+        self._last_listed = self._last_guessed = 0  # at the last look that showed the run
         self._newcomers: set[int] = set()
         self._strangers = 0  # highest of all that are not listed as the run's
         self._others = 0  # ... without the newcomers of rule 2
@@ -110,6 +111,7 @@ class CardTally:
         return CardUse(
             samples=self._samples,
             process_bytes=own or 0,
+            last_bytes=self._last_listed or (self._last_guessed if own else 0),
             card_bytes=self._card,
             others_bytes=self._strangers if self._listed is not None else self._others,
             idle_bytes=self._idle.card_bytes,
@@ -129,13 +131,15 @@ class CardTally:
         self._strangers = max(self._strangers, _sum(strangers))
         told = [used for used in own.values() if used is not None]
         if told:
-            self._listed = max(self._listed or 0, sum(told))
+            self._last_listed = sum(told)
+            self._listed = max(self._listed or 0, self._last_listed)
             return
         newcomers = {} if own else self._unseen_since(strangers)
         others = {key: used for key, used in strangers.items() if key not in newcomers}
         self._newcomers |= newcomers.keys()
         self._others = max(self._others, _sum(others))
         guess = self._guess(look, newcomers, others)
+        self._last_guessed = guess or self._last_guessed
         self._guessed = None if guess is None or self._guessed is None else max(self._guessed, guess)
 
     def _unseen_since(self, strangers: Mapping[int, int | None]) -> dict[int, int | None]:

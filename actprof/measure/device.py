@@ -108,12 +108,12 @@ class CudaDevice:
 
     def memory(self) -> DeviceMemory:
         """Return the caching allocator's counters."""
-        counters = torch.cuda.memory_stats()
+        counters = torch.cuda.memory_stats()  # empty before the first use of CUDA
         return DeviceMemory(
-            peak_allocated_bytes=counters["allocated_bytes.all.peak"],
-            peak_reserved_bytes=counters["reserved_bytes.all.peak"],
-            retries=counters["num_alloc_retries"],
-            ooms=counters["num_ooms"],
+            peak_allocated_bytes=counters.get("allocated_bytes.all.peak", 0),
+            peak_reserved_bytes=counters.get("reserved_bytes.all.peak", 0),
+            retries=counters.get("num_alloc_retries", 0),
+            ooms=counters.get("num_ooms", 0),
         )
 
     def record_history(self) -> None:

@@ -7,10 +7,21 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
+import torch
+
 from actprof.allocator.profile import OutOfMemory
 from actprof.units import GIB, KIB, MIB
 
 _UNITS = {"bytes": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
+# What the libraries raise where the device's memory is at an end and nobody asked PyTorch's allocator.
+_WITHOUT_MEMORY = (
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+)
+# cuDNN's plans were tried one after the other; that each failed for memory shows in the allocator's counter.
+_NO_PLAN = "unable to find an engine to execute this computation"
 _SIZE = r"(\d+(?:\.\d+)?) (bytes|KiB|MiB|GiB)"
 _PATTERNS = {
     "tried": rf"Tried to allocate {_SIZE}",
@@ -21,6 +32,19 @@ _PATTERNS = {
     "allocated": rf"Of the allocated memory {_SIZE} is allocated by PyTorch",
     "unused": rf"{_SIZE} is reserved by PyTorch but unallocated",
 }
+
+
+def is_out_of_memory(error: BaseException, *, ooms: int) -> bool:
+    """Tell whether `error` says that the device's memory is at an end, in PyTorch's words or a library's.
+
+    Args:
+        error: what a step raised.
+        ooms: the allocator's `num_ooms`: requests that it refused so far.
+    """
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    message = str(error)
+    return any(text in message for text in _WITHOUT_MEMORY) or (_NO_PLAN in message and ooms > 0)
 
 
 def parse_message(message: str) -> dict[str, int]:
@@ -38,7 +62,7 @@ def describe_failure(error: BaseException, *, step: int, phase: str, policy: Any
     `requested_bytes` is 0: PyTorch's message names the segment only. The op is not known from outside.
 
     Args:
-        error: torch's `OutOfMemoryError`.
+        error: torch's `OutOfMemoryError`, or another for which `is_out_of_memory` holds.
         step: counted from 1; 0 while the run is set up.
         phase: of the step.
         policy: whose modules may have asked, or None.

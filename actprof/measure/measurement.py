@@ -52,10 +52,16 @@ class DeviceFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepMemory:
-    """Highest bytes of one step, from the start of its `update_policy`."""
+    """Highest bytes of one step, from the start of its `update_policy`, and its cache flushes.
+
+    Attributes:
+        retries: what the step, its batch included, added to `num_alloc_retries`; of the first step also what
+            the set-up did.
+    """
 
     peak_allocated_bytes: int
     peak_reserved_bytes: int
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +71,7 @@ class CardUse:
     Attributes:
         samples: how often it was asked.
         process_bytes: highest of the run's own process; 0 when NVML does not name it.
+        last_bytes: of that process at the last look at which it was there.
         card_bytes: highest of the whole card.
         others_bytes: highest of all other processes.
         idle_bytes: of the whole card before the run.
@@ -75,6 +82,7 @@ class CardUse:
 
     samples: int
     process_bytes: int = 0
+    last_bytes: int = 0
     card_bytes: int = 0
     others_bytes: int = 0
     idle_bytes: int = 0
@@ -97,6 +105,8 @@ class Measurement:
             what cuDNN takes once for each new shape while it tries its plans.
         allocator_retries, allocator_ooms: `num_alloc_retries` and `num_ooms` of the whole run.
         cap_bytes: what the allocator was held to, or None.
+        context_bytes: what the process held beside its segments on this very card, when its steps had
+            settled; 0 where NVML did not tell.
         cudnn_benchmark: whether cuDNN tried its plans.
         live_tensor_bytes: highest bytes of live tensors of the last step, counted by the tracer's recorder;
             on the CPU only.
@@ -118,6 +128,7 @@ class Measurement:
     allocator_retries: int = 0
     allocator_ooms: int = 0
     cap_bytes: int | None = None
+    context_bytes: int = 0
     cudnn_benchmark: bool = True
     live_tensor_bytes: int = 0
     resident_bytes: int = 0

@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from actprof.allocator import AllocatorConfig
 from actprof.allocator.profile import MemoryProfile
 from actprof.analysis.judge import judge
 from actprof.errors import UsageError
 from actprof.hardware import Catalogue, Gpu, builtin_catalogue
 from actprof.measure.choose import TORCH_SHARE, Choice, identify
 from actprof.measure.launch import TIMEOUT_SECONDS, WorkerError, run_worker
-from actprof.measure.measurement import CardUse, DeviceFacts, Measurement
+from actprof.measure.measurement import CardUse, DeviceFacts, Measurement, StepMemory
 from actprof.measure.request import Answer, Request
 from actprof.measure.watch import CardWatch
 from actprof.results import MEASURED, GpuUse, Result
@@ -123,6 +124,7 @@ class Run:
         if self.choice.gpu is None:
             return {**environment, "CUDA_VISIBLE_DEVICES": ""}
         environment["CUDA_VISIBLE_DEVICES"] = self.choice.gpu.uuid or str(self.choice.gpu.index)
+        environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # NVML's, for an index
         if self.choice.workspace_config:
             environment["CUBLAS_WORKSPACE_CONFIG"] = self.choice.workspace_config
         return environment
@@ -143,8 +145,13 @@ class Run:
                 context_bytes=context,
             ),
             versions=library_versions(),
-            assumptions=(self.choice.reason,),
+            assumptions=self._assumptions(cell),
         )
+
+    def _assumptions(self, cell: Cell) -> tuple[str, ...]:
+        expandable = AllocatorConfig.parse(cell.alloc_conf).expandable_segments
+        held = expandable and self.choice.cap_bytes is not None
+        return (self.choice.reason, _EXPANDABLE) if held else (self.choice.reason,)
 
     def _gpu(self, cell: Cell) -> Gpu:
         return self.catalogue.find(cell.gpu or "")
@@ -164,6 +171,8 @@ class Run:
 
     def _result(self, cell: Cell, answer: Answer, card: CardUse | None) -> Result:
         measurement = replace(answer.measurement, card=card, command=self.command, date=_now())
+        if answer.oom is None:
+            measurement = replace(measurement, context_bytes=_context_bytes(measurement, card))
         base = self._base(cell)
         speed = cell.batch_size / answer.step_seconds.median if answer.step_seconds else None
         result = replace(
@@ -187,6 +196,11 @@ class Run:
 
 
 _SNAPSHOT_STEPS = 3
+_LEAST_SETTLED = 2
+_EXPANDABLE = (
+    "with expandable segments PyTorch tests a cap for the whole request, also where a segment that is there "
+    "would have to grow by a part of it: it may run out a little earlier than on the card that is played"
+)
 
 
 def on_this_card(cell: Cell, choice: Choice, catalogue: Catalogue) -> Cell:
@@ -205,27 +219,27 @@ def _now() -> str:
 
 def _judged(result: Result, measurement: Measurement, device: DeviceFacts, *, playing: bool) -> Result:
     """Return the result with its memory and verdict."""
-    last = measurement.step_memory[-1] if measurement.step_memory else None
-    reserved = last.peak_reserved_bytes if last else 0
-    most = max((step.peak_reserved_bytes for step in measurement.step_memory), default=0)
-    card = measurement.card
-    context = result.gpu.context_bytes
-    if card is not None and card.process_bytes > most > 0:
-        context = card.process_bytes - most  # what this very process took beside its segments
+    card, oom = measurement.card, result.oom
+    settled = _settled(measurement)
+    reserved = settled[-1].peak_reserved_bytes if settled else 0
+    # a card that plays another has a context of its own, which is not what the cap leaves room for
+    context = result.gpu.context_bytes if playing else measurement.context_bytes or result.gpu.context_bytes
     capacity = result.gpu.capacity_bytes if playing else device.total_bytes
     others = result.cell.used_by_others_bytes if playing or card is None else card.others_bytes
     available = max(capacity - context - others, 0)
     if measurement.cap_bytes is not None:
         available = measurement.cap_bytes
+    most = max((step.peak_reserved_bytes for step in settled), default=0)
+    retries = sum(step.retries for step in settled)
     profile = MemoryProfile(
         batch_size=result.cell.batch_size,
-        steps=len(measurement.step_memory),
-        peak_allocated_bytes=last.peak_allocated_bytes if last else 0,
+        steps=len(settled),
+        peak_allocated_bytes=settled[-1].peak_allocated_bytes if settled else 0,
         peak_reserved_bytes=reserved,
-        most_reserved_bytes=most,
+        most_reserved_bytes=max(most, 0 if oom is None else oom.reserved_bytes + oom.segment_bytes),
         peak_requested_bytes=0,
-        retries=measurement.allocator_retries,
-        oom=result.oom,
+        retries=retries if oom is None else measurement.allocator_retries,
+        oom=oom,
     )
     verdict = judge(profile, profile, capacity_bytes=capacity, available_bytes=available)
     return replace(
@@ -237,5 +251,27 @@ def _judged(result: Result, measurement: Measurement, device: DeviceFacts, *, pl
         verdict=verdict.name,
         reason=verdict.reason,
         headroom_bytes=verdict.headroom_bytes,
-        retries=measurement.allocator_retries,
+        retries=profile.retries,
     )
+
+
+def _settled(measurement: Measurement) -> tuple[StepMemory, ...]:
+    """Return the steps that are judged: without the first one where cuDNN tries its plans in it.
+
+    A plan that finds no room flushes the cache and fills the card, but cuDNN takes another one: as in a
+    prediction, that says nothing of the run. The spike and the flushes of the whole run are told apart.
+    """
+    steps = measurement.step_memory
+    return steps[1:] if measurement.cudnn_benchmark and len(steps) > 1 else steps
+
+
+def _context_bytes(measurement: Measurement, card: CardUse | None) -> int:
+    """Return what the process held beside its segments at the end; 0 where that cannot be told.
+
+    The last look at the card was in the last steps, when the reserved bytes stood at their peak: not so where
+    the run flushed its cache, nor in the first step.
+    """
+    settled = _settled(measurement)
+    if card is None or len(settled) < _LEAST_SETTLED or any(step.retries for step in settled):
+        return 0
+    return max(card.last_bytes - settled[-1].peak_reserved_bytes, 0)

@@ -9,11 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from actprof.allocator.profile import OutOfMemory
 from actprof.measure.device import Device
-from actprof.measure.failure import describe_failure
+from actprof.measure.failure import describe_failure, is_out_of_memory
 from actprof.measure.measurement import Measurement, Spread, StepMemory
 from actprof.measure.request import Request
 from actprof.policies.accelerator import PhaseContext
@@ -98,10 +96,12 @@ def take_steps(request: Request, device: Device, build: Build) -> StepsTaken:
         while not _is_enough(request, taken, time.perf_counter() - started):
             taken.workload.step(taken.clock.phase)
             taken.clock.end_step()
-            taken.memory.append(_step_memory(device))
+            taken.memory.append(_step_memory(device, taken))
             if len(taken.memory) == taken.warmup_steps:
                 started = time.perf_counter()
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_out_of_memory(error, ooms=device.memory().ooms):
+            raise
         policy = getattr(taken.workload, "policy", None)
         step = len(taken.memory) + 1 if policy is not None else 0
         taken.oom = describe_failure(error, step=step, phase=taken.clock.phase_name, policy=policy)
@@ -116,10 +116,12 @@ def _is_enough(request: Request, taken: StepsTaken, seconds: float) -> bool:
     return taken.timed >= request.most_steps or seconds >= request.most_seconds
 
 
-def _step_memory(device: Device) -> StepMemory:
+def _step_memory(device: Device, taken: StepsTaken) -> StepMemory:
     memory = device.memory()
     return StepMemory(
-        peak_allocated_bytes=memory.peak_allocated_bytes, peak_reserved_bytes=memory.peak_reserved_bytes
+        peak_allocated_bytes=memory.peak_allocated_bytes,
+        peak_reserved_bytes=memory.peak_reserved_bytes,
+        retries=memory.retries - sum(step.retries for step in taken.memory),
     )
 
 

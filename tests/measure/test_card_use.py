@@ -40,6 +40,15 @@ def test_a_listed_process_overrules_every_guess():
     assert (50, 400) == (use.process_bytes, use.others_bytes)
 
 
+def test_the_last_look_at_the_run_is_kept():
+    """Also when its highest moment is long gone, and when it has ended by the time of another look."""
+    listed = used((30, {}), (99, {RUN: 80}), (80, {RUN: 50}), (30, {}))
+    guessed = used((30, {}), (110, {}), (80, {}))
+
+    assert (80, 50) == (listed.process_bytes, listed.last_bytes)
+    assert (80, 50) == (guessed.process_bytes, guessed.last_bytes)
+
+
 def test_a_process_of_the_host_that_comes_after_the_run_began_is_the_run():
     """In a container NVML lists the host's ids: the only newcomer is ours, with its bytes."""
     use = used((30, {STRANGER: 20}), (40, {STRANGER: 20}), (90, {STRANGER: 25, HOST_ID: 50}))

@@ -119,6 +119,31 @@ def test_a_hung_worker_is_ended_after_the_timeout():
     assert wait_until(lambda: not any(is_alive(pid) for pid in pids))
 
 
+def test_what_a_dead_worker_left_behind_is_not_waited_for():
+    """A fork holds the pipe open; the worker's end is seen all the same, and the fork is ended."""
+    pids = []
+    body = """
+    import json
+    json.load(sys.stdin)
+    child = os.fork()
+    if not child:
+        time.sleep(99)
+    send({"progress": str(child)})
+    os._exit(3)
+    """
+    with pytest.raises(WorkerError, match="exit code 3"):
+        run_worker(REQUEST, command=worker(body), timeout=60, progress=lambda text: pids.append(int(text)))
+    assert wait_until(lambda: not is_alive(pids[0]))
+
+
+def test_an_answer_counts_though_the_worker_is_gone():
+    """What it wrote before it ended is read."""
+    answer = {"answer": to_plain(Answer(device=DeviceFacts(type="cpu", name="it")))}
+    body = f"send(json.loads({__import__('json').dumps(answer)!r}))\nos._exit(1)"
+    told = run_worker(REQUEST, command=worker(body), started=lambda _pid: time.sleep(1))
+    assert "it" == told.device.name
+
+
 def test_what_lerobot_refuses_is_a_usage_error():
     """It is not the run that failed."""
     with pytest.raises(UsageError, match="no such field"):

@@ -13,7 +13,7 @@ from actprof.hardware import find_gpu
 from actprof.measure.boundary import measure_boundary
 from actprof.measure.choose import Choice
 from actprof.measure.launch import WorkerError
-from actprof.measure.measurement import CardUse, DeviceFacts
+from actprof.measure.measurement import CardUse, DeviceFacts, Measurement, StepMemory
 from actprof.measure.nvml import LocalGpu
 from actprof.measure.request import Answer
 from actprof.measure.run import Run, on_this_card
@@ -32,7 +32,7 @@ CPU = Choice(type="cpu", reason="no NVIDIA GPU here")
 class Watcher:
     """Stands for the watch of the card."""
 
-    seen = CardUse(samples=9, process_bytes=90 * MIB, others_bytes=10 * MIB)
+    seen = CardUse(samples=9, process_bytes=95 * MIB, last_bytes=90 * MIB, others_bytes=10 * MIB)
 
     def __init__(self, index, pid_of):
         self.index, self.pid_of = index, pid_of
@@ -124,6 +124,68 @@ def test_a_capped_run_is_judged_as_the_card_it_plays():
     assert ("oom", 80 * MIB) == (large.verdict, large.measurement.cap_bytes)
 
 
+def test_a_card_that_plays_another_keeps_its_own_context_apart():
+    """The played card's context is what the cap leaves room for; the local one is told beside it."""
+    result = make_run(replace(WHOLE, cap_bytes=80 * MIB, plays="T4")).measure(Cell(gpu="T4", batch_size=4))
+
+    assert find_gpu("T4").context_bytes == result.gpu.context_bytes
+    assert result.peak_reserved_bytes + find_gpu("T4").context_bytes == result.peak_process_bytes
+    assert 90 * MIB - result.peak_reserved_bytes == result.measurement.context_bytes
+
+
+def test_a_run_that_ran_out_lacks_what_it_asked_for():
+    """Its headroom is negative, though no step was finished."""
+    choice = replace(WHOLE, cap_bytes=80 * MIB, plays="T4")
+    result = make_run(choice).measure(Cell(gpu="T4", batch_size=64))
+
+    assert () == result.measurement.step_memory
+    assert 80 * MIB - result.oom.reserved_bytes - result.oom.segment_bytes == result.headroom_bytes < 0
+
+
+def stepped(*steps, cudnn_benchmark=True):
+    """Return the result of a run whose steps had these (reserved bytes, flushes)."""
+    memory = tuple(
+        StepMemory(peak_allocated_bytes=MIB, peak_reserved_bytes=size, retries=flushes)
+        for size, flushes in steps
+    )
+    found = Measurement(
+        step_memory=memory, allocator_retries=sum(flushes for _size, flushes in steps), cap_bytes=GIB,
+        cudnn_benchmark=cudnn_benchmark,
+    )  # fmt: skip
+    answer = Answer(device=DeviceFacts(type="cuda", name="it", total_bytes=GIB), measurement=found)
+    run = make_run(replace(WHOLE, cap_bytes=GIB, plays="T4"), launcher=lambda *_args, **_options: answer)
+    return run.measure(Cell(gpu="T4"))
+
+
+def test_what_cudnn_does_while_it_tries_its_plans_is_no_flush_of_the_run():
+    """The first step fills the card and flushes the cache; the run fits, as it is predicted to."""
+    steps = ((GIB, 3), (200 * MIB, 0), (200 * MIB, 0))
+    tried, heuristics = stepped(*steps), stepped(*steps, cudnn_benchmark=False)
+
+    assert ("fits", 0, GIB - 200 * MIB) == (tried.verdict, tried.retries, tried.headroom_bytes)
+    assert ("tight", 3, 3) == (heuristics.verdict, heuristics.retries, tried.measurement.allocator_retries)
+    assert ("tight", 1) == (stepped((GIB, 3), (9, 1)).verdict, stepped((GIB, 3), (9, 1)).retries)
+
+
+def test_no_context_is_read_off_a_run_that_flushed():
+    """Its segments at the last look are not those of its peak."""
+    settled, flushed = (
+        stepped((MIB, 0), (60 * MIB, count), (60 * MIB, count)).measurement.context_bytes for count in (0, 1)
+    )
+    assert (30 * MIB, 0) == (settled, flushed)
+
+
+def test_a_cap_on_expandable_segments_says_what_it_cannot_do():
+    """PyTorch tests it for whole requests."""
+    choice = replace(WHOLE, cap_bytes=80 * MIB, plays="T4")
+    native, expandable = (
+        make_run(choice).measure(Cell(gpu="T4", batch_size=4, alloc_conf=conf)).assumptions
+        for conf in ("", "expandable_segments:True")
+    )
+    assert (1, 2) == (len(native), len(expandable))
+    assert "expandable" in expandable[1]
+
+
 def test_a_worker_that_fails_is_an_error_row():
     """Its reason and last lines are kept; nothing is raised."""
 
@@ -170,6 +232,17 @@ def test_a_snapshot_is_a_run_of_its_own(tmp_path):
 
     request = run.launcher.requests[0]
     assert ("snapshot", str(tmp_path / "act.pickle"), 3) == (request.purpose, request.snapshot, request.steps)
+
+
+def test_what_the_search_tries_is_told():
+    """The size beyond the boundary too: its message says what was asked for."""
+    told = []
+    boundary = measure_boundary(
+        make_run(launcher=Launcher(100 * MIB)), Cell(gpu=None), guess=30, tried=told.append
+    )
+
+    found = {result.cell.batch_size: result.verdict for result in told}
+    assert ("oom", True) == (found[boundary + 1], found[boundary] != "oom")
 
 
 @pytest.mark.parametrize("guess", [1, 30, 500])

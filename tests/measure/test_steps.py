@@ -92,6 +92,53 @@ def test_running_out_while_the_run_is_set_up_is_step_0():
     assert (0, "setup") == (taken.oom.step, taken.oom.phase)
 
 
+def test_each_step_has_its_own_flushes():
+    """They add up to those of the run."""
+    gpu = FakeGpu()
+    gpu.prepare(cap_bytes=None, cudnn_benchmark=True)
+
+    class Flushing(FakeWorkload):
+        def step(self, phase):
+            super().step(phase)
+            gpu.allocator.num_alloc_retries += self.steps
+
+    request = Request(cell=Cell(batch_size=4), steps=3)
+    taken = take_steps(request, gpu, lambda _phase: Flushing(gpu, 4))
+
+    assert [1, 2, 3] == [step.retries for step in taken.memory]
+    assert 6 == summarise(taken, request, gpu).allocator_retries
+
+
+@pytest.mark.parametrize(
+    ("words", "refused", "ran_out"),
+    [
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", 0, True),
+        ("FIND was unable to find an engine to execute this computation", 2, True),
+        ("FIND was unable to find an engine to execute this computation", 0, False),
+        ("CUDA error: an illegal memory access was encountered", 2, False),
+    ],
+)
+def test_a_library_without_memory_has_run_out(words, refused, ran_out):
+    """The words of cuBLAS and cuDNN for it are known; any other error ends the worker."""
+    gpu = FakeGpu()
+    gpu.prepare(cap_bytes=None, cudnn_benchmark=True)
+
+    class Failing(FakeWorkload):
+        def step(self, phase):
+            gpu.ooms = refused
+            with phase("data"):
+                raise RuntimeError(words)
+
+    def take():
+        return take_steps(Request(cell=Cell(batch_size=4)), gpu, lambda _phase: Failing(gpu, 4)).oom
+
+    if ran_out:
+        assert (1, words) == (take().step, take().message)
+    else:
+        with pytest.raises(RuntimeError, match=words):
+            take()
+
+
 def test_a_cap_makes_a_large_card_small():
     """What runs on the whole card runs out under the cap."""
     assert run(64)[0].oom is None
