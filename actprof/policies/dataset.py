@@ -76,8 +76,11 @@ def batches(cell: Cell, config: Any, device: torch.device) -> Iterator[dict[str,
             while True:
                 yield {key: value.clone() for key, value in template.items()}
 
+    # lerobot pins host memory for a GPU; a GPU that is only pretended has none to pin.
+    pinned = device.type == "cuda" and torch.cuda.is_available()
+    loader = DataLoaderShard(Batches(), device=device, batch_size=None, pin_memory=pinned)
     # Handed on as it is: a generator of our own would keep one more batch alive.
-    stream: Iterator[dict[str, Any]] = cycle(DataLoaderShard(Batches(), device=device, batch_size=None))
+    stream: Iterator[dict[str, Any]] = cycle(loader)
     return stream
 
 

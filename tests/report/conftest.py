@@ -159,3 +159,46 @@ def chromium():
     if os.environ.get("ACTPROF_REQUIRE_BROWSER") == "1":
         pytest.fail(f"{message}, while ACTPROF_REQUIRE_BROWSER=1 asks for one")
     pytest.skip(message)
+
+
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def browser(chromium):
+    """One browser for all pages."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_file(browser):
+    """Return a function that opens a page without a network; at the end nobody may have complained."""
+    complaints, contexts = [], []
+
+    def refuse(route):
+        complaints.append(f"asked for {route.request.url}")
+        route.abort()
+
+    def opened(path, *, width=1280, height=900, scheme="light", **options):
+        size = {"width": width, "height": height}
+        contexts.append(browser.new_context(viewport=size, color_scheme=scheme, **options))
+        contexts[-1].route(lambda url: not url.startswith("file:"), refuse)
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(path.as_uri())
+        page.wait_for_selector("html[data-ready=true]")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert [] == complaints

@@ -74,6 +74,16 @@ def test_every_row_has_its_figures_source_and_commands(text, found):
     assert "a workspace" in text
 
 
+def test_a_step_has_a_tile_and_a_column_where_there_is_one():
+    """With seconds in what unfolds."""
+    row = make_row(predicted=Figures(step_seconds=0.44), measured=Figures(step_seconds=0.47))
+    page = render_accuracy(summarise([row]))
+    assert '<th scope="col" class="n">Step</th>' in page
+    assert "\u22126.4\u202f%" in page
+    assert "<td>440 ms</td><td>470 ms</td>" in page
+    assert '<th scope="col" class="n">Step</th>' not in render_accuracy(summarise([make_row()]))
+
+
 def test_the_mistake_that_must_not_happen_is_said_first(text, found):
     """In the lead, as an alarm, and in its row, which is the first."""
     assert "One run that was said to fit ran out of memory." in lead(found)
@@ -171,24 +181,12 @@ def test_the_page_is_written_whole_or_not_at_all(found, tmp_path):
 @pytest.mark.parametrize(
     ("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
 )
-def test_the_page_works_in_a_browser(chromium, found, tmp_path, width, scheme):
+def test_the_page_works_in_a_browser(open_file, found, tmp_path, width, scheme):
     """Figures are drawn, rows unfold, nothing complains, and the page is no wider than the window."""
-    from playwright.sync_api import sync_playwright
-
-    path, complaints = write_accuracy_page(found, tmp_path / "page.html"), []
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        page = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
-        page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(path.as_uri())
-        page.wait_for_selector("html[data-ready=true]")
-        assert 2 == page.locator(".plot svg.main-svg:first-child").count()
-        button = page.locator(".unfold").first
-        button.click()
-        assert "true" == button.get_attribute("aria-expanded")
-        assert page.locator(".details:visible pre").first.is_visible()
-        assert width == page.evaluate("document.documentElement.scrollWidth")
-        browser.close()
-    assert [] == complaints
+    page = open_file(write_accuracy_page(found, tmp_path / "page.html"), width=width, scheme=scheme)
+    assert 2 == page.locator(".plot svg.main-svg:first-child").count()
+    button = page.locator(".unfold").first
+    button.click()
+    assert "true" == button.get_attribute("aria-expanded")
+    assert page.locator(".details:visible pre").first.is_visible()
+    assert width == page.evaluate("document.documentElement.scrollWidth")

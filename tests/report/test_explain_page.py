@@ -112,31 +112,21 @@ def test_a_run_that_never_began_has_a_page(seed):
 
 @pytest.mark.browser
 @pytest.mark.parametrize("window", [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")], ids=str)
-def test_the_page_works_in_a_browser(chromium, found, versus, tmp_path, window):
+def test_the_page_works_in_a_browser(open_file, found, versus, tmp_path, window):
     """Figures are drawn, the table sorts and filters, nothing complains, no page is wider than the window."""
-    from playwright.sync_api import sync_playwright
-
-    path, complaints = write_explain_page(found, tmp_path / "page.html", versus=versus), []
     width, scheme = window
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        page = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
-        page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(path.as_uri())
-        page.wait_for_selector("html[data-ready=true]")
-        assert 2 == page.locator(".plot svg.main-svg:first-child").count()
-        page.select_option("#modules-view", "1")
-        page.wait_for_selector('[data-figure="modules-1"] svg.main-svg')
-        page.locator("thead button", has_text="Size").click()
-        cells = page.locator("tbody tr:first-child td[data-sort]:nth-child(2)")
-        sizes = [int(size) for size in cells.evaluate_all("all => all.map(cell => cell.dataset.sort)")]
-        assert sorted(sizes) == sizes
-        page.select_option("#filter-verdict", "activations")
-        assert f"1 of {len(sizes)} tensors" == page.inner_text("#filter-count")
-        page.locator("tbody:not([hidden]) .unfold").first.click()
-        assert page.locator(".details:visible dl").first.is_visible()
-        assert width == page.evaluate("document.documentElement.scrollWidth")
-        browser.close()
-    assert [] == complaints
+    page = open_file(
+        write_explain_page(found, tmp_path / "page.html", versus=versus), width=width, scheme=scheme
+    )
+    assert 2 == page.locator(".plot svg.main-svg:first-child").count()
+    page.select_option("#modules-view", "1")
+    page.wait_for_selector('[data-figure="modules-1"] svg.main-svg')
+    page.locator("thead button", has_text="Size").click()
+    cells = page.locator("tbody tr:first-child td[data-sort]:nth-child(2)")
+    sizes = [int(size) for size in cells.evaluate_all("all => all.map(cell => cell.dataset.sort)")]
+    assert sorted(sizes) == sizes
+    page.select_option("#filter-verdict", "activations")
+    assert f"1 of {len(sizes)} tensors" == page.inner_text("#filter-count")
+    page.locator("tbody:not([hidden]) .unfold").first.click()
+    assert page.locator(".details:visible dl").first.is_visible()
+    assert width == page.evaluate("document.documentElement.scrollWidth")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from actprof.measure.measurement import CardUse
+from actprof.measure.measurement import CardUse, Spread
 from actprof.report import Report, render_report
 from actprof.report.arrange import arrange
 from actprof.report.figures import cell_label
@@ -141,8 +141,21 @@ def test_a_row_has_all_figures_of_both(make_result, measure):
     shown = [text.replace("\u202f", " ") for text in numbers.values()]
     assert [
         "10.00", "9.00", "+11 %", "10.50", "10.00", "+5.0 %", "0.50", "64", "60",
-        "0.0360", "0.0400", "0.0600", "0.0100", "0.0100", NONE, "200.0",
+        NONE, "0.0360", "0.0400", "0.0600", NONE, "0.0100", "0.0100", NONE, "200.0",
     ] == shown  # fmt: skip
+
+
+def test_a_predicted_step_stands_beside_the_measured_median(make_result, measure):
+    """Predicted minus measured; not of a device that played another, nor of a CPU."""
+    predicted = make_result(step_seconds=Spread(low=0.35, median=0.55, high=0.7), samples_per_second=14.5)
+    run = measure(predicted, seconds=0.5)
+    numbers = numbers_of(Pair(run, predicted))
+    assert ("0.550", "0.500") == (numbers["One step, s", "predicted"], numbers["One step, s", "median"])
+    assert "+10\u202f%" == numbers["One step, s", "difference"]
+    assert "Step time differs by +10 %." in said_of([predicted], [run])
+    for other in (measure(predicted, cap_bytes=GIB), measure(predicted, device="cpu", verdict="unknown")):
+        assert Pair(other, predicted).seconds_difference is None
+        assert "Step time" not in said_of([predicted], [other])
 
 
 def test_every_row_has_a_field_per_column(grid, make_result, measure):

@@ -19,6 +19,7 @@ def test_marks_stand_out_from_both_pages(page):
     colours = [palette.allocator_mark(i)[0] for i in range(6)] + [
         palette.component_colour(i) for i in range(7)
     ]
+    colours += palette.LIMITS.values()
     assert 3 <= min(palette.contrast(colour, page) for colour in colours)
 
 

@@ -109,22 +109,10 @@ def test_an_empty_device_has_an_empty_map():
 
 @pytest.mark.browser
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")])
-def test_the_page_works_in_a_browser(chromium, replay, tmp_path, width, scheme):
+def test_the_page_works_in_a_browser(open_file, replay, tmp_path, width, scheme):
     """Figures are drawn, nothing complains, and the page is no wider than the window."""
-    from playwright.sync_api import sync_playwright
-
-    path, complaints = write_replay_page(replay, tmp_path / "page.html"), []
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        page = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
-        page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(path.as_uri())
-        page.wait_for_selector("html[data-ready=true]")
-        assert width == page.evaluate("document.documentElement.scrollWidth")
-        assert 3 == page.locator(".plot svg.main-svg:first-child").count()
-        page.select_option("#map-view", "1")
-        assert 1 == page.locator("svg.map:visible").count()
-        browser.close()
-    assert [] == complaints
+    page = open_file(write_replay_page(replay, tmp_path / "page.html"), width=width, scheme=scheme)
+    assert width == page.evaluate("document.documentElement.scrollWidth")
+    assert 3 == page.locator(".plot svg.main-svg:first-child").count()
+    page.select_option("#map-view", "1")
+    assert 1 == page.locator("svg.map:visible").count()

@@ -6,12 +6,6 @@ from actprof.report import Report, write_report
 
 pytestmark = pytest.mark.browser
 
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-
-
 LABELS_OUTSIDE = """() => [...document.querySelectorAll('.plot')].filter(p => p.offsetParent).flatMap(p => {
     const box = p.getBoundingClientRect();
     return [...p.querySelectorAll('.ytick text, .xtick text')]
@@ -23,41 +17,15 @@ LABELS_OUTSIDE = """() => [...document.querySelectorAll('.plot')].filter(p => p.
   })"""
 
 
-@pytest.fixture(scope="module")
-def browser(chromium):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def open_page(browser, grid, grounding, tmp_path):
-    """Return a function that opens the report of the grid; at the end nobody may have complained."""
+def open_page(open_file, grid, grounding, tmp_path):
+    """Return a function that opens the report of the grid."""
     path = write_report(Report(name="grid", results=grid, groundings=(grounding,)), tmp_path / "report.html")
-    complaints, contexts = [], []
-
-    def opened(*, width=1280, height=900, **options):
-        context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        contexts.append(context)
-        context.route(lambda url: not url.startswith("file:"), lambda route: _refuse(route, complaints))
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(path.as_uri())
-        page.wait_for_selector("html[data-ready=true]")
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert [] == complaints
+    return lambda **options: open_file(path, **options)
 
 
 @pytest.fixture
-def open_measured(browser, open_page, grid, measure, tmp_path):
+def open_measured(open_file, grid, measure, tmp_path):
     """Return a function that opens a report with real runs: some finish, one runs out, one fails."""
     runs = [measure(r, allocated=i * 2**20, seconds=0.3 + i) for i, r in enumerate(grid)]
     runs[1] = measure(grid[1], verdict="oom")
@@ -65,18 +33,7 @@ def open_measured(browser, open_page, grid, measure, tmp_path):
     report = Report(name="measured", results=grid, measured=tuple(runs))
     path = write_report(report, tmp_path / "measured.html")
 
-    def opened(**options):
-        page = open_page(**options)
-        page.goto(path.as_uri())
-        page.wait_for_selector("html[data-ready=true]")
-        return page
-
-    return opened
-
-
-def _refuse(route, complaints):
-    complaints.append(f"asked the network for {route.request.url}")
-    route.abort()
+    return lambda **options: open_file(path, **options)
 
 
 def shown_rows(page):
@@ -170,13 +127,13 @@ def test_the_select_of_cells_changes_the_bars(open_page):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_scrolls_in_one_direction_only(open_page, scheme):
     """Nothing is wider than 390 pixels; wide tables scroll in their own box."""
-    page = open_page(width=390, height=844, color_scheme=scheme)
+    page = open_page(width=390, height=844, scheme=scheme)
     assert 390 == page.evaluate("document.documentElement.scrollWidth")
 
 
 def test_figures_follow_the_scheme_of_the_system_and_the_button(open_page):
     """Text in figures has the page's colour, before and after the switch."""
-    page = open_page(color_scheme="dark")
+    page = open_page(scheme="dark")
     colours = (
         "[getComputedStyle(document.body).color, document.querySelector('.plot .xtick text').style.fill]"
     )
@@ -193,7 +150,7 @@ def test_figures_follow_the_scheme_of_the_system_and_the_button(open_page):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_page_with_real_runs_is_drawn_and_scrolls_in_one_direction_only(open_measured, width, scheme):
     """Also with the row of the failed run unfolded, whose last lines are long."""
-    page = open_measured(width=width, height=844, color_scheme=scheme)
+    page = open_measured(width=width, height=844, scheme=scheme)
     failed = page.locator("#measured-table tbody[data-verdict=error]").first
     failed.locator(".unfold").click()
     assert failed.locator("text=RuntimeError: no").is_visible()

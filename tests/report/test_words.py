@@ -11,6 +11,7 @@ from actprof.report.words import (
     join,
     percent,
     predict_command,
+    rate_text,
     spell,
     times,
 )
@@ -24,6 +25,12 @@ from actprof.units import GIB
 def test_lists_end_in_and(items, text):
     """None, one, two and three items."""
     assert text == join(items)
+
+
+def test_rates_have_three_figures():
+    """Whatever their size, and never an exponent."""
+    rates = (4.274, 72.69, 387.0, 1237.0)
+    assert ["4.27", "72.7", "387", "1,240"] == [rate_text(rate) for rate in rates]
 
 
 def test_small_numbers_are_words():
