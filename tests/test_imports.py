@@ -10,7 +10,9 @@ import pytest
 import actprof
 
 ROOT = Path(actprof.__file__).parent
-LIGHT = ("scenario", "hardware", "allocator", "analysis", "sweep", "report", "cli")
+LIGHT = (
+    "scenario", "hardware", "allocator", "analysis", "sweep", "report", "cli", "api", "launch", "loading",
+)  # fmt: skip
 HEAVY_MODULES = ("torch", "torchvision", "lerobot", "accelerate", "pynvml")
 
 IMPORT_THEM = """

@@ -1,0 +1,200 @@
+"""Scenarios: grids of runs, their expectations and reports, and the ledger of how true predictions are."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from actprof.records import from_plain, to_plain
+from actprof.results import MEASURED
+from actprof.scenario import Cell, Scenario
+from actprof.versions import library_versions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from actprof.analysis.accuracy import Accuracy, AccuracyRow
+    from actprof.analysis.expectations import Outcome
+    from actprof.sweep.runner import Progress
+
+
+REPORT_NAME = "report.html"
+CSV_NAME = "results.csv"
+
+
+def load_scenario(path: str | Path) -> Scenario:
+    """Read a scenario file.
+
+    Raises:
+        ScenarioError: what is wrong with it, with file and line.
+    """
+    from actprof.scenario import load_scenario as load
+
+    return load(path)
+
+
+def sweep(
+    scenario: Scenario,
+    *,
+    mode: str = "auto",
+    gpu: str | None = None,
+    jobs: int | None = None,
+    fresh: bool = False,
+    ground: bool = True,
+    out: str | Path | None = None,
+    listener: Callable[[Progress], None] | None = None,
+) -> pd.DataFrame:
+    """Answer the grid of a scenario; leave `results.sqlite`, `results.csv` and `report.html` in a folder.
+
+    Args:
+        scenario: from `load_scenario`.
+        mode: `predict`; `measure`: also run each cell on a GPU of this machine; `auto`: measure the cells
+            whose GPU, or one with at least its memory, is here.
+        gpu: another GPU than the scenario's.
+        jobs: worker processes; one for each core if left out.
+        fresh: answer again what is known already.
+        ground: also run each distinct policy on the CPU with real tensors.
+        out: the folder; `reports/<scenario>` if left out.
+        listener: told about the progress after every task.
+
+    Returns:
+        One row per cell, and one more for each measured cell; see `actprof.sweep.table.results_frame`.
+
+    Raises:
+        UsageError: the scenario asks for what cannot be.
+        StoreError: the folder cannot be written.
+    """
+    from actprof.sweep.checking import check_with
+    from actprof.sweep.measuring import measure_cells, plan_measuring
+    from actprof.sweep.runner import default_folder, run_sweep
+    from actprof.sweep.store import ResultsStore
+    from actprof.sweep.table import results_frame, write_csv
+
+    if gpu is not None:
+        scenario = scenario.with_gpu(gpu)
+    folder = default_folder(scenario) if out is None else Path(out)
+    plan = plan_measuring(scenario, mode)
+    with ResultsStore(folder) as store:
+        meta = _scenario_meta(scenario, gpu=gpu, mode=mode, measuring=plan.reason)
+        store.put_meta(meta)
+        results = run_sweep(scenario, store, jobs=jobs, fresh=fresh, ground=ground, listener=listener)
+        results += measure_cells(
+            scenario, store, plan, fresh=fresh, command=meta["command"], listener=listener
+        )
+        outcomes = check_with(scenario, store, jobs=jobs, fresh=fresh, listener=listener)
+        store.put_meta({"outcomes": to_plain(outcomes)})
+    frame = results_frame(results)
+    write_csv(frame, folder / CSV_NAME)
+    write_report(folder)
+    return frame
+
+
+def check(
+    scenario: Scenario,
+    *,
+    gpu: str | None = None,
+    jobs: int | None = None,
+    out: str | Path | None = None,
+    listener: Callable[[Progress], None] | None = None,
+) -> tuple[Outcome, ...]:
+    """Return what becomes of each expectation of a scenario: held, broken, or not to be told.
+
+    Only the cells that the expectations are about are predicted.
+
+    Args:
+        scenario: from `load_scenario`.
+        gpu: another GPU than the scenario's, for what does not name its own.
+        jobs: worker processes, where something must be traced.
+        out: the folder of its results, if it was swept; `reports/<scenario>` if left out.
+        listener: told about the progress after every task.
+
+    Raises:
+        UsageError: the scenario expects nothing, or asks for what cannot be.
+        StoreError: the results cannot be read or written.
+    """
+    from actprof.sweep.checking import check_scenario
+    from actprof.sweep.runner import default_folder
+
+    if gpu is not None:
+        scenario = scenario.with_gpu(gpu)
+    folder = default_folder(scenario) if out is None else Path(out)
+    return check_scenario(scenario, folder, jobs=jobs, listener=listener)
+
+
+def _scenario_meta(scenario: Scenario, *, gpu: str | None, mode: str, measuring: str) -> dict[str, Any]:
+    command = ["actprof", "sweep", str(scenario.path or scenario.name)]
+    if gpu is not None:
+        command += ["--gpu", gpu]
+    if mode != "auto":
+        command += ["--mode", mode]
+    return {
+        "name": scenario.name,
+        "question": scenario.question,
+        "measuring": measuring,
+        "command": shlex.join(command),
+        "cells": [cell.to_json() for cell in scenario.cells],
+        "outcomes": [],  # until they are known
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": library_versions(),
+    }
+
+
+def write_report(folder: str | Path) -> Path:
+    """Write `report.html` from the store in `folder` and return its path; needs no torch.
+
+    Raises:
+        StoreError: there is no store, or the page cannot be written.
+    """
+    from actprof.analysis.expectations import Outcome
+    from actprof.report import Report
+    from actprof.report import write_report as write_page
+    from actprof.sweep.store import ResultsStore
+
+    folder = Path(folder)
+    with ResultsStore(folder, create=False) as store:
+        meta = store.meta()
+        cells = [Cell.from_json(cell) for cell in meta.get("cells", [])] or None
+        page = Report(
+            name=meta.get("name", folder.name),
+            question=meta.get("question", ""),
+            results=store.results(cells),
+            measured=store.results(cells, source=MEASURED),
+            planned=None if cells is None else len(cells),
+            groundings=store.groundings(cells),
+            outcomes=tuple(from_plain(Outcome, outcome) for outcome in meta.get("outcomes", [])),
+            command=meta.get("command", ""),
+            created=meta.get("created", ""),
+            versions=meta.get("versions", {}),
+        )
+    path = folder / REPORT_NAME
+    write_page(page, path)
+    return path
+
+
+def accuracy(
+    folder: str | Path = "reports/accuracy",
+    *,
+    add: Sequence[str | Path] = (),
+    refresh: bool = False,
+    check: bool = False,
+    listener: Callable[[AccuracyRow], None] | None = None,
+) -> Accuracy:
+    """Return how true predictions are, by the ledger in `folder`, and write its page there.
+
+    Args:
+        folder: with `rows.jsonl`; the page is `accuracy.html`.
+        add: folders of sweeps with measured results, and files that `actprof measure --json` printed.
+        refresh: predict every row again and store that.
+        check: predict every row again and only compare (see `changed`); no page is written.
+        listener: told of each row before it is predicted.
+
+    Raises:
+        UsageError: nothing can be compared in what is to be added, or a cell that can no longer be.
+        StoreError: a file cannot be read or written, or there is no ledger.
+    """
+    from actprof.accuracy_ledger import keep_ledger
+
+    return keep_ledger(folder, add=add, predict_again=refresh, check=check, listener=listener)
