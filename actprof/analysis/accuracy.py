@@ -79,7 +79,7 @@ class Accuracy:
 
     Attributes:
         rows: all of them, the worst first.
-        allocated, reserved, process: differences in percent.
+        allocated, reserved, process, step: differences in percent; of the step, in its seconds.
         boundaries: of the largest batch sizes.
         tried: of the bytes that the out-of-memory messages name.
         unexplained: rows with a difference that nobody has explained.
@@ -91,6 +91,7 @@ class Accuracy:
     allocated: Errors
     reserved: Errors
     process: Errors
+    step: Errors
     boundaries: Matches
     tried: Matches
     verdicts: Verdicts
@@ -109,9 +110,10 @@ def summarise(rows: Iterable[AccuracyRow]) -> Accuracy:
     known = [row for row in ordered if row.verdict_agrees is not None]
     return Accuracy(
         rows=ordered,
-        allocated=_errors(ordered, "allocated"),
-        reserved=_errors(ordered, "reserved"),
-        process=_errors(ordered, "process"),
+        allocated=_errors(ordered, lambda row: row.difference_percent("allocated")),
+        reserved=_errors(ordered, lambda row: row.difference_percent("reserved")),
+        process=_errors(ordered, lambda row: row.difference_percent("process")),
+        step=_errors(ordered, lambda row: row.step_percent),
         boundaries=_matches(ordered, lambda row: row.batch_size_difference),
         tried=_matches(ordered, lambda row: row.difference_bytes("tried")),
         verdicts=Verdicts(
@@ -131,8 +133,8 @@ def worst_first(rows: Iterable[AccuracyRow]) -> tuple[AccuracyRow, ...]:
     )
 
 
-def _errors(rows: Sequence[AccuracyRow], number: str) -> Errors:
-    known = [(abs(percent), row) for row in rows if (percent := row.difference_percent(number)) is not None]
+def _errors(rows: Sequence[AccuracyRow], of: Callable[[AccuracyRow], float | None]) -> Errors:
+    known = [(abs(percent), row) for row in rows if (percent := of(row)) is not None]
     if not known:
         return Errors(n=0)
     values = sorted(value for value, _ in known)
@@ -161,7 +163,8 @@ def _row_json(row: AccuracyRow) -> dict[str, Any]:
         "name": row.name,
         **row.to_json(),
         "difference_bytes": {number: row.difference_bytes(number) for number in numbers},
-        "difference_percent": {number: row.difference_percent(number) for number in numbers},
+        "difference_percent": {number: row.difference_percent(number) for number in numbers}
+        | {"step": row.step_percent},
         "verdict_agrees": row.verdict_agrees,
         "unexplained": list(row.unexplained),
     }

@@ -1,7 +1,7 @@
 """One row of the accuracy ledger: what was predicted of a training run on one device, and what was measured.
 
 Differences are predicted minus measured: a positive one means that the prediction is too large. Sizes are
-bytes. Nothing here predicts or measures.
+bytes, times seconds. Nothing here predicts or measures.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Figures:
         verdict: `fits`, `tight` or `oom`, or `ran` where it is only known that it got through.
         tried_bytes: what the out-of-memory message says was tried to allocate: a segment's size.
         in_use_bytes: what the same message says the process had in use.
+        step_seconds: median wall clock of one `update_policy` that gets through.
     """
 
     allocated_bytes: int | None = None
@@ -45,6 +46,7 @@ class Figures:
     verdict: str = ""
     tried_bytes: int | None = None
     in_use_bytes: int | None = None
+    step_seconds: float | None = None
 
     @property
     def runs(self) -> bool | None:
@@ -118,6 +120,12 @@ class AccuracyRow:
         difference, measured = self.difference_bytes(number), getattr(self.measured, f"{number}_bytes")
         return None if difference is None or not measured else 100 * difference / measured
 
+    @property
+    def step_percent(self) -> float | None:
+        """Predicted minus measured seconds of a step, in percent of what was measured."""
+        said, was = self.predicted.step_seconds, self.measured.step_seconds
+        return None if said is None or not was else 100 * (said - was) / was
+
     def beyond_resolution_bytes(self, number: str) -> int | None:
         """Return how far the difference exceeds what the published digits leave open, without sign."""
         difference = self.difference_bytes(number)
@@ -146,7 +154,7 @@ class AccuracyRow:
 
     @property
     def worst_percent(self) -> float:
-        """Largest difference of its numbers in percent, without sign; 0.0 when it has none."""
+        """Largest difference of its memory in percent, without sign; 0.0 when it has none."""
         known = (self.difference_percent(number) for number in NUMBERS)
         return max((abs(value) for value in known if value is not None), default=0.0)
 
@@ -230,7 +238,7 @@ def figures_of(result: Result) -> Figures:
     A measured run that ran out has no peaks: it ended before them. One that had to flush its cache has no
     reserved bytes and no process: they show the device's limit, where predictions say what a device without
     limit would need. Nor has a run a process where NVML did not name it, or where a larger GPU stood in for
-    the cell's: its CUDA context is another.
+    the cell's: its CUDA context is another, and so are its seconds.
     """
     if result.verdict not in _GETS_THROUGH:
         return Figures()
@@ -247,7 +255,16 @@ def figures_of(result: Result) -> Figures:
         verdict=result.verdict,
         tried_bytes=None if oom is None else oom.segment_bytes or None,
         in_use_bytes=None if oom is None else _in_use(oom.message),
+        step_seconds=_step_seconds(result),
     )
+
+
+def _step_seconds(result: Result) -> float | None:
+    """Return the median step; none of a run that runs out, nor of a GPU that stood in for another."""
+    run = result.measurement
+    if result.step_seconds is None or not result.runs or (run is not None and run.cap_bytes is not None):
+        return None
+    return round(result.step_seconds.median, 6)
 
 
 def _saw_process(run: Measurement | None) -> bool:

@@ -37,7 +37,7 @@ def speed_text(result: Result) -> str:
     if seconds is None or rate is None:
         return ""
     band = f"{format_seconds(seconds.low)} to {format_seconds(seconds.high)}"
-    return f"{format_seconds(seconds.median)} per step ({band}), {rate:.3g} samples/s"
+    return f"{format_seconds(seconds.median)} per step ({band}), {rate:,.1f} samples/s"
 
 
 def limit_shares(result: Result) -> str:

@@ -56,6 +56,12 @@ class Remedy(Offer):
         return self.after.flops_per_sample / before if before else 1.0
 
     @property
+    def speed_ratio(self) -> float | None:
+        """Predicted samples per second with the remedy by those without; None when not known."""
+        before, after = self.before.samples_per_second, self.after.samples_per_second
+        return after / before if before and after else None
+
+    @property
     def encoder_tokens(self) -> int:
         """Length of the main encoder's token sequence with the remedy."""
         return self.after.encoder_tokens
@@ -78,6 +84,7 @@ class Remedy(Offer):
             "saved_bytes": self.saved_bytes,
             "boundary_gain": self.boundary_gain,
             "flops_ratio": self.flops_ratio,
+            "speed_ratio": self.speed_ratio,
             "before": self.before.to_json(curve=False),
             "after": self.after.to_json(curve=False),
         }

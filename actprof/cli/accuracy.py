@@ -98,6 +98,9 @@ def _rows(rows: tuple[AccuracyRow, ...], console: Console) -> Table:
         ("said: was", _verdict),
     ]
     shown = [(name, of) for name, of in columns if any(of(row) != _NOTHING for row in rows)]
+    timed = any(row.step_percent is not None for row in rows)
+    if timed and (wide or len(shown) <= _ROOM):
+        shown.append(("step", _step))
     if wide or len(shown) <= _ROOM:
         shown.append(("by", lambda row: row.origin))
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
@@ -117,6 +120,10 @@ def _difference(row: AccuracyRow, number: str, *, wide: bool) -> str:
     if wide:
         text = f"{_signed_bytes(size)} {text:>8}"
     return f"[yellow]{text}[/]" if number in row.unexplained else text
+
+
+def _step(row: AccuracyRow) -> str:
+    return _NOTHING if row.step_percent is None else f"{row.step_percent:+.1f} %"
 
 
 def _signed_bytes(size: int) -> str:
@@ -142,8 +149,8 @@ def _summary(found: Accuracy) -> Table:
     table.add_column("difference", style="dim", no_wrap=True)
     for name in ("rows", "median", "95 % within", "worst"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name in NUMBERS:
-        errors: Errors = getattr(found, name)
+    kinds: dict[str, Errors] = {name: getattr(found, name) for name in NUMBERS}
+    for name, errors in {**kinds, "seconds of a step": found.step}.items():
         values = (errors.median_percent, errors.p95_percent, errors.worst_percent)
         table.add_row(name, str(errors.n), *(_NOTHING if v is None else f"{v:.3f} %" for v in values))
     for name, matches in (("largest batch size", found.boundaries), ("tried to allocate", found.tried)):

@@ -73,6 +73,10 @@ def _comparison(pair: Pair) -> Table | None:
         ("reserved", pair.reserved, pair.reserved_difference),
     ):
         table.add_row(name, _size(sizes[1]), _size(sizes[0]), _difference(difference, sizes[1]))
+    if (late := pair.seconds_difference) is not None:
+        said, was = pair.seconds
+        share = f"{late / was:+.1%}"
+        table.add_row("median step", format_seconds(was), format_seconds(said), share)
     if None not in (run.max_batch_size, predicted.max_batch_size):
         table.add_row("largest batch size", boundary_text(run), boundary_text(predicted))
     if run.encoder_tokens or predicted.encoder_tokens:

@@ -17,6 +17,7 @@ from actprof import api
 from actprof.cli.answer import print_verdict
 from actprof.cli.console import batch_size_text, output, print_json, progress_bar, verdict_text
 from actprof.cli.options import cell_options
+from actprof.report.words import rate_text
 from actprof.results import Result
 from actprof.scenario.cell import CHANGES
 from actprof.units import format_bytes
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _HOW = {1: "env", 2: "flag", 3: "data", 4: "code"}
 _EXPLAINED = 3
+_WIDE = 90  # columns from which on the table's columns stand further apart
 # Name, and whether its cells are figures.
 _COLUMNS = {
     "remedy": False,
@@ -37,11 +39,12 @@ _COLUMNS = {
     "verdict": False,
     "batch": True,
     "GFLOP": True,
+    "smp/s": True,
     "by": False,
 }
 _LEGEND = (
     "process: with its CUDA context, at the peak; batch: the largest that runs; GFLOP: of one sample; "
-    "by: environment variable, flag, dataset or code"
+    "smp/s: predicted samples per second; by: environment variable, flag, dataset or code"
 )
 
 
@@ -116,14 +119,14 @@ def print_suggestions(start: Result, remedies: Sequence[Remedy], console: Consol
     if not remedies:
         console.print("Nothing that could be tried concerns this run.")
         return
-    console.print(_table(start, remedies))
+    console.print(_table(start, remedies, wide=console.width >= _WIDE))
     console.print(f"[dim]{_LEGEND}[/]")
     for remedy in remedies[:_EXPLAINED]:
         _print_how(f"{remedy.title} ({remedy.kind})", (remedy,), console)
 
 
-def _table(start: Result, remedies: Sequence[Remedy]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+def _table(start: Result, remedies: Sequence[Remedy], *, wide: bool) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2 if wide else 1, 0, 0))
     for name, is_figure in _COLUMNS.items():
         table.add_column(name, justify="right" if is_figure else "left", no_wrap=True)
     table.add_row("[dim]as it is[/]", "", *_figures(start), "")
@@ -133,10 +136,13 @@ def _table(start: Result, remedies: Sequence[Remedy]) -> Table:
     return table
 
 
-def _figures(result: Result) -> tuple[str, str, str, str]:
+def _figures(result: Result) -> tuple[str, str, str, str, str]:
+    """Return process, verdict, largest batch, GFLOP and rate; a run that runs out has no rate."""
     largest = "not known" if result.max_batch_size is None else batch_size_text(result.max_batch_size)
     flops = f"{result.flops_per_sample / 1e9:.0f}" if result.flops_per_sample else ""
-    return format_bytes(result.peak_process_bytes), verdict_text(result), largest, flops
+    rate = result.samples_per_second if result.runs else None
+    speed = "" if rate is None else rate_text(rate)
+    return format_bytes(result.peak_process_bytes), verdict_text(result), largest, flops, speed
 
 
 def print_combinations(start: Result, together: Sequence[Combination], console: Console) -> None:

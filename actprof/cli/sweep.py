@@ -14,7 +14,8 @@ from rich.table import Table
 from actprof import api
 from actprof.cli.console import VERDICT_STYLES, batch_size_text, output, print_json, progress_bar
 from actprof.errors import UsageError
-from actprof.results import MEASURED
+from actprof.report.words import rate_text
+from actprof.results import MEASURED, PREDICTED
 from actprof.units import GIB, format_bytes
 
 
@@ -90,7 +91,23 @@ def _print_rows(source: str, frame: Any, console: Console) -> None:
     counts = frame["verdict"].value_counts()
     parts = [f"[{style}]{counts[name]} {name}[/]" for name, style in VERDICT_STYLES.items() if name in counts]
     cells = "1 cell" if len(frame) == 1 else f"{len(frame)} cells"
-    console.print(f"{cells}: {', '.join(parts)}\n")
+    console.print(f"{cells}: {', '.join(parts)}")
+    if source == PREDICTED and (fastest := _fastest(frame)):
+        console.print(escape(fastest), soft_wrap=True)
+    console.print()
+
+
+def _fastest(frame: Any) -> str:
+    """Return the cell that fits with the most predicted samples per second; nothing where none is known."""
+    known = frame[(frame["verdict"] == "fits") & frame["samples_per_second"].notna()]
+    if known.empty:
+        return ""
+    best = known.loc[known["samples_per_second"].astype(float).idxmax()]
+    settings = [f"{_heading(key)} {_short(key, best[key])}" for key in _swept(frame)[:-3]]
+    cameras = "1 camera" if best["cameras"] == 1 else f"{best['cameras']} cameras"
+    words = [*settings, best["resolution"], cameras, f"batch {best['batch_size']}"]
+    speed = f"{rate_text(best['samples_per_second'])} samples/s predicted, limited by {best['limited_by']}"
+    return f"fastest that fits: {', '.join(words)}: {speed}"
 
 
 def _measuring(folder: Path) -> str:

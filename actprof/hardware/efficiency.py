@@ -25,7 +25,10 @@ SOURCES: Mapping[str, str] = {
     "backward_seconds": "estimate: as forward, less Python; the engine's bookkeeping remains",
     "foreach_seconds": "estimate: metadata for each tensor of multi_tensor_apply",
     "sync_seconds": "estimate: the copy of one number to the host, and the wake-up",
-    "band": "estimate: actprof has measured no step time yet; the published ones lie well inside",
+    "band": (
+        "estimate: actprof has measured no step time yet; of five published ones four lie inside, the fifth "
+        "just outside, with what eight processes wait for each other"
+    ),
 }
 
 

@@ -31,7 +31,7 @@ from actprof.report.words import (
     predict_command,
     spell,
 )
-from actprof.units import format_bytes
+from actprof.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from actprof.analysis.accuracy import Accuracy, AccuracyRow, Errors, Figures, Matches
@@ -57,6 +57,7 @@ class Line:
 
     name: str
     differences: tuple[tuple[str, str, bool], ...]  # size, percentage, unexplained
+    step: str
     boundary: str
     said: str
     was: str
@@ -77,6 +78,7 @@ def render_accuracy(found: Accuracy) -> str:
         "tiles": _tiles(found),
         "figures": figures,
         "numbers": numbers,
+        "has_steps": bool(found.step.n),
         "devices": devices_of(found.rows),
         "symbols": SYMBOLS,
         "colours": COLOURS,
@@ -162,6 +164,7 @@ def _tiles(found: Accuracy) -> list[Tile]:
     agree = f"{verdicts.agree} of {verdicts.n}" if verdicts.n else NOTHING
     return [
         *(_error_tile(number, getattr(found, number)) for number in NUMBERS),
+        _error_tile("seconds of a step", found.step),
         Tile("Ran or ran out as said", agree, counts, "bad" if wrong else ""),
         _match_tile("Largest batch size exact", found.boundaries, _signed),
         _match_tile("Bytes tried to allocate", found.tried, _signed_bytes),
@@ -197,6 +200,7 @@ def _line(row: AccuracyRow) -> Line:
     return Line(
         name=row.name,
         differences=tuple(_difference(row, number) for number in NUMBERS),
+        step=NOTHING if row.step_percent is None else difference_text(row.step_percent, 100),
         boundary=NOTHING if boundary is None else _signed(boundary) if boundary else "exact",
         said=row.predicted.verdict if row.verdict_agrees is not None else "",
         was=row.measured.verdict if row.verdict_agrees is not None else "",
@@ -234,6 +238,7 @@ def _figures(row: AccuracyRow) -> tuple[tuple[str, str, str], ...]:
         "allocated": "allocated_bytes", "reserved": "reserved_bytes", "process": "process_bytes",
         "largest batch size": "max_batch_size", "verdict": "verdict",
         "tried to allocate": "tried_bytes", "in use when it ran out": "in_use_bytes",
+        "seconds of a step": "step_seconds",
     }  # fmt: skip
     shown = (
         (title, _figure(row.predicted, name), _figure(row.measured, name, _open_bytes(row, name)))
@@ -250,6 +255,8 @@ def _figure(figures: Figures, name: str, resolution: int = 0) -> str:
     value = getattr(figures, name)
     if value in (None, ""):
         return NOTHING
+    if name == "step_seconds":
+        return format_seconds(value)
     if not name.endswith("_bytes"):
         return _WORDS.get(value, str(value))
     digits = 2 if resolution else 3

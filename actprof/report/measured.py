@@ -1,8 +1,9 @@
 """Predictions beside real runs of the same cells: pairs, what they agree on, and that in sentences.
 
 A difference is predicted minus measured, so that a positive one means: predicted too large. Only figures of
-the same meaning are compared: peaks of runs that got through on a GPU, and reserved bytes only where no
-cache was flushed, for the prediction is of a device without limit. Plain text, not escaped.
+the same meaning are compared: peaks of runs that got through on a GPU, reserved bytes only where no cache was
+flushed, for the prediction is of a device without limit, and seconds only of the GPU itself. Plain text, not
+escaped.
 """
 
 from __future__ import annotations
@@ -70,6 +71,22 @@ class Pair:
         """The same of the reserved peak."""
         return None if self.measured.retries else _difference(self.reserved)
 
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """Predicted and measured median seconds of a step; 0 where not known.
+
+        What was measured on a device that played another, or on a CPU, is not the predicted GPU's.
+        """
+        predicted, measured = (r.step_seconds if r else None for r in (self.predicted, self.measured))
+        run = self.measured.measurement
+        is_own = not self.on_cpu and (run is None or run.cap_bytes is None)
+        return predicted.median if predicted else 0.0, measured.median if measured and is_own else 0.0
+
+    @property
+    def seconds_difference(self) -> float | None:
+        """Predicted minus measured median step in seconds; None where the two cannot be compared."""
+        return self.seconds[0] - self.seconds[1] if all(self.seconds) else None
+
     def _peaks(self, peak: Callable[[Result], int]) -> tuple[int, int]:
         predicted = peak(self.predicted) if self.predicted else 0
         return predicted, peak(self.measured) if self.measured.runs else 0
@@ -103,8 +120,8 @@ def say_measured(pairs: Sequence[Pair], total: int) -> tuple[str, ...]:
         total: number of predicted cells.
     """
     said = (
-        _say_where(pairs, total), _say_verdicts(pairs), _say_differences(pairs), _say_failed(pairs),
-        _say_cpu(pairs),
+        _say_where(pairs, total), _say_verdicts(pairs), _say_differences(pairs), _say_steps(pairs),
+        _say_failed(pairs), _say_cpu(pairs),
     )  # fmt: skip
     return tuple(text for text in said if text)
 
@@ -178,15 +195,15 @@ def _say_differences(pairs: Sequence[Pair]) -> str:
         ("allocated", lambda p: p.allocated_difference, lambda p: p.allocated[1]),
         ("reserved", lambda p: p.reserved_difference, lambda p: p.reserved[1]),
     )  # fmt: skip
-    said = [_say_worst(name, pairs, difference, size) for name, difference, size in sides]
+    said = [_say_worst(f"{name} memory", pairs, difference, size) for name, difference, size in sides]
     return f"{capital(', '.join(text for text in said if text))}." if any(said) else ""
 
 
 def _say_worst(
     name: str,
     pairs: Sequence[Pair],
-    difference: Callable[[Pair], int | None],
-    size: Callable[[Pair], int],
+    difference: Callable[[Pair], float | None],
+    size: Callable[[Pair], float],
 ) -> str:
     known = [(d / size(p), p) for p in pairs if (d := difference(p)) is not None]
     if not known:
@@ -194,7 +211,12 @@ def _say_worst(
     worst, pair = max(known, key=lambda item: abs(item[0]))
     where = f" ({cell_name(pair.measured.cell)})" if len(known) > 1 and worst else ""
     at = "at worst " if len(known) > 1 else ""
-    return f"{name} memory differs by {at}{difference_text(worst, 1)}{where}"
+    return f"{name} differs by {at}{difference_text(worst, 1)}{where}"
+
+
+def _say_steps(pairs: Sequence[Pair]) -> str:
+    said = _say_worst("step time", pairs, lambda p: p.seconds_difference, lambda p: p.seconds[1])
+    return f"{capital(said)}." if said else ""
 
 
 def _say_failed(pairs: Sequence[Pair]) -> str:

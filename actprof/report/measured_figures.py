@@ -14,6 +14,7 @@ from actprof.report.figures import lay_out, row_heights
 from actprof.report.measured import cell_name
 from actprof.report.palette import MEMORY, allocator_mark
 from actprof.report.words import VERDICT_WORDS, difference_text, gib
+from actprof.results import PREDICTED
 from actprof.units import GIB, format_seconds
 
 if TYPE_CHECKING:
@@ -47,21 +48,27 @@ def draw_peaks(pairs: Sequence[Pair], *, top_bytes: int) -> go.Figure:
     return figure
 
 
-def draw_speed(runs: Sequence[Result], resolutions: Sequence[str], *, top: float) -> go.Figure:
+def draw_speed(
+    runs: Sequence[Result], resolutions: Sequence[str], *, top: float, points: Sequence[Result] = ()
+) -> go.Figure:
     """Return samples per second by batch size, one line per resolution; bars span the slowest to the fastest.
 
     Args:
-        runs: those that have timings.
+        runs: those that have timings; predicted ones have no bars, for a band as wide hides the others.
         resolutions: all of the page; the place in it decides a line's colour and symbol.
         top: samples per second where the axis ends.
+        points: real runs to set beside predicted lines, as rings with their bars.
     """
     figure = go.Figure()
     for index, resolution in enumerate(resolutions):
         line = sorted((r for r in runs if r.cell.resolution == resolution), key=lambda r: r.cell.batch_size)
         if line:
             figure.add_trace(_speed_line(resolution, line, allocator_mark(index)))
+        if real := [r for r in points if r.cell.resolution == resolution]:
+            rings = _speed_line(resolution, real, (allocator_mark(index)[0], "circle-open"))
+            figure.add_trace(rings.update(mode="markers", marker={"size": 12, "line": {"width": 2}}))
     lay_out(figure, height=250, left=52)
-    sizes = sorted({r.cell.batch_size for r in runs})
+    sizes = sorted({r.cell.batch_size for r in (*runs, *points)})
     figure.update_xaxes(
         type="log", title={"text": "batch size", "standoff": 6}, tickvals=sizes,
         ticktext=[str(size) for size in sizes], ticks="", zeroline=False,
@@ -128,18 +135,28 @@ def _describe(pair: Pair, kind: str) -> str:
 
 def _speed_line(resolution: str, line: Sequence[Result], mark: tuple[str, str]) -> go.Scatter:
     speeds = [round(r.samples_per_second or 0.0, 3) for r in line]
+    source = line[0].source
     return go.Scatter(
         x=[r.cell.batch_size for r in line], y=speeds, name=escape(resolution), mode="lines+markers",
         line={"color": mark[0], "width": 2}, marker={"color": mark[0], "symbol": mark[1], "size": 8},
         error_y={
-            "type": "data", "symmetric": False, "color": mark[0], "thickness": 1.2, "width": 3,
+            "type": "data", "visible": source != PREDICTED, "symmetric": False,
+            "color": mark[0], "thickness": 1.2, "width": 3,
             "array": [_speed_at(r, low=True) - v for r, v in zip(line, speeds, strict=True)],
             "arrayminus": [v - _speed_at(r, low=False) for r, v in zip(line, speeds, strict=True)],
         },
-        customdata=[format_seconds(r.step_seconds.median) if r.step_seconds else "" for r in line],
-        hovertemplate="<b>%{fullData.name}</b>, batch %{x}<br>%{y:.1f} samples per second"
-        "<br>%{customdata} per step<extra></extra>",
+        customdata=[_say_step(r) for r in line],
+        hovertemplate="<b>%{fullData.name}</b>, batch %{x}, " + escape(source)
+        + "<br>%{y:.1f} samples per second<br>%{customdata}<extra></extra>",
     )  # fmt: skip
+
+
+def _say_step(result: Result) -> str:
+    spread = result.step_seconds
+    if spread is None:
+        return ""
+    ends = f"{format_seconds(spread.low)} to {format_seconds(spread.high)}"
+    return f"{format_seconds(spread.median)} per step ({ends})"
 
 
 def _speed_at(result: Result, *, low: bool) -> float:

@@ -25,7 +25,7 @@ _NUMBERS = (
     ("Allocated, GiB", ("predicted", "measured", "difference")),
     ("Reserved, GiB", ("predicted", "measured", "difference", "spike")),
     ("Largest batch", ("predicted", "measured")),
-    ("One step, s", ("low", "median", "high")),
+    ("One step, s", ("predicted", "low", "median", "high", "difference")),
     ("Median phase, s", ("forward", "backward", "optimizer")),
     ("Speed", ("samples/s",)),
 )
@@ -86,7 +86,7 @@ def _kept(values: Iterable[str], names: Iterable[str], *, paired: bool) -> Itera
 def _row(setup: str | None, pair: Pair, *, paired: bool) -> MeasuredRow:
     run, predicted = pair.measured, pair.predicted
     cell = run.cell
-    numbers = zip((*_memory(pair), *_times(run)), _NUMBERS, strict=True)
+    numbers = zip((*_memory(pair), *_times(pair)), _NUMBERS, strict=True)
     return MeasuredRow(
         cell=(
             *([] if setup is None else [setup]),
@@ -108,15 +108,21 @@ def _memory(pair: Pair) -> tuple[tuple[str, ...], ...]:
     return allocated, (*reserved, spike), (_limit(pair.predicted), _limit(run))
 
 
-def _times(run: Result) -> tuple[tuple[str, ...], ...]:
+def _times(pair: Pair) -> tuple[tuple[str, ...], ...]:
+    run = pair.measured
     step, inside = run.step_seconds, run.measurement
     steps = (step.low, step.median, step.high) if step else (None,) * 3
+    off = pair.seconds_difference
     spreads = (
         (inside.forward_seconds, inside.backward_seconds, inside.optimizer_seconds) if inside else (None,) * 3
     )
     speed = run.samples_per_second
     return (
-        tuple(_seconds(value) for value in steps),
+        (
+            _seconds(pair.seconds[0] or None),
+            *(_seconds(value) for value in steps),
+            NONE if off is None else difference_text(off, pair.seconds[1]),
+        ),
         tuple(_seconds(spread.median if spread else None) for spread in spreads),
         (NONE if speed is None else f"{speed:.1f}",),
     )

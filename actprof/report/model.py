@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from actprof.analysis.expectations import Outcome
+    from actprof.hardware import Catalogue
     from actprof.measure.grounding import Grounding
     from actprof.results import Result
 
@@ -32,6 +33,7 @@ class Report:
         command: what repeats the numbers, one command per line.
         created: ISO 8601 time.
         versions: of what wrote the report; each result has its own.
+        catalogue: the GPUs that results may name; the shipped ones if left out.
     """
 
     name: str
@@ -44,3 +46,4 @@ class Report:
     command: str = ""
     created: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    catalogue: Catalogue | None = None

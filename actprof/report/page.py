@@ -21,9 +21,10 @@ from actprof.report.makeup import (
     split_by_kind,
 )
 from actprof.report.measured_section import present_measured
-from actprof.report.palette import ERROR, UNKNOWN, allocator_mark, colour_at, css_gradient
+from actprof.report.palette import ERROR, LIMITS, UNKNOWN, allocator_mark, colour_at, css_gradient
 from actprof.report.panels import Panel, View
 from actprof.report.sentences import answer, device_text
+from actprof.report.speed_section import OP_COLUMNS, present_speed
 from actprof.report.table import GROUNDING_COLUMNS, columns, list_groundings, list_rows, list_tokens
 from actprof.report.templating import templates
 from actprof.report.words import VERDICT_WORDS, allocator_text, cameras_text, gib, join
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 _HELPERS = {
     "cameras_text": cameras_text,
+    "limit_colours": LIMITS,
+    "op_columns": OP_COLUMNS,
     "colour_at": colour_at,
     "css_gradient": css_gradient,
     "shades": {"unknown": UNKNOWN, "error": ERROR},
@@ -70,6 +73,7 @@ def render_page(report: Report) -> str:
         "versions": _versions(report),
         "work": _work(results),
         "sources": Counter(r.source for r in (*report.results, *report.measured)),
+        "speed": present_speed(report, lambda figure: _add(figures, figure)),
         "measured": present_measured(report, lambda figure: _add(figures, figure)),
         "expectations": present_expectations(report.outcomes),
         "axes": AXES,

@@ -36,6 +36,8 @@ _KINDS = {
 }  # fmt: skip
 # As the timeline draws them.
 MEMORY = {"allocated": "#2f7dc4", "reserved": "#7f8894"}
+# What a step waits for.
+LIMITS = {"launches": "#cf6a17", "arithmetic": "#2f7dc4", "bandwidth": "#15876b", "data": "#9a62c7"}
 _COMPONENTS = ("#2f7dc4", "#15876b", "#cf6a17", "#9a62c7", "#c4568f", "#3f8f96", "#7a8a2e")
 _TINT = "#dfe5ec"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from actprof.analysis.speed import limit_shares
 from actprof.report.arrange import Setup, share_of_device
 from actprof.report.words import (
     VERDICT_WORDS,
@@ -12,7 +13,9 @@ from actprof.report.words import (
     cameras_text,
     gib,
     limit_text,
+    percent,
     predict_command,
+    rate_text,
 )
 from actprof.units import MIB, format_bytes, format_seconds
 
@@ -53,17 +56,19 @@ class TokenRow:
 
 
 def columns(setups: Sequence[Setup]) -> tuple[str, ...]:
-    """Return the headers of the table of all cells; `setup` only where there are several."""
+    """Return the headers of the table of all cells; setup and speed only where there are any to tell."""
     return (
         *(["Setup"] if len(setups) > 1 else []),
         "Resolution", "Cameras", "Batch", "Allocator", "Verdict", "Process GiB", "% of GPU", "Reserved GiB",
         "Allocated GiB", "Headroom GiB", "Largest batch", "Tokens", "Flushes",
+        *(("Step ms", "Samples/s") if _any_timed(setups) else ()),
     )  # fmt: skip
 
 
 def list_rows(setups: Sequence[Setup]) -> list[Row]:
     """Return one row per cell, setup by setup, line by line."""
-    return [_row(setup, result, named=len(setups) > 1) for setup in setups for result in setup.results]
+    named, timed = len(setups) > 1, _any_timed(setups)
+    return [_row(setup, result, named=named, timed=timed) for setup in setups for result in setup.results]
 
 
 def list_tokens(setup: Setup) -> list[TokenRow]:
@@ -102,7 +107,11 @@ GROUNDING_COLUMNS = (
 )  # fmt: skip
 
 
-def _row(setup: Setup, result: Result, *, named: bool) -> Row:
+def _any_timed(setups: Sequence[Setup]) -> bool:
+    return any(result.step_seconds for setup in setups for result in setup.results)
+
+
+def _row(setup: Setup, result: Result, *, named: bool, timed: bool) -> Row:
     cell = result.cell
     fields = (
         *([Field(setup.name, setup.name, is_number=False)] if named else []),
@@ -112,6 +121,7 @@ def _row(setup: Setup, result: Result, *, named: bool) -> Row:
         Field(allocator_text(cell.alloc_conf), cell.alloc_conf, is_number=False),
         Field(VERDICT_WORDS.get(result.verdict, result.verdict), result.verdict, is_number=False),
         *_numbers(result),
+        *(_speed(result) if timed else ()),
     )
     message = result.oom.message if result.oom else ""
     return Row(fields, result.verdict, tuple(_details(result)), message, predict_command(cell))
@@ -131,6 +141,15 @@ def _numbers(result: Result) -> tuple[Field, ...]:
         Field(str(result.encoder_tokens or ""), result.encoder_tokens),
         Field(str(result.retries), result.retries),
     )
+
+
+def _speed(result: Result) -> tuple[Field, ...]:
+    """Return the median step and the rate; of a run that does not get through nobody has either."""
+    seconds, rate = result.step_seconds, result.samples_per_second
+    if seconds is None or rate is None or result.verdict == "oom":
+        return (Field("", -1),) * 2
+    step = 1000 * seconds.median
+    return Field(f"{step:.{1 if step < 100 else 0}f}", seconds.median), Field(rate_text(rate), rate)
 
 
 def asked_for(oom: OutOfMemory) -> str:
@@ -158,6 +177,27 @@ def _details(result: Result) -> list[tuple[str, str]]:
         moment = "When it ran out" if result.oom else "At the peak"
         held = ", ".join(f"{kind} {format_bytes(size)}" for kind, size in largest)
         rows.append((f"{moment} ({result.breakdown.phase})", held))
+    rows += _say_speed(result)
     if result.parameters:
         rows.append(("Parameters", f"{result.parameters:,}"))
     return [*rows, ("Source", result.source)]
+
+
+def _say_speed(result: Result) -> list[tuple[str, str]]:
+    """Return what a step takes and what it waits for; nothing where the GPU's speed is not known."""
+    seconds, rate, work = result.step_seconds, result.samples_per_second, result.work
+    if seconds is None or rate is None or work is None:
+        return []
+    band = f"{format_seconds(seconds.low)} to {format_seconds(seconds.high)}"
+    launches = f"{result.kernel_launches:,} launches"
+    flops = f"{result.flops_per_sample / 1e9:.0f} GFLOP per sample"
+    return [
+        (
+            "Step, if it fitted" if result.oom else "Step, predicted",
+            f"{format_seconds(seconds.median)} ({band}), {rate_text(rate)} samples/s",
+        ),
+        (
+            "Limited by",
+            f"{limit_shares(result)}; {launches}, {flops}, the GPU is busy {percent(work.busy_share, 1)}",
+        ),
+    ]

@@ -66,6 +66,12 @@ def times(ratio: float) -> str:
     return f"{ratio:.1f} times" if ratio < 10 else f"{ratio:.0f} times"
 
 
+def rate_text(rate: float) -> str:
+    """Return samples per second with three figures: `4.27`, `72.7`, `387`, `1,240`."""
+    digits = 2 if rate < 10 else 1 if rate < 100 else 0
+    return f"{rate if rate < 1000 else round(rate, -1):,.{digits}f}"
+
+
 def limit_text(limit: int | None) -> str:
     """Return the largest batch size that runs, as it reads after `the largest batch is`."""
     if limit is None:

@@ -16,7 +16,7 @@ from actprof.analysis.accuracy import (
     worst_first,
 )
 from actprof.errors import UsageError
-from actprof.measure.measurement import CardUse, DeviceFacts, Measurement
+from actprof.measure.measurement import CardUse, DeviceFacts, Measurement, Spread
 from actprof.results import GpuUse, Result
 from actprof.scenario.cell import Cell
 from actprof.units import GIB, MIB
@@ -72,6 +72,31 @@ def test_differences_are_predicted_minus_measured():
     assert 2.0 == pytest.approx(row.difference_percent("allocated"))
     assert -2.0 == pytest.approx(make_row(off=-2.0).difference_percent("allocated"))
     assert (None, None) == (row.difference_bytes("reserved"), row.difference_percent("reserved"))
+
+
+def test_seconds_of_a_step_have_a_summary_of_their_own():
+    """In percent of what was measured; they move no row in the order of memory."""
+    slow = make_row(predicted=Figures(step_seconds=0.5), measured=Figures(step_seconds=0.4), gpu="A")
+    fast = make_row(predicted=Figures(step_seconds=0.38), measured=Figures(step_seconds=0.4), gpu="B")
+    found = summarise([slow, fast, make_row(off=1.0)])
+
+    assert (25.0, -5.0) == pytest.approx((slow.step_percent, fast.step_percent))
+    assert make_row().step_percent is None
+    assert (2, slow) == (found.step.n, found.step.worst)
+    assert (15.0, 25.0) == pytest.approx((found.step.median_percent, found.step.worst_percent))
+    assert 0.0 == slow.worst_percent
+    assert 25.0 == pytest.approx(found.to_json()["rows"][1]["difference_percent"]["step"])
+
+
+def test_a_step_is_compared_of_runs_on_the_gpu_itself():
+    """Not of one that ran out, nor of a GPU that stood in for another."""
+    step = Spread(low=0.4, median=0.5, high=0.7)
+
+    assert 0.5 == figures_of(result(step_seconds=step)).step_seconds
+    assert figures_of(result(step_seconds=step, verdict="oom", oom=OOM)).step_seconds is None
+    capped = replace(RUN, cap_bytes=GIB)
+    assert figures_of(result(step_seconds=step, measurement=capped)).step_seconds is None
+    assert 0.5 == figures_of(result("predicted", step_seconds=step)).step_seconds
 
 
 def test_published_digits_leave_a_difference_open():

@@ -51,6 +51,8 @@ def test_a_remedy_says_what_it_saves(start):
     assert remedy.boundary_gain == remedy.after.max_batch_size - remedy.before.max_batch_size > 0
     assert (1.0, 7) == (remedy.flops_ratio, remedy.encoder_tokens)
     data = remedy.to_json()
+    rates = [r.samples_per_second for r in (remedy.after, remedy.before)]
+    assert rates[0] / rates[1] == remedy.speed_ratio == data["speed_ratio"]
     assert (remedy.saved_bytes, "fits") == (data["saved_bytes"], data["after"]["verdict"])
     assert "cell" not in data
     assert "curve" not in data["after"]

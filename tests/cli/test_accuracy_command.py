@@ -48,6 +48,22 @@ def test_the_worst_row_comes_first_and_lines_fit_the_terminal(run, ledger, monke
     assert (ledger / "accuracy.html").is_file()
 
 
+@pytest.mark.parametrize("columns", [80, 120])
+def test_seconds_of_a_step_have_a_column_and_a_line(run, ledger, monkeypatch, columns):
+    """Where a row has them."""
+    assert "step" not in run("accuracy", ledger).out.splitlines()[0]
+    first, *rest = read_rows(ledger)
+    said = first.predicted.step_seconds
+    timed = replace(first, measured=replace(first.measured, step_seconds=said / 1.1, max_batch_size=None))
+    write_rows(ledger, [timed, *rest])
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown = run("accuracy", ledger).out
+
+    assert "step" in shown.splitlines()[0].split()
+    assert "+10.0 %" in shown
+    assert ["1", "10.000", "%"] == shown.split("seconds of a step")[1].split()[:3]
+
+
 def test_json_is_one_object(run, ledger):
     """Rows, summary and the path of the page."""
     data = json.loads(run("accuracy", ledger, "--json").out)

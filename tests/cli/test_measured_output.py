@@ -110,6 +110,13 @@ def test_a_prediction_of_the_same_cell_stands_beside_it(measured, predicted):
     assert "difference" not in shown(measured)
 
 
+def test_a_predicted_step_stands_beside_the_measured_one(measured, predicted):
+    """With the difference in percent of what was measured."""
+    known = replace(predicted, step_seconds=spread(0.3))
+    assert "median step 400 ms 300 ms -25.0%" in flat(shown(measured, predicted=known))
+    assert "median step" not in flat(shown(measured, predicted=predicted))
+
+
 def test_a_device_that_played_another_is_named(measured):
     """With what it was held to."""
     capped = replace(measured, measurement=replace(measured.measurement, cap_bytes=23 * GIB))

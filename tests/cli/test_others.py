@@ -63,7 +63,8 @@ def test_a_sweep_leaves_store_table_and_report(run, seed, tmp_path, monkeypatch)
     folder = tmp_path / "reports" / "small"
 
     assert 0 == first.code, first.err
-    assert "4 cells: 4 fits" in first.out
+    assert "4 cells: 4 fits\nfastest that fits: 640x480, 2 cameras, batch " in first.out
+    assert "samples/s predicted, limited by " in first.out
     assert {"results.sqlite", "results.csv", "report.html"} <= {path.name for path in folder.iterdir()}
     assert first.out.splitlines()[-1].endswith("report.html")
 

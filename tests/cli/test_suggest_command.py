@@ -31,6 +31,8 @@ def test_the_table_keeps_within_the_terminal(run, monkeypatch, columns):
     assert 0 == shown.code
     assert ["remedy", "as it is", "batch size"] == [line[:10].strip() for line in table[:3]]
     assert max(map(len, table)) <= columns
+    assert "smp/s" in table[0]
+    assert "\u2026" not in "".join(table)
     assert "attention without maps" in shown.out
     assert "module.forward = partial(module.forward, need_weights=False)" in shown.out
     assert "--batch_size=32" in shown.out

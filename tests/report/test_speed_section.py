@@ -236,24 +236,13 @@ def speed_page(timed_grid, measure, tmp_path):
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_section_works_in_a_browser(chromium, speed_page, width, scheme):
+def test_the_section_works_in_a_browser(open_file, speed_page, width, scheme):
     """Figures of one view are drawn, the selects change it, nothing complains, nothing is too wide."""
-    from playwright.sync_api import sync_playwright
-
-    complaints = []
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        page = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
-        page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(speed_page.as_uri())
-        page.wait_for_selector("html[data-ready=true]")
-        shown = page.locator("#speed .plot:visible")
-        assert 4 == shown.count() == page.locator("#speed .plot:visible svg.main-svg:first-child").count()
-        page.select_option("#speed-view", label="one camera")
-        page.select_option("#ops-view", index=0)
-        assert 4 == page.locator("#speed .plot:visible svg.main-svg:first-child").count()
-        assert width == page.evaluate("document.documentElement.scrollWidth")
-        browser.close()
-    assert [] == complaints
+    page = open_file(speed_page, width=width, scheme=scheme)
+    drawn = page.locator("#speed .plot:visible svg.main-svg:first-child")
+    assert 4 == page.locator("#speed .plot:visible").count() == drawn.count()
+    page.select_option("#speed-view", label="one camera")
+    page.select_option("#ops-view", index=0)
+    drawn.nth(3).wait_for()
+    assert 4 == drawn.count()
+    assert width == page.evaluate("document.documentElement.scrollWidth")

@@ -1,0 +1,238 @@
+"""Plotly figures of predicted steps: what each batch size waits for, and a cell's ops below its GPU's roofs.
+
+As in `figures`: no colours of the page in them, and all names escaped. Samples per second are drawn by
+`measured_figures.draw_speed`, for real runs and predictions alike.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import plotly.graph_objects as go
+
+from actprof.hardware.efficiency import DEFAULT_EFFICIENCY, Efficiency
+from actprof.report.figures import lay_out
+from actprof.report.palette import LIMITS
+from actprof.report.words import cell_text, percent
+from actprof.units import format_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from actprof.hardware import Gpu
+    from actprof.results import OpCost, Result
+    from actprof.scenario.cell import Cell
+
+_ROOF = "#8f98a3"
+_MARK = (9.0, 30.0)  # diameters of the cheapest and of the dearest op, in pixels
+_NAMED = 3  # ops with their names beside them; the others say theirs when pointed at
+# Where names go, from left to right, so that marks may stand close and at the right edge; the last is lower.
+_SPOTS = (("bottom left", ""), ("top left", ""), ("bottom left", "<br>"))
+_SEAM = {"width": 1, "color": "rgba(255,255,255,.45)"}
+
+
+@dataclass(frozen=True, slots=True)
+class Roofs:
+    """What a GPU can reach, in FLOP/s and bytes/s: by its data sheet, and as predictions reckon with."""
+
+    flops: float
+    bandwidth: float
+    reachable_flops: float
+    reachable_bandwidth: float
+
+    @property
+    def ridge(self) -> float:
+        """FLOP per byte from which on arithmetic takes longer than traffic, as reckoned with."""
+        return self.reachable_flops / self.reachable_bandwidth
+
+
+def roofs_of(gpu: Gpu, cell: Cell, *, efficiency: Efficiency = DEFAULT_EFFICIENCY) -> Roofs | None:
+    """Return the roofs of matrix products in the cell's precision; None where the GPU's are not known."""
+    if gpu.memory_bandwidth_bytes_per_s is None or gpu.fp32_flops is None:
+        return None
+    fp32 = gpu.tf32_flops or gpu.fp32_flops  # lerobot allows TF32
+    half = {"bf16": gpu.bf16_flops, "fp16": gpu.fp16_flops}
+    precision = "bf16" if cell.overrides.get("use_amp") else cell.precision
+    peak = half.get(precision) or fp32
+    return Roofs(
+        flops=peak,
+        bandwidth=gpu.memory_bandwidth_bytes_per_s,
+        reachable_flops=efficiency.product * peak,
+        reachable_bandwidth=efficiency.bandwidth * gpu.memory_bandwidth_bytes_per_s,
+    )
+
+
+def draw_shares(line: Sequence[Result]) -> go.Figure:
+    """Return, for each batch size, what share of the step each limit takes, in stacked bars of 100 %.
+
+    Args:
+        line: cells that differ in their batch size only, each with its `work`, smallest first.
+    """
+    sizes = [str(r.cell.batch_size) for r in line]
+    figure = go.Figure()
+    for name in limits_of(line):
+        shares = [r.work.shares.get(name, 0.0) if r.work else 0.0 for r in line]
+        spent = [
+            f"{percent(share, 1)}, {format_seconds(share * r.step_seconds.median) if r.step_seconds else ''}"
+            for share, r in zip(shares, line, strict=True)
+        ]
+        figure.add_bar(
+            x=sizes, y=[round(100 * share, 2) for share in shares], name=escape(name), width=0.74,
+            customdata=spent,
+            marker={"color": LIMITS.get(name, _ROOF), "line": _SEAM},
+            hovertemplate="<b>%{fullData.name}</b>, batch %{x}<br>%{customdata} of the step<extra></extra>",
+        )  # fmt: skip
+    lay_out(figure, height=190, left=40)
+    figure.update_layout(barmode="stack", bargap=0)
+    figure.update_xaxes(
+        type="category", title={"text": "batch size", "standoff": 6}, showgrid=False, ticks=""
+    )
+    figure.update_yaxes(
+        range=[0, 100], tickvals=[0, 50, 100], ticktext=["0", "50 %", "100 %"], ticks="", zeroline=False
+    )
+    return figure
+
+
+def limits_of(results: Sequence[Result]) -> tuple[str, ...]:
+    """Return what any of the steps waits for, in the order of the palette."""
+    found = {name for r in results if r.work for name, share in r.work.shares.items() if share}
+    return tuple(name for name in LIMITS if name in found) + tuple(sorted(found - set(LIMITS)))
+
+
+def draw_roofline(result: Result, roofs: Roofs | None) -> go.Figure:
+    """Return the FLOP/s of each costly op by its FLOP per byte, beneath the two roofs of the GPU.
+
+    Ops without FLOPs (only products and convolutions are counted) stand at the left, at the height that their
+    traffic alone would have there, under the tick `none`.
+
+    Args:
+        result: a cell with its `work`.
+        roofs: of its GPU; None leaves them out.
+    """
+    costs = [cost for cost in result.work.costliest if cost.seconds and cost.bytes] if result.work else []
+    counted = [cost.flops / cost.bytes for cost in costs if cost.flops]
+    low, high = _reach(counted, roofs)
+    places = _places(costs, none_at=low)
+    heights = [_height(cost, place) for cost, place in zip(costs, places, strict=True)]
+    edges = (low / 1.9, high)
+    figure = go.Figure()
+    if roofs is not None:
+        _add_roofs(figure, roofs, edges)
+    for bound in dict.fromkeys(cost.bound for cost in costs):
+        some = [i for i, cost in enumerate(costs) if cost.bound == bound]
+        figure.add_trace(_marks(result, costs, places, heights, some))
+    lay_out(figure, height=380, left=62)
+    ticks = [10**e for e in range(-2, 6) if low * 1.5 < 10**e <= high]
+    figure.update_xaxes(
+        title={"text": "FLOP per byte moved", "standoff": 6}, tickvals=[low, *ticks],
+        ticktext=["none", *(f"{tick:g}" for tick in ticks)], **_log(edges),
+    )  # fmt: skip
+    tops = [roofs.flops, roofs.reachable_bandwidth * edges[0]] if roofs else heights or [1.0]
+    span = (min([*heights, *tops]) / 2, max([*heights, *tops]) * 1.8)
+    figure.update_yaxes(title={"text": "FLOP/s", "standoff": 2}, **_log(span), **_flops_ticks(span))
+    return figure
+
+
+def short_name(op: str) -> str:
+    """Return ATen's name without namespace and default overload: `convolution_backward`, `mul.Tensor`."""
+    return op.removeprefix("aten.").removesuffix(".default")
+
+
+def _reach(counted: Sequence[float], roofs: Roofs | None) -> tuple[float, float]:
+    """Return the place of the ops without FLOPs, a decade left of all others, and the right end."""
+    known = [*counted, *([roofs.ridge] if roofs else [])] or [1.0]
+    return 10 ** math.floor(math.log10(min(known)) - 0.7), max(known) * 5
+
+
+def _places(costs: Sequence[OpCost], *, none_at: float) -> list[float]:
+    """Return FLOP per byte; ops that have none stand beside each other, the dearest in the middle."""
+    places, none = [], 0
+    for cost in costs:
+        if cost.flops:
+            places.append(cost.flops / cost.bytes)
+            continue
+        side = (none + 1) // 2 * (1 if none % 2 else -1)
+        places.append(none_at * 1.16**side)
+        none += 1
+    return places
+
+
+def _height(cost: OpCost, place: float) -> float:
+    return (cost.flops or place * cost.bytes) / cost.seconds
+
+
+def _add_roofs(figure: go.Figure, roofs: Roofs, edges: tuple[float, float]) -> None:
+    sheet = (roofs.flops, roofs.bandwidth, "dot", "data sheet")
+    reckoned = (roofs.reachable_flops, roofs.reachable_bandwidth, "solid", "reckoned with")
+    for flops, bandwidth, dash, name in (sheet, reckoned):
+        xs = (edges[0], flops / bandwidth, edges[1])
+        figure.add_scatter(
+            x=xs, y=[min(flops, bandwidth * x) for x in xs], mode="lines", name=name, hoverinfo="skip",
+            line={"color": _ROOF, "width": 2 if dash == "solid" else 1.3, "dash": dash},
+        )  # fmt: skip
+    figure.add_annotation(
+        x=1, xref="paper", y=math.log10(roofs.flops), xanchor="right", yanchor="bottom", showarrow=False,
+        text=f"{_flops_text(roofs.reachable_flops)} of {_flops_text(roofs.flops)}", font={"size": 11},
+    )  # fmt: skip
+    middle = math.sqrt(edges[0] * roofs.ridge)
+    figure.add_annotation(
+        x=math.log10(middle), y=math.log10(roofs.reachable_bandwidth * middle), xanchor="left",
+        yanchor="top", xshift=8, showarrow=False, font={"size": 11},
+        text=f"{roofs.reachable_bandwidth / 1e9:,.0f} of {roofs.bandwidth / 1e9:,.0f} GB/s",
+    )  # fmt: skip
+
+
+def _marks(
+    result: Result, costs: Sequence[OpCost], places: list[float], heights: list[float], some: Sequence[int]
+) -> go.Scatter:
+    colour = LIMITS.get(costs[some[0]].bound, _ROOF)
+    named = sorted((i for i in some if i < _NAMED and costs[i].flops), key=lambda i: places[i])
+    spots = dict(zip(named, _SPOTS, strict=False))
+    names = [spots[i][1] + escape(short_name(costs[i].op)) if i in spots else "" for i in some]
+    return go.Scatter(
+        x=[round(places[i], 4) for i in some], y=[round(heights[i]) for i in some], mode="markers+text",
+        name=escape(costs[some[0]].bound), text=names,
+        textposition=[spots.get(i, _SPOTS[0])[0] for i in some], textfont={"size": 11}, cliponaxis=False,
+        marker={
+            "color": colour, "size": [_diameter(costs[i], costs) for i in some], "opacity": 0.78,
+            "line": {"width": 1.2, "color": "rgba(255,255,255,.8)"},
+        },
+        hovertext=[_describe(costs[i], result) for i in some], hovertemplate="%{hovertext}<extra></extra>",
+    )  # fmt: skip
+
+
+def _diameter(cost: OpCost, costs: Sequence[OpCost]) -> float:
+    """Return a size whose area grows with the seconds, within what can be seen and pointed at."""
+    most = max(other.seconds for other in costs)
+    return round(max(_MARK[1] * math.sqrt(cost.seconds / most), _MARK[0]), 1)
+
+
+def _describe(cost: OpCost, result: Result) -> str:
+    seconds = result.step_seconds.median if result.step_seconds else 0.0
+    share = f", {percent(cost.seconds, seconds)} of the step" if seconds else ""
+    rate = _flops_text(cost.flops / cost.seconds) if cost.flops else "no FLOPs counted"
+    return (
+        f"<b>{escape(cost.op)}</b><br>{escape(cell_text(result.cell))}"
+        f"<br>{format_seconds(cost.seconds)} in {cost.launches:,} launches{share}"
+        f"<br>{cost.flops / 1e9:,.1f} GFLOP, {cost.bytes / 1e6:,.0f} MB"
+        f"<br>{rate}, {cost.bytes / cost.seconds / 1e9:,.0f} GB/s: {escape(cost.bound)}"
+    )
+
+
+def _flops_text(rate: float) -> str:
+    return f"{rate / 1e12:,.3g} TFLOP/s" if rate >= 1e12 else f"{rate / 1e9:,.3g} GFLOP/s"
+
+
+def _log(span: tuple[float, float]) -> dict[str, Any]:
+    ends = [round(math.log10(value), 4) for value in span]
+    return {"type": "log", "range": ends, "zeroline": False}
+
+
+def _flops_ticks(span: tuple[float, float]) -> dict[str, Any]:
+    units = {6: "M", 9: "G", 12: "T", 15: "P"}
+    powers = [e for e in range(6, 18) if span[0] <= 10**e <= span[1]]
+    names = [f"{10 ** (e % 3)} {units[e - e % 3]}" for e in powers]
+    return {"tickvals": [10**e for e in powers], "ticktext": names}

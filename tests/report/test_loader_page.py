@@ -1,0 +1,93 @@
+"""The page of data loading: self-contained, and every way of loading on it."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from loader_made import make_result
+
+from actprof.errors import StoreError
+from actprof.report.loader_page import render_loading, write_loader_page
+
+
+@pytest.fixture(scope="module")
+def text():
+    return render_loading(make_result(), step_seconds=0.47, step_batch_size=32)
+
+
+def test_nothing_is_loaded_from_elsewhere(text):
+    """The page asks for no other file, and forbids itself to."""
+    own = re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
+    assert not re.search(r"""(src|href)=["'](?!#)""", own)
+    assert "default-src 'none'" in own
+
+
+def test_texts_are_escaped(text):
+    """A note cannot become markup."""
+    assert "&lt;b&gt;it&lt;/b&gt;" in text
+    assert "<b>it</b>" not in text
+
+
+def test_every_way_of_loading_has_its_row(text):
+    """Also the one that was refused, with the reason."""
+    for source in make_result().sources:
+        assert f'<td class="way">{source}' in text
+    assert "not measured: torchcodec finds no FFmpeg libraries" in text
+
+
+def test_the_changes_are_ratios(text):
+    """Faster or slower, each in words."""
+    values = re.findall(r'<p class="value">(.*?)</p>', text)
+    assert ["4.0 times faster", "120 times slower", "1.1 times slower"] == values
+
+
+def test_a_bar_that_would_hide_the_others_is_named_instead(text):
+    """Stored images take 120 times as long; they are in the table."""
+    figures = json.loads(re.search(r'id="figure-data">(.*?)</script>', text, re.DOTALL)[1])
+    assert {"stages", "workers"} == set(figures)
+    assert 4 == len(figures["stages"]["layout"]["annotations"])
+    assert "Too slow to be drawn beside the others: images 640x480." in text
+
+
+def test_advice_is_for_a_step(text):
+    """Without one there is none."""
+    assert "What keeps a step fed" in text
+    assert "too slow" in text
+    assert "What keeps a step fed" not in render_loading(make_result())
+
+
+def test_a_result_without_figures_is_a_page():
+    """Nothing measured, nothing drawn."""
+    page = render_loading(make_result(rows=()))
+    assert "nothing could be measured" in page
+    assert 'class="plot"' not in page
+
+
+def test_the_page_is_written_whole_or_not_at_all(tmp_path):
+    """A folder that cannot be made is named."""
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(StoreError, match="cannot be written"):
+        write_loader_page(make_result(), tmp_path / "file" / "page.html")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")])
+def test_the_page_works_in_a_browser(chromium, tmp_path, width, scheme):
+    """Figures are drawn, nothing complains, and the page is no wider than the window."""
+    from playwright.sync_api import sync_playwright
+
+    path, complaints = write_loader_page(make_result(), tmp_path / "page.html", step_seconds=0.47), []
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        page = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
+        page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(path.as_uri())
+        page.wait_for_selector("html[data-ready=true]")
+        assert [] == complaints
+        assert 2 == page.locator(".js-plotly-plot").count()
+        assert width == page.evaluate("document.documentElement.scrollWidth")
+        browser.close()
