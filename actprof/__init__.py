@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         load_scenario,
         measure,
         measure_lines,
+        measure_loader,
         params,
         predict,
         preflight,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         sweep,
         verify_snapshot,
         write_explanation_page,
+        write_loader_page,
         write_replay_page,
         write_report,
     )
@@ -49,6 +51,7 @@ __all__ = [
     "load_scenario",
     "measure",
     "measure_lines",
+    "measure_loader",
     "params",
     "predict",
     "preflight",
@@ -56,6 +59,7 @@ __all__ = [
     "sweep",
     "verify_snapshot",
     "write_explanation_page",
+    "write_loader_page",
     "write_replay_page",
     "write_report",
 ]

@@ -132,7 +132,7 @@ def measure_loader(
     Args:
         listener: told (loaders done, loaders in all, what is being done).
         **question: fields of `actprof.measure.loader_plan.LoaderQuestion`: synthetic, repo_id, root,
-            batch_sizes, workers, backends, resize, chunk_size, seconds, timeout.
+            batch_sizes, workers, backends, storages, resize, chunk_size, seconds, timeout.
 
     Raises:
         UsageError: a question that cannot be, or a dataset that lerobot does not find or understand.

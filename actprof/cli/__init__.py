@@ -20,6 +20,7 @@ COMMANDS = {
     "check": ("actprof.cli.check", "Check what a scenario file expects: claims, a memory budget."),
     "explain": ("actprof.cli.explain", "Say who holds the memory of one training run."),
     "gpus": ("actprof.cli.gpus", "List the GPUs that actprof knows, with the source of each figure."),
+    "loader": ("actprof.cli.loader", "Measure how fast a dataset loads here, and what keeps a step fed."),
     "measure": ("actprof.cli.measure", "Run one training run for real, on a GPU or the CPU."),
     "params": ("actprof.cli.params", "Show a policy's parameters by component."),
     "predict": ("actprof.cli.predict", "Predict one training run, without a GPU."),

@@ -25,6 +25,7 @@ from actprof.records import from_plain, to_plain
 WORKER = (sys.executable, "-m", "actprof.measure.worker")
 TIMEOUT_SECONDS = 600.0
 _GRACE_SECONDS = 10.0
+_POLL_SECONDS = 0.5
 _LAST_LINES = 12
 _LAST_BYTES = 16_384
 _LONGEST_LINE = 1 << 24
@@ -56,15 +57,33 @@ def run_worker(
     started: Callable[[int], None] | None = None,
     command: Sequence[str] = WORKER,
 ) -> Answer:
-    """Run `request` in a process of its own and return its answer.
+    """Run `request` in a process of its own and return its answer; see `ask_worker`."""
+    return ask_worker(
+        request, Answer, command,
+        environment=environment, timeout=timeout, progress=progress, started=started,
+    )  # fmt: skip
+
+
+def ask_worker[T](
+    request: object,
+    kind: type[T],
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    timeout: float = TIMEOUT_SECONDS,
+    progress: Progress | None = None,
+    started: Callable[[int], None] | None = None,
+) -> T:
+    """Start `command`, hand it `request` and return its answer, a record of `kind`.
 
     Args:
-        request: what to run.
+        request: what to run, a record that travels as JSON.
+        kind: of the answer.
+        command: what to start; takes the file descriptor of the answer and our process id as arguments.
         environment: variables on top of ours.
         timeout: seconds after which the process is ended.
         progress: told what the worker says that it is doing.
         started: told the process's id.
-        command: what to start; takes the file descriptor of the answer and our process id as arguments.
 
     Raises:
         WorkerError: it died, hung, or answered what nobody understands.
@@ -90,14 +109,14 @@ def run_worker(
             raise WorkerError(_explain(silence, process, timeout), _last_lines(stderr)) from None
         finally:
             _end(process)
-    return _understand(message)
+    return _understand(message, kind)
 
 
 class _SilenceError(Exception):
     """No message came, and why."""
 
 
-def _hand_over(process: subprocess.Popen[bytes], request: Request) -> None:
+def _hand_over(process: subprocess.Popen[bytes], request: object) -> None:
     if process.stdin is not None:
         with suppress(BrokenPipeError), process.stdin as stdin:  # a worker that died says so by its silence
             stdin.write(json.dumps(to_plain(request)).encode())
@@ -106,13 +125,22 @@ def _hand_over(process: subprocess.Popen[bytes], request: Request) -> None:
 def _listen(
     pipe: IO[bytes], process: subprocess.Popen[bytes], deadline: float, progress: Progress
 ) -> dict[str, Any]:
-    """Return the worker's last message."""
+    """Return the worker's last message.
+
+    The end of the pipe is not waited for: a process that the worker left behind may hold it open.
+    """
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
         unread = b""
         while True:
-            if not selector.select(max(deadline - time.monotonic(), 0)):
+            left = deadline - time.monotonic()
+            if left <= 0:
                 raise _SilenceError("timeout")
+            has_ended = process.poll() is not None  # asked first: what it wrote before is there to be read
+            if not selector.select(0 if has_ended else min(left, _POLL_SECONDS)):
+                if has_ended:
+                    raise _SilenceError("end")
+                continue
             chunk = os.read(pipe.fileno(), 1 << 16)
             if not chunk:
                 try:
@@ -140,11 +168,11 @@ def _read(line: bytes) -> dict[str, Any]:
     return message
 
 
-def _understand(message: dict[str, Any]) -> Answer:
+def _understand[T](message: dict[str, Any], kind: type[T]) -> T:
     if "usage_error" in message:
         raise UsageError(str(message["usage_error"]))
     try:
-        return from_plain(Answer, message["answer"])
+        return from_plain(kind, message["answer"])
     except (TypeError, ValueError, AttributeError) as error:
         raise WorkerError(f"the worker's answer is not understood ({error})") from error
 

@@ -30,7 +30,12 @@ Send = Callable[[dict[str, Any]], None]
 
 
 def main(arguments: list[str]) -> None:
-    """Answer the request on stdin."""
+    """Run the cell of the request on stdin."""
+    serve(arguments, Request, lambda asked, send: answer(asked, make_device(asked), make_build(asked), send))
+
+
+def serve[T](arguments: list[str], kind: type[T], work: Callable[[T, Send], object]) -> None:
+    """Answer the request on stdin, a record of `kind`, with the record that `work` makes of it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
     with os.fdopen(int(arguments[0]), "w", encoding="utf-8") as pipe:
         end_with_parent(int(arguments[1]))
@@ -39,10 +44,10 @@ def main(arguments: list[str]) -> None:
             pipe.write(json.dumps(message) + "\n")
             pipe.flush()
 
-        request = from_plain(Request, json.load(sys.stdin))
+        request = from_plain(kind, json.load(sys.stdin))
         send({"progress": "importing lerobot"})
         try:
-            send({"answer": to_plain(answer(request, make_device(request), make_build(request), send))})
+            send({"answer": to_plain(work(request, send))})
         except UsageError as error:
             send({"usage_error": str(error)})
 

@@ -60,7 +60,9 @@ def test_the_command_measures_act_on_the_cpu(resolution, tokens, capsys, monkeyp
         "cpu",
         "--resolution",
         resolution,
-        "--steps", "1", "--json",
+        "--steps",
+        "1",
+        "--json",
     ]
     monkeypatch.setattr(sys, "argv", arguments)
     with pytest.raises(SystemExit) as done:

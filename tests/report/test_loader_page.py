@@ -74,20 +74,9 @@ def test_the_page_is_written_whole_or_not_at_all(tmp_path):
 
 @pytest.mark.browser
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")])
-def test_the_page_works_in_a_browser(chromium, tmp_path, width, scheme):
+def test_the_page_works_in_a_browser(open_file, tmp_path, width, scheme):
     """Figures are drawn, nothing complains, and the page is no wider than the window."""
-    from playwright.sync_api import sync_playwright
-
-    path, complaints = write_loader_page(make_result(), tmp_path / "page.html", step_seconds=0.47), []
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        page = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
-        page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(path.as_uri())
-        page.wait_for_selector("html[data-ready=true]")
-        assert [] == complaints
-        assert 2 == page.locator(".js-plotly-plot").count()
-        assert width == page.evaluate("document.documentElement.scrollWidth")
-        browser.close()
+    path = write_loader_page(make_result(), tmp_path / "page.html", step_seconds=0.47)
+    page = open_file(path, width=width, scheme=scheme)
+    assert 2 == page.locator(".js-plotly-plot").count()
+    assert width == page.evaluate("document.documentElement.scrollWidth")

@@ -1,0 +1,116 @@
+"""Figures of the loader page: the parts of one sample by way of loading, and samples per second by workers.
+
+Each function returns plotly's JSON without colours of the page; names are escaped, for plotly reads HTML.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import plotly.graph_objects as go
+
+from actprof.loading.rows import STAGES, WARM
+from actprof.loading.sentences import STAGE_WORDS, milliseconds
+from actprof.report.palette import allocator_mark
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from actprof.loading.rows import LoaderResult, LoaderRow, Source
+
+STAGE_COLOURS = {
+    "rows": "#9a62c7", "open": "#7a828c", "seek": "#a3acb7", "decode": "#2f7dc4", "convert": "#15876b",
+    "transform": "#b8791d", "collate": "#cf6a17", "rest": "#c4568f",
+}  # fmt: skip
+_TALL = 20  # times the shortest bar from which on a bar is drawn apart
+_BAR_HEIGHT = 58
+_LABELS = 34  # pixels for the axis below
+
+
+def rows_with_stages(result: LoaderResult) -> list[LoaderRow]:
+    """Return the rows whose samples were taken apart, of the smallest batch size."""
+    return [row for row in result.rows if row.stages and row.batch_size == result.batch_sizes[0]]
+
+
+def within_scale(rows: Sequence[LoaderRow]) -> list[LoaderRow]:
+    """Return the rows that can share an axis: a bar of twenty times the shortest would hide all others."""
+    shortest = min((sum(row.stages.values()) for row in rows), default=0.0)
+    return [row for row in rows if sum(row.stages.values()) <= _TALL * shortest]
+
+
+def stages_of(rows: Sequence[LoaderRow]) -> tuple[str, ...]:
+    """Return the parts that at least one row has, in their order."""
+    return tuple(name for name in STAGES if any(name in row.stages for row in rows))
+
+
+def draw_stages(rows: Sequence[LoaderRow]) -> dict[str, Any]:
+    """Return stacked bars: milliseconds of one sample by part, one bar per way of loading."""
+    names = [f"{escape(str(row.source))}" for row in rows]
+    figure = go.Figure()
+    for stage in stages_of(rows):
+        values = [1000 * row.stages.get(stage, 0.0) for row in rows]
+        hover = [f"{STAGE_WORDS[stage]}<br>{milliseconds(value / 1000)} ms" for value in values]
+        figure.add_bar(
+            x=[round(value, 4) for value in values], y=list(range(len(rows))), orientation="h", name=stage,
+            marker={"color": STAGE_COLOURS[stage]}, width=0.4, offset=0.02,
+            hovertext=hover, hovertemplate="%{hovertext}<extra></extra>",
+        )  # fmt: skip
+    for index, name in enumerate(names):
+        figure.add_annotation(
+            x=0, y=index, xref="x", yref="y", text=name, showarrow=False, xanchor="left", yanchor="middle",
+            yshift=12, font={"size": 12},
+        )  # fmt: skip
+    figure.update_layout(
+        barmode="stack", showlegend=False, height=_BAR_HEIGHT * len(rows) + _LABELS + 12,
+        margin={"l": 8, "r": 16, "t": 4, "b": _LABELS + 8},
+    )  # fmt: skip
+    figure.update_xaxes(fixedrange=True, title={"text": "ms for one sample", "standoff": 6}, nticks=6)
+    figure.update_yaxes(
+        fixedrange=True, showticklabels=False, showgrid=False, zeroline=False, range=[len(rows) - 0.5, -0.6]
+    )
+    return _plain(figure)
+
+
+def sources_by_workers(result: LoaderResult) -> dict[Source, str]:
+    """Return the colour of each source that was measured with more than one number of workers."""
+    counts = {
+        source: {row.workers for row in result.rows if row.source == source and row.batch_seconds}
+        for source in result.sources
+    }
+    several = [source for source, found in counts.items() if len(found) > 1]
+    return {source: allocator_mark(index)[0] for index, source in enumerate(several)}
+
+
+def draw_workers(result: LoaderResult) -> dict[str, Any]:
+    """Return lines: samples per second by DataLoader workers, for the smallest batch size."""
+    figure = go.Figure()
+    for index, (source, colour) in enumerate(sources_by_workers(result).items()):
+        rows = sorted(
+            (row for row in result.rows if _is_shown(row, source, result.batch_sizes[0])),
+            key=lambda row: row.workers,
+        )
+        figure.add_scatter(
+            x=[row.workers for row in rows], y=[round(row.samples_per_second or 0.0, 3) for row in rows],
+            mode="lines+markers", name=escape(str(source)), line={"color": colour, "width": 2},
+            marker={"color": colour, "size": 9, "symbol": allocator_mark(index)[1]},
+            hovertemplate=f"{escape(str(source))}<br>%{{x}} workers: %{{y:.3g}} samples/s<extra></extra>",
+        )  # fmt: skip
+    figure.update_layout(height=320, showlegend=False, margin={"l": 52, "r": 16, "t": 8, "b": 44})
+    counts = sorted({row.workers for row in result.rows})
+    figure.update_xaxes(fixedrange=True, title={"text": "DataLoader workers", "standoff": 6}, tickvals=counts)
+    figure.update_yaxes(
+        fixedrange=True, rangemode="tozero", title={"text": "samples per second", "standoff": 4}
+    )
+    return _plain(figure)
+
+
+def _is_shown(row: LoaderRow, source: Source, batch_size: int) -> bool:
+    of_it = row.source == source and row.batch_size == batch_size
+    return of_it and row.cache == WARM and row.batch_seconds is not None
+
+
+def _plain(figure: go.Figure) -> dict[str, Any]:
+    data: dict[str, Any] = figure.to_plotly_json()
+    data["layout"].pop("template", None)  # the page has its own, in its own colours
+    return data
