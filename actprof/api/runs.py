@@ -170,7 +170,8 @@ def preflight(
         UnknownAnswerError: the command names a file on the Hub that cannot be had.
     """
     from actprof.launch.command_line import parse_command_line
-    from actprof.launch.preflight import GpuAsked, SpeedGiven, config_command, run_preflight
+    from actprof.launch.duration import SpeedGiven
+    from actprof.launch.preflight import GpuAsked, config_command, run_preflight
     from actprof.launch.run_cell import Given
 
     if config is not None and command:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from actprof.hardware.jobs import PRICE_SOURCE, job_dollars
 from actprof.launch.training_run import TrainingRun
 from actprof.loading.combine import combine
 from actprof.results import Result
@@ -17,6 +18,26 @@ class Price:
 
     usd_per_hour: float
     source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeedGiven:
+    """What the user knows of a run's speed and price.
+
+    Attributes:
+        load_seconds: from one batch to the next, as `actprof loader` measures.
+        price_per_hour: dollars, of the whole machine.
+    """
+
+    load_seconds: float | None = None
+    price_per_hour: float | None = None
+
+    def price(self, run: TrainingRun) -> Price | None:
+        """Return what the machine of `run` costs: as given, else the price of its job's flavour."""
+        if self.price_per_hour is not None:
+            return Price(usd_per_hour=self.price_per_hour, source="as given")
+        dollars = None if run.job_target is None else job_dollars(run.job_target)
+        return None if dollars is None else Price(usd_per_hour=dollars, source=PRICE_SOURCE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

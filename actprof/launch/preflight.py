@@ -9,11 +9,10 @@ from typing import Any
 
 from actprof.allocator.config import AllocatorConfig
 from actprof.analysis.suggest import Remedy, suggest
-from actprof.hardware.jobs import PRICE_SOURCE, job_dollars
 from actprof.launch.allocator_settings import AllocatorSettings, allocator_settings
 from actprof.launch.command_line import CommandLine
 from actprof.launch.dataset_shapes import Shapes, find_info, shapes_of
-from actprof.launch.duration import Duration, Price, run_duration
+from actprof.launch.duration import Duration, SpeedGiven, run_duration
 from actprof.launch.find_gpu import RunGpu, gpus_here, run_gpu
 from actprof.launch.launcher import Launch, launch_of
 from actprof.launch.read_command import read_command
@@ -46,19 +45,6 @@ class GpuAsked:
     gpu: str | None = None
     capacity: str | None = None
     used_by_others: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpeedGiven:
-    """What the user knows of a run's speed and price.
-
-    Attributes:
-        load_seconds: from one batch to the next, as `actprof loader` measures.
-        price_per_hour: dollars, of the whole machine.
-    """
-
-    load_seconds: float | None = None
-    price_per_hour: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,26 +176,15 @@ def run_preflight(
 def _with_duration(answer: Preflight, processes: int, frames: int, given: SpeedGiven) -> Preflight:
     if answer.result is None:
         return answer
-    price = None
-    if given.price_per_hour is not None:
-        price = Price(usd_per_hour=given.price_per_hour, source="as given")
-    elif answer.run.job_target is not None:
-        price = job_price(answer.run.job_target)
     duration = run_duration(
         answer.run,
         answer.result,
         processes=processes,
         frames=frames,
         load_seconds=given.load_seconds,
-        price=price,
+        price=given.price(answer.run),
     )
     return replace(answer, duration=duration)
-
-
-def job_price(flavour: str) -> Price | None:
-    """Return the indicative price of a flavour of Hugging Face Jobs; None where none is known."""
-    dollars = job_dollars(flavour)
-    return None if dollars is None else Price(usd_per_hour=dollars, source=PRICE_SOURCE)
 
 
 def _shapes(run: TrainingRun, seen: dict[str, str], given: Given) -> tuple[Shapes | None, str]:
