@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from actprof.accuracy_ledger import read_rows
 from actprof.analysis.step_time import predict_step_time, update_rows
-from actprof.hardware import find_gpu
+from actprof.hardware import builtin_catalogue, find_gpu
+from actprof.hardware.step_band import EVIDENCE
 from actprof.scenario.cell import Cell
 from actprof.trace.cache import trace_for
 
@@ -29,6 +29,17 @@ def test_the_ledger_has_the_published_step_times():
     assert (5, 4) == (len(ROWS), len(ALONE))
 
 
+def test_the_band_rests_on_the_step_times_of_the_ledger():
+    """Measured over predicted seconds of each, to a hundredth, on the GPU itself; see `step_band.py`."""
+    known = [row for row in ROWS if row.gpu in {gpu.name for gpu in builtin_catalogue().gpus}]
+    ratios = [row.measured.step_seconds / step_time(row.cell).seconds.median for row in known]
+
+    expected = sorted(
+        (row.gpu, round(ratio, 2), row.origin) for row, ratio in zip(known, ratios, strict=True)
+    )
+    assert expected == sorted((item.gpu, item.ratio, item.origin) for item in EVIDENCE)
+
+
 @pytest.mark.parametrize("row", ALONE, ids=lambda row: row.name)
 def test_published_step_times_are_met(row):
     """Within a factor of 1.4, and inside the band that is stated."""
@@ -40,18 +51,29 @@ def test_published_step_times_are_met(row):
     assert found.limited_by == "arithmetic"
 
 
+@pytest.mark.parametrize(
+    ("gpu", "batch_size", "least", "most"),
+    [("RTX 3090", 32, 0.33, 0.66), ("RTX 5060 Ti 16 GB", 8, 0.12, 0.26)],
+)
+def test_the_step_times_of_the_two_known_cards_are_met(gpu, batch_size, least, most):
+    """0.47 s and 0.182 s were observed."""
+    (row,) = [row for row in ROWS if (row.gpu, row.cell.batch_size) == (gpu, batch_size)]
+    assert least < step_time(row.cell).seconds.median < most
+
+
 def test_act_on_a_b200_is_launch_bound():
     """One camera and state 14, as in lerobot's issue 4612: about 1,150 kernels, the GPU busy for a third.
 
-    The measured step has DDP's waits in it, so the prediction of one process is shorter.
+    Those that cuDNN adds to change layouts are not counted; a second camera has 323 of its own. The measured
+    step has DDP's waits in it, so the prediction of one process is shorter.
     """
     (row,) = [row for row in ROWS if row not in ALONE]
     one = step_time(row.cell)
     two = step_time(Cell(batch_size=8, gpu="B200"))
 
-    assert one.seconds.median < row.measured.step_seconds
+    assert one.seconds.median < row.measured.step_seconds < one.seconds.high
     assert ("launches", "launches") == (one.limited_by, two.limited_by)
-    assert 1000 < one.kernel_launches < 1200
+    assert 1080 < one.kernel_launches < 1200
     assert 0.15 < one.work.busy_share < 0.45
 
 
@@ -74,21 +96,61 @@ def test_flops_equal_those_of_torchs_flop_counter(small_cell):
     assert counter.get_total_flops() == int(traced.sum())
 
 
-def test_bytes_are_inputs_once_and_outputs_once(small_cell):
-    """What an op makes is counted in its bytes, by shape and dtype; no op but a wait moves nothing."""
-    trace, _cached = trace_for(small_cell)
-    size = small_cell.batch_size
-    details = trace.details()
-    made = np.zeros(len(trace.ops.names))
-    for tensor, (row, shape) in enumerate(zip(trace.tensors.op, details.shapes, strict=True)):
-        if shape is not None:
-            made[row] += trace.tensors.requested_bytes(size)[tensor]
-    moved = trace.ops.bytes_constant + size * trace.ops.bytes_per_sample
-    short = {trace.ops.names[row] for row in np.flatnonzero(moved < made)}
-    assert set() == short
-    rows = update_rows(trace)
-    idle = {trace.ops.names[row] for row in rows if moved[row] == 0}
-    assert idle <= {"aten._local_scalar_dense.default"}
+# Ops that do not read all that they are given, by what they are given and do not read.
+UNREAD = {
+    "aten.zeros_like": "a tensor for its shape",
+    "aten.ones_like": "a tensor for its shape",
+    "aten.randn_like": "a tensor for its shape",
+    "aten.max_pool2d_with_indices_backward": "the input; the indices say enough of it",
+}
+
+
+def memory(tensors):
+    """Return the bytes of each piece of memory among the tensors, repeated elements once."""
+    import torch
+
+    pieces = {}
+    for tensor in tensors:
+        if isinstance(tensor, torch.Tensor):
+            once = tensor[tuple(slice(0, 1 if step == 0 else None) for step in tensor.stride())]
+            key = (tensor.untyped_storage()._cdata, tensor.storage_offset(), tensor.shape, tensor.stride())
+            pieces[key] = once.numel() * tensor.element_size()
+    return pieces
+
+
+def law(func, args, kwargs, out):
+    """Return (bytes of all inputs, bytes of all outputs); `(a!)` marks arguments that an op changes."""
+    from torch.utils._pytree import tree_leaves
+
+    given = [*args, *kwargs.values()]
+    signs = [part.split(" ")[0] for part in str(func._schema).split("(", 1)[1].split(", ")]
+    changed = [value for value, sign in zip(args, signs, strict=False) if "!" in sign]
+    return sum(memory(tree_leaves(given)).values()), sum(memory(tree_leaves([changed, out])).values())
+
+
+def test_bytes_are_inputs_once_and_outputs_once(monkeypatch):
+    """Worked out anew from the tensors of every op of the ACT trace; the exceptions read less, not other."""
+    from actprof.trace import record, recorder
+
+    counted = recorder.bytes_moved
+    seen = set()
+
+    def checked(func, args, kwargs, out):
+        name = str(func._overloadpacket)
+        found = counted(func, args, kwargs, out)
+        read, written = law(func, args, kwargs, out)
+        seen.add(name)
+        if name in UNREAD:
+            assert written <= found < read + written, name
+        else:
+            assert read + written == found, name
+        return found
+
+    monkeypatch.setattr(recorder, "bytes_moved", checked)
+    recording = record.record(Cell(batch_size=8), sources=False)
+
+    assert 2500 < len(recording.recorder.op_bytes)
+    assert set(UNREAD) <= seen
 
 
 def test_half_precision_is_faster_where_there_are_tensor_cores(small_cell):

@@ -3,7 +3,7 @@
 Each op takes the device the longer of two times, arithmetic and traffic, at the shares of the peak that
 `hardware.efficiency` gives:
 
-    device seconds = max(FLOPs / (share * peak), bytes / (share * bandwidth), least of a kernel)
+    device seconds = max(FLOPs / (share * peak), bytes / (share * bandwidth), kernels * least of a kernel)
 
 The host launches op by op and runs ahead of the device; the device works in the order of launches and waits
 when nothing is launched yet; an op whose value the host needs (`.item()`) makes the host wait for the device.
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from actprof.hardware.efficiency import DEFAULT_EFFICIENCY, Efficiency
 from actprof.hardware.gpu import Gpu
+from actprof.hardware.step_band import Band, step_band
 from actprof.measure.measurement import Spread
 from actprof.results import OpCost, StepWork
 from actprof.trace.model import PHASES, Trace
@@ -30,13 +31,6 @@ Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 LIMITS = ("launches", "arithmetic", "bandwidth")
 _HALF = {"bfloat16": "bf16_flops", "float16": "fp16_flops"}
-# Ops that the recorder sees allocate, but that launch no kernel.
-_NO_KERNEL = ("aten.empty", "aten.new_empty", "aten.detach")
-# Ops of two kernels: gradients of the input and of the weights.
-_TWO_KERNELS = {"aten.convolution_backward.default", "aten.native_layer_norm_backward.default"}
-# One launch of a foreach op takes so many bytes of fp32 operands, read and written (ATen/native/cuda/
-# MultiTensorApply.cuh: 320 blocks of 65,536 elements; of two operands).
-_FOREACH_BYTES = 320 * 65_536 * 4 * 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +39,7 @@ class StepTime:
 
     Attributes:
         seconds: with the band of what is known.
-        kernel_launches: of kernels; views are none, a convolution's backward is two.
+        kernel_launches: of kernels; views are none, a convolution's backward is up to three.
         flops_per_sample: of the whole update, by the batch size.
         limited_by: what the step waits for most.
         work: the rest.
@@ -85,11 +79,11 @@ def predict_step_time(
     flops = (ops.flops_constant[rows] + batch_size * ops.flops_per_sample[rows]).astype(np.float64)
     moved = (ops.bytes_constant[rows] + batch_size * ops.bytes_per_sample[rows]).astype(np.float64)
     names = [ops.names[row] for row in rows]
-    launched = np.array([not name.startswith(_NO_KERNEL) for name in names])
+    kernels = ops.kernels[rows]
     arithmetic = flops / _rates(trace, rows, gpu, precision=precision, efficiency=efficiency)
     traffic = moved / (efficiency.bandwidth * gpu.memory_bandwidth_bytes_per_s)
-    kernels = np.where(launched, _kernels(names, moved), 0)
-    device = np.where(launched, np.maximum(np.maximum(arithmetic, traffic), efficiency.kernel_seconds), 0.0)
+    longest = np.maximum(np.maximum(arithmetic, traffic), kernels * efficiency.kernel_seconds)
+    device = np.where(kernels > 0, longest, 0.0)
     host = _host_seconds(trace, rows, names, efficiency)
     total, idle = _play(host, device, ops.sync[rows], efficiency.sync_seconds)
     is_arithmetic = arithmetic > traffic
@@ -98,9 +92,9 @@ def predict_step_time(
         "arithmetic": float(device[is_arithmetic].sum()) / total,
         "bandwidth": float(device[~is_arithmetic].sum()) / total,
     }
-    low, high = efficiency.band
+    band = step_band(gpu.name)
     return StepTime(
-        seconds=Spread(low=low * total, median=total, high=high * total),
+        seconds=Spread(low=band.low * total, median=total, high=band.high * total),
         kernel_launches=int(kernels.sum()),
         flops_per_sample=round(float(flops.sum()) / batch_size),
         limited_by=max(shares, key=lambda name: shares[name]),
@@ -110,9 +104,9 @@ def predict_step_time(
             busy_share=float(device.sum()) / total,
             bytes_per_sample=round(float(moved.sum()) / batch_size),
             shares=shares,
-            costliest=_costliest(names, device, flops, moved, is_arithmetic),
+            costliest=_costliest(names, device, is_arithmetic, (kernels, flops, moved)),
         ),
-        assumptions=_assumptions(gpu),
+        assumptions=_assumptions(gpu, band),
     )
 
 
@@ -125,14 +119,6 @@ def update_rows(trace: Trace) -> Rows:
     first = int(trace.tensors.op[born[0] - 1])
     rows = np.arange(first, len(trace.ops.names))
     result: Rows = rows[np.isin(trace.ops.phase[rows], _UPDATE)]
-    return result
-
-
-def _kernels(names: list[str], moved: Floats) -> Floats:
-    """Return how many kernels each op launches."""
-    several = [2 if name in _TWO_KERNELS else 1 for name in names]
-    foreach = [name.startswith("aten._foreach") for name in names]
-    result: Floats = np.where(foreach, np.ceil(moved / _FOREACH_BYTES), several)
     return result
 
 
@@ -180,8 +166,10 @@ def _play(host: Floats, device: Floats, sync: NDArray[np.bool_], sync_seconds: f
 
 
 def _costliest(
-    names: list[str], device: Floats, flops: Floats, moved: Floats, is_arithmetic: NDArray[np.bool_]
+    names: list[str], device: Floats, is_arithmetic: NDArray[np.bool_], work: tuple[Rows, Floats, Floats]
 ) -> tuple[OpCost, ...]:
+    """Return the ten ops that take most; `work` is kernels, FLOPs and bytes of each."""
+    kernels, flops, moved = work
     groups: dict[str, list[int]] = defaultdict(list)
     for index, name in enumerate(names):
         groups[name].append(index)
@@ -192,7 +180,7 @@ def _costliest(
         costs.append(
             OpCost(
                 op=name,
-                launches=len(members),
+                launches=int(kernels[members].sum()),
                 seconds=seconds,
                 flops=round(float(flops[members].sum())),
                 bytes=round(float(moved[members].sum())),
@@ -202,11 +190,7 @@ def _costliest(
     return tuple(sorted(costs, key=lambda cost: -cost.seconds)[:10])
 
 
-def _assumptions(gpu: Gpu) -> tuple[str, ...]:
-    guessed = [
-        name
-        for name in ("memory_bandwidth_bytes_per_s", "tf32_flops")
-        if gpu.is_estimate(name) or gpu.is_estimate("specs")
-    ]
-    said = "step times rest on data sheets and rules of thumb; no step time of this GPU was measured"
-    return (said, f"the {gpu.name}'s speed is an estimate itself") if guessed else (said,)
+def _assumptions(gpu: Gpu, band: Band) -> tuple[str, ...]:
+    said = (f"step times rest on data sheets and rules of thumb; {band.source}",)
+    guessed = any(gpu.is_estimate(name) for name in ("memory_bandwidth_bytes_per_s", "tf32_flops", "specs"))
+    return (*said, f"the {gpu.name}'s speed is an estimate itself") if guessed else said

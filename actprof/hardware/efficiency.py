@@ -1,8 +1,8 @@
 """What share of a data sheet's figures real kernels reach, and what a launch costs the host.
 
 Few numbers, each for a kind of op, each with its source. They are rules of thumb from published measurements,
-not fits to the step times that predictions are checked against. Where actprof has measured step times itself,
-the band of a prediction follows those.
+not fits to the step times that predictions are checked against; how far predictions are off those decides the
+band (`hardware.step_band`).
 """
 
 from __future__ import annotations
@@ -25,10 +25,6 @@ SOURCES: Mapping[str, str] = {
     "backward_seconds": "estimate: as forward, less Python; the engine's bookkeeping remains",
     "foreach_seconds": "estimate: metadata for each tensor of multi_tensor_apply",
     "sync_seconds": "estimate: the copy of one number to the host, and the wake-up",
-    "band": (
-        "estimate: actprof has measured no step time yet; of five published ones four lie inside, the fifth "
-        "just outside, with what eight processes wait for each other"
-    ),
 }
 
 
@@ -45,7 +41,6 @@ class Efficiency:
         backward_seconds: the same from the C++ engine.
         foreach_seconds: of the host, for each tensor of a `_foreach` op besides.
         sync_seconds: of the host, to wait for a value and go on.
-        band: (lowest, highest) share of the predicted seconds that a real step may take.
         sources: of each.
     """
 
@@ -57,7 +52,6 @@ class Efficiency:
     backward_seconds: float = 15e-6
     foreach_seconds: float = 0.4e-6
     sync_seconds: float = 15e-6
-    band: tuple[float, float] = (0.7, 1.4)
     sources: Mapping[str, str] = field(default_factory=lambda: SOURCES)
 
 

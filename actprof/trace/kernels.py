@@ -6,6 +6,7 @@ dispatch mode can see it. What depends on the GPU at hand (cuDNN's workspaces) i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterator
 from typing import Any
 
@@ -47,9 +48,60 @@ def flops_of(func: Any, args: Any, kwargs: Any, out: Any) -> int:
     return 0 if count is None else int(count(*args, **kwargs, out_val=out))
 
 
-def bytes_moved(args: Any, out: Any) -> int:
-    """Return the bytes of one op's traffic: every input tensor read once, every output written once."""
-    return sum(t.numel() * t.element_size() for part in (args, out) for t in tensors_in(part))
+def bytes_moved(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
+    """Return the bytes of one op's traffic: every input read once, every output written once.
+
+    An argument that the op changes is an output too. Elements that a tensor repeats (`expand`) and a tensor
+    that is given twice count once. What an op is given and never reads is left out (`_UNREAD`).
+    """
+    read: dict[Hashable, int] = {}
+    written: dict[Hashable, int] = {}
+    unread = _unread(func)
+    for place, argument in enumerate(func._schema.arguments):
+        value = args[place] if place < len(args) else kwargs.get(argument.name)
+        alias = argument.alias_info
+        changed = alias is not None and alias.is_write
+        for tensor in tensors_in(value):
+            if place not in unread:
+                read[_place_of(tensor)] = distinct_bytes(tensor)
+            if changed:
+                written[_place_of(tensor)] = distinct_bytes(tensor)
+    if not str(func).startswith(_MAKE_NOTHING):
+        written |= {_place_of(tensor): distinct_bytes(tensor) for tensor in tensors_in(out)}
+    return sum(read.values()) + sum(written.values())
+
+
+# Arguments, by their place, that an op is given for their shape and dtype, or writes without reading.
+_UNREAD: dict[str, tuple[int, ...]] = {
+    "aten.copy_": (0,),
+    "aten.fill_": (0,),
+    "aten.zero_": (0,),
+    "aten.normal_": (0,),
+    "aten.uniform_": (0,),
+    "aten.bernoulli_": (0,),
+    "aten._foreach_copy_": (0,),
+    "aten._foreach_zero_": (0,),
+    "aten.max_pool2d_with_indices_backward": (1,),  # the indices say enough of its input
+}
+_MAKE_NOTHING = ("aten.empty", "aten.new_empty")
+
+
+def _unread(func: Any) -> tuple[int, ...]:
+    name = str(func._overloadpacket)
+    if name.endswith("_like") or name.startswith("aten.new_"):
+        return (0,)
+    return _UNREAD.get(name, ())
+
+
+def _place_of(tensor: torch.Tensor) -> Hashable:
+    return tensor.untyped_storage()._cdata, tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
+
+
+def distinct_bytes(tensor: torch.Tensor) -> int:
+    """Return the bytes of a tensor in memory: along a stride of zero it has one element, however long."""
+    pairs = zip(tensor.shape, tensor.stride(), strict=True)
+    counts = [size if stride else min(size, 1) for size, stride in pairs]
+    return math.prod(counts) * tensor.element_size()
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:

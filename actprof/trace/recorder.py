@@ -25,6 +25,7 @@ from actprof.trace.kernels import (
     hidden_temporaries,
     tensors_in,
 )
+from actprof.trace.launches import kernels_of
 from actprof.trace.model import EMPTY_CACHE, KINDS, PHASES
 from actprof.trace.origins import Origins
 from actprof.trace.sources import Site
@@ -60,7 +61,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         shapes, dtypes: per tensor, of the output that brought it; None for a kernel's temporary.
         freed_by: per tensor, row of the last op launched when it was freed; -1 while it lives.
         owners: of some tensors, the parameter or buffer that they are or belong to.
-        op_names, op_modules, op_phases, op_blas, op_syncs, op_flops, op_bytes: per op.
+        op_names, op_modules, op_phases, op_blas, op_syncs, op_kernels, op_flops, op_bytes: per op.
         op_sites: per op, the lines that made it; empty ones without `sources`.
         step_starts, update_starts: event index at which each step, each `update_policy`, begins.
         phase_starts: (event index, index into PHASES) wherever the phase changes.
@@ -83,6 +84,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.op_phases: list[int] = []
         self.op_blas: list[int] = []
         self.op_syncs: list[bool] = []
+        self.op_kernels: list[int] = []
         self.op_flops: list[int] = []
         self.op_bytes: list[int] = []
         self.op_sites: list[Site] = []
@@ -242,8 +244,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.op_phases.append(self._phase)
         self.op_blas.append(blas_route(func, args))
         self.op_syncs.append(func in _WAITING)
+        self.op_kernels.append(kernels_of(func, args, out))
         self.op_flops.append(flops_of(func, args, kwargs, out))
-        self.op_bytes.append(bytes_moved(args, out))
+        self.op_bytes.append(bytes_moved(func, args, kwargs, out))
         self.op_sites.append(self._origins.site())
 
     def _item(self, func: Any, args: tuple[Any, ...]) -> Any:

@@ -77,6 +77,20 @@ def test_seconds_follow_the_roofline(make_trace):
     assert expected == pytest.approx(traffic.work.device_seconds, rel=1e-6)
 
 
+@pytest.mark.parametrize("kernels", [0, 1, 3])
+def test_an_op_of_several_kernels_takes_the_device_so_much_longer(make_trace, kernels):
+    """Each takes no less than the least of a kernel; an op without one takes nothing."""
+    trace = make_trace()
+    rows = len(update_rows(trace))
+    ops = replace(trace.ops, kernels=np.full(len(trace.ops.names), kernels, dtype=np.int64))
+    found = predict_step_time(replace(trace, ops=ops), 8, GPU)
+
+    assert kernels * rows == found.kernel_launches
+    expected = kernels * rows * DEFAULT_EFFICIENCY.kernel_seconds
+    assert expected == pytest.approx(found.work.device_seconds)
+    assert kernels * rows == sum(cost.launches for cost in found.work.costliest)
+
+
 def test_a_larger_batch_never_takes_less(make_trace):
     """And samples per second do not fall."""
     trace = with_work(make_trace(), flops=10**9, moved=10**6)

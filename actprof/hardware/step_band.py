@@ -1,0 +1,79 @@
+"""How far a real step may be from a predicted one: the band, from the step times that the ledger knows.
+
+A residual is the logarithm of measured over predicted seconds. The band holds nine of ten further steps if
+residuals scatter about zero as those that are known do:
+
+    band = exp(± t * sqrt(mean of residual²))    t: Student's, 90 %, two-sided, for so many residuals
+
+For a GPU with three step times of its own the residuals are those. For any other one it is not known how the
+GPU behaves, so that each GPU of the ledger is one residual, the mean of its own; that band is wider. Step
+times that actprof measured itself take the place of those that others published of the same GPU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StepEvidence:
+    """A step time of the ledger: on which GPU, measured over predicted seconds, and by whom."""
+
+    gpu: str
+    ratio: float
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Lowest and highest share of the predicted seconds that a real step may take, and what that rests on."""
+
+    low: float
+    high: float
+    source: str
+
+
+# Those of reports/accuracy/rows.jsonl; a test holds them to it.
+EVIDENCE = (
+    StepEvidence("B200", 1.47, "published"),
+    StepEvidence("RTX 3090", 1.06, "published"),
+    StepEvidence("RTX 5060 Ti 16 GB", 0.89, "published"),
+    StepEvidence("RTX 5060 Ti 16 GB", 0.91, "published"),
+    StepEvidence("RTX 5060 Ti 16 GB", 0.90, "published"),
+)
+_ENOUGH = 3  # step times of a GPU, or GPUs
+_STUDENT = (6.31, 2.92, 2.35, 2.13, 2.02, 1.94, 1.89, 1.86, 1.83, 1.81)  # by residuals, from one on
+_NOTHING_KNOWN = (0.4, 2.5)  # an estimate, where fewer than three GPUs are known
+
+
+def step_band(gpu: str, *, evidence: Sequence[StepEvidence] = EVIDENCE) -> Band:
+    """Return the band of a GPU of the catalogue, by its name."""
+    residuals = _by_gpu(evidence)
+    own = residuals.get(gpu, [])
+    if len(own) >= _ENOUGH:
+        return _band(own, f"the band is that of the {len(own)} step times known of the {gpu}")
+    many = "is" if len(own) == 1 else "are"
+    known = f"{len(own) or 'no'} step time{'' if len(own) == 1 else 's'} of the {gpu} {many} known"
+    if len(residuals) < _ENOUGH:
+        low, high = _NOTHING_KNOWN
+        return Band(low, high, f"{known}, and too few of others: the band is a wide guess")
+    means = [sum(values) / len(values) for values in residuals.values()]
+    return _band(means, f"{known}, so that the band is as wide as the {len(means)} GPUs of the ledger differ")
+
+
+def _by_gpu(evidence: Sequence[StepEvidence]) -> dict[str, list[float]]:
+    measured = {item.gpu for item in evidence if item.origin == "measured"}
+    residuals: defaultdict[str, list[float]] = defaultdict(list)
+    for item in evidence:
+        if item.origin == "measured" or item.gpu not in measured:
+            residuals[item.gpu].append(math.log(item.ratio))
+    return residuals
+
+
+def _band(residuals: Sequence[float], source: str) -> Band:
+    scatter = math.sqrt(sum(residual**2 for residual in residuals) / len(residuals))
+    width = _STUDENT[min(len(residuals), len(_STUDENT)) - 1] * scatter
+    return Band(math.exp(-width), math.exp(width), source)
