@@ -9,11 +9,12 @@ from rich.table import Table
 
 from actprof.loading.feed import workers_needed
 from actprof.loading.ratios import find_ratios
-from actprof.loading.rows import COLD, STAGES, WARM
+from actprof.loading.rows import STAGES
 from actprof.loading.sentences import (
     advise,
     dataset_text,
     milliseconds,
+    say_cold,
     say_ratio,
     say_result,
     step_of,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from actprof.loading.ratios import Ratio
-    from actprof.loading.rows import LoaderResult, LoaderRow, Source
+    from actprof.loading.rows import LoaderResult, LoaderRow
 
 NOTHING = "\u2013"
 
@@ -62,11 +63,11 @@ def print_loading(
 
 def _rates(result: LoaderResult, batch_size: int) -> Table:
     counts = sorted({row.workers for row in result.rows})
-    table = _table("loading", "ms/sample", *map(workers_text, counts))
+    table = _table("loading", "ms/batch", *map(workers_text, counts))
     for source in result.sources:
         rows = [result.row(source, workers=count, batch_size=batch_size) for count in counts]
         alone = result.row(source, batch_size=batch_size)
-        table.add_row(escape(str(source)), _sample(alone), *map(_rate, rows))
+        table.add_row(escape(str(source)), _batch(alone), *map(_rate, rows))
     return table
 
 
@@ -98,8 +99,8 @@ def _table(first: str, *others: str) -> Table:
     return table
 
 
-def _sample(row: LoaderRow | None) -> str:
-    return NOTHING if row is None or row.sample_seconds is None else milliseconds(row.sample_seconds)
+def _batch(row: LoaderRow | None) -> str:
+    return NOTHING if row is None or row.batch_seconds is None else milliseconds(row.batch_seconds.median)
 
 
 def _rate(row: LoaderRow | None) -> str:
@@ -108,17 +109,8 @@ def _rate(row: LoaderRow | None) -> str:
 
 
 def _print_cold(result: LoaderResult, console: Console) -> None:
-    for cold in result.rows:
-        warm = _twin(result, cold.source, cold.batch_size)
-        if cold.cache == COLD and cold.sample_seconds and warm is not None and warm.sample_seconds:
-            console.print(
-                f"\nFiles not in the page cache: {milliseconds(cold.sample_seconds)} ms a sample instead of "
-                f"{milliseconds(warm.sample_seconds)} ({escape(str(cold.source))})"
-            )
-
-
-def _twin(result: LoaderResult, source: Source, batch_size: int) -> LoaderRow | None:
-    return result.row(source, batch_size=batch_size, cache=WARM)
+    for said in say_cold(result):
+        console.print(f"\nFiles not in the page cache: {escape(said)}")
 
 
 def _print_advice(result: LoaderResult, console: Console, step_seconds: float, batch_size: int) -> None:

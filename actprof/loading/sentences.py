@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from actprof.loading.rows import WARM
+from actprof.loading.rows import COLD, WARM
 from actprof.units import format_bytes
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ STAGE_WORDS = {
 }
 
 
+_SAME = 1.05  # a ratio below it is noise
+
+
 def milliseconds(seconds: float) -> str:
     """Return seconds in milliseconds, to a hundredth at most, without a unit."""
     value = 1000 * seconds
@@ -33,8 +36,10 @@ def milliseconds(seconds: float) -> str:
 
 
 def times(ratio: float) -> str:
-    """Return `2.9 times faster` or `154 times slower`."""
+    """Return `2.9 times faster`, `154 times slower`, or that nothing changes that one could be sure of."""
     factor, word = (ratio, "faster") if ratio >= 1 else (1 / ratio, "slower")
+    if factor < _SAME:
+        return "no faster or slower"
     return f"{factor:.1f} times {word}" if factor < 10 else f"{factor:.0f} times {word}"
 
 
@@ -86,6 +91,21 @@ def say_ratio(ratio: Ratio) -> str:
     )
 
 
+def say_cold(result: LoaderResult) -> list[str]:
+    """Return, for each row without the page cache, what a sample takes beside the same with it."""
+    said = []
+    for cold in result.rows:
+        warm = result.row(cold.source, batch_size=cold.batch_size)
+        if cold.cache != COLD or not cold.sample_seconds or warm is None or not warm.sample_seconds:
+            continue
+        ms, usual = milliseconds(cold.sample_seconds), milliseconds(warm.sample_seconds)
+        if cold.sample_seconds > _SAME * warm.sample_seconds:
+            said.append(f"{ms} ms a sample instead of {usual} ({cold.source})")
+        else:
+            said.append(f"no slower, {ms} ms a sample and {usual} with them there ({cold.source})")
+    return said
+
+
 def step_of(result: LoaderResult, batch_size: int | None) -> int:
     """Return the batch size of the step in question: the one given, else the largest measured."""
     return batch_size or max(result.batch_sizes, default=1)
@@ -93,12 +113,13 @@ def step_of(result: LoaderResult, batch_size: int | None) -> int:
 
 def advise(feed: Feed, cores: int) -> str:
     """Return what keeps a step fed with one way of loading, or what it comes to instead."""
-    workers = "1 worker" if feed.workers == 1 else f"{feed.workers} workers"
+    workers = workers_text(feed.workers)
     busy = f"{feed.cores:.1f} cores busy"
     if feed.fits:
         how = "measured" if feed.is_measured else "computed"
         return f"{feed.source}: {workers} ({how}), {busy} with loading"
+    here = "the core here also trains" if cores == 1 else f"one of the {cores} here trains"
     return (
-        f"{feed.source}: would take {workers} and {busy} with loading, {cores} are here; "
+        f"{feed.source}: would take {workers} and {busy} with loading, {here}; "
         f"{feed.samples_per_second:.3g} samples/s, waiting {feed.data_share:.0%} of the time"
     )

@@ -11,12 +11,13 @@ from pathlib import Path
 from actprof.files import write_whole
 from actprof.loading.feed import Feed, workers_needed
 from actprof.loading.ratios import CODEC, IN_LOADER, RESIZED, STORED, Ratio, find_ratios
-from actprof.loading.rows import COLD, LoaderResult, LoaderRow, Source
+from actprof.loading.rows import LoaderResult, LoaderRow, Source
 from actprof.loading.sentences import (
     STAGE_WORDS,
     advise,
     dataset_text,
     milliseconds,
+    say_cold,
     say_result,
     step_of,
     times,
@@ -57,6 +58,7 @@ class Line:
 
     name: str
     batch_size: int
+    batch: str
     sample: str
     rates: tuple[str, ...]
     processor: str
@@ -81,7 +83,7 @@ def render_loading(
         "tiles": _tiles(find_ratios(result)),
         "counts": [workers_text(count) for count in sorted({row.workers for row in result.rows})],
         "lines": [_line(result, source, size) for size in result.batch_sizes for source in result.sources],
-        "cold": _cold(result),
+        "cold": say_cold(result),
         "stages": stages_of(apart),
         "stage_words": STAGE_WORDS,
         "stage_colours": STAGE_COLOURS,
@@ -143,6 +145,9 @@ def _line(result: LoaderResult, source: Source, batch_size: int) -> Line:
     return Line(
         name=str(source),
         batch_size=batch_size,
+        batch=NOTHING
+        if alone is None or not alone.batch_seconds
+        else milliseconds(alone.batch_seconds.median),
         sample=NOTHING if alone is None or not alone.sample_seconds else milliseconds(alone.sample_seconds),
         rates=tuple(map(_rate, rows)),
         processor=NOTHING if alone is None or alone.cpu_seconds is None else milliseconds(alone.cpu_seconds),
@@ -153,16 +158,6 @@ def _line(result: LoaderResult, source: Source, batch_size: int) -> Line:
 def _rate(row: LoaderRow | None) -> str:
     rate = None if row is None else row.samples_per_second
     return NOTHING if rate is None else f"{rate:.3g}"
-
-
-def _cold(result: LoaderResult) -> list[str]:
-    said = []
-    for row in result.rows:
-        warm = result.row(row.source, batch_size=row.batch_size)
-        if row.cache == COLD and row.sample_seconds and warm is not None and warm.sample_seconds:
-            cold_ms, warm_ms = milliseconds(row.sample_seconds), milliseconds(warm.sample_seconds)
-            said.append(f"{row.source}: {cold_ms} ms a sample instead of {warm_ms}")
-    return said
 
 
 def _parts(row: LoaderRow, stages: tuple[str, ...]) -> tuple[str, str, list[str], str]:

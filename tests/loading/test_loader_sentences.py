@@ -6,7 +6,8 @@ import pytest
 from loader_made import PYAV, SMALL, make_result, make_row
 
 from actprof.loading.feed import workers_needed
-from actprof.loading.sentences import advise, say_result, step_of, times
+from actprof.loading.rows import COLD
+from actprof.loading.sentences import advise, say_cold, say_result, step_of, times
 
 
 def test_the_lead_compares_what_runs_today_with_the_fastest():
@@ -20,7 +21,15 @@ def test_nothing_measured_is_said():
     assert "nothing could be measured" in say_result(make_result(rows=()))
 
 
-@pytest.mark.parametrize(("ratio", "said"), [(2.94, "2.9 times faster"), (0.01, "100 times slower")])
+@pytest.mark.parametrize(
+    ("ratio", "said"),
+    [
+        (2.94, "2.9 times faster"),
+        (0.01, "100 times slower"),
+        (1.04, "no faster or slower"),
+        (0.97, "no faster or slower"),
+    ],
+)
 def test_a_ratio_below_one_is_slower(ratio, said):
     """Never `0.01 times faster`."""
     assert said == times(ratio)
@@ -36,5 +45,20 @@ def test_advice_says_whether_it_was_measured():
     """Or what it comes to when the cores do not suffice."""
     enough, short = workers_needed([make_row(PYAV, 0.05), make_row(SMALL, 0.01)], 0.1, 2, batch_size=8)
     assert "video 224x224, pyav: 1 worker (computed), 0.8 cores busy with loading" == advise(enough, 2)
-    assert "would take 4 workers and 4.0 cores busy with loading, 2 are here" in advise(short, 2)
+    assert "would take 4 workers and 4.0 cores busy with loading, one of the 2 here trains" in advise(
+        short, 2
+    )
     assert "waiting 75% of the time" in advise(short, 2)
+
+
+@pytest.mark.parametrize(
+    ("cold", "said"),
+    [
+        (0.08, "80.0 ms a sample instead of 50.0 (video 640x480, pyav)"),
+        (0.03, "no slower, 30.0 ms a sample and 50.0 with them there (video 640x480, pyav)"),
+    ],
+)
+def test_without_the_page_cache_nothing_is_faster(cold, said):
+    """What other programs do may make it look so."""
+    result = make_result(rows=(make_row(PYAV, cold, cache=COLD), make_row(PYAV, 0.05)))
+    assert [said] == say_cold(result)
