@@ -1,11 +1,12 @@
 """Measure the ground truth on the GPU of this machine, and add it to the accuracy ledger. Needs a CUDA GPU.
 
-    python benchmarks/ground_truth.py FOLDER [--minutes 25]
+    python benchmarks/ground_truth.py FOLDER [--minutes 8] [--only-measure]
 
 Takes, in this order, as much as the minutes allow: the card as it is at batch sizes 8 to 64; the
 out-of-memory boundary of a 24 GB RTX 3090 for four set-ups; memory snapshots of the same four; the card as it
-is under other settings; scenarios/accuracy.yaml as an RTX 3090. Each run is a file in FOLDER, written when it
-is known, and a run that is there is not repeated: a second call goes on where the first one stopped.
+is under other settings; scenarios/accuracy.yaml as an RTX 3090. Each run is a file in FOLDER, written whole
+when it is known, and a run that is there is not repeated: a second call goes on where the first one stopped,
+also one that was killed. A call that begins nothing after 8 minutes is over after 10, whatever hangs.
 
 Nothing is predicted meanwhile. What needs no GPU comes last, or in a later call that may do without one: the
 rows go to reports/accuracy/rows.jsonl, and each snapshot is replayed by the simulated allocator and compared
@@ -28,6 +29,7 @@ import click
 
 import actprof
 from actprof.api import make_cell
+from actprof.files import write_whole
 from actprof.hardware import builtin_catalogue
 from actprof.measure.boundary import STEPS, measure_boundary
 from actprof.measure.choose import choose_gpu, usable_gpus
@@ -36,6 +38,7 @@ from actprof.measure.run import Run, on_this_card
 from actprof.records import to_plain
 from actprof.results import Result
 from actprof.scenario.cell import Cell
+from actprof.versions import library_versions
 
 SCENARIO = Path(__file__).parents[1] / "scenarios" / "accuracy.yaml"
 LEDGER = Path(__file__).parents[1] / "reports" / "accuracy"
@@ -49,9 +52,15 @@ SETUPS = (
     ("640x480", EXPANDABLE, 60),
     ("224x224", EXPANDABLE, 379),
 )
-SECONDS = 180.0  # for one process, of which most is lerobot's import
+SECONDS = 110.0  # for one process, of which most is lerobot's import
+PATIENCE = 3  # failures in a row, and the rest would only cost the same
 
-Piece = tuple[str, Callable[[Path], None]]
+Take = Callable[[Path, float], None]
+Piece = tuple[str, Take]
+
+
+class NoTimeLeftError(Exception):
+    """What was found so far is stored."""
 
 
 def run_of(cell: Cell) -> tuple[Run, Cell]:
@@ -61,10 +70,17 @@ def run_of(cell: Cell) -> tuple[Run, Cell]:
     return Run(choice=choice, timeout=SECONDS), on_this_card(cell, choice, catalogue)
 
 
+def check_time(deadline: float) -> None:
+    """Raise `NoTimeLeftError` when nothing more may be begun."""
+    if time.monotonic() >= deadline:
+        raise NoTimeLeftError
+
+
 def _command(cell: Cell, *more: str) -> str:
     words = ["actprof", "measure", "--resolution", cell.resolution, "--batch-size", str(cell.batch_size)]
     words += [word for name, value in CHUNK.items() for word in ("--set", f"{name}={value}")]
     words += ["--as", cell.gpu] if cell.gpu else []
+    words += ["--cap", f"{cell.capacity_bytes}B"] if cell.capacity_bytes else []
     words += ["--alloc-conf", cell.alloc_conf] if cell.alloc_conf else []
     words += [] if cell.cudnn_benchmark else ["--no-cudnn-benchmark"]
     return shlex.join([*words, *more])
@@ -76,36 +92,46 @@ def _save(result: Result, path: Path, *more: str) -> None:
     if result.verdict == "error":
         raise actprof.ActprofError("\n  ".join((result.reason, *run.stderr)))
     result = replace(result, measurement=replace(run, command=_command(result.cell, *more)))
-    path.write_text(json.dumps(result.to_json(curve=False)), encoding="utf-8")
+    write_whole(path, json.dumps(result.to_json(curve=False)).encode())
 
 
-def one(path: Path, *, cell: Cell) -> None:
-    """Measure one cell."""
+def one(path: Path, _deadline: float, *, cell: Cell) -> None:
+    """Measure one cell; of a card that plays another no seconds count, so that ten steps are enough."""
     run, cell = run_of(cell)
-    _save(run.measure(cell), path)
+    if run.choice.plays:
+        _save(replace(run, steps=STEPS).measure(cell), path, "--steps", str(STEPS))
+    else:
+        _save(run.measure(cell), path)
 
 
-def boundary(path: Path, *, cell: Cell, guess: int) -> None:
+def boundary(path: Path, deadline: float, *, cell: Cell, guess: int) -> None:
     """Measure where a card stops; the batch sizes that were tried are files of their own."""
     run, cell = run_of(cell)
-    tried: dict[int, Result] = {}
+    tried = {result.cell.batch_size: result for result in _tried_before(path)}
 
     def keep(result: Result) -> None:
-        tried[result.cell.batch_size] = result
-        name = f"{path.stem}-batch-{result.cell.batch_size}.json"
-        _save(result, path.with_name(name), "--steps", str(STEPS))
+        size = result.cell.batch_size
+        tried[size] = result
+        _save(result, path.with_name(f"{path.stem}-batch-{size}.json"), "--steps", str(STEPS))
+        check_time(deadline)
 
-    largest = measure_boundary(run, cell, guess=guess, tried=keep)
-    if largest:
-        _save(replace(tried[largest], max_batch_size=largest), path, "--boundary")
-        path.with_name(f"{path.stem}-batch-{largest}.json").unlink()
+    largest = measure_boundary(run, cell, guess=guess, known=dict(tried), tried=keep)
+    if not largest:
+        raise actprof.ActprofError("not even batch size 1 runs")
+    _save(replace(tried[largest], max_batch_size=largest), path, "--boundary")
+    path.with_name(f"{path.stem}-batch-{largest}.json").unlink()
 
 
-def snapshot(path: Path, *, cell: Cell) -> None:
+def _tried_before(path: Path) -> Iterator[Result]:
+    for found in path.parent.glob(f"{path.stem}-batch-*.json"):
+        yield Result.from_json(json.loads(found.read_text(encoding="utf-8")))
+
+
+def snapshot(path: Path, _deadline: float, *, cell: Cell) -> None:
     """Record one run, and beside it which cell it was."""
     run, cell = run_of(cell)
+    write_whole(path.with_suffix(".cell"), json.dumps(cell.to_json()).encode())
     run.snapshot(cell, path)
-    path.with_suffix(".cell").write_text(json.dumps(cell.to_json()), encoding="utf-8")
 
 
 def _cell(resolution: str, batch_size: int, *, gpu: str | None = None, **fields: Any) -> Cell:
@@ -145,20 +171,26 @@ def _suffix(cell: Cell) -> str:
 
 
 def measure_all(folder: Path, minutes: float) -> None:
-    """Measure what `folder` lacks; no piece is begun after so many minutes."""
+    """Measure what `folder` lacks; no process is begun after so many minutes."""
     start = time.monotonic()
-    for name, take in pieces():
-        if (folder / name).exists():
-            continue
-        if time.monotonic() - start > 60 * minutes:
-            print(f"{name}: no time left; call again for the rest")
-            return
+    deadline, failures = start + 60 * minutes, 0
+    missing = [(name, take) for name, take in pieces() if not (folder / name).exists()]
+    for done, (name, take) in enumerate(missing):
         try:
-            take(folder / name)
+            check_time(deadline)
+            take(folder / name, deadline)
+        except NoTimeLeftError:
+            print(f"{name}: no time left; call again for the last {len(missing) - done}", flush=True)
+            return
         except Exception as error:  # noqa: BLE001 - the next piece may well be had
             print(f"{name}: {error}", flush=True)
-            continue
-        print(f"{name}: done after {time.monotonic() - start:.0f} s", flush=True)
+            failures += 1
+            if failures == PATIENCE:
+                print(f"{PATIENCE} failures in a row; mend the cause and call again", flush=True)
+                return
+        else:
+            failures = 0
+            print(f"{name}: done after {time.monotonic() - start:.0f} s", flush=True)
 
 
 def compare_snapshots(folder: Path) -> None:
@@ -166,6 +198,8 @@ def compare_snapshots(folder: Path) -> None:
     for path in sorted(folder.glob("snapshot-*.cell")):
         cell = Cell.from_json(json.loads(path.read_text(encoding="utf-8")))
         pickle = path.with_suffix(".pickle")
+        if not pickle.exists():  # broken off between the two
+            continue
         found = {
             "cell": cell.to_json(),
             "verification": to_plain(actprof.verify_snapshot(pickle)),
@@ -178,13 +212,14 @@ def compare_snapshots(folder: Path) -> None:
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--minutes", default=25.0, show_default=True, help="No further run is begun after so many.")
+@click.option("--minutes", default=8.0, show_default=True, help="No further process is begun after so many.")
 @click.option("--only-measure", is_flag=True, help="Leave ledger and snapshots for a later call.")
 def main(*, folder: Path, minutes: float, only_measure: bool) -> None:
     """Measure the ground truth into FOLDER."""
     folder.mkdir(parents=True, exist_ok=True)
     here = usable_gpus()
     if here:
+        print(f"{here[0].name}, driver {here[0].driver}, {library_versions()}", flush=True)
         measure_all(folder, minutes)
     elif not any(folder.iterdir()):
         raise click.UsageError("no NVIDIA GPU here, and nothing in the folder to go on with")

@@ -46,17 +46,22 @@ def measure(
         **options: those of `make_cell`.
 
     Returns:
-        A result whose source is `measured`; a run that failed has the verdict `error`.
+        A result whose source is `measured`; a run that failed has the verdict `error`, and nothing more is
+        tried.
 
     Raises:
-        UsageError: an option or a device that cannot be.
+        UsageError: an option or a device that cannot be, or no folder for the snapshot.
         ActprofError: the boundary or the snapshot could not be had.
     """
     run, cell = _measuring(device=device, timeout=timeout, command=command, progress=progress, **options)
     for asked, option in ((boundary, "--boundary"), (snapshot is not None, "--snapshot")):
         if asked:
             run.check_cuda(option)
+    if snapshot is not None and not Path(snapshot).absolute().parent.is_dir():
+        raise UsageError(f"--snapshot {snapshot}: there is no folder {Path(snapshot).parent}; make it first")
     result = replace(run, steps=steps).measure(cell)
+    if result.verdict == "error":
+        return result
     if boundary:
         from actprof.measure.boundary import measure_boundary
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from actprof.analysis.compare_allocations import Unmatched
 from actprof.cli.console import output, print_json, progress_bar
 from actprof.cli.measured import print_measured
 from actprof.cli.options import played_cell_options
+from actprof.errors import UsageError
 from actprof.results import Result
 from actprof.units import format_bytes
 
@@ -67,6 +68,9 @@ def command(
     with _progress() as progress:
         options |= {"device": device, "timeout": timeout, "progress": progress}
         if lines:
+            _check_alone(
+                {"--boundary": boundary, "--snapshot": snapshot, "--steps": steps, "--json": as_json}
+            )
             click.echo(api.measure_lines(**options))
             return 0
         options["steps"] = steps
@@ -77,9 +81,16 @@ def command(
         print_json(result.to_json(curve=False))
     else:
         print_measured(result, output(), predicted=predicted)
-        if snapshot is not None:
+        if snapshot is not None and result.verdict != "error":
             _print_unmatched(snapshot, api.compare_snapshot(snapshot, result.cell))
     return _FAILED if result.verdict == "error" else 0
+
+
+def _check_alone(others: Mapping[str, Any]) -> None:
+    """Refuse what `--lines` would leave undone: it prints a table of a run of its own, instead."""
+    unwanted = [name for name, value in others.items() if value]
+    if unwanted:
+        raise UsageError(f"--lines prints a table instead of a result; leave out {' and '.join(unwanted)}")
 
 
 def _predicted(result: Result, progress: Callable[[str], None]) -> Result | None:

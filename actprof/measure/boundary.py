@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from actprof.analysis.boundary import bracket_boundary
@@ -17,7 +17,12 @@ STEPS = 10
 
 
 def measure_boundary(
-    run: Run, cell: Cell, *, guess: int | None = None, tried: Callable[[Result], None] | None = None
+    run: Run,
+    cell: Cell,
+    *,
+    guess: int | None = None,
+    known: Mapping[int, Result] | None = None,
+    tried: Callable[[Result], None] | None = None,
 ) -> int:
     """Return the largest batch size that gets through `STEPS` steps; it and the next one have been tried.
 
@@ -25,6 +30,7 @@ def measure_boundary(
         run: how cells are measured.
         cell: whose batch size is varied.
         guess: where to start; the predicted boundary if left out.
+        known: what an earlier search found, by batch size; that is not tried again.
         tried: told the result of each batch size that was tried.
 
     Raises:
@@ -37,6 +43,8 @@ def measure_boundary(
     ten_steps = replace(run, steps=STEPS)
 
     def runs(batch_size: int) -> bool:
+        if known is not None and batch_size in known:
+            return known[batch_size].runs
         result = ten_steps.measure(replace(cell, batch_size=batch_size))
         if result.verdict == "error":
             raise ActprofError(f"batch size {batch_size} could not be tried: {result.reason}")

@@ -51,16 +51,17 @@ class WorkerError(ActprofError):
 def run_worker(
     request: Request,
     *,
-    environment: Mapping[str, str] | None = None,
+    environment: Mapping[str, str | None] | None = None,
     timeout: float = TIMEOUT_SECONDS,
     progress: Progress | None = None,
     started: Callable[[int], None] | None = None,
+    answered: Callable[[], None] | None = None,
     command: Sequence[str] = WORKER,
 ) -> Answer:
     """Run `request` in a process of its own and return its answer; see `ask_worker`."""
     return ask_worker(
         request, Answer, command,
-        environment=environment, timeout=timeout, progress=progress, started=started,
+        environment=environment, timeout=timeout, progress=progress, started=started, answered=answered,
     )  # fmt: skip
 
 
@@ -69,10 +70,11 @@ def ask_worker[T](
     kind: type[T],
     command: Sequence[str],
     *,
-    environment: Mapping[str, str] | None = None,
+    environment: Mapping[str, str | None] | None = None,
     timeout: float = TIMEOUT_SECONDS,
     progress: Progress | None = None,
     started: Callable[[int], None] | None = None,
+    answered: Callable[[], None] | None = None,
 ) -> T:
     """Start `command`, hand it `request` and return its answer, a record of `kind`.
 
@@ -80,23 +82,27 @@ def ask_worker[T](
         request: what to run, a record that travels as JSON.
         kind: of the answer.
         command: what to start; takes the file descriptor of the answer and our process id as arguments.
-        environment: variables on top of ours.
+        environment: variables on top of ours; None takes one of ours away.
         timeout: seconds after which the process is ended.
         progress: told what the worker says that it is doing.
         started: told the process's id.
+        answered: told when the answer is there, before the process ends and gives its memory back.
 
     Raises:
         WorkerError: it died, hung, or answered what nobody understands.
         UsageError: lerobot refuses the policy's config.
     """
+    printed = _temporary_file()
     ours, theirs = os.pipe()
-    with tempfile.TemporaryFile() as stderr, os.fdopen(ours, "rb", buffering=0) as pipe:
+    with printed as stderr, os.fdopen(ours, "rb", buffering=0) as pipe:
         try:
             process = subprocess.Popen(
                 [*command, str(theirs), str(os.getpid())],
                 stdin=subprocess.PIPE, stdout=stderr, stderr=stderr, pass_fds=[theirs],
-                env={**os.environ, **(environment or {})}, start_new_session=True,
+                env=_environment(environment or {}), start_new_session=True,
             )  # fmt: skip
+        except OSError as error:
+            raise WorkerError(f"no worker can be started ({error.strerror or error})") from error
         finally:
             os.close(theirs)
         try:
@@ -104,6 +110,8 @@ def ask_worker[T](
                 started(process.pid)
             _hand_over(process, request)
             message = _listen(pipe, process, time.monotonic() + timeout, progress or (lambda _text: None))
+            if answered is not None:
+                answered()
         except _SilenceError as silence:
             _end(process)
             raise WorkerError(_explain(silence, process, timeout), _last_lines(stderr)) from None
@@ -114,6 +122,21 @@ def ask_worker[T](
 
 class _SilenceError(Exception):
     """No message came, and why."""
+
+
+def _temporary_file() -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile()
+    except OSError as error:
+        raise WorkerError(
+            f"no temporary file can be made for what the worker prints ({error.strerror or error}); "
+            "make room, or name another folder in TMPDIR"
+        ) from error
+
+
+def _environment(changes: Mapping[str, str | None]) -> dict[str, str]:
+    merged = {**os.environ, **changes}
+    return {name: value for name, value in merged.items() if value is not None}
 
 
 def _hand_over(process: subprocess.Popen[bytes], request: object) -> None:

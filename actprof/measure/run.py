@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from actprof.allocator import AllocatorConfig
-from actprof.allocator.profile import MemoryProfile
-from actprof.analysis.judge import judge
-from actprof.errors import UsageError
+from actprof.errors import StoreError, UsageError
 from actprof.hardware import Catalogue, Gpu, builtin_catalogue
 from actprof.measure.choose import TORCH_SHARE, Choice, identify
 from actprof.measure.launch import TIMEOUT_SECONDS, WorkerError, run_worker
-from actprof.measure.measurement import CardUse, DeviceFacts, Measurement, StepMemory
+from actprof.measure.measurement import CardUse, DeviceFacts, Measurement
 from actprof.measure.request import Answer, Request
+from actprof.measure.verdict import allowed_bytes, context_bytes, judge_run
 from actprof.measure.watch import CardWatch
 from actprof.results import MEASURED, GpuUse, Result
 from actprof.scenario.cell import Cell
@@ -64,17 +63,25 @@ class Run:
         return self._result(cell, answer, card)
 
     def snapshot(self, cell: Cell, path: Path) -> None:
-        """Leave a memory snapshot of a few steps from an empty allocator in `path`.
+        """Leave a memory snapshot of a few steps from an empty allocator in `path`, whole or not at all.
 
         Raises:
             UsageError: there is no CUDA GPU to record.
             WorkerError: the run failed.
+            StoreError: the file cannot be written.
         """
         self.check_cuda("--snapshot")
+        unfinished = path.absolute().with_name(f".{path.name}.unfinished")
         request = replace(
-            self._request(cell), purpose="snapshot", snapshot=str(path.absolute()), steps=_SNAPSHOT_STEPS
+            self._request(cell), purpose="snapshot", snapshot=str(unfinished), steps=_SNAPSHOT_STEPS
         )
-        self._launch(request)
+        try:
+            self._launch(request)
+            unfinished.replace(path)
+        except OSError as error:
+            raise StoreError(f"{path} cannot be written ({error.strerror or error})") from error
+        finally:
+            unfinished.unlink(missing_ok=True)
 
     def lines(self, cell: Cell) -> str:
         """Return a table of memory by source line of the policy's forward.
@@ -98,9 +105,20 @@ class Run:
             device_type=self.choice.type,
             index=gpu.index if gpu else 0,
             driver=gpu.driver if gpu else "",
-            cap_bytes=self.choice.cap_bytes,
+            cap_bytes=self._cap_bytes(cell),
             steps=self.steps,
         )
+
+    def _cap_bytes(self, cell: Cell) -> int | None:
+        """Return the cap that plays the cell's card, under the cell's own `per_process_memory_fraction`.
+
+        PyTorch has one limit: setting the cap would replace that of the settings.
+        """
+        cap = self.choice.cap_bytes
+        if cap is None:
+            return None
+        allowed = allowed_bytes(cell.alloc_conf, self._capacity(cell))
+        return cap if allowed is None else min(cap, allowed)
 
     def _launch(self, request: Request) -> tuple[Answer, CardUse | None]:
         pids: list[int] = []
@@ -113,13 +131,15 @@ class Run:
                 timeout=self.timeout,
                 progress=self.progress,
                 started=pids.append,
+                answered=None if watching is None else watching.stop,
             )
         return answer, watching.use() if watching is not None else None
 
-    def _environment(self, cell: Cell) -> dict[str, str]:
-        """Return what the process reads before torch is there."""
+    def _environment(self, cell: Cell) -> dict[str, str | None]:
+        """Return what the process reads before torch is there: the cell's settings, not the shell's."""
+        environment: dict[str, str | None] = dict.fromkeys(_NOT_THE_CELLS)
         # both names of the allocator's settings count
-        environment = {"PYTORCH_CUDA_ALLOC_CONF": cell.alloc_conf, "PYTORCH_ALLOC_CONF": cell.alloc_conf}
+        environment |= {"PYTORCH_CUDA_ALLOC_CONF": cell.alloc_conf, "PYTORCH_ALLOC_CONF": cell.alloc_conf}
         environment["COLUMNS"] = str(shutil.get_terminal_size().columns)
         if self.choice.gpu is None:
             return {**environment, "CUDA_VISIBLE_DEVICES": ""}
@@ -132,7 +152,6 @@ class Run:
     # -- what came out ---------------------------------------------------------------------------------
 
     def _base(self, cell: Cell) -> Result:
-        capacity = cell.capacity_bytes or (self._gpu(cell).capacity_bytes if cell.gpu else 0)
         local = self.choice.gpu
         name = cell.gpu or (local.name if local else "CPU")
         context = self._gpu(cell).context_bytes if cell.gpu else 0
@@ -141,7 +160,7 @@ class Run:
             cell=cell,
             gpu=GpuUse(
                 name=name,
-                capacity_bytes=capacity or (local.total_bytes if local else 0),
+                capacity_bytes=self._capacity(cell) or (local.total_bytes if local else 0),
                 context_bytes=context,
             ),
             versions=library_versions(),
@@ -149,16 +168,22 @@ class Run:
         )
 
     def _assumptions(self, cell: Cell) -> tuple[str, ...]:
-        expandable = AllocatorConfig.parse(cell.alloc_conf).expandable_segments
-        held = expandable and self.choice.cap_bytes is not None
-        return (self.choice.reason, _EXPANDABLE) if held else (self.choice.reason,)
+        config = AllocatorConfig.parse(cell.alloc_conf)
+        if self.choice.cap_bytes is None:
+            return (self.choice.reason,)
+        differences = (_EXPANDABLE,) if config.expandable_segments else ()
+        collects = config.garbage_collection_threshold and config.per_process_memory_fraction is None
+        return (self.choice.reason, *differences, *((_COLLECTION,) if collects else ()))
+
+    def _capacity(self, cell: Cell) -> int:
+        return cell.capacity_bytes or (self._gpu(cell).capacity_bytes if cell.gpu else 0)
 
     def _gpu(self, cell: Cell) -> Gpu:
         return self.catalogue.find(cell.gpu or "")
 
     def _failed(self, cell: Cell, error: WorkerError) -> Result:
         measurement = Measurement(
-            stderr=error.stderr, command=self.command, date=_now(), cap_bytes=self.choice.cap_bytes
+            stderr=error.stderr, command=self.command, date=_now(), cap_bytes=self._cap_bytes(cell)
         )
         device, gpu = None, self.choice.gpu
         if gpu is not None:
@@ -172,7 +197,7 @@ class Run:
     def _result(self, cell: Cell, answer: Answer, card: CardUse | None) -> Result:
         measurement = replace(answer.measurement, card=card, command=self.command, date=_now())
         if answer.oom is None:
-            measurement = replace(measurement, context_bytes=_context_bytes(measurement, card))
+            measurement = replace(measurement, context_bytes=context_bytes(measurement, card))
         base = self._base(cell)
         speed = cell.batch_size / answer.step_seconds.median if answer.step_seconds else None
         result = replace(
@@ -190,17 +215,25 @@ class Run:
                 result,
                 peak_allocated_bytes=measurement.live_tensor_bytes,
                 peak_process_bytes=measurement.resident_bytes,
-                reason="it ran on the CPU, which says nothing about a GPU's memory",
+                reason=f"it ran on the CPU ({self.choice.reason}), which says nothing about a GPU's memory",
             )
-        return _judged(result, measurement, answer.device, playing=measurement.cap_bytes is not None)
+        return judge_run(result, measurement, answer.device)
 
 
 _SNAPSHOT_STEPS = 3
-_LEAST_SETTLED = 2
 _EXPANDABLE = (
     "with expandable segments PyTorch tests a cap for the whole request, also where a segment that is there "
     "would have to grow by a part of it: it may run out a little earlier than on the card that is played"
 )
+_COLLECTION = (
+    "garbage_collection_threshold counts from the cap here, while the card that is played, which has none, "
+    "collects nothing: cached segments are given back that it would keep"
+)
+# What decides of memory beside the cell: what a shell has set would be measured, but not predicted.
+_NOT_THE_CELLS = (
+    "CUBLAS_WORKSPACE_CONFIG", "CUBLASLT_WORKSPACE_SIZE", "TORCH_CUBLASLT_UNIFIED_WORKSPACE",
+    "CUDNN_CONV_WSCAP_DBG", "PYTORCH_NO_CUDA_MEMORY_CACHING",
+)  # fmt: skip
 
 
 def on_this_card(cell: Cell, choice: Choice, catalogue: Catalogue) -> Cell:
@@ -215,63 +248,3 @@ def on_this_card(cell: Cell, choice: Choice, catalogue: Catalogue) -> Cell:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _judged(result: Result, measurement: Measurement, device: DeviceFacts, *, playing: bool) -> Result:
-    """Return the result with its memory and verdict."""
-    card, oom = measurement.card, result.oom
-    settled = _settled(measurement)
-    reserved = settled[-1].peak_reserved_bytes if settled else 0
-    # a card that plays another has a context of its own, which is not what the cap leaves room for
-    context = result.gpu.context_bytes if playing else measurement.context_bytes or result.gpu.context_bytes
-    capacity = result.gpu.capacity_bytes if playing else device.total_bytes
-    others = result.cell.used_by_others_bytes if playing or card is None else card.others_bytes
-    available = max(capacity - context - others, 0)
-    if measurement.cap_bytes is not None:
-        available = measurement.cap_bytes
-    most = max((step.peak_reserved_bytes for step in settled), default=0)
-    retries = sum(step.retries for step in settled)
-    profile = MemoryProfile(
-        batch_size=result.cell.batch_size,
-        steps=len(settled),
-        peak_allocated_bytes=settled[-1].peak_allocated_bytes if settled else 0,
-        peak_reserved_bytes=reserved,
-        most_reserved_bytes=max(most, 0 if oom is None else oom.reserved_bytes + oom.segment_bytes),
-        peak_requested_bytes=0,
-        retries=retries if oom is None else measurement.allocator_retries,
-        oom=oom,
-    )
-    verdict = judge(profile, profile, capacity_bytes=capacity, available_bytes=available)
-    return replace(
-        result,
-        gpu=replace(result.gpu, capacity_bytes=capacity, context_bytes=context),
-        peak_allocated_bytes=profile.peak_allocated_bytes,
-        peak_reserved_bytes=reserved,
-        peak_process_bytes=reserved + context,
-        verdict=verdict.name,
-        reason=verdict.reason,
-        headroom_bytes=verdict.headroom_bytes,
-        retries=profile.retries,
-    )
-
-
-def _settled(measurement: Measurement) -> tuple[StepMemory, ...]:
-    """Return the steps that are judged: without the first one where cuDNN tries its plans in it.
-
-    A plan that finds no room flushes the cache and fills the card, but cuDNN takes another one: as in a
-    prediction, that says nothing of the run. The spike and the flushes of the whole run are told apart.
-    """
-    steps = measurement.step_memory
-    return steps[1:] if measurement.cudnn_benchmark and len(steps) > 1 else steps
-
-
-def _context_bytes(measurement: Measurement, card: CardUse | None) -> int:
-    """Return what the process held beside its segments at the end; 0 where that cannot be told.
-
-    The last look at the card was in the last steps, when the reserved bytes stood at their peak: not so where
-    the run flushed its cache, nor in the first step.
-    """
-    settled = _settled(measurement)
-    if card is None or len(settled) < _LEAST_SETTLED or any(step.retries for step in settled):
-        return 0
-    return max(card.last_bytes - settled[-1].peak_reserved_bytes, 0)

@@ -67,6 +67,10 @@ class CardWatch:
         """Return what was seen, once the block is left; None where NVML never answered during the run."""
         return self._tally.use()
 
+    def stop(self) -> None:
+        """Look no more: from now on the run gives back what it held."""
+        self._left.set()
+
     def __enter__(self) -> Self:
         with ExitStack() as resources:
             self._nvml = resources.enter_context(open_nvml(self._given))
@@ -83,7 +87,7 @@ class CardWatch:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._left.set()
+        self.stop()
         if self._thread is not None:
             self._thread.join(LEAVING_SECONDS)
             self._gone = self._gone or self._thread.is_alive()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -183,3 +185,43 @@ def test_a_killed_parent_leaves_no_worker(tmp_path):
         assert wait_until(lambda: place.exists() and place.read_text())
         process.kill()
     assert wait_until(lambda: not is_alive(int(place.read_text())))
+
+
+def test_a_variable_of_ours_can_be_kept_from_a_worker(monkeypatch):
+    """None takes it away; everything else is handed on."""
+    monkeypatch.setenv("ONE", "1")
+    monkeypatch.setenv("OTHER", "2")
+    told = []
+    body = "send({'progress': str([os.environ.get(name) for name in ('ONE', 'OTHER')])})\nsys.exit(3)"
+    with pytest.raises(WorkerError):
+        run_worker(REQUEST, command=worker(body), environment={"ONE": None}, progress=told.append)
+    assert ["[None, '2']"] == told
+
+
+def test_the_answer_is_told_while_the_worker_is_still_there():
+    """What watches its memory stops then: what it gives back at its end is no measurement."""
+    answer = {"answer": to_plain(Answer(device=DeviceFacts(type="cpu", name="it")))}
+    body = f"send(json.loads({json.dumps(answer)!r}))\ntime.sleep(60)"
+    pids, alive = [], []
+    run_worker(
+        REQUEST, command=worker(body), started=pids.append, answered=lambda: alive.append(is_alive(pids[0]))
+    )
+    assert [True] == alive
+    assert not is_alive(pids[0])
+
+
+def test_a_worker_that_cannot_be_started_is_an_error():
+    """A row of a sweep, not its end."""
+    with pytest.raises(WorkerError, match="no worker can be started"):
+        run_worker(REQUEST, command=("/nowhere/python",))
+
+
+def test_no_room_for_temporary_files_is_an_error(monkeypatch):
+    """It says what can be done."""
+
+    def full():
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(WorkerError, match=r"No space left on device.*TMPDIR"):
+        run_worker(REQUEST, command=worker("sys.exit(0)"))

@@ -3,69 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-import torch
-from fake_gpu import FakeGpu, FakeWorkload
+from fake_gpu import FakeGpu
+from stand_ins import CARD, WHOLE, Launcher, Watcher
 
 from actprof.errors import ActprofError, UsageError
 from actprof.hardware import find_gpu
 from actprof.measure.boundary import measure_boundary
 from actprof.measure.choose import Choice
 from actprof.measure.launch import WorkerError
-from actprof.measure.measurement import CardUse, DeviceFacts, Measurement, StepMemory
-from actprof.measure.nvml import LocalGpu
+from actprof.measure.measurement import DeviceFacts
 from actprof.measure.request import Answer
 from actprof.measure.run import Run, on_this_card
 from actprof.measure.steps import summarise, take_steps
 from actprof.scenario.cell import Cell
 from actprof.units import GIB, MIB
 
-CARD = LocalGpu(
-    index=3, uuid="GPU-1", name="NVIDIA H100 80GB HBM3", total_bytes=80 * GIB, used_bytes=0,
-    free_bytes=80 * GIB, driver="595.84",
-)  # fmt: skip
-WHOLE = Choice(type="cuda", gpu=CARD, reason="the only GPU")
 CPU = Choice(type="cpu", reason="no NVIDIA GPU here")
-
-
-class Watcher:
-    """Stands for the watch of the card."""
-
-    seen = CardUse(samples=9, process_bytes=95 * MIB, last_bytes=90 * MIB, others_bytes=10 * MIB)
-
-    def __init__(self, index, pid_of):
-        self.index, self.pid_of = index, pid_of
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_exc):
-        self.pid = self.pid_of()
-
-    def use(self):
-        return self.seen
-
-
-class Launcher:
-    """Runs requests on the fake GPU, in this process, and remembers them."""
-
-    def __init__(self, total=1 << 30):
-        self.total, self.requests, self.environments = total, [], []
-
-    def __call__(self, request, *, environment, started, **_options):
-        self.requests.append(request)
-        self.environments.append(environment)
-        started(4711)
-        gpu = FakeGpu(total_bytes=self.total, alloc_conf=request.cell.alloc_conf)
-        gpu.prepare(cap_bytes=request.cap_bytes, cudnn_benchmark=True)
-        taken = take_steps(
-            replace(request, most_seconds=0.0), gpu, lambda _phase: FakeWorkload(gpu, request.cell.batch_size)
-        )
-        return Answer(
-            device=gpu.facts(), encoder_tokens=602, parameters=5, step_seconds=taken.spread("update"),
-            measurement=summarise(taken, request, gpu), oom=taken.oom,
-        )  # fmt: skip
 
 
 def make_run(choice=WHOLE, **options):
@@ -86,6 +42,17 @@ def test_the_process_gets_what_it_reads_at_its_start():
     assert (3, "595.84", None) == (
         run.launcher.requests[0].index, run.launcher.requests[0].driver, run.launcher.requests[0].cap_bytes,
     )  # fmt: skip
+
+
+def test_what_a_shell_has_set_does_not_get_into_a_run():
+    """The prediction knows nothing of it: only the cell's settings count, and the played card's workspace."""
+    run, played = make_run(), make_run(replace(WHOLE, workspace_config=":4096:8"))
+    for each in (run, played):
+        each.measure(Cell(gpu=None, batch_size=4))
+
+    (environment,), (other,) = run.launcher.environments, played.launcher.environments
+    assert {None} == {environment["CUBLAS_WORKSPACE_CONFIG"], environment["PYTORCH_NO_CUDA_MEMORY_CACHING"]}
+    assert ":4096:8" == other["CUBLAS_WORKSPACE_CONFIG"]
 
 
 def test_a_run_that_gets_through_has_the_fields_of_a_prediction():
@@ -142,48 +109,29 @@ def test_a_run_that_ran_out_lacks_what_it_asked_for():
     assert 80 * MIB - result.oom.reserved_bytes - result.oom.segment_bytes == result.headroom_bytes < 0
 
 
-def stepped(*steps, cudnn_benchmark=True):
-    """Return the result of a run whose steps had these (reserved bytes, flushes)."""
-    memory = tuple(
-        StepMemory(peak_allocated_bytes=MIB, peak_reserved_bytes=size, retries=flushes)
-        for size, flushes in steps
-    )
-    found = Measurement(
-        step_memory=memory, allocator_retries=sum(flushes for _size, flushes in steps), cap_bytes=GIB,
-        cudnn_benchmark=cudnn_benchmark,
-    )  # fmt: skip
-    answer = Answer(device=DeviceFacts(type="cuda", name="it", total_bytes=GIB), measurement=found)
-    run = make_run(replace(WHOLE, cap_bytes=GIB, plays="T4"), launcher=lambda *_args, **_options: answer)
-    return run.measure(Cell(gpu="T4"))
-
-
-def test_what_cudnn_does_while_it_tries_its_plans_is_no_flush_of_the_run():
-    """The first step fills the card and flushes the cache; the run fits, as it is predicted to."""
-    steps = ((GIB, 3), (200 * MIB, 0), (200 * MIB, 0))
-    tried, heuristics = stepped(*steps), stepped(*steps, cudnn_benchmark=False)
-
-    assert ("fits", 0, GIB - 200 * MIB) == (tried.verdict, tried.retries, tried.headroom_bytes)
-    assert ("tight", 3, 3) == (heuristics.verdict, heuristics.retries, tried.measurement.allocator_retries)
-    assert ("tight", 1) == (stepped((GIB, 3), (9, 1)).verdict, stepped((GIB, 3), (9, 1)).retries)
-
-
-def test_no_context_is_read_off_a_run_that_flushed():
-    """Its segments at the last look are not those of its peak."""
-    settled, flushed = (
-        stepped((MIB, 0), (60 * MIB, count), (60 * MIB, count)).measurement.context_bytes for count in (0, 1)
-    )
-    assert (30 * MIB, 0) == (settled, flushed)
-
-
 def test_a_cap_on_expandable_segments_says_what_it_cannot_do():
     """PyTorch tests it for whole requests."""
     choice = replace(WHOLE, cap_bytes=80 * MIB, plays="T4")
-    native, expandable = (
+    native, expandable, collecting = (
         make_run(choice).measure(Cell(gpu="T4", batch_size=4, alloc_conf=conf)).assumptions
-        for conf in ("", "expandable_segments:True")
+        for conf in ("", "expandable_segments:True", "garbage_collection_threshold:0.8")
     )
-    assert (1, 2) == (len(native), len(expandable))
+    assert (1, 2, 2) == (len(native), len(expandable), len(collecting))
     assert "expandable" in expandable[1]
+    assert "garbage_collection_threshold counts from the cap here" in collecting[1]
+
+
+def test_a_fraction_in_the_settings_holds_on_a_card_that_is_played():
+    """It is a fraction of the played card; PyTorch has one limit, which the cap would replace."""
+    card = find_gpu("T4")
+    for conf, cap in (
+        ("", GIB),
+        ("per_process_memory_fraction:0.01", int(0.01 * card.capacity_bytes)),
+        ("per_process_memory_fraction:0.99", GIB),
+    ):
+        run = make_run(replace(WHOLE, cap_bytes=GIB, plays="T4"))
+        result = run.measure(Cell(gpu="T4", batch_size=4, alloc_conf=conf))
+        assert cap == run.launcher.requests[0].cap_bytes == result.measurement.cap_bytes
 
 
 def test_a_worker_that_fails_is_an_error_row():
@@ -209,7 +157,7 @@ def test_on_the_cpu_nothing_is_said_of_a_gpu():
     result = run.measure(Cell(batch_size=2))
 
     assert ("unknown", 7, 9) == (result.verdict, result.peak_allocated_bytes, result.peak_process_bytes)
-    assert "CPU" in result.reason
+    assert "it ran on the CPU (no NVIDIA GPU here), which says nothing about a GPU's memory" == result.reason
     for ask in (
         lambda: run.lines(Cell()),
         lambda: run.snapshot(Cell(), None),
@@ -231,7 +179,25 @@ def test_a_snapshot_is_a_run_of_its_own(tmp_path):
     run.snapshot(Cell(gpu=None, batch_size=2), tmp_path / "act.pickle")
 
     request = run.launcher.requests[0]
-    assert ("snapshot", str(tmp_path / "act.pickle"), 3) == (request.purpose, request.snapshot, request.steps)
+    assert ("snapshot", 3) == (request.purpose, request.steps)
+    assert ["act.pickle"] == [path.name for path in tmp_path.iterdir()]
+    assert b"all of it" == (tmp_path / "act.pickle").read_bytes()
+
+
+def test_a_snapshot_that_breaks_off_leaves_what_was_there(tmp_path):
+    """No half of a new one, and no temporary file."""
+    place = tmp_path / "act.pickle"
+    place.write_bytes(b"an older one")
+
+    def dies(request, **_options):
+        Path(request.snapshot).write_bytes(b"half of")
+        raise WorkerError("the worker was killed")
+
+    with pytest.raises(WorkerError):
+        make_run(launcher=dies).snapshot(Cell(gpu=None), place)
+
+    assert [place] == list(tmp_path.iterdir())
+    assert b"an older one" == place.read_bytes()
 
 
 def test_what_the_search_tries_is_told():
@@ -280,16 +246,3 @@ def test_a_cell_without_gpu_is_about_the_card_that_is_here():
     assert int(0.96 * 80 * GIB) == on_this_card(Cell(gpu=None), strange, catalogue).capacity_bytes
     assert Cell() == on_this_card(Cell(), WHOLE, catalogue)
     assert Cell(gpu=None) == on_this_card(Cell(gpu=None), CPU, catalogue)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-def test_on_a_real_gpu_the_measured_peak_is_the_predicted_one():
-    """A small ACT: allocated within a hundredth of a GiB of the prediction."""
-    import actprof
-
-    result = actprof.measure(batch_size=2, resolution="224x224")
-    predicted = actprof.predict(batch_size=2, resolution="224x224", gpu=result.cell.gpu)
-
-    assert ("measured", 100) == (result.source, result.encoder_tokens)
-    assert predicted.peak_allocated_bytes == pytest.approx(result.peak_allocated_bytes, abs=GIB / 100)

@@ -209,3 +209,17 @@ def test_the_real_nvml_sees_a_tensor_come():
     assert tensor.numel() <= use.card_bytes
     assert use.process_bytes == 0 or tensor.numel() <= use.process_bytes <= use.card_bytes
     assert not watch.gone
+
+
+def test_after_the_answer_nothing_is_seen():
+    """A process that ends gives its memory back bit by bit: the last look must not be at that."""
+    gpu = FakeGpu(used=4 * GIB, processes={os.getpid(): 3 * GIB})
+    nvml = FakeNvml(gpu)
+    with CardWatch(0, os.getpid(), nvml=nvml, hertz=FAST) as watch:
+        nvml.wait_for_looks(2)
+        watch.stop()
+        for thread in threads():
+            thread.join(30)
+        gpu.processes[os.getpid()] = GIB
+
+    assert (3 * GIB, 3 * GIB) == (watch.use().process_bytes, watch.use().last_bytes)
