@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from actprof.errors import UsageError
+from actprof.hardware import find_gpu
 from actprof.results import Result
 from actprof.units import format_seconds
 
+_BF16 = "bf16 autocast"
 # By what the step waits for; the first that fits the cell comes first.
 _HELP = {
     "launches": (
@@ -12,23 +15,46 @@ _HELP = {
         "torch.compile with CUDA graphs (mode='reduce-overhead'): one launch for many kernels",
     ),
     "arithmetic": (
-        "smaller images: fewer tokens and smaller feature maps",
-        "bf16 autocast: tensor cores at twice the rate of TF32 (lerobot allows TF32 already)",
+        "smaller images, resized in the loader or when they are recorded: fewer tokens and feature maps",
+        f"{_BF16}: tensor cores at up to twice the rate of TF32, which lerobot allows already",
     ),
     "bandwidth": (
         "attention without materialised maps (--change fused_attention)",
-        "smaller images, or bf16: less to read and write",
+        "smaller images, resized in the loader or when they are recorded: less to read and write",
+        f"{_BF16}: half the bytes of most tensors",
     ),
     "data": (
-        "more workers (--num_workers), or a decoder that is faster",
-        "images resized when they are recorded, or stored as images instead of video",
+        "more workers (--num_workers), or a decoder that is faster (--dataset.video_backend=torchcodec)",
+        "images made smaller when they are recorded; actprof loader measures what that brings",
     ),
 }
 
 
-def what_helps(limited_by: str) -> tuple[str, ...]:
-    """Return what would make a step faster that waits for `limited_by`; nothing when that is not known."""
-    return _HELP.get(limited_by, ())
+def what_helps(limited_by: str, result: Result | None = None) -> tuple[str, ...]:
+    """Return what would make a step faster that waits for `limited_by`; nothing when that is not known.
+
+    Args:
+        limited_by: `launches`, `arithmetic`, `bandwidth` or `data`.
+        result: of the step; what it does already, or cannot do, is left out.
+    """
+    said = _HELP.get(limited_by, ())
+    return said if result is None else tuple(text for text in said if _applies(text, result))
+
+
+def _applies(text: str, result: Result) -> bool:
+    cell = result.cell
+    if text.startswith("a larger batch"):
+        return result.max_batch_size is None or cell.batch_size < result.max_batch_size
+    if text.startswith(_BF16):
+        return cell.precision == "fp32" and _has_bf16(result.gpu.name)
+    return not ("fused_attention" in text and "fused_attention" in cell.changes)
+
+
+def _has_bf16(name: str) -> bool:
+    try:
+        return find_gpu(name).bf16_flops is not None
+    except UsageError:  # one that a scenario brought along
+        return True
 
 
 def speed_text(result: Result) -> str:
@@ -40,9 +66,15 @@ def speed_text(result: Result) -> str:
     return f"{format_seconds(seconds.median)} per step ({band}), {rate:,.1f} samples/s"
 
 
-def limit_shares(result: Result) -> str:
-    """Return `arithmetic 68 %, bandwidth 32 %`, the largest first, or nothing when it is not known."""
+def limit_shares(result: Result, *, data_share: float = 0.0) -> str:
+    """Return `arithmetic 68 %, bandwidth 32 %`, the largest first, or nothing when it is not known.
+
+    Args:
+        result: a prediction.
+        data_share: of a loop's time in which it waits for data; the step's shares are then of the rest.
+    """
     if result.work is None:
         return ""
-    shares = sorted(result.work.shares.items(), key=lambda item: -item[1])
+    of_loop = {name: share * (1 - data_share) for name, share in result.work.shares.items()}
+    shares = sorted({**of_loop, "data": data_share}.items(), key=lambda item: -item[1])
     return ", ".join(f"{name} {share:.0%}" for name, share in shares if share >= 0.005)

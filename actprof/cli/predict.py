@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from actprof.analysis.speed import limit_shares, speed_text
+from actprof.analysis.speed import limit_shares, speed_text, what_helps
 from actprof.api import predict
 from actprof.cli.answer import fact_table, print_bars, print_verdict
 from actprof.cli.console import boundary_text, output, print_json
@@ -64,14 +64,24 @@ def _facts(result: Result) -> Table:
     return table
 
 
-def speed_facts(result: Result) -> list[tuple[str, str]]:
-    """Return what a step takes and waits for, as rows of facts; none when the GPU's speed is not known."""
+def speed_facts(result: Result, *, limited_by: str = "", data_share: float = 0.0) -> list[tuple[str, str]]:
+    """Return what a step takes and waits for, as rows of facts; none when the GPU's speed is not known.
+
+    Args:
+        result: a prediction.
+        limited_by: what the whole run waits for, where that is not what its step waits for.
+        data_share: of the run's time in which it waits for data.
+    """
     if result.work is None:
         return []
     work = f"{result.kernel_launches:,} launches, {result.flops_per_sample / 1e9:.0f} GFLOP per sample"
     return [
         ("step, if it fits" if result.oom else "step", speed_text(result)),
-        ("limited by", f"{limit_shares(result)} ({work}, GPU busy {result.work.busy_share:.0%})"),
+        (
+            "limited by",
+            f"{limit_shares(result, data_share=data_share)} ({work}, GPU busy {result.work.busy_share:.0%})",
+        ),
+        *zip(("faster with", "or with"), what_helps(limited_by or result.limited_by, result), strict=False),
     ]
 
 

@@ -144,7 +144,10 @@ def _facts(answer: Preflight, result: Result) -> Table:
         table.add_row("shapes from", escape(os.fspath(answer.inputs.source)))
     if result.cell.alloc_conf:
         table.add_row("allocator", escape(f"{result.cell.alloc_conf} ({answer.settings.variable})"))
-    for name, text in (*speed_facts(result), *_duration_facts(answer)):
+    loop = answer.duration
+    limit, waiting = ("", None) if loop is None else (loop.limited_by, loop.data_share)
+    speed = speed_facts(result, limited_by=limit, data_share=waiting or 0.0)
+    for name, text in (*speed, *_duration_facts(answer)):
         table.add_row(name, escape(text))
     if result.breakdown is not None:
         when = "where it runs out" if result.oom else "at the peak"

@@ -48,6 +48,7 @@ class Duration:
         hours, hours_low, hours_high: by the predicted step and its band.
         samples_per_second: of all processes.
         data_wait_seconds: per step; None where no loading was given.
+        data_share: of the run's time that is waiting for data, 0 to 1; None where no loading was given.
         limited_by: `data`, or what the step waits for.
         epochs: how often the dataset is gone through; None where its frames are not known.
         cost_usd: by the price; None without one.
@@ -59,6 +60,7 @@ class Duration:
     hours_high: float
     samples_per_second: float
     data_wait_seconds: float | None = None
+    data_share: float | None = None
     limited_by: str = ""
     epochs: float | None = None
     cost_usd: float | None = None
@@ -102,6 +104,7 @@ def run_duration(
         hours_high=high,
         samples_per_second=samples / totals[1],
         data_wait_seconds=None if load_seconds is None else wait,
+        data_share=None if load_seconds is None else wait / totals[1],
         limited_by=limit,
         epochs=run.steps * samples / frames if frames else None,
         cost_usd=None if price is None else price.usd_per_hour * median,

@@ -78,6 +78,18 @@ def test_json_is_one_object(run, words):
     assert {"traps", "remedies", "dataset", "peak_process_bytes", "max_batch_size"} <= set(data)
 
 
+def test_loading_that_is_given_may_be_the_limit(run, words):
+    """Its share, what helps against it, and in JSON the same."""
+    asked = ("preflight", "--no-remedies", "--gpu", "RTX 3090", "--load-seconds", 900)
+    shown = " ".join(run(*asked, "--", *words()).out.split())
+    answer = json.loads(run(*asked, "--json", "--", *words()).out)
+
+    assert "limited by data 100%" in shown
+    assert "faster with more workers (--num_workers)" in shown
+    assert "data" == answer["duration"]["limited_by"]
+    assert 0.99 < answer["duration"]["data_share"] < 1
+
+
 def test_where_it_runs_out_stands_after_the_memory(run, words):
     """Verdict, bars, where and PyTorch's words, largest batch size: in this order."""
     out = run("preflight", "--no-remedies", "--capacity", "2GiB", "--", *words("--batch_size=4000")).out

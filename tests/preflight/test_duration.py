@@ -29,7 +29,7 @@ def test_hours_are_steps_by_seconds():
     found = duration()
     assert (0.5, 1.0, 2.0) == (found.hours_low, found.hours, found.hours_high)
     assert 32 == found.samples_per_second
-    assert found.data_wait_seconds is None
+    assert (None, None) == (found.data_wait_seconds, found.data_share)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,7 @@ def test_loading_is_hidden_by_workers_only(workers, load, hours, wait, limit):
     """Workers load while the step computes; without them the seconds add up."""
     found = duration(workers, load_seconds=load)
     assert (hours, wait, limit) == (pytest.approx(found.hours), found.data_wait_seconds, found.limited_by)
+    assert wait / hours == pytest.approx(found.data_share)
 
 
 def test_epochs_count_every_process():
