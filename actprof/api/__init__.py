@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from actprof.api.cells import DEFAULT_GPU, make_cell
-from actprof.api.real import compare_snapshot, measure, measure_lines, measure_loader, write_loader_page
+from actprof.api.real import (
+    compare_snapshot,
+    keep_loading,
+    measure,
+    measure_lines,
+    measure_loader,
+    write_loader_page,
+)
 from actprof.api.runs import explain, params, predict, preflight, reach, suggest, write_explanation_page
 from actprof.api.scenarios import CSV_NAME, REPORT_NAME, accuracy, check, load_scenario, sweep, write_report
 from actprof.api.snapshots import replay_snapshot, verify_snapshot, write_replay_page
@@ -16,6 +23,7 @@ __all__ = [
     "check",
     "compare_snapshot",
     "explain",
+    "keep_loading",
     "load_scenario",
     "make_cell",
     "measure",

@@ -168,3 +168,20 @@ def write_loader_page(
     from actprof.report.loader_page import write_loader_page as write
 
     return write(result, path, step_seconds=step_seconds, step_batch_size=step_batch_size)
+
+
+def keep_loading(result: LoaderResult, folder: str | Path) -> Path | None:
+    """Put loader results into the store in `folder`; return the report, written again, if a sweep is in it.
+
+    A folder keeps one: a later one takes its place.
+
+    Raises:
+        StoreError: the store or the page cannot be written.
+    """
+    from actprof.api.scenarios import write_report
+    from actprof.sweep.store import ResultsStore
+
+    with ResultsStore(Path(folder)) as store:
+        store.put_meta({"loading": result.to_json()})
+        is_swept = "cells" in store.meta()
+    return write_report(folder) if is_swept else None

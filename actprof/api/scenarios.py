@@ -149,6 +149,7 @@ def write_report(folder: str | Path) -> Path:
         StoreError: there is no store, or the page cannot be written.
     """
     from actprof.analysis.expectations import Outcome
+    from actprof.loading.rows import LoaderResult
     from actprof.report import Report
     from actprof.report import write_report as write_page
     from actprof.sweep.store import ResultsStore
@@ -165,6 +166,7 @@ def write_report(folder: str | Path) -> Path:
             planned=None if cells is None else len(cells),
             groundings=store.groundings(cells),
             outcomes=tuple(from_plain(Outcome, outcome) for outcome in meta.get("outcomes", [])),
+            loading=LoaderResult.from_json(meta["loading"]) if "loading" in meta else None,
             command=meta.get("command", ""),
             created=meta.get("created", ""),
             versions=meta.get("versions", {}),

@@ -62,7 +62,7 @@ _SYNTHETIC = re.compile(r"(\d+)x(\d+)x(\d+)")
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), default=None, metavar="FOLDER",
-    help="Write loader.json and loader.html there.",
+    help="Write loader.json and loader.html there; of a sweep, also into its store and report.",
 )  # fmt: skip
 def command(
     *,
@@ -172,6 +172,8 @@ def _write(result: LoaderResult, html: Path | None, out: Path | None, step: dict
         place = out / "loader.json"
         write_whole(place, (json.dumps(result.to_json(), indent=1) + "\n").encode())
         written.append(place)
+        report = api.keep_loading(result, out)
+        written += [report] if report else []
     return written
 
 

@@ -80,9 +80,9 @@ def render_loading(
         "result": result,
         "lead": say_result(result),
         "datasets": [dataset_text(facts) for facts in result.datasets],
-        "tiles": _tiles(find_ratios(result)),
+        "tiles": change_tiles(result),
         "counts": [workers_text(count) for count in sorted({row.workers for row in result.rows})],
-        "lines": [_line(result, source, size) for size in result.batch_sizes for source in result.sources],
+        "lines": rate_lines(result),
         "cold": say_cold(result),
         "stages": stages_of(apart),
         "stage_words": STAGE_WORDS,
@@ -117,8 +117,9 @@ def write_loader_page(
     return target
 
 
-def _tiles(ratios: tuple[Ratio, ...]) -> list[Tile]:
+def change_tiles(result: LoaderResult) -> list[Tile]:
     """Return one tile per change; the first ratio, of what a run does today, stands large."""
+    ratios = find_ratios(result)
     tiles = []
     for change, title in _TITLES.items():
         own = [ratio for ratio in ratios if ratio.change == change]
@@ -135,6 +136,11 @@ def _seconds(ratio: Ratio) -> str:
 
 def _pair(ratio: Ratio) -> str:
     return f"{ratio.before} \u2192 {ratio.after}"
+
+
+def rate_lines(result: LoaderResult) -> list[Line]:
+    """Return a row for each batch size and way of loading."""
+    return [_line(result, source, size) for size in result.batch_sizes for source in result.sources]
 
 
 def _line(result: LoaderResult, source: Source, batch_size: int) -> Line:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from actprof.analysis.expectations import Outcome
     from actprof.hardware import Catalogue
+    from actprof.loading.rows import LoaderResult
     from actprof.measure.grounding import Grounding
     from actprof.results import Result
 
@@ -30,6 +31,7 @@ class Report:
         planned: number of cells of the scenario; more than results where a sweep was interrupted.
         groundings: CPU runs to show beside the predictions.
         outcomes: what became of the scenario's expectations.
+        loading: what `actprof loader` measured, to hold against the predicted steps.
         command: what repeats the numbers, one command per line.
         created: ISO 8601 time.
         versions: of what wrote the report; each result has its own.
@@ -43,6 +45,7 @@ class Report:
     planned: int | None = None
     groundings: tuple[Grounding, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
+    loading: LoaderResult | None = None
     command: str = ""
     created: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from actprof.report.arrange import Setup, arrange, fixed_facts
 from actprof.report.curves import AXES, pack_curves
 from actprof.report.expectations_section import present_expectations
 from actprof.report.figures import draw_heatmap, draw_limits, draw_makeup
+from actprof.report.loading_section import present_loading
 from actprof.report.makeup import (
     collect_cells,
     colour_parts,
@@ -74,6 +75,7 @@ def render_page(report: Report) -> str:
         "work": _work(results),
         "sources": Counter(r.source for r in (*report.results, *report.measured)),
         "speed": present_speed(report, lambda figure: _add(figures, figure)),
+        "loading": present_loading(report),
         "measured": present_measured(report, lambda figure: _add(figures, figure)),
         "expectations": present_expectations(report.outcomes),
         "axes": AXES,

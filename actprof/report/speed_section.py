@@ -94,8 +94,8 @@ def present_speed(report: Report, add: Callable[[go.Figure], str]) -> SpeedSecti
         report: what the page is made of.
         add: puts a figure on the page and returns its id.
     """
-    timed = [r for r in report.results if r.source == PREDICTED and r.runs and r.work and r.step_seconds]
-    setups = arrange(_once(timed))
+    timed = _timed(report)
+    setups = timed_setups(report)
     if not setups:
         return None
     points = _points(report)
@@ -118,6 +118,15 @@ def present_speed(report: Report, add: Callable[[go.Figure], str]) -> SpeedSecti
         has_points=bool(points),
         ops=tuple(_op_views(views, shown, report.catalogue or builtin_catalogue(), add)),
     )
+
+
+def timed_setups(report: Report) -> Sequence[Setup]:
+    """Return the setups of the report's predicted step times, allocator settings aside."""
+    return arrange(_once(_timed(report)))
+
+
+def _timed(report: Report) -> list[Result]:
+    return [r for r in report.results if r.source == PREDICTED and r.runs and r.work and r.step_seconds]
 
 
 def _once(results: Sequence[Result]) -> Iterator[Result]:

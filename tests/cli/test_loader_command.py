@@ -66,9 +66,9 @@ def test_a_synthetic_dataset_is_resized_unless_told(run, asked):
 
 @pytest.mark.usefixtures("asked")
 def test_results_are_kept_and_shown_again(run, tmp_path):
-    """`--out` writes both files; `--read` needs no measuring."""
+    """`--out` writes both files and the store; `--read` needs no measuring."""
     saved = run("loader", "--synthetic", "2x640x480", "--out", tmp_path)
-    assert {"loader.json", "loader.html"} == {path.name for path in tmp_path.iterdir()}
+    assert {"loader.json", "loader.html", "results.sqlite"} == {path.name for path in tmp_path.iterdir()}
     again = run("loader", "--read", tmp_path / "loader.json")
     assert saved.out == again.out
     as_json = run("loader", "--read", tmp_path / "loader.json", "--json")
@@ -90,3 +90,19 @@ def test_what_cannot_be_read_is_a_usage_error(run, arguments, said):
     shown = run("loader", *arguments)
     assert 2 == shown.code
     assert said in shown.err
+
+
+@pytest.mark.usefixtures("asked")
+def test_results_go_into_the_store_and_the_report_of_a_sweep(run, tmp_path, seed):
+    """Whichever comes first; without a sweep there is no report to write."""
+    seed(batch_size=8)
+    scenario = tmp_path / "one.yaml"
+    scenario.write_text("policy: act\nset: {chunk_size: 7}\ngpu: RTX 3090\nbatch_size: 8\n")
+    folder = tmp_path / "out"
+
+    assert "report.html" not in run("loader", "--synthetic", "2x640x480", "--out", folder).err
+    assert 0 == run("sweep", scenario, "--no-ground", "--mode", "predict", "--out", folder).code
+    assert "Loading data" in (folder / "report.html").read_text(encoding="utf-8")
+    (folder / "report.html").unlink()
+    assert "report.html" in run("loader", "--synthetic", "2x640x480", "--out", folder).err
+    assert "4.0 times faster" in (folder / "report.html").read_text(encoding="utf-8")
