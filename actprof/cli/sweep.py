@@ -112,12 +112,16 @@ def _fastest(frame: Any) -> str:
 
 def _measuring(folder: Path) -> str:
     """Return what was measured, where and why; or why nothing was."""
+    from actprof.scenario import Cell
     from actprof.sweep.store import ResultsStore
 
     with ResultsStore(folder, create=False) as store:
-        measured = len(store.results(source=MEASURED))
-        reason = store.meta().get("measuring", "")
-    return f"{'measured' if measured else 'not measured'}: {escape(reason)}"
+        meta = store.meta()
+        kept = len(store.results([Cell.from_json(cell) for cell in meta["cells"]], source=MEASURED))
+    said = escape(meta["measuring"])
+    if not kept or not said.startswith("not measured"):
+        return said
+    return f"{said}; {kept} measured earlier {'is' if kept == 1 else 'are'} shown"
 
 
 def _progress() -> Progress:

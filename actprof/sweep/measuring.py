@@ -21,7 +21,7 @@ _FAILED = ""  # the stamp of a failed run, which is tried again
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasurePlan:
-    """Which cells are measured, each with its device, and in a sentence what was decided and why."""
+    """Which cells are measured, each with its device; and what was decided and why (`not measured: …`)."""
 
     choices: tuple[tuple[Cell, Choice], ...]
     reason: str
@@ -43,7 +43,7 @@ def plan_measuring(
     if mode not in MODES:
         raise UsageError(f"{mode!r} is not a mode; choose one of {', '.join(MODES)}")
     if mode == "predict":
-        return MeasurePlan(choices=(), reason="predicted only, as asked")
+        return MeasurePlan(choices=(), reason="not measured: predicted only, as asked")
     here = tuple(gpus())
     chosen = [(cell, choose_gpu(cell, here, scenario.catalogue)) for cell in scenario.cells]
     measurable = tuple((cell, choice) for cell, choice in chosen if choice.type == "cuda")
@@ -53,7 +53,8 @@ def plan_measuring(
         raise UsageError(f"no cell of this scenario can be measured here: {reason}; use --mode predict")
     if 0 < len(measurable) < len(chosen):
         reason = f"{len(measurable)} of {len(chosen)} cells can be measured: {reason}"
-    return MeasurePlan(choices=measurable, reason=reason)
+    decided = "measured" if measurable else "not measured"
+    return MeasurePlan(choices=measurable, reason=f"{decided}: {reason}")
 
 
 def measure_cells(

@@ -64,13 +64,17 @@ def test_auto_measures_where_a_card_is_large_enough(scenario):
     cap = find_gpu("RTX 3090").capacity_bytes - find_gpu("RTX 3090").context_bytes
     assert [cap, cap] == [choice.cap_bytes for _cell, choice in larger.choices]
     assert ((), ()) == (smaller.choices, none.choices)
-    assert "RTX 3060" in smaller.reason
-    assert "no NVIDIA GPU" in none.reason
+    plays = "the H100 80 GB here (GPU 0) plays the RTX 3090, with 23.29 GiB for PyTorch"
+    assert f"measured: {plays}" == larger.reason
+    assert smaller.reason.startswith("not measured: the RTX 3060")
+    assert "not measured: no NVIDIA GPU here" == none.reason
 
 
 def test_predict_asks_for_no_gpu(scenario):
     """And touches none."""
-    assert () == plan_measuring(scenario, "predict", gpus=lambda: 1 / 0).choices
+    plan = plan_measuring(scenario, "predict", gpus=lambda: 1 / 0)
+
+    assert ((), "not measured: predicted only, as asked") == (plan.choices, plan.reason)
 
 
 @pytest.mark.parametrize(("mode", "said"), [("measure", "no NVIDIA GPU"), ("both", "auto, predict, measure")])
