@@ -109,7 +109,10 @@ def smaller_batch(cell: Cell, largest: int | None = None) -> Offer | None:
 
 
 def bf16(cell: Cell) -> Offer | None:
-    """Run the forward pass under autocast, as accelerate does."""
+    """Run the forward pass under autocast, as accelerate does.
+
+    Not by `--policy.use_amp=true`: lerobot 0.6.1 takes autocast's default dtype then, which is fp16 on CUDA.
+    """
     if cell.precision != "fp32" or cell.overrides.get("use_amp"):
         return None
     return Offer(
@@ -117,11 +120,11 @@ def bf16(cell: Cell) -> Offer | None:
         title="bf16 autocast",
         family="precision",
         kind=NUMERICS,
-        cost=FLAG,
+        cost=ENVIRONMENT,
         burden=1.25,
         cell=replace(cell, precision="bf16"),
-        flags=("--policy.use_amp=true",),
-        note="or ACCELERATE_MIXED_PRECISION=bf16; lerobot 0.4.0 to 0.6.0 ignores the flag",
+        environment={"ACCELERATE_MIXED_PRECISION": "bf16"},
+        note="with accelerate launch: --mixed_precision=bf16; --policy.use_amp=true would be fp16 on CUDA",
     )
 
 
@@ -181,7 +184,7 @@ def _in_python(
     """Offer a change of `actprof.policies.changes`."""
     if name in cell.changes:
         return None
-    if name == "accumulate_2" and (cell.batch_size < 4 or cell.batch_size % 2):
+    if name == "accumulate_2" and not _can_be_halved(cell):
         return None
     return Offer(
         name=name,
@@ -194,6 +197,12 @@ def _in_python(
         code=change_code(name),
         note=note,
     )
+
+
+def _can_be_halved(cell: Cell) -> bool:
+    """Tell whether two backward passes make the gradients of one: fp16's would lack the scale of the loss."""
+    fp16 = cell.precision == "fp16" or cell.overrides.get("use_amp")
+    return cell.batch_size >= 4 and cell.batch_size % 2 == 0 and not fp16
 
 
 REMEDIES: tuple[Make, ...] = (
@@ -213,7 +222,10 @@ REMEDIES: tuple[Make, ...] = (
         name="accumulate_2",
         title="each batch in two halves",
         family="batch",
-        note="the mean of the halves is that of the batch where both have as many padded actions",
+        note=(
+            "the mean of the halves is that of the batch where both have as many padded actions; "
+            "with one process only, as the first backward pass is the policy's own"
+        ),
     ),
     partial(
         _in_python, name="checkpoint_encoder", title="encoder layers run twice", family="encoder checkpoints"

@@ -51,20 +51,22 @@ def accumulate_2(policy: Any, backward: Callable[[Any], None] = torch.Tensor.bac
     whole = policy.forward
 
     def forward(batch: dict[str, Any]) -> Any:
-        if not torch.is_grad_enabled():
-            return whole(batch)
         size = len(batch["action"])
+        half = size // 2
+        if not half or not torch.is_grad_enabled():
+            return whole(batch)
         halves = [
             {
                 key: value[part] if hasattr(value, "__len__") and len(value) == size else value
                 for key, value in batch.items()
             }
-            for part in (slice(size // 2), slice(size // 2, size))
+            for part in (slice(half), slice(half, size))
         ]
+        share = half / size  # the last batch of an epoch may be odd
         first, _ = whole(halves[0])
-        backward(first / 2)
+        backward(share * first)
         second, logged = whole(halves[1])
-        return first.detach() / 2 + second / 2, logged
+        return share * first.detach() + (1 - share) * second, logged
 
     policy.forward = forward
 

@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 
 from actprof.analysis.remedies import CODE, KINDS, LOSSLESS, combine, offers
+from actprof.launch.command_line import CommandLine
+from actprof.launch.launcher import launch_of
 from actprof.scenario.cell import CHANGES, Cell
 
 CELL = Cell(batch_size=64)
@@ -61,6 +63,24 @@ def test_a_setting_is_added_to_those_that_are_there():
 
     assert "max_split_size_mb:128,expandable_segments:True" == offer.cell.alloc_conf
     assert {"PYTORCH_CUDA_ALLOC_CONF": offer.cell.alloc_conf} == offer.environment
+
+
+def test_bf16_is_asked_of_accelerate():
+    """`--policy.use_amp=true` would be fp16: lerobot takes autocast's default dtype of CUDA."""
+    import torch
+
+    offer = by_name(CELL)["bf16"]
+
+    assert torch.float16 == torch.get_autocast_dtype("cuda")
+    assert ({"ACCELERATE_MIXED_PRECISION": "bf16"}, ()) == (offer.environment, offer.flags)
+    assert "bf16" == launch_of(CommandLine(text="", arguments=()), around=offer.environment).precision
+
+
+@pytest.mark.parametrize("change", [{"precision": "fp16"}, {"overrides": {"use_amp": True}}])
+def test_halves_are_not_offered_with_loss_scaling(change):
+    """The script's first backward pass does not go through accelerate's scaler."""
+    assert "accumulate_2" in by_name(CELL)
+    assert "accumulate_2" not in by_name(replace(CELL, **change))
 
 
 def test_lossless_offers_leave_inputs_batch_and_precision_alone():

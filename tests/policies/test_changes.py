@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from actprof.errors import UsageError
+from actprof.policies.changes import accumulate_2
 from actprof.policies.workload import build_workload
 
 CPU = torch.device("cpu")
@@ -101,6 +102,27 @@ def test_halves_are_not_made_where_no_gradients_are_wanted(small_cell):
 
     assert not loss.requires_grad
     assert all(p.grad is None for p in workload.policy.parameters())
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_the_last_batch_of_an_epoch_may_be_odd(size):
+    """The loader keeps it: a single sample stays whole, and unequal parts count by their size."""
+    weight = torch.tensor([1.0, 2.0, 4.0], requires_grad=True)
+    batch = {"action": torch.rand(size, 3), "task": ["pick"] * size}
+
+    class Policy:
+        def forward(self, batch):
+            return (batch["action"] * weight).square().mean(), {}
+
+    def run(policy):
+        weight.grad = None
+        loss, _ = policy.forward(batch)
+        loss.backward()
+        return loss.detach(), weight.grad
+
+    halved = Policy()
+    accumulate_2(halved)
+    torch.testing.assert_close(run(halved), run(Policy()))
 
 
 def test_an_optimizer_without_a_fused_form_is_refused(small_cell, monkeypatch):
