@@ -56,6 +56,8 @@ def print_bars(result: Result, console: Console) -> None:
         rest = "░" * max(limit - inside, 0) + " " * (width - max(filled, limit))
         console.print(f"{_labelled(label, size)}  {bar}[dim]{rest}[/]  [dim]{what}[/]", no_wrap=True)
     console.print(f"{_labelled('capacity', capacity)}  [dim]{escape(result.gpu.name)}{_shared(result)}[/]")
+    if result.source == "predicted" and most > capacity:
+        console.print("[dim]tensors, segments and process are what it takes on a device without limit[/]")
 
 
 def fact_table() -> Table:

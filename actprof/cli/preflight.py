@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from actprof import api
 from actprof.cli.answer import HEADLINES, fact_table, print_bars, print_verdict
 from actprof.cli.console import VERDICT_STYLES, boundary_text, output, print_json
 from actprof.cli.predict import holders_text, speed_facts
+from actprof.cli.run_options import options_of
 from actprof.results import Result
 from actprof.units import format_bytes, format_seconds
 
@@ -76,7 +78,7 @@ def command(*, words: tuple[str, ...], require: str, as_json: bool, **options: A
     else:
         print_preflight(answer, output())
     if answer.verdict == "tight":
-        click.echo("actprof: warning: tight; another program on the GPU can end this run", err=True)
+        click.echo(f"actprof: warning: tight: {answer.reason}", err=True)
     return 1 if answer.verdict == "tight" and require == "fits" else answer.exit_code
 
 
@@ -84,8 +86,8 @@ def print_preflight(answer: Preflight, console: Console) -> None:
     """Print verdict, memory, where it runs out, the largest batch size, remedies and traps, in this order."""
     result, gpu = answer.result, answer.gpu
     if result is None or gpu is None:
-        style = VERDICT_STYLES[answer.verdict]
-        console.print(f"[{style}]{HEADLINES[answer.verdict]}[/] {escape(_sentence(answer.reason))}")
+        headline = HEADLINES[answer.verdict].rstrip(".")
+        console.print(f"[{VERDICT_STYLES[answer.verdict]}]{headline}:[/] {escape(_sentence(answer.reason))}")
     else:
         print_verdict(_without_oom(result), console, place=gpu.place)
         if result.peak_process_bytes:
@@ -96,7 +98,8 @@ def print_preflight(answer: Preflight, console: Console) -> None:
             console.print()
             console.print(_facts(answer, result))
             _print_remedies(answer, console)
-    _print_traps(answer, console)
+    _print_lines("Taken for granted", answer.assumptions, console)
+    _print_lines("Traps", [trap.text for trap in answer.traps], console)
 
 
 def _without_oom(result: Result) -> Result:
@@ -164,18 +167,23 @@ def _duration_facts(answer: Preflight) -> list[tuple[str, str]]:
     duration = answer.duration
     if duration is None:
         return []
-    hours = f"{duration.hours:.3g} h ({duration.hours_low:.3g} to {duration.hours_high:.3g} h)"
+    hours = f"{_figure(duration.hours)} h ({_figure(duration.hours_low)} to {_figure(duration.hours_high)} h)"
     if duration.data_wait_seconds is None:
         hours += ", data loading left out (actprof loader measures it)"
     elif duration.data_wait_seconds:
         hours += f", {format_seconds(duration.data_wait_seconds)} of each step waiting for data"
     facts = [(f"{answer.run.steps:,} steps", hours)]
     if duration.epochs is not None:
-        facts.append(("epochs", f"{duration.epochs:.3g} over the dataset"))
+        facts.append(("epochs", f"{_figure(duration.epochs)} over the dataset"))
     if duration.cost_usd is not None and duration.price is not None:
         price = f"${duration.price.usd_per_hour:.2f} an hour, {duration.price.source}"
         facts.append(("cost", f"${duration.cost_usd:.2f} ({price})"))
     return facts
+
+
+def _figure(number: float) -> str:
+    """Return three digits, and never a power of ten: `1.07`, `106,667`."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _print_remedies(answer: Preflight, console: Console) -> None:
@@ -192,12 +200,17 @@ def _print_remedies(answer: Preflight, console: Console) -> None:
         added = " ".join([*variables, *map(shlex.quote, remedy.flags)])
         script = f"actprof suggest --script {remedy.name} > train.py  # and run that instead of lerobot-train"
         console.print(f"    [cyan]{escape(added or script)}[/]", soft_wrap=True)
-    console.print("  [dim]more: actprof suggest[/]")
+        if remedy.note:
+            console.print(f"    [dim]{escape(remedy.note)}[/]")
+    cell = answer.remedies[0].before.cell
+    console.print(
+        f"  [dim]more: {escape(shlex.join(['actprof', 'suggest', *options_of(cell)]))}[/]", soft_wrap=True
+    )
 
 
-def _print_traps(answer: Preflight, console: Console) -> None:
-    if not answer.traps:
+def _print_lines(title: str, lines: Sequence[str], console: Console) -> None:
+    if not lines:
         return
-    console.print("\n[bold]Traps[/]")
-    for trap in answer.traps:
-        console.print(f"  {escape(trap.text)}")
+    console.print(f"\n[bold]{title}[/]")
+    for line in lines:
+        console.print(f"  {escape(line)}")

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from actprof.errors import UsageError
 from actprof.hardware import builtin_catalogue, find_gpu
 from actprof.hardware.entries import parse_capacity
 from actprof.hardware.jobs import job_machine
 from actprof.units import format_bytes, parse_bytes
+
+if TYPE_CHECKING:
+    from actprof.measure.nvml import LocalGpu
+
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +57,7 @@ def run_gpu(
     used_by_others: str | None,
     job_target: str | None,
     processes: int,
+    environment: Mapping[str, str],
 ) -> RunGpu:
     """Return the GPU of a run.
 
@@ -59,6 +67,7 @@ def run_gpu(
         used_by_others: what other programs hold of it.
         job_target: `--job.target` of a run on Hugging Face Jobs.
         processes: of the run on one machine: as many GPUs, of which the fullest decides.
+        environment: of the run; `CUDA_VISIBLE_DEVICES` counts where nothing names another machine.
 
     Raises:
         UsageError: nothing says which GPU, or one that nobody knows.
@@ -77,21 +86,27 @@ def run_gpu(
             count=machine.count,
             place=f"the {machine.gpu} of Hugging Face's {job_target}",
         )
-    return _gpu_here(processes, used)
+    return _gpu_here(processes, used, environment)
 
 
-def gpus_here() -> int:
-    """Return how many GPUs of this machine a run would see."""
-    from actprof.measure.choose import usable_gpus
+def gpus_here(environment: Mapping[str, str]) -> tuple[LocalGpu, ...]:
+    """Return the GPUs of this machine that a run with `environment` sees, in its order."""
+    from actprof.measure.choose import visible_gpus
+    from actprof.measure.nvml import local_gpus
 
-    return len(usable_gpus())
+    return visible_gpus(local_gpus(), environment.get(_VISIBLE))
 
 
-def _gpu_here(processes: int, used: int) -> RunGpu:
-    from actprof.measure.choose import TORCH_SHARE, identify, usable_gpus
+def _gpu_here(processes: int, used: int, environment: Mapping[str, str]) -> RunGpu:
+    from actprof.measure.choose import TORCH_SHARE, identify
     from actprof.measure.processes import processes_on
 
-    gpus = usable_gpus()
+    gpus = gpus_here(environment)
+    if not gpus and gpus_here({}):
+        raise UsageError(
+            f"{_VISIBLE}={environment[_VISIBLE]} hides every GPU of this machine from the run; "
+            "name one that is there, or the card that the run is for with --gpu"
+        )
     if not gpus:
         raise UsageError(
             "there is no NVIDIA GPU here; name the one that the run is for, like --gpu 'RTX 3090' "

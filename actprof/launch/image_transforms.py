@@ -46,7 +46,7 @@ def transformed_size(width: int, height: int, transforms: Mapping[str, Any] | No
         return _unknown(same, "the image transforms are not what lerobot can draw from")
     drawn = [item for item in ((transforms or {}).get("tfs") or {}).values() if item["weight"] > 0]
     resizing = [item for item in drawn if item["type"] not in _SAME_SIZE]
-    if transforms is None or not resizing:
+    if transforms is None or not resizing or transforms["max_num_transforms"] == 0:  # 0: none is drawn
         return same
     if transforms["max_num_transforms"] < len(drawn):
         return _unknown(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from actprof.allocator.config import AllocatorConfig
-from actprof.analysis.suggest import Remedy, suggest
+from actprof.analysis.suggest import Remedy
 from actprof.launch.allocator_settings import AllocatorSettings, allocator_settings
 from actprof.launch.command_line import CommandLine
 from actprof.launch.dataset_shapes import Shapes, find_info, shapes_of
@@ -28,14 +28,12 @@ from actprof.launch.run_cell import (
 )
 from actprof.launch.training_run import TrainingRun
 from actprof.launch.traps import Facts, Trap, find_traps
+from actprof.launch.what_helps import find_remedies
 from actprof.prediction import predict_cell
 from actprof.records import to_plain
 from actprof.results import Result
 from actprof.scenario.cell import Cell
 from actprof.units import format_bytes
-
-MOST_REMEDIES = 3
-FIRST_REMEDIES = ("resize_224x224", "fused_attention", "smaller_batch", "expandable_segments")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +59,7 @@ class Preflight:
         inputs: what the policy sees; None where the policy is not known.
         gpu: what the run is meant for; None like `inputs`.
         settings: the allocator's, as the run gets them.
+        assumptions: what is taken for granted beside the prediction's own assumptions.
         traps: what the command's author may not expect.
         remedies: of `actprof.suggest`, where the run does not simply fit.
         duration: of all steps; None where the speed is not known.
@@ -75,6 +74,7 @@ class Preflight:
     inputs: Inputs | None = None
     gpu: RunGpu | None = None
     settings: AllocatorSettings = field(default_factory=AllocatorSettings)
+    assumptions: tuple[str, ...] = ()
     traps: tuple[Trap, ...] = ()
     remedies: tuple[Remedy, ...] = ()
     duration: Duration | None = None
@@ -106,11 +106,13 @@ class Preflight:
 def _remedy(remedy: Remedy) -> dict[str, Any]:
     kept = ("verdict", "peak_process_bytes", "headroom_bytes", "max_batch_size")
     return {
+        "name": remedy.name,
         "title": remedy.title,
         "kind": remedy.kind,
         "flags": list(remedy.flags),
         "environment": dict(remedy.environment),
         "code": remedy.code,
+        "note": remedy.note,
         **{
             when: {name: getattr(getattr(remedy, when), name) for name in kept}
             for when in ("before", "after")
@@ -155,7 +157,7 @@ def run_preflight(
     AllocatorConfig.parse(conf)  # what PyTorch refuses, before anything else takes time
     shapes, looked = _shapes(run, seen, given)
     inputs = run_inputs(run, shapes, given, looked=looked)
-    gpu, processes = _gpu(run, launch, asked)
+    gpu, processes = _gpu(run, launch, asked, seen)
     base = Preflight(
         verdict="unknown",
         reason=inputs.unknown,
@@ -193,16 +195,17 @@ def _shapes(run: TrainingRun, seen: dict[str, str], given: Given) -> tuple[Shape
     return (None if info is None else shapes_of(info, where)), where
 
 
-def _gpu(run: TrainingRun, launch: Launch, asked: GpuAsked) -> tuple[RunGpu, int]:
+def _gpu(run: TrainingRun, launch: Launch, asked: GpuAsked, seen: Mapping[str, str]) -> tuple[RunGpu, int]:
     """Return the GPU and how many processes there are, each on one like it."""
     named = asked.gpu is not None or asked.capacity is not None or run.job_target is not None
-    processes = launch.processes or (1 if named else max(gpus_here(), 1))
+    processes = launch.processes or (1 if named else max(len(gpus_here(seen)), 1))
     gpu = run_gpu(
         gpu=asked.gpu,
         capacity=asked.capacity,
         used_by_others=asked.used_by_others,
         job_target=run.job_target,
         processes=processes,
+        environment=seen,
     )
     return gpu, processes
 
@@ -213,10 +216,19 @@ def _answered(base: Preflight, cell: Cell, processes: int, *, remedies: bool) ->
     result = _with_other_cameras(result, smallest_cell(cell, base.inputs), base.inputs)
     said = (*base.inputs.assumptions, *run_assumptions(base.run, base.launch, base.gpu))
     result = replace(result, assumptions=(*result.assumptions, *said))
-    answer = replace(base, verdict=result.verdict, reason=result.reason, result=result)
+    answer = replace(base, verdict=result.verdict, reason=result.reason, result=result, assumptions=said)
     answer = replace(answer, traps=_traps(answer))
-    wanted = remedies and result.verdict in ("tight", "oom")
-    return replace(answer, remedies=find_remedies(cell)) if wanted else answer
+    crowded = _beside(cell, processes_bytes(processes, result.parameters))
+    if not remedies or not _needs_help(result, crowded):
+        return answer
+    return replace(answer, remedies=find_remedies(base.run, crowded, processes=processes))
+
+
+def _needs_help(result: Result, crowded: Cell) -> bool:
+    """Tell whether memory is short, not only less certain as with several processes or unlike cameras."""
+    if result.verdict == "tight":
+        return predict_cell(crowded).verdict != "fits"
+    return result.verdict == "oom"
 
 
 def _with_processes(result: Result, processes: int) -> Result:
@@ -224,8 +236,7 @@ def _with_processes(result: Result, processes: int) -> Result:
     size = processes_bytes(processes, result.parameters)
     if not size or not result.runs:
         return result
-    cell = result.cell
-    crowded = predict_cell(replace(cell, used_by_others_bytes=cell.used_by_others_bytes + size))
+    crowded = predict_cell(_beside(result.cell, size))
     counted = (
         f"about {format_bytes(size)} (an estimate) for the gradient buckets and NCCL of {processes} processes"
     )
@@ -237,6 +248,11 @@ def _with_processes(result: Result, processes: int) -> Result:
         reason=f"{crowded.reason.rstrip('.')}, beside {counted}",
         assumptions=(*crowded.assumptions, f"{counted}, counted as if others used it"),
     )
+
+
+def _beside(cell: Cell, size: int) -> Cell:
+    """Return the cell on a device of which others hold `size` bytes more."""
+    return replace(cell, used_by_others_bytes=cell.used_by_others_bytes + size)
 
 
 def _with_other_cameras(result: Result, smallest: Cell | None, inputs: Inputs) -> Result:
@@ -266,14 +282,6 @@ def _traps(answer: Preflight) -> tuple[Trap, ...]:
             parameters=answer.result.parameters if answer.result else 0,
         )
     )
-
-
-def find_remedies(cell: Cell) -> tuple[Remedy, ...]:
-    """Return what helps first against running out of memory, the best first.
-
-    `actprof suggest` knows more; these need two further traces at most.
-    """
-    return suggest(cell, names=FIRST_REMEDIES, limit=MOST_REMEDIES)
 
 
 def config_command(path: str | os.PathLike[str], arguments: Sequence[str] = ()) -> CommandLine:

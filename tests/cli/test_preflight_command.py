@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from actprof.launch.field_table import field_table
+from actprof.launch.run_cell import NCCL_BYTES
 from actprof.measure.nvml import LocalGpu
 
 CAMERA = {"dtype": "video", "shape": [480, 640, 3], "names": ["height", "width", "channels"]}
@@ -47,7 +50,7 @@ def words(tmp_path, seed, _own_cache):
         (
             ["--gpu", "3090"],
             ["--policy.device=cpu"],
-            (3, "It cannot be told. this command trains on the CPU"),
+            (3, "It cannot be told: this command trains on the CPU"),
         ),
         ([], ["--job.target=a10g-large"], (0, "It fits.")),
     ],
@@ -114,15 +117,18 @@ def test_several_processes_are_tight_at_best(run, words):
     assert shown.out.startswith("It runs, but tightly.")
 
 
+FULL_GPU = LocalGpu(
+    index=0, name="NVIDIA GeForce RTX 3090", total_bytes=24 * GIB, used_bytes=23 * GIB,
+    free_bytes=GIB, driver="1", uuid="GPU-1", compute_capability=(8, 6),
+)  # fmt: skip
+
+
 def test_the_gpu_here_is_taken_as_it_is_now(run, words, monkeypatch):
     """Its free memory counts, and who holds the rest is named."""
     from actprof.measure.processes import CardProcess
 
-    gpu = LocalGpu(
-        index=0, name="NVIDIA GeForce RTX 3090", total_bytes=24 * GIB, used_bytes=23 * GIB,
-        free_bytes=GIB, driver="1", uuid="GPU-1", compute_capability=(8, 6),
-    )  # fmt: skip
-    monkeypatch.setattr("actprof.measure.choose.usable_gpus", lambda: (gpu,))
+    gpu = FULL_GPU
+    monkeypatch.setattr("actprof.measure.nvml.local_gpus", lambda: (gpu,))
     monkeypatch.setattr(
         "actprof.measure.processes.processes_on",
         lambda _which: (CardProcess(pid=7, name="python", used_bytes=22 * GIB),),
@@ -135,10 +141,108 @@ def test_the_gpu_here_is_taken_as_it_is_now(run, words, monkeypatch):
 
 def test_without_a_gpu_the_message_says_what_to_give(run, words, monkeypatch):
     """Nothing is assumed."""
-    monkeypatch.setattr("actprof.measure.choose.usable_gpus", tuple)
+    monkeypatch.setattr("actprof.measure.nvml.local_gpus", tuple)
     shown = run("preflight", "--", *words())
     assert 2 == shown.code
     assert "--gpu 'RTX 3090'" in shown.err
+
+
+@pytest.mark.parametrize(("shown_gpu", "place"), [("1", "GPU 1, 23.00 GiB free"), ("0", "GPU 0, 1.00 GiB")])
+def test_the_gpu_is_the_one_that_the_command_shows_to_cuda(run, words, monkeypatch, shown_gpu, place):
+    """`CUDA_VISIBLE_DEVICES` before the command takes the place of this process's own."""
+    empty = replace(FULL_GPU, index=1, uuid="GPU-2", used_bytes=GIB, free_bytes=23 * GIB)
+    monkeypatch.setattr("actprof.measure.nvml.local_gpus", lambda: (FULL_GPU, empty))
+    monkeypatch.setattr("actprof.measure.processes.processes_on", lambda _which: ())
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    shown = run("preflight", "--no-remedies", "--", f"CUDA_VISIBLE_DEVICES={shown_gpu}", *words())
+    assert f"on the RTX 3090 here ({place}" in shown.out
+
+
+def test_a_command_that_hides_every_gpu_says_so(run, words, monkeypatch):
+    """The variable and its value are named."""
+    monkeypatch.setattr("actprof.measure.nvml.local_gpus", lambda: (FULL_GPU,))
+    shown = run("preflight", "--", "CUDA_VISIBLE_DEVICES=7", *words())
+    assert 2 == shown.code
+    assert "CUDA_VISIBLE_DEVICES=7 hides every GPU of this machine" in shown.err
+
+
+def test_what_is_taken_for_granted_is_said(run, words):
+    """A resolution that is not the dataset's does not pass unseen."""
+    shown = run("preflight", "--gpu", "3090", "--resolution", "640x480", "--", *words())
+    said = shown.out.partition("Taken for granted")[2]
+    assert "--resolution 640x480 instead of what" in said
+
+
+def test_a_need_beyond_the_card_is_said_to_be_without_limit(run, words):
+    """The three figures are then not what a process on this card comes to hold."""
+    crowded = run("preflight", "--no-remedies", "--capacity", "2GiB", "--", *words("--batch_size=4000")).out
+    roomy = run("preflight", "--no-remedies", "--gpu", "3090", "--", *words()).out
+    assert [True, False] == ["on a device without limit" in out for out in (crowded, roomy)]
+
+
+def remedies_of(run, *arguments):
+    """Return names of the remedies with their objects."""
+    data = json.loads(run("preflight", "--json", *arguments).out)
+    return {remedy["name"]: remedy for remedy in data["remedies"]}
+
+
+@pytest.fixture
+def crowded(words, seed):
+    """Return the words of a command that does not fit into 2 GiB, the traces of its remedies cached."""
+    kept = {"chunk_size": 7, "n_action_steps": 7}
+    seed(overrides=kept, batch_size=64, resolution="224x224")
+    seed(overrides=kept, batch_size=64, changes=("fused_attention",))
+    return lambda *more: words("--batch_size=4000", *more)
+
+
+def test_a_job_is_offered_only_what_goes_with_its_command(run, crowded):
+    """Hugging Face Jobs get the bare command: no variable, no script."""
+    here = remedies_of(run, "--capacity", "2GiB", "--", *crowded())
+    job = remedies_of(run, "--capacity", "2GiB", "--", *crowded("--job.target=t4-small"))
+    assert {"resize_224x224", "smaller_batch"} == set(job) < set(here)
+
+
+def test_remedies_of_several_processes_count_all_of_them_and_are_tight_at_best(run, crowded):
+    """As the run itself."""
+    launched = ["accelerate", "launch", "--num_processes=2", *crowded()]
+    found = remedies_of(run, "--capacity", "2GiB", "--", *launched)
+    alone = remedies_of(run, "--capacity", "2GiB", "--", *crowded())
+    assert "fits" in {remedy["after"]["verdict"] for remedy in alone.values()}
+    assert {"tight"} == {remedy["after"]["verdict"] for remedy in found.values()} - {"oom"}
+    held = [remedies["smaller_batch"]["before"]["headroom_bytes"] for remedies in (alone, found)]
+    assert held[0] - held[1] >= NCCL_BYTES
+
+
+def test_a_run_that_is_tight_for_its_processes_alone_needs_no_remedy(run, words):
+    """Memory is not what it lacks."""
+    launched = ["accelerate", "launch", "--num_processes=2", *words()]
+    assert {} == remedies_of(run, "--gpu", "3090", "--", *launched)
+
+
+def test_a_resize_that_replaces_the_commands_transforms_says_so(run, crowded):
+    """There is one table of transforms, and the last flag wins."""
+    plain = remedies_of(run, "--capacity", "2GiB", "--", *crowded())
+    changed = remedies_of(run, "--capacity", "2GiB", "--", *crowded("--dataset.image_transforms.enable=true"))
+    said = [
+        "the command's own image transforms" in found["resize_224x224"]["note"] for found in (plain, changed)
+    ]
+    assert [False, True] == said
+
+
+def test_the_words_for_more_remedies_ask_about_the_same_cell(run, crowded):
+    """They can be pasted."""
+    out = run("preflight", "--capacity", "2GiB", "--", *crowded()).out
+    line = next(line for line in out.splitlines() if "more: actprof suggest" in line)
+    given = shlex.split(line.partition("more: ")[2])
+    assert ["--set", "chunk_size=7", "--set", "n_action_steps=7", "--batch-size", "4000"] == given[2:8]
+    assert ["--capacity", f"{2 * GIB}B"] == given[8:]
+
+
+def test_many_hours_and_epochs_are_written_out(run, words):
+    """Nobody reads 1.07e+05."""
+    info = "--dataset.streaming=false"
+    out = run("preflight", "--gpu", "3090", "--no-remedies", "--", *words("--steps=90000000", info)).out
+    assert "e+" not in out
 
 
 ASK = """

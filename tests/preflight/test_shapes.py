@@ -139,7 +139,8 @@ def test_a_size_that_cannot_be_told_is_not_guessed(config, said):
     assert said in transformed_size(640, 480, config).unknown or said == "cannot"
 
 
-def test_transforms_that_are_off_do_nothing():
-    """So it is by default."""
-    size = transformed_size(640, 480, None)
+@pytest.mark.parametrize("config", [None, transforms(("Resize", {"size": 96}), most=0)])
+def test_transforms_that_are_off_do_nothing(config):
+    """So it is by default, and where none is drawn."""
+    size = transformed_size(640, 480, config)
     assert (640, 480, False) == (size.width, size.height, size.resized)
