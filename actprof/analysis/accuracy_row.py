@@ -99,7 +99,9 @@ class AccuracyRow:
         cell = self.cell
         words = [cell.policy.upper(), f"{cell.cameras_text} {cell.resolution}", f"batch {cell.batch_size}"]
         words += [] if cell.precision == "fp32" else [cell.precision]
-        words += [self.gpu, *([cell.alloc_conf] if cell.alloc_conf else [])]
+        words += [] if cell.optimizer == "preset" else [cell.optimizer]
+        words += [*cell.changes, self.gpu, *([cell.alloc_conf] if cell.alloc_conf else [])]
+        words += [] if cell.cudnn_benchmark else ["cudnn.benchmark off"]
         if cell.capacity_bytes:
             words.append(f"held to {format_bytes(cell.capacity_bytes)}")
         if cell.used_by_others_bytes:

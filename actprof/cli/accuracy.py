@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from actprof import api
 from actprof.accuracy_ledger import DEFAULT_FOLDER, PAGE_NAME
@@ -20,7 +21,8 @@ from actprof.analysis.accuracy import NUMBERS, Accuracy, AccuracyRow, Errors
 from actprof.cli.console import messages, output, print_json, progress_bar
 from actprof.units import format_bytes
 
-_WIDE = 110  # columns from which on bytes stand beside the percentages
+_WIDE = 110  # columns from which on bytes stand beside the percentages ...
+_NAME = 32  # ... where so many are left for the run's name
 _ROOM = 4  # columns that leave room for one more on a narrow terminal
 _NOTHING = "[dim]-[/]"
 _FAILED = 1
@@ -89,8 +91,25 @@ def print_accuracy(found: Accuracy, console: Console) -> None:
 
 
 def _rows(rows: tuple[AccuracyRow, ...], console: Console) -> Table:
-    """Return the table without the columns that are empty; the origin, where there is room for it."""
+    """Return the table without the columns that are empty; bytes and origin, where there is room for them."""
     wide = console.width >= _WIDE
+    shown = _shown(rows, wide=wide)
+    if wide and console.width - sum(_width(rows, *column) for column in shown) < _NAME:
+        shown = _shown(rows, wide=False)
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("run", overflow="fold", min_width=16)
+    for name, _ in shown:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(escape(row.name), *(of(row) for _, of in shown))
+    return table
+
+
+def _width(rows: tuple[AccuracyRow, ...], name: str, of: Callable[[AccuracyRow], str]) -> int:
+    return 2 + max(len(name), *(Text.from_markup(of(row)).cell_len for row in rows))
+
+
+def _shown(rows: tuple[AccuracyRow, ...], *, wide: bool) -> list[tuple[str, Callable[[AccuracyRow], str]]]:
     columns: list[tuple[str, Callable[[AccuracyRow], str]]] = [
         *((number, partial(_difference, number=number, wide=wide)) for number in NUMBERS),
         ("largest", lambda row: _whole(row.batch_size_difference, "{:+d}".format)),
@@ -103,13 +122,7 @@ def _rows(rows: tuple[AccuracyRow, ...], console: Console) -> Table:
         shown.append(("step", _step))
     if wide or len(shown) <= _ROOM:
         shown.append(("by", lambda row: row.origin))
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("run", overflow="fold", min_width=16)
-    for name, _ in shown:
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(escape(row.name), *(of(row) for _, of in shown))
-    return table
+    return shown
 
 
 def _difference(row: AccuracyRow, number: str, *, wide: bool) -> str:

@@ -275,6 +275,8 @@ def test_a_name_tells_what_sets_a_row_apart():
     assert (
         "ACT, 2 cameras 640x480, batch 8, bf16, RTX 3090, a:b, held to 2.00 GiB, 1.00 GiB used by others"
     ) == make_row(cell=cell).name
+    cell = replace(CELL, optimizer="adam", changes=("checkpoint_encoder",), cudnn_benchmark=False)
+    assert make_row(cell=cell).name.endswith("adam, checkpoint_encoder, RTX 3090, cudnn.benchmark off")
 
 
 def test_a_row_comes_back_from_its_json():

@@ -48,6 +48,17 @@ def test_the_worst_row_comes_first_and_lines_fit_the_terminal(run, ledger, monke
     assert (ledger / "accuracy.html").is_file()
 
 
+def test_a_long_name_has_room_before_bytes(run, ledger, monkeypatch):
+    """A row is read by its name: where bytes would squeeze it, percentages are enough."""
+    rows = [replace(row, gpu="NVIDIA H100 80GB HBM3 as RTX 3090") for row in read_rows(ledger)]
+    sizes = {"reserved_bytes": 3 << 30, "process_bytes": 4 << 30}
+    write_rows(ledger, [replace(row, measured=replace(row.measured, **sizes)) for row in rows])
+    for columns, is_wide in ((120, False), (180, True)):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        table = run("accuracy", ledger).out.split("\n\n")[0]
+        assert is_wide == ("KiB" in table)
+
+
 @pytest.mark.parametrize("columns", [80, 120])
 def test_seconds_of_a_step_have_a_column_and_a_line(run, ledger, monkeypatch, columns):
     """Where a row has them."""
