@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 
 from actprof.errors import UsageError
@@ -11,6 +12,7 @@ from actprof.measure.loader_request import DEFAULT_SECONDS, Load, SourceRequest,
 from actprof.measure.synthetic import REPO_ID
 
 BACKENDS = (PYAV, TORCHCODEC)
+_SIZE = re.compile(r"[1-9]\d*x[1-9]\d*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,8 @@ class LoaderQuestion:
             raise UsageError(f"storage {', '.join(self.storages) or 'none'}: there are {VIDEO} and {IMAGES}")
         if not self.batch_sizes or min(self.batch_sizes) < 1 or min(self.workers, default=0) < 0:
             raise UsageError("batch sizes must be 1 or more, workers 0 or more")
+        if self.resize and not _SIZE.fullmatch(self.resize):
+            raise UsageError(f"resize {self.resize!r} is not WIDTHxHEIGHT, like 224x224")
         if self.seconds <= 0 or self.chunk_size < 1:
             raise UsageError(
                 f"{self.seconds} s a loader and a chunk of {self.chunk_size}: both must be above zero"
@@ -135,8 +139,8 @@ def _stored(question: LoaderQuestion) -> str:
 def _loads(question: LoaderQuestion, cores: int, *, first: bool, is_main: bool) -> tuple[Load, ...]:
     workers = question.workers
     if not workers:
-        powers = [0] + [2**power for power in range(cores.bit_length()) if 2**power <= cores]
-        workers = tuple(powers if first else [0, powers[-1]] if is_main else [0])
+        powers = [2**power for power in range(cores.bit_length()) if 2**power < cores]
+        workers = (0, *powers, cores) if first else (0, cores) if is_main else (0,)
     loads = [Load(batch_size=size, workers=count) for size in question.batch_sizes for count in workers]
     cold = [Load(batch_size=question.batch_sizes[0], workers=0, cache=COLD)] if first and 0 in workers else []
     return tuple(cold + loads)

@@ -21,11 +21,16 @@ Build = Callable[[PhaseContext], Any]
 
 
 class StepClock:
-    """Seconds by phase of each step: wall clock for data and update, the device's clock inside."""
+    """Seconds by phase of each step: wall clock for data and update, the device's clock inside.
+
+    A phase inside another one (the backward of the first half of a batch, which runs in its forward) is taken
+    off that.
+    """
 
     def __init__(self, device: Device) -> None:
         self._device = device
-        self._marks: dict[str, Any] = {}
+        self._since: Any = None  # when the present phase began, or went on
+        self._spans: list[tuple[str, Any, Any]] = []  # (phase, from, to) of the step
         self._wall: dict[str, float] = {}
         self._current = "setup"
         self.seconds: dict[str, list[float]] = defaultdict(list)
@@ -33,13 +38,16 @@ class StepClock:
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Take the time of phase `name`."""
-        before, self._current = self._current, name
-        start = time.perf_counter()
-        self._marks[f"{name} starts"] = self._device.mark()
+        start, before = time.perf_counter(), self._current
+        self._cut(name)
         yield  # not in a try: after an error the phase stays as it was, and the step is not counted
-        self._marks[f"{name} ends"] = self._device.mark()
+        self._cut(before)
         self._wall[name] = time.perf_counter() - start
-        self._current = before
+
+    def _cut(self, phase: str) -> None:
+        now = self._device.mark()
+        self._spans.append((self._current, self._since, now))
+        self._current, self._since = phase, now
 
     @property
     def phase_name(self) -> str:
@@ -53,12 +61,13 @@ class StepClock:
         waited = time.perf_counter() - waited
         self.seconds["data"].append(self._wall["data"])
         self.seconds["update"].append(self._wall["update"] + waited)
-        for name, start, end in (
-            ("forward", "forward starts", "forward ends"),
-            ("backward", "backward starts", "backward ends"),
-            ("optimizer", "backward ends", "update ends"),
-        ):
-            self.seconds[name].append(self._device.seconds_between(self._marks[start], self._marks[end]))
+        between = self._device.seconds_between
+        for name in ("forward", "backward"):
+            spans = [(start, end) for phase, start, end in self._spans if phase == name]
+            self.seconds[name].append(sum(between(start, end) for start, end in spans))
+        after = max(index for index, span in enumerate(self._spans) if span[0] == "backward")
+        self.seconds["optimizer"].append(between(self._spans[after][2], self._spans[-1][2]))
+        self._spans.clear()
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from actprof.allocator import AllocatorConfig
 from actprof.allocator.profile import MemoryProfile
 from actprof.analysis.judge import Verdict, judge
+from actprof.measure.card_use import DRIVER_BYTES
 from actprof.measure.measurement import CardUse, DeviceFacts, Measurement, StepMemory
 from actprof.results import Result
 
@@ -91,7 +92,9 @@ def _available(result: Result, measurement: Measurement, capacity: int, context:
     if measurement.cap_bytes is not None:
         return measurement.cap_bytes
     card = measurement.card
-    others = result.cell.used_by_others_bytes if card is None else card.others_bytes
+    others = result.cell.used_by_others_bytes
+    if card is not None:  # in a container others are not listed, but what they hold was gone before the run
+        others = max(card.others_bytes, card.idle_bytes - DRIVER_BYTES)
     available = max(capacity - context - others, 0)
     allowed = allowed_bytes(result.cell.alloc_conf, capacity)
     return available if allowed is None else min(available, allowed)

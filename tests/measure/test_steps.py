@@ -11,7 +11,7 @@ from handmade import build_trace
 from actprof.allocator import AllocatorConfig
 from actprof.allocator.replay import Device, replay
 from actprof.measure.request import Request
-from actprof.measure.steps import summarise, take_steps
+from actprof.measure.steps import StepClock, summarise, take_steps
 from actprof.scenario.cell import Cell
 from actprof.units import MIB
 
@@ -54,6 +54,27 @@ def test_the_clock_tells_the_phases_apart():
     assert 1.0 == measurement.forward_seconds.median  # two marks in a row
     assert 1.0 == measurement.backward_seconds.median
     assert 3.0 == measurement.optimizer_seconds.median  # optimizer starts, ends, update ends
+
+
+def test_a_backward_inside_the_forward_is_no_forward():
+    """So runs a batch in two halves: forward, backward, forward in one phase, then the second backward."""
+    clock = StepClock(FakeGpu())
+    for _step in range(2):
+        with clock.phase("data"):
+            pass
+        with clock.phase("update"):
+            with clock.phase("forward"), clock.phase("backward"):
+                pass
+            with clock.phase("backward"):
+                pass
+            with clock.phase("optimizer"):
+                pass
+        clock.end_step()
+
+    assert [2.0, 2.0] == clock.seconds["forward"]  # before and after the backward inside
+    assert [2.0, 2.0] == clock.seconds["backward"]
+    assert [3.0, 3.0] == clock.seconds["optimizer"]
+    assert "setup" == clock.phase_name
 
 
 def test_an_exact_number_of_steps_has_no_warm_up():

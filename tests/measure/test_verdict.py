@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from actprof.measure.card_use import DRIVER_BYTES
 from actprof.measure.measurement import CardUse, DeviceFacts, Measurement, StepMemory
 from actprof.measure.verdict import context_bytes, judge_run
 from actprof.results import GpuUse, Result
@@ -23,12 +26,12 @@ def measured(*steps, **options):
     return Measurement(step_memory=memory, allocator_retries=sum(flushes for _, flushes in steps), **options)
 
 
-def judged(*steps, alloc_conf="", **options):
+def judged(*steps, alloc_conf="", device=DEVICE, **options):
     """Return the result of a run with these steps, under a cap of 1 GiB unless told otherwise."""
     cell = Cell(gpu=None, alloc_conf=alloc_conf)
     gpu = GpuUse(name="it", capacity_bytes=GIB, context_bytes=0)
     result = Result(source="measured", cell=cell, gpu=gpu, verdict="error")
-    return judge_run(result, measured(*steps, **{"cap_bytes": GIB, **options}), DEVICE)
+    return judge_run(result, measured(*steps, **{"cap_bytes": GIB, **options}), device)
 
 
 def test_what_cudnn_does_while_it_tries_its_plans_is_no_flush_of_the_run():
@@ -85,3 +88,14 @@ def test_the_context_and_the_others_of_this_card_are_not_to_be_had():
 
     assert GIB - 30 * MIB - 10 * MIB - 60 * MIB == here.headroom_bytes
     assert 90 * MIB == here.peak_process_bytes
+
+
+def test_what_the_idle_card_lacked_is_others_even_where_they_are_not_listed():
+    """As in a container; what a driver may take for itself is not meant."""
+    steps = [(60 * MIB, 0)] * 3
+    device = replace(DEVICE, total_bytes=24 * GIB)
+    headrooms = [
+        judged(*steps, device=device, cap_bytes=None, card=replace(CARD, idle_bytes=idle)).headroom_bytes
+        for idle in (0, GIB, DRIVER_BYTES + 20 * GIB)
+    ]
+    assert [24 * GIB - 70 * MIB, 24 * GIB - 70 * MIB, 4 * GIB - 60 * MIB] == headrooms
