@@ -115,6 +115,9 @@ def _print_cold(result: LoaderResult, console: Console) -> None:
 
 def _print_advice(result: LoaderResult, console: Console, step_seconds: float, batch_size: int) -> None:
     console.print(f"\n[bold]What keeps a step of {step_seconds:g} s with batch size {batch_size} fed[/]")
-    for feed in workers_needed(result.rows, step_seconds, result.cores, batch_size=batch_size):
+    feeds = workers_needed(result.rows, step_seconds, result.cores, batch_size=batch_size)
+    if not feeds:
+        console.print("  cannot be told of rows with workers alone; measure without as well (--workers 0,…)")
+    for feed in feeds:
         mark = "[green]yes[/]" if feed.fits else "[red]no [/]"
         console.print(f"  {mark}  {escape(advise(feed, result.cores))}")

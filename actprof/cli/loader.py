@@ -48,10 +48,14 @@ _SYNTHETIC = re.compile(r"(\d+)x(\d+)x(\d+)")
 @click.option("--chunk-size", default=100, show_default=True, help="Actions in a sample, as in ACT's config.")
 @click.option("--seconds", default=3.0, show_default=True, help="To time each loader for.")
 @click.option("--timeout", type=float, default=None, help="Seconds for one way to load.  [default: enough]")
-@click.option("--step-seconds", type=float, default=None, help="Of an update (updt_s): what keeps it fed?")
 @click.option(
-    "--step-batch-size", type=int, default=None, help="Of that update.  [default: the largest measured]"
-)
+    "--step-seconds", type=click.FloatRange(min=0, min_open=True), default=None,
+    help="Of an update (updt_s): what keeps it fed?",
+)  # fmt: skip
+@click.option(
+    "--step-batch-size", type=click.IntRange(min=1), default=None,
+    help="Of that update.  [default: the largest measured]",
+)  # fmt: skip
 @click.option(
     "--read", type=click.Path(path_type=Path), default=None, metavar="FILE",
     help="Show results that were saved; nothing is measured.",

@@ -104,11 +104,11 @@ def present_speed(report: Report, add: Callable[[go.Figure], str]) -> SpeedSecti
     views = [(setup, cameras) for setup in setups for cameras in setup.cameras]
     shown = _first(views)
     told = [ends_of(setup) for setup in setups[:MOST_SETUPS]]
-    waits = dict.fromkeys(r.limited_by for ends in told for r in ends)
+    waits = {r.limited_by: r for ends in reversed(told) for r in reversed(ends)}
     band = say_band(timed)
     return SpeedSection(
         said=tuple(say_setup(setup, ends) for setup, ends in zip(setups, told, strict=False)),
-        helps=tuple((name, "; ".join(what_helps(name))) for name in waits if what_helps(name)),
+        helps=tuple((name, "; ".join(helps)) for name, r in waits.items() if (helps := what_helps(name, r))),
         caveat=say_caveat(band, report, has_points=bool(points)),
         band=band,
         speeds=tuple(_speed_view(*view, names, points, add, first=view == shown) for view in views),

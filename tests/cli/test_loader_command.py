@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from loader_made import make_result
+from loader_made import make_result, make_row
 
 from actprof import api
 
@@ -83,6 +83,7 @@ def test_results_are_kept_and_shown_again(run, tmp_path):
         (("--synthetic", "1x64x64", "--workers", "many"), "--workers 'many'"),
         (("--read", "missing.json"), "missing.json"),
         ((), "--repo-id"),
+        (("--synthetic", "1x64x64", "--resize", "0x0"), "'0x0' is not WIDTHxHEIGHT"),
     ],
 )
 def test_what_cannot_be_read_is_a_usage_error(run, arguments, said):
@@ -90,6 +91,24 @@ def test_what_cannot_be_read_is_a_usage_error(run, arguments, said):
     shown = run("loader", *arguments)
     assert 2 == shown.code
     assert said in shown.err
+
+
+@pytest.mark.parametrize("option", ["--step-seconds", "--step-batch-size"])
+def test_a_step_of_no_length_is_refused_before_anything_is_measured(run, asked, option):
+    """Not minutes later, with the results lost."""
+    shown = run("loader", "--synthetic", "1x64x64", option, "0")
+
+    assert (2, {}) == (shown.code, asked)
+    assert option in shown.err
+
+
+def test_rows_with_workers_alone_say_nothing_of_other_numbers_of_workers(run, monkeypatch):
+    """What to measure is said instead of nothing."""
+    rows = (make_row(workers=2),)
+    monkeypatch.setattr(api, "measure_loader", lambda **_options: make_result(rows=rows))
+    shown = run("loader", "--synthetic", "2x640x480", "--step-seconds", "0.5")
+
+    assert "measure without as well (--workers 0" in " ".join(shown.out.split())
 
 
 @pytest.mark.usefixtures("asked")

@@ -44,8 +44,8 @@ def test_a_dataset_that_is_there_is_not_recorded_anew():
     ]
 
 
-@pytest.mark.parametrize(("cores", "counts"), [(1, [0, 1]), (2, [0, 1, 2]), (6, [0, 1, 2, 4])])
-def test_workers_are_powers_of_two_up_to_the_cores(cores, counts):
+@pytest.mark.parametrize(("cores", "counts"), [(1, [0, 1]), (2, [0, 1, 2]), (6, [0, 1, 2, 4, 6])])
+def test_workers_are_powers_of_two_and_the_cores(cores, counts):
     """For the first source, which is also measured cold; others have fewer, so that a run stays short."""
     first, second, *others = plan(ASKED, cores=cores)
     assert counts == [load.workers for load in first.request.loads if load.cache != COLD]
@@ -74,6 +74,8 @@ def test_workers_that_are_asked_for_are_measured_everywhere():
         ({"repo_id": "me/pick", "batch_sizes": (0,)}, "1 or more"),
         ({"repo_id": "me/pick", "workers": (-1,)}, "0 or more"),
         ({"repo_id": "me/pick", "seconds": 0}, "above zero"),
+        ({"repo_id": "me/pick", "resize": "0x0"}, "'0x0' is not WIDTHxHEIGHT"),
+        ({"repo_id": "me/pick", "resize": "small"}, "'small' is not WIDTHxHEIGHT"),
     ],
 )
 def test_a_question_that_cannot_be_is_refused(fields, said):
