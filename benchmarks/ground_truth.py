@@ -53,7 +53,7 @@ SETUPS = (
     ("224x224", EXPANDABLE, 379),
 )
 SECONDS = 110.0  # for one process, of which most is lerobot's import
-PATIENCE = 3  # failures in a row, and the rest would only cost the same
+PATIENCE = 3  # so many failures and nothing known, and the rest would only cost the same
 
 Take = Callable[[Path, float], None]
 Piece = tuple[str, Take]
@@ -170,8 +170,8 @@ def _suffix(cell: Cell) -> str:
     return "".join(f"-{word}" for word in (conf, plans) if word)
 
 
-def measure_all(folder: Path, minutes: float) -> None:
-    """Measure what `folder` lacks; no process is begun after so many minutes."""
+def measure_all(folder: Path, minutes: float) -> bool:
+    """Measure what `folder` lacks; return False when the minutes were over, or nothing can be had."""
     start = time.monotonic()
     deadline, failures = start + 60 * minutes, 0
     missing = [(name, take) for name, take in pieces() if not (folder / name).exists()]
@@ -181,16 +181,16 @@ def measure_all(folder: Path, minutes: float) -> None:
             take(folder / name, deadline)
         except NoTimeLeftError:
             print(f"{name}: no time left; call again for the last {len(missing) - done}", flush=True)
-            return
+            return False
         except Exception as error:  # noqa: BLE001 - the next piece may well be had
             print(f"{name}: {error}", flush=True)
             failures += 1
-            if failures == PATIENCE:
-                print(f"{PATIENCE} failures in a row; mend the cause and call again", flush=True)
-                return
+            if failures >= PATIENCE and not any(folder.glob("*.json")):
+                print(f"{failures} failures and nothing known; mend the cause and call again", flush=True)
+                return False
         else:
-            failures = 0
             print(f"{name}: done after {time.monotonic() - start:.0f} s", flush=True)
+    return True
 
 
 def compare_snapshots(folder: Path) -> None:
@@ -200,11 +200,15 @@ def compare_snapshots(folder: Path) -> None:
         pickle = path.with_suffix(".pickle")
         if not pickle.exists():  # broken off between the two
             continue
-        found = {
-            "cell": cell.to_json(),
-            "verification": to_plain(actprof.verify_snapshot(pickle)),
-            "unmatched": to_plain(actprof.compare_snapshot(pickle, cell)),
-        }
+        try:
+            found = {
+                "cell": cell.to_json(),
+                "verification": to_plain(actprof.verify_snapshot(pickle)),
+                "unmatched": to_plain(actprof.compare_snapshot(pickle, cell)),
+            }
+        except actprof.ActprofError as error:
+            print(f"{pickle.name}: {error}", flush=True)
+            continue
         text = json.dumps(found, indent=1, default=str)
         path.with_suffix(".found").write_text(text, encoding="utf-8")
         print(f"{pickle.name}: {len(found['unmatched'])} rows differ from the prediction")
@@ -220,7 +224,7 @@ def main(*, folder: Path, minutes: float, only_measure: bool) -> None:
     here = usable_gpus()
     if here:
         print(f"{here[0].name}, driver {here[0].driver}, {library_versions()}", flush=True)
-        measure_all(folder, minutes)
+        only_measure |= not measure_all(folder, minutes)  # a GPU is not paid for what needs none
     elif not any(folder.iterdir()):
         raise click.UsageError("no NVIDIA GPU here, and nothing in the folder to go on with")
     if only_measure:

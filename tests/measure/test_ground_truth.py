@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from stand_ins import CARD, WHOLE, Launcher, Watcher
 
+from actprof.accuracy_ledger import read_rows
 from actprof.measure.launch import WorkerError
 from actprof.measure.run import Run
 from actprof.results import Result
@@ -121,7 +122,7 @@ def test_nothing_is_begun_after_the_minutes(script, tmp_path, monkeypatch):
     assert all((tmp_path / name).exists() for name, _take in script.pieces())
 
 
-def test_three_failures_in_a_row_end_the_call(script, tmp_path):
+def test_three_failures_and_nothing_known_end_the_call(script, tmp_path):
     """A GPU that cannot be used is not paid for 48 times; nothing is stored of it."""
 
     def fails(*_args, **_options):
@@ -131,8 +132,49 @@ def test_three_failures_in_a_row_end_the_call(script, tmp_path):
     told = measure(script, tmp_path)
 
     assert 3 == told.count("RuntimeError: no CUDA")
-    assert "3 failures in a row" in told
+    assert "3 failures and nothing known" in told
     assert [] == list(tmp_path.iterdir())
+
+
+def test_settings_that_this_machine_cannot_have_do_not_end_the_call(script, tmp_path):
+    """Where expandable segments cannot be mapped, all else is measured; so it is in a later call."""
+    launcher = script.launcher
+
+    def fails(request, **options):
+        if request.cell.alloc_conf:
+            raise WorkerError("CUDA driver error: operation not supported")
+        return launcher(request, **options)
+
+    script.launcher = fails
+    told, again = measure(script, tmp_path), measure(script, tmp_path)
+
+    failed = [name for name, _take in script.pieces() if not (tmp_path / name).exists()]
+    assert failed
+    assert all("expandable" in name for name in failed)
+    assert len(failed) == told.count("operation not supported") == again.count("operation not supported")
+    assert 0 == again.count(": done after")
+
+
+def test_the_rows_of_a_folder_get_into_the_ledger(script, tmp_path, seed, monkeypatch):
+    """In a call without GPU too; a boundary has the largest batch size, a bad snapshot costs a line."""
+    for resolution in script.RESOLUTIONS:
+        seed(overrides=script.CHUNK, resolution=resolution)
+    ledger = tmp_path / "ledger"
+    monkeypatch.setattr(script, "LEDGER", ledger)
+    folder = tmp_path / "truth"
+    measure(script, folder)
+    for path in folder.glob("here-*"):  # of a card that the catalogue does not know
+        path.unlink()
+    monkeypatch.setattr(script, "usable_gpus", tuple)
+    done = CliRunner().invoke(script.main, [str(folder)])
+
+    assert 0 == done.exit_code, done.output
+    rows = read_rows(ledger)
+    results = [Result.from_json(json.loads(path.read_text())) for path in folder.glob("*.json")]
+    assert {result.cell.identity() for result in results} == {row.cell.identity() for row in rows}
+    assert 4 == sum(row.measured.max_batch_size is not None for row in rows)
+    assert {"oom", "fits", "tight"} >= {row.measured.verdict for row in rows}
+    assert 4 == done.output.count(".pickle: ")
 
 
 def test_without_gpu_and_files_there_is_nothing_to_do(script, tmp_path, monkeypatch):
