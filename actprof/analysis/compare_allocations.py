@@ -7,17 +7,15 @@ convolution's workspace) shows up as recorded only, with the stack that asked fo
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from actprof.allocator.program import Program, Workspaces, build_program
 from actprof.allocator.recording import Recording
 from actprof.trace.model import Trace
 
-# After a difference both sequences agree again where so many requests in a row are equal ...
-_IN_A_ROW = 6
-# ... and that is looked for so far ahead.
-_WINDOW = 400
+_WORTH = 20  # so many requests that are on one side only does one in common outweigh, at the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +45,17 @@ class Unmatched:
     largest_bytes: int
 
 
-def compare_allocations(predicted: Sequence[Request], recorded: Sequence[Request]) -> tuple[Unmatched, ...]:
-    """Return what only one of two runs allocated, by asker, the largest sum first; nothing if they agree."""
+def compare_allocations(
+    predicted: Sequence[Request], recorded: Sequence[Request], *, cut_off: bool = False
+) -> tuple[Unmatched, ...]:
+    """Return what only one of two runs allocated, by asker, the largest sum first; nothing if they agree.
+
+    As few requests as possible are left over (a longest common subsequence of the sizes). What a recording
+    goes on with does not count: only some steps are predicted. Nor does, with `cut_off`, what a prediction
+    goes on with: that of a recording that ran out of memory.
+    """
     found: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for side, request in _differences(predicted, recorded):
+    for side, request in _differences(predicted, recorded, cut_off=cut_off):
         found[side, request.who].append(request.size_bytes)
     rows = [
         Unmatched(side=side, who=who, count=len(sizes), size_bytes=sum(sizes), largest_bytes=max(sizes))
@@ -59,36 +64,65 @@ def compare_allocations(predicted: Sequence[Request], recorded: Sequence[Request
     return tuple(sorted(rows, key=lambda row: -row.size_bytes))
 
 
-def _differences(predicted: Sequence[Request], recorded: Sequence[Request]) -> Iterator[tuple[str, Request]]:
-    left = right = 0
-    while left < len(predicted) and right < len(recorded):
-        if predicted[left].size_bytes == recorded[right].size_bytes:
-            left, right = left + 1, right + 1
-            continue
-        skip_left, skip_right = _resync(predicted, recorded, left, right)
-        yield from (("predicted", request) for request in predicted[left : left + skip_left])
-        yield from (("recorded", request) for request in recorded[right : right + skip_right])
-        left, right = left + skip_left, right + skip_right
-    yield from (("predicted", request) for request in predicted[left:])
+def _differences(
+    predicted: Sequence[Request], recorded: Sequence[Request], *, cut_off: bool
+) -> Iterator[tuple[str, Request]]:
+    """Yield (side, request) of what is on one side only, the last first."""
+    rows = _common(predicted, recorded)
+    left, right = _ends(rows, len(recorded), cut_off=cut_off)
+    while left and right:
+        if _is_set(rows[left], right):  # the last one recorded adds nothing that is common
+            right -= 1
+            yield "recorded", recorded[right]
+        elif not _is_set(rows[left - 1], right):  # nor does the last one predicted
+            left -= 1
+            yield "predicted", predicted[left]
+        else:
+            left, right = left - 1, right - 1
+    yield from (("predicted", request) for request in predicted[:left])
+    yield from (("recorded", request) for request in recorded[:right])
 
 
-def _resync(
-    predicted: Sequence[Request], recorded: Sequence[Request], left: int, right: int
-) -> tuple[int, int]:
-    """Return how far to go on either side, together as little as possible, until both agree again."""
-    for total in range(1, _WINDOW):
-        for skip in range(total, -1, -1):
-            if _agree(predicted, recorded, left + total - skip, right + skip):
-                return total - skip, skip
-    rest = len(predicted) - left
-    return rest, min(rest, len(recorded) - right)  # a recording may go on: only some steps are predicted
+def _common(predicted: Sequence[Request], recorded: Sequence[Request]) -> list[int]:
+    """Return for each beginning of `predicted` how much of each beginning of `recorded` it has in common.
+
+    A row is a whole number: the zeros among its lowest n bits are the length of the longest common
+    subsequence with the first n recorded requests (Crochemore et al., "A fast and practical bit-vector
+    algorithm for the longest common subsequence problem", 2001).
+    """
+    places: dict[int, int] = defaultdict(int)
+    for place, request in enumerate(recorded):
+        places[request.size_bytes] |= 1 << place
+    every = (1 << len(recorded)) - 1
+    rows = [every]
+    for request in predicted:
+        row = rows[-1]
+        hits = row & places.get(request.size_bytes, 0)
+        rows.append(((row + hits) | (row - hits)) & every)
+    return rows
 
 
-def _agree(predicted: Sequence[Request], recorded: Sequence[Request], left: int, right: int) -> bool:
-    ahead = min(_IN_A_ROW, len(predicted) - left, len(recorded) - right)
-    return ahead > 0 and all(
-        predicted[left + step].size_bytes == recorded[right + step].size_bytes for step in range(ahead)
-    )
+def _ends(rows: Sequence[int], recorded: int, *, cut_off: bool) -> tuple[int, int]:
+    """Return how much of either side is compared: no more than has something in common with the other.
+
+    One more request in common is worth going on for, unless it comes after many that are not.
+    """
+    predicted = len(rows) - 1
+    if rows[-1].bit_count() == recorded:  # they have nothing in common
+        return predicted, recorded
+    if cut_off:
+        common = [recorded - row.bit_count() for row in rows]
+        return _last_lowest(left - _WORTH * had for left, had in enumerate(common)), recorded
+    steps = (1 if _is_set(rows[-1], place) else 1 - _WORTH for place in range(1, recorded + 1))
+    return predicted, _last_lowest(accumulate(steps, initial=0))
+
+
+def _last_lowest(values: Iterable[int]) -> int:
+    return min((value, -index) for index, value in enumerate(values))[1] * -1
+
+
+def _is_set(row: int, place: int) -> bool:
+    return bool(row >> (place - 1) & 1)
 
 
 def predicted_requests(trace: Trace, batch_size: int, workspaces: Workspaces) -> list[Request]:
@@ -114,3 +148,12 @@ def recorded_requests(recording: Recording) -> list[Request]:
         for event in recording.events
         if event.action == "alloc"
     ]
+
+
+def ran_out(recording: Recording) -> bool:
+    """Return whether a recording ends where memory did: nothing was allocated after a request was refused.
+
+    A plan of cuDNN's that finds no room is refused too, but the run goes on.
+    """
+    last = next((e.action for e in reversed(recording.events) if e.action in ("alloc", "oom")), "")
+    return last == "oom"

@@ -88,7 +88,9 @@ def compare_snapshot(path: str | Path, cell: Cell) -> tuple[Unmatched, ...]:
     trace, _cached = trace_for(cell)
     workspaces = device_of(gpu_of(cell, builtin_catalogue()), cell).workspaces
     predicted = compare.predicted_requests(trace, cell.batch_size, workspaces)
-    return compare.compare_allocations(predicted, compare.recorded_requests(open_recording(path)))
+    recording = open_recording(path)
+    recorded = compare.recorded_requests(recording)
+    return compare.compare_allocations(predicted, recorded, cut_off=compare.ran_out(recording))
 
 
 def measure_lines(

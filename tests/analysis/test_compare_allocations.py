@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from actprof.allocator.program import Workspaces
-from actprof.analysis.compare_allocations import Request, compare_allocations, predicted_requests
+from actprof.allocator.recording import open_recording
+from actprof.analysis.compare_allocations import (
+    Request,
+    compare_allocations,
+    predicted_requests,
+    ran_out,
+    recorded_requests,
+)
 
 PREDICTED = [Request(512 * (3 + index % 7), f"op {index % 5}") for index in range(300)]
 SCRATCH = Request(12_345, "model.py:7 forward")
+DATA = Path(__file__).parents[1] / "data"
+sequences = st.lists(st.integers(1, 3), max_size=12)
 
 
 def test_equal_runs_have_nothing_to_tell():
@@ -42,6 +58,60 @@ def test_a_changed_size_is_one_of_each_and_the_largest_comes_first():
 
     rows = compare_allocations(PREDICTED, recorded)
     assert ["larger", "model.py:7 forward", PREDICTED[40].who] == [row.who for row in rows]
+
+
+def test_extras_however_close_are_told_from_what_was_predicted():
+    """A convolution takes workspaces between any two requests; nothing else is drawn into it."""
+    rng = random.Random(7)  # noqa: S311 - any numbers do
+    sizes = [512 * rng.randint(1, 9) for _ in range(900)]
+    predicted = [Request(size, "op") for size in sizes]
+    recorded = [r for size in sizes for r in (*[SCRATCH] * rng.randint(0, 3), Request(size, "frame"))]
+
+    (row,) = compare_allocations(predicted, [*recorded, *recorded[-300:]])
+    assert ("recorded", SCRATCH.who, len(recorded) - 900) == (row.side, row.who, row.count)
+
+
+def test_a_recording_that_ran_out_ends_where_it_did():
+    """What would have come after is no difference; what is missing before is."""
+    recorded = PREDICTED[:120]
+
+    assert () == compare_allocations(PREDICTED, recorded, cut_off=True)
+    (row,) = compare_allocations(PREDICTED, [*recorded[:60], SCRATCH, *recorded[60:]], cut_off=True)
+    assert ("recorded", 1) == (row.side, row.count)
+    (row,) = compare_allocations([*PREDICTED[:60], SCRATCH, *PREDICTED[60:]], recorded, cut_off=True)
+    assert ("predicted", 1) == (row.side, row.count)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("expandable-oom", True), ("native-retry", False)])
+def test_a_recording_tells_whether_it_ran_out(name, expected):
+    """A request that was refused, and none granted after it; a snapshot can be compared with any cell."""
+    recording = open_recording(DATA / f"{name}.pickle")
+
+    assert expected == ran_out(recording)
+    assert recorded_requests(recording)
+    assert all(request.size_bytes > 0 for request in recorded_requests(recording))
+
+
+@given(sequences, sequences)
+def test_as_little_as_possible_is_left_over(left, right):
+    """No more than a longest common subsequence by the book leaves, and both sides account for all."""
+    rows = compare_allocations([Request(s, "p") for s in left], [Request(s, "r") for s in right])
+    count = {row.side: row.count for row in rows}
+    over = len(left) - count.get("predicted", 0)
+
+    assert 0 <= over <= common_by_the_book(left, right)
+    ends = [n for n in range(len(right) + 1) if common_by_the_book(left, right[:n]) == over]
+    assert any(n - over == count.get("recorded", 0) for n in ends)
+
+
+def common_by_the_book(left, right):
+    """Return the length of the longest common subsequence."""
+    row = [0] * (len(right) + 1)
+    for one in left:
+        before = row[:]
+        for place, other in enumerate(right):
+            row[place + 1] = before[place] + 1 if one == other else max(row[place], before[place + 1])
+    return row[-1]
 
 
 def test_runs_that_have_nothing_in_common_end():
