@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from actprof.allocator.program import Program, Workspaces, build_program
@@ -73,7 +73,7 @@ def _differences(
     while left and right:
         if _is_set(rows[left], right):  # the last one recorded adds nothing that is common
             right -= 1
-            yield "recorded", recorded[right]
+            yield "recorded", _named(recorded[right], predicted[left - 1])
         elif not _is_set(rows[left - 1], right):  # nor does the last one predicted
             left -= 1
             yield "predicted", predicted[left]
@@ -81,6 +81,11 @@ def _differences(
             left, right = left - 1, right - 1
     yield from (("predicted", request) for request in predicted[:left])
     yield from (("recorded", request) for request in recorded[:right])
+
+
+def _named(request: Request, before: Request) -> Request:
+    """Return a recorded request; one without frames (the reverse pass is C++) by what comes before it."""
+    return request if request.who else replace(request, who=f"after {before.who}")
 
 
 def _common(predicted: Sequence[Request], recorded: Sequence[Request]) -> list[int]:

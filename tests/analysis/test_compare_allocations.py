@@ -43,6 +43,15 @@ def test_what_only_the_recording_has_is_found_with_its_frame():
     assert (4 * 12_345, 12_345) == (row.size_bytes, row.largest_bytes)
 
 
+def test_what_has_no_frame_is_named_by_what_comes_before_it():
+    """The reverse pass is C++: a workspace there stands after the output of its op."""
+    recorded = [Request(request.size_bytes, "") for request in PREDICTED]
+    recorded.insert(102, Request(12_345, ""))
+
+    (row,) = compare_allocations(PREDICTED, recorded)
+    assert ("recorded", f"after {PREDICTED[101].who}", 12_345) == (row.side, row.who, row.size_bytes)
+
+
 def test_what_only_the_prediction_has_is_found_with_its_op():
     """A workspace that the real run did not take."""
     predicted = [*PREDICTED[:100], SCRATCH, *PREDICTED[100:]]
