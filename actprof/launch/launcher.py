@@ -107,7 +107,9 @@ def _accelerate(options: Mapping[str, str], seen: Mapping[str, str]) -> Launch:
     if distributed in _DISTRIBUTED and not wraps:
         wraps = [_DISTRIBUTED[distributed]]
     precision = str(merged.get("mixed_precision") or "no").lower()
-    dynamo = merged.get("dynamo_backend") or (config.get("dynamo_config") or {}).get("dynamo_backend") or "no"
+    inner = config.get("dynamo_config")
+    compiled = inner.get("dynamo_backend") if isinstance(inner, dict) else None
+    dynamo = merged.get("dynamo_backend") or compiled or "no"
     named = merged.get("num_processes")
     return Launch(
         processes=None if named is None else _count("--num_processes", str(named)),

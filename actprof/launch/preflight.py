@@ -9,6 +9,7 @@ from typing import Any
 
 from actprof.allocator.config import AllocatorConfig
 from actprof.analysis.suggest import Remedy
+from actprof.errors import UsageError
 from actprof.launch.allocator_settings import AllocatorSettings, allocator_settings
 from actprof.launch.command_line import CommandLine
 from actprof.launch.dataset_shapes import Shapes, find_info, shapes_of
@@ -191,8 +192,13 @@ def _with_duration(answer: Preflight, processes: int, frames: int, given: SpeedG
 
 def _shapes(run: TrainingRun, seen: dict[str, str], given: Given) -> tuple[Shapes | None, str]:
     complete = None not in (given.cameras, given.resolution, given.state_dim, given.action_dim)
-    info, where = find_info(run.repo_id, run.root, run.revision, seen, hub=not complete)
-    return (None if info is None else shapes_of(info, where)), where
+    try:
+        info, where = find_info(run.repo_id, run.root, run.revision, seen, hub=not complete)
+        return (None if info is None else shapes_of(info, where)), where
+    except UsageError:
+        if not complete:  # else nobody needs the file that cannot be read
+            raise
+        return None, ""
 
 
 def _gpu(run: TrainingRun, launch: Launch, asked: GpuAsked, seen: Mapping[str, str]) -> tuple[RunGpu, int]:

@@ -31,7 +31,7 @@ _SPECIAL = {
 def problem_text(detail: Mapping[str, Any], model: type[BaseModel]) -> str:
     """Return one sentence for one entry of `ValidationError.errors()` found by `model`."""
     path: tuple[str | int, ...] = detail["loc"]
-    key = next((str(part) for part in reversed(path) if isinstance(part, str)), "the file")
+    key = next((part or "''" for part in reversed(path) if isinstance(part, str)), "the file")
     kind: str = detail["type"]
     if kind == "complaint":
         return str(detail["ctx"]["text"])

@@ -173,6 +173,14 @@ def test_what_is_taken_for_granted_is_said(run, words):
     assert "--resolution 640x480 instead of what" in said
 
 
+def test_given_shapes_do_without_a_broken_description(run, words, tmp_path):
+    """The message about the broken file says so, and it is true."""
+    command = words()
+    (tmp_path / "meta" / "info.json").write_text("{", encoding="utf-8")
+    given = ("--cameras", 2, "--resolution", "640x480", "--state-dim", 6, "--action-dim", 6)
+    assert [2, 0] == [run("preflight", "--gpu", "3090", *some, "--", *command).code for some in ((), given)]
+
+
 def test_a_need_beyond_the_card_is_said_to_be_without_limit(run, words):
     """The three figures are then not what a process on this card comes to hold."""
     crowded = run("preflight", "--no-remedies", "--capacity", "2GiB", "--", *words("--batch_size=4000")).out

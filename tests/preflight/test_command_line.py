@@ -78,6 +78,13 @@ def test_accelerates_config_file_stands_behind_its_options(tmp_path):
         launched("accelerate launch --config_file=no.yaml")
 
 
+def test_a_launcher_file_with_odd_values_is_read_all_the_same(tmp_path):
+    """Accelerate takes no compiler from a `dynamo_config` that is no mapping."""
+    file = tmp_path / "odd.yaml"
+    file.write_text("num_processes: 2\ndynamo_config: [1]\n")
+    assert 2 == launched(f"accelerate launch --config_file {file}").processes
+
+
 @pytest.mark.parametrize(
     ("text", "around", "said"),
     [

@@ -1,7 +1,11 @@
-"""Random command lines get an answer or a clear message, never a traceback."""
+"""Random command lines, and files that they name, get an answer or a clear message, never a traceback.
+
+Scenario files: `tests/scenario/test_scenario_fuzz.py`.
+"""
 
 from __future__ import annotations
 
+import json
 from unittest import mock
 
 import pytest
@@ -62,11 +66,11 @@ def predicted(cell):
     return Result(source="predicted", cell=cell, gpu=gpu, verdict="fits", parameters=1)
 
 
-def ask(line):
-    """Ask, and return the answer or the message."""
+def ask(line, **shapes):
+    """Ask, and return the answer as a script gets it, or the message."""
     with mock.patch("actprof.launch.preflight.predict_cell", predicted):
         try:
-            return api.preflight(line, gpu="RTX 3090", **SHAPES)
+            return json.dumps(api.preflight(line, gpu="RTX 3090", **shapes).to_json(), allow_nan=False)
         except ActprofError as error:
             return str(error).strip()
 
@@ -80,7 +84,7 @@ def test_read_by_hand():
     @settings(max_examples=1700, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(lines())
     def check(line):
-        assert ask(line)
+        assert ask(line, **SHAPES)
 
     with mock.patch("actprof.launch.read_command.read_with_lerobot", refuse):
         check()
@@ -90,4 +94,70 @@ def test_read_by_hand():
 @given(lines())
 def test_read_by_lerobot(line):
     """With lerobot's own parser for what is not read by hand."""
-    assert ask(line)
+    assert ask(line, **SHAPES)
+
+
+CAMERA = {"dtype": "video", "shape": [480, 640, 3], "names": ["height", "width", "channels"]}
+VECTOR = {"dtype": "float32", "shape": [6]}
+INFO = {
+    "features": {"observation.images.front": CAMERA, "observation.state": VECTOR, "action": VECTOR},
+    "total_frames": 9,
+}
+LAUNCH = {
+    "num_processes": 2, "mixed_precision": "bf16", "distributed_type": "MULTI_GPU", "use_cpu": False,
+    "dynamo_config": {"dynamo_backend": "NO"}, "gradient_accumulation_steps": 2,
+}  # fmt: skip
+RESIZE = {"type": "Resize", "weight": 1.0, "kwargs": {"size": [9, 9]}}
+CONFIG = {
+    "dataset": {
+        "repo_id": "me/x",
+        "image_transforms": {"enable": True, "max_num_transforms": 1, "tfs": {"resize": RESIZE}},
+    },
+    "policy": {"type": "act", "push_to_hub": False, "chunk_size": 5, "n_action_steps": 5},
+    "optimizer": {"type": "adamw", "lr": 1e-4}, "job": {"target": None}, "batch_size": 4, "steps": 5,
+}  # fmt: skip
+ODD = st.sampled_from([None, 1, 0, -1, 1.5, "x", "", [], {}, [1], {"a": 1}, True, "3", ["a"], 1e300])
+
+
+@st.composite
+def spoilt(draw, data):
+    """Draw `data` with one or two of its values replaced, or keys left out or added."""
+    copy = json.loads(json.dumps(data))
+    for _ in range(draw(st.integers(1, 2))):
+        place = copy
+        while True:
+            key = draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
+            if not isinstance(place[key], dict | list) or not place[key] or not draw(st.integers(0, 2)):
+                break
+            place = place[key]
+        place[key] = json.loads(json.dumps(draw(ODD)))
+        if isinstance(place, dict) and draw(st.integers(0, 3)) == 0:
+            del place[key]
+            place["zz"] = 1
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("data", "file", "line", "examples"),
+    [
+        (INFO, "meta/info.json", "lerobot-train {least} --dataset.root={folder}", 200),
+        (LAUNCH, "accelerate.yaml", "accelerate launch --config_file {file} lerobot-train {least}", 200),
+        (CONFIG, "train_config.json", "lerobot-train --config_path={file}", 100),
+    ],
+    ids=["dataset", "launcher", "config"],
+)
+def test_files_that_a_command_names(tmp_path, data, file, line, examples):
+    """A dataset's description, a launcher's file and a saved config, each spoilt in one place or two."""
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    least = "--policy.type=act --policy.push_to_hub=false --dataset.repo_id=me/x"
+    command = line.format(least=least, folder=tmp_path, file=path)
+    shapes = {} if data is INFO else SHAPES
+
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(spoilt(data))
+    def check(some):
+        path.write_text(json.dumps(some), encoding="utf-8")
+        assert ask(command, **shapes)
+
+    check()
