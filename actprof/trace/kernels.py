@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterator
+from functools import cache
 from typing import Any
 
 import torch
@@ -56,21 +57,37 @@ def bytes_moved(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: A
     """
     read: dict[Hashable, int] = {}
     written: dict[Hashable, int] = {}
-    unread = _unread(func)
-    for place, argument in enumerate(func._schema.arguments):
-        value = args[place] if place < len(args) else kwargs.get(argument.name)
-        alias = argument.alias_info
-        changed = alias is not None and alias.is_write
-        for tensor in tensors_in(value):
-            if place not in unread:
-                read[_place_of(tensor)] = distinct_bytes(tensor)
-            if changed:
-                written[_place_of(tensor)] = distinct_bytes(tensor)
+    for place, (name, is_read, is_written) in enumerate(_roles(func)):
+        value = args[place] if place < len(args) else kwargs.get(name)
+        if value is None or isinstance(value, _NUMBERS):
+            continue
+        found = {_place_of(tensor): distinct_bytes(tensor) for tensor in tensors_in(value)}
+        if is_read:
+            read |= found
+        if is_written:
+            written |= found
     if not str(func).startswith(_MAKE_NOTHING):
-        written |= {_place_of(tensor): distinct_bytes(tensor) for tensor in tensors_in(out)}
+        for tensor in tensors_in(out):
+            if (where := _place_of(tensor)) not in written:
+                written[where] = distinct_bytes(tensor)
     return sum(read.values()) + sum(written.values())
 
 
+@cache
+def _roles(func: Any) -> tuple[tuple[str, bool, bool], ...]:
+    """Return (name, whether it is read, whether it is written) of each argument of an op."""
+    unread = _unread(func)
+    return tuple(
+        (
+            argument.name,
+            place not in unread,
+            argument.alias_info is not None and argument.alias_info.is_write,
+        )
+        for place, argument in enumerate(func._schema.arguments)
+    )
+
+
+_NUMBERS = (bool, int, float, str)
 # Arguments, by their place, that an op is given for their shape and dtype, or writes without reading.
 _UNREAD: dict[str, tuple[int, ...]] = {
     "aten.copy_": (0,),
@@ -99,8 +116,10 @@ def _place_of(tensor: torch.Tensor) -> Hashable:
 
 def distinct_bytes(tensor: torch.Tensor) -> int:
     """Return the bytes of a tensor in memory: along a stride of zero it has one element, however long."""
-    pairs = zip(tensor.shape, tensor.stride(), strict=True)
-    counts = [size if stride else min(size, 1) for size, stride in pairs]
+    strides = tensor.stride()
+    if 0 not in strides:
+        return tensor.numel() * tensor.element_size()
+    counts = [size for size, stride in zip(tensor.shape, strides, strict=True) if stride or not size]
     return math.prod(counts) * tensor.element_size()
 
 
