@@ -17,7 +17,7 @@ from actprof import api
 from actprof.cli.answer import HEADLINES, fact_table, print_bars, print_verdict
 from actprof.cli.console import VERDICT_STYLES, boundary_text, output, print_json
 from actprof.cli.predict import holders_text, speed_facts
-from actprof.cli.run_options import options_of
+from actprof.report.words import predict_command
 from actprof.results import Result
 from actprof.units import format_bytes, format_seconds
 
@@ -202,10 +202,8 @@ def _print_remedies(answer: Preflight, console: Console) -> None:
         console.print(f"    [cyan]{escape(added or script)}[/]", soft_wrap=True)
         if remedy.note:
             console.print(f"    [dim]{escape(remedy.note)}[/]")
-    cell = answer.remedies[0].before.cell
-    console.print(
-        f"  [dim]more: {escape(shlex.join(['actprof', 'suggest', *options_of(cell)]))}[/]", soft_wrap=True
-    )
+    asked = predict_command(answer.remedies[0].before.cell).replace("actprof predict", "actprof suggest", 1)
+    console.print(f"  [dim]more: {escape(asked)}[/]", soft_wrap=True)
 
 
 def _print_lines(title: str, lines: Sequence[str], console: Console) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from typing import TYPE_CHECKING
 
@@ -105,7 +106,7 @@ def predict_command(cell: Cell) -> str:
     """Return the command that asks for this cell alone; what has its default is left out."""
     words = ["actprof", "predict", "--policy", cell.policy]
     for name, value in sorted(cell.overrides.items()):
-        words += ["--set", f"{name}={value}"]
+        words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
     words += ["--cameras", str(cell.cameras), "--resolution", cell.resolution]
     words += ["--batch-size", str(cell.batch_size)]
     words += ["--state-dim", str(cell.state_dim), "--action-dim", str(cell.action_dim)]

@@ -241,9 +241,11 @@ def test_the_words_for_more_remedies_ask_about_the_same_cell(run, crowded):
     """They can be pasted."""
     out = run("preflight", "--capacity", "2GiB", "--", *crowded()).out
     line = next(line for line in out.splitlines() if "more: actprof suggest" in line)
-    given = shlex.split(line.partition("more: ")[2])
-    assert ["--set", "chunk_size=7", "--set", "n_action_steps=7", "--batch-size", "4000"] == given[2:8]
-    assert ["--capacity", f"{2 * GIB}B"] == given[8:]
+    name, command, *given = shlex.split(line.partition("more: ")[2])
+    data = json.loads(run(command, *given, "--fast", "--json").out)
+    assert ("actprof", 4000, 2 * GIB, {"chunk_size": 7, "n_action_steps": 7}) == (
+        name, *(data["before"]["cell"][field] for field in ("batch_size", "capacity_bytes", "overrides")),
+    )  # fmt: skip
 
 
 def test_many_hours_and_epochs_are_written_out(run, words):

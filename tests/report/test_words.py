@@ -1,9 +1,11 @@
 """Words and numbers for readers."""
 
+import itertools
 import shlex
 
 import pytest
 
+from actprof.cli.options import parse_overrides
 from actprof.report.words import (
     cameras_text,
     difference_text,
@@ -70,3 +72,12 @@ def test_the_command_of_a_cell_names_what_differs_from_the_defaults():
     assert ["--gpu", "RTX 3090"] == words[words.index("--gpu") :][:2]
     assert {"chunk_size=50", "bf16", "a:1", "5B"} <= set(words)
     assert not {"--capacity", "--optimizer"} & set(words)
+
+
+def test_fields_of_any_kind_are_read_back_as_they_are():
+    """Lists and constants as JSON, texts as they are."""
+    overrides = {"replace": [1, "a"], "use_vae": False, "weights": None, "backbone": "resnet34", "rate": 0.5}
+    words = shlex.split(predict_command(Cell(overrides=overrides)))
+    assert overrides == parse_overrides(
+        tuple(after for word, after in itertools.pairwise(words) if word == "--set")
+    )
