@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from actprof.hardware.jobs import PRICE_SOURCE, job_dollars
 from actprof.launch.training_run import TrainingRun
-from actprof.loading.combine import combine
+from actprof.loading.combine import DATA, Combined, combine
 from actprof.results import Result
 
 _HOUR = 3600.0
@@ -95,7 +95,7 @@ def run_duration(
         loops = [combine(total, load_seconds, run.num_workers) for total in totals]
         totals = [loop.total_seconds for loop in loops]
         wait = loops[1].data_wait_seconds
-        limit = "data" if loops[1].limited_by == "data" else limit
+        limit = _limit(loops[1], result)
     low, median, high = (run.steps * total / _HOUR for total in totals)
     samples = run.batch_size * processes
     return Duration(
@@ -110,3 +110,10 @@ def run_duration(
         cost_usd=None if price is None else price.usd_per_hour * median,
         price=price,
     )
+
+
+def _limit(loop: Combined, result: Result) -> str:
+    """Return what the loop waits for most: data where it holds up the step, or has the largest share."""
+    shares = result.work.shares.values() if result.work is not None else (1.0,)
+    is_largest = loop.data_share > (1 - loop.data_share) * max(shares)
+    return DATA if is_largest or loop.limited_by == DATA else result.limited_by

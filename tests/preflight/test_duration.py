@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from actprof.hardware.jobs import job_dollars
 from actprof.launch.duration import Price, run_duration
 from actprof.launch.training_run import TrainingRun
 from actprof.measure.measurement import Spread
-from actprof.results import GpuUse, Result
+from actprof.results import GpuUse, Result, StepWork
 from actprof.scenario.cell import Cell
 
 RESULT = Result(
@@ -41,6 +43,17 @@ def test_loading_is_hidden_by_workers_only(workers, load, hours, wait, limit):
     found = duration(workers, load_seconds=load)
     assert (hours, wait, limit) == (pytest.approx(found.hours), found.data_wait_seconds, found.limited_by)
     assert wait / hours == pytest.approx(found.data_share)
+
+
+def test_the_largest_share_is_the_limit():
+    """Without workers a load that is shorter than the step can still take more than any part of it."""
+    shares = {"launches": 0.4, "arithmetic": 0.3, "bandwidth": 0.3}
+    work = StepWork(device_seconds=0.6, host_seconds=1.0, busy_share=0.6, bytes_per_sample=1, shares=shares)
+    mixed = replace(RESULT, work=work, limited_by="launches")
+    run = TrainingRun(policy_type="act", repo_id="me/it", batch_size=32, steps=10, save_freq=1, num_workers=0)
+
+    found = [run_duration(run, mixed, load_seconds=load).limited_by for load in (0.1, 0.5)]
+    assert ["launches", "data"] == found
 
 
 def test_epochs_count_every_process():
