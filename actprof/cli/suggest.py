@@ -160,8 +160,20 @@ def print_combinations(start: Result, together: Sequence[Combination], console: 
         process = format_bytes(combination.after.peak_process_bytes)
         kept = "lossless" if combination.is_lossless else "not lossless"
         console.print(f"  {escape(titles)}: {process}, {kept}")
+        for line in _applied(combination.offers):
+            console.print(f"    [cyan]{escape(line)}[/]", soft_wrap=True)
     if len(together[0].offers) > 1:
         _print_how("the first of them", together[0].offers, console)
+
+
+def _applied(offers: Sequence[Offer]) -> list[str]:
+    """Return lines that apply all of `offers`: variables and flags, one script with all code, or notes."""
+    added = [f"{name}={shlex.quote(value)}" for offer in offers for name, value in offer.environment.items()]
+    added += [shlex.quote(flag) for offer in offers for flag in offer.flags]
+    scripted = " ".join(f"--script {offer.name}" for offer in offers if offer.code)
+    script = f"actprof suggest {scripted} > train.py  # and run that instead of lerobot-train"
+    bare = [offer.note for offer in offers if not (offer.environment or offer.flags or offer.code)]
+    return [*([" ".join(added)] if added else []), *([script] if scripted else []), *bare]
 
 
 def _print_how(title: str, offers: Sequence[Offer], console: Console) -> None:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from rich.console import Console
 
+from actprof.analysis.reach import Combination
+from actprof.analysis.remedies import offers
+from actprof.cli.suggest import print_combinations
+from actprof.results import GpuUse, Result
+from actprof.scenario.cell import Cell
 from actprof.units import MIB
 
 OPTIONS = ("--set", "chunk_size=7", "--batch-size", 64, "--fast")
@@ -59,3 +65,26 @@ def test_a_script_needs_no_cell(run):
     assert (0, "") == (shown.code, shown.err)
     assert "def fused_attention(policy):" in shown.out
     assert shown.out.endswith("lerobot_train.main()\n")
+
+
+def test_each_combination_says_how_to_apply_it(capsys):
+    """Variables and flags to add, and one script with all that is code; what is data is said."""
+    known = {offer.name: offer for offer in offers(Cell(batch_size=128))}
+    chosen = [
+        ("expandable_segments", "resize_224x224"),
+        ("accumulate_2", "fused_attention"),
+        ("fewer_cameras",),
+    ]
+    before = Result(
+        source="predicted", cell=Cell(batch_size=128), verdict="oom",
+        gpu=GpuUse(name="a GPU", capacity_bytes=1, context_bytes=0),
+    )  # fmt: skip
+    together = [
+        Combination(offers=tuple(known[name] for name in names), before=before, after=before)
+        for names in chosen
+    ]
+    print_combinations(before, together, Console(width=80))
+    out = capsys.readouterr().out
+    assert "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True --dataset.image_transforms.enable=true" in out
+    assert "actprof suggest --script accumulate_2 --script fused_attention > train.py" in out
+    assert "lerobot-edit-dataset" in out
