@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -128,3 +131,24 @@ def test_a_result_survives_its_way_through_json():
     again = type(result).from_json(json.loads(json.dumps(result.to_json(curve=False))))
 
     assert replace(result, curve=None) == again
+
+
+def test_a_prediction_does_not_touch_the_gpu(tmp_path):
+    """A CUDA context of the parent would be on the card while its worker measures."""
+    code = (
+        "import actprof, torch; found = actprof.predict(batch_size=2, resolution='224x224', gpu='RTX 3090'); "
+        "print(torch.cuda.is_initialized(), found.peak_allocated_bytes)"
+    )
+    environment = {**os.environ, "ACTPROF_CACHE_DIR": str(tmp_path)}
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**environment, **hidden},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        for hidden in ({}, {"CUDA_VISIBLE_DEVICES": "", "ACTPROF_CACHE_DIR": str(tmp_path / "other")})
+    ]
+    assert ["False", "False"] == [touched for touched, _bytes in told]
+    assert told[0] == told[1]
