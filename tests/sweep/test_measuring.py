@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
+import textwrap
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -171,3 +175,32 @@ def test_what_others_hold_comes_out_of_the_cap(used):
     ((_cell, choice),) = plan_measuring(scenario, "auto", gpus=lambda: (BIG,)).choices
     card = find_gpu("RTX 3090")
     assert card.capacity_bytes - card.context_bytes - used == choice.cap_bytes
+
+
+def test_a_killed_sweep_goes_on_where_it_was(scenario, tmp_path):
+    """`kill -9` of the parent while the second cell runs: the first is known, and is not run again."""
+    script = f"""
+    import sys, time
+    sys.path[:0] = [{str(Path(__file__).parent)!r}]
+    from test_measuring import Runs, BIG, measure
+    from actprof.scenario.grid import build_scenario
+
+    class Slow(Runs):
+        def measure(self, cell):
+            if self.cells:
+                print("second", flush=True)
+                time.sleep(99)
+            return super().measure(cell)
+
+    from pathlib import Path
+    scenario = build_scenario({{"gpu": "RTX 3090"}}, {{"batch_size": [16, 8]}})
+    measure(scenario, Path({str(tmp_path)!r}), Slow())
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert b"second\n" == process.stdout.readline()
+        process.kill()
+
+    assert [16] == measure(scenario, tmp_path, Runs())
+    with ResultsStore(tmp_path) as store:
+        assert {8, 16} == {result.cell.batch_size for result in store.results(source="measured")}
