@@ -167,18 +167,23 @@ def _duration_facts(answer: Preflight) -> list[tuple[str, str]]:
     duration = answer.duration
     if duration is None:
         return []
-    hours = f"{_figure(duration.hours)} h ({_figure(duration.hours_low)} to {_figure(duration.hours_high)} h)"
+    low, hours, high = map(_hours, (duration.hours_low, duration.hours, duration.hours_high))
+    text = f"{hours} ({low} to {high})"
     if duration.data_wait_seconds is None:
-        hours += ", data loading left out (actprof loader measures it)"
+        text += ", data loading left out (actprof loader measures it)"
     elif duration.data_wait_seconds:
-        hours += f", {format_seconds(duration.data_wait_seconds)} of each step waiting for data"
-    facts = [(f"{answer.run.steps:,} steps", hours)]
+        text += f", {format_seconds(duration.data_wait_seconds)} of each step waiting for data"
+    facts = [(f"{answer.run.steps:,} steps", text)]
     if duration.epochs is not None:
         facts.append(("epochs", f"{_figure(duration.epochs)} over the dataset"))
     if duration.cost_usd is not None and duration.price is not None:
         price = f"${duration.price.usd_per_hour:.2f} an hour, {duration.price.source}"
         facts.append(("cost", f"${duration.cost_usd:.2f} ({price})"))
     return facts
+
+
+def _hours(hours: float) -> str:
+    return f"{_figure(hours)} h" if hours >= 1 else format_seconds(3600 * hours)
 
 
 def _figure(number: float) -> str:

@@ -84,7 +84,9 @@ def parse_command_line(command: str | Sequence[str]) -> CommandLine:
 
 def _words(command: str | Sequence[str]) -> list[str]:
     if not isinstance(command, str):
-        return list(command)
+        if len(command) != 1 or " " not in command[0]:
+            return list(command)
+        command = command[0]  # a whole command in quotes
     try:
         return shlex.split(command.replace("\\\n", " "))
     except ValueError as error:

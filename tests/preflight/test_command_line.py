@@ -33,6 +33,12 @@ def test_what_stands_before_the_program(prefix, launcher):
     assert (FLAGS, launcher) == (line.arguments, line.launcher)
 
 
+def test_a_whole_command_in_quotes_is_the_same_command():
+    """As from `-- "$TRAIN"`."""
+    text = "A=1 lerobot-train --policy.type=act --batch_size=8"
+    assert parse_command_line(text) == parse_command_line([text])
+
+
 def test_variables_before_the_command_are_its_environment():
     """They win over those around."""
     line = parse_command_line(["A=1", "B=x=y", "lerobot-train", "C=3"])
