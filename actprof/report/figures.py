@@ -176,13 +176,13 @@ def _wrap(text: str) -> str:
 
 
 def lay_out(figure: go.Figure, *, height: int, left: int) -> None:
-    """Give a figure its size, and make it stand still."""
+    """Give a figure its size, and make it stand still; labels wider than `left`, in a wide font, get room."""
     figure.update_layout(
         height=height, margin={"l": left, "r": 12, "t": 18, "b": 44}, showlegend=False, dragmode=False,
         hovermode="closest", hoverlabel={"align": "left"},
     )  # fmt: skip
     figure.update_xaxes(**_STILL)
-    figure.update_yaxes(**_STILL, ticklabelstandoff=5)
+    figure.update_yaxes(**_STILL, ticklabelstandoff=5, automargin="left")
 
 
 def row_heights(groups: Sequence[str]) -> list[float]:
