@@ -122,8 +122,8 @@ def predict_in_full(cell: Cell, *, catalogue: Catalogue | None = None) -> Predic
 
 def _unknown_kernel(cell: Cell, gpu: Gpu) -> str:
     """Return why the trace of `cell` does not hold on `gpu`, or nothing: half precision has older kernels."""
-    half = cell.precision != "fp32" or cell.overrides.get("use_amp")
-    if "fused_attention" not in cell.changes or not half or gpu.compute_capability >= _FLASH_CAPABILITY:
+    half = cell.autocast != "fp32"
+    if not half or "fused_attention" not in cell.changes or gpu.compute_capability >= _FLASH_CAPABILITY:
         return ""
     major, minor = gpu.compute_capability
     return (
@@ -196,7 +196,7 @@ def _answer(base: Result, trace: Trace, config: AllocatorConfig, device: Device,
 def _timed(answer: Result, trace: Trace, gpu: Gpu) -> Result:
     """Return the answer with what a step takes, where the speed of the GPU is known."""
     cell = answer.cell
-    found = predict_step_time(trace, cell.batch_size, gpu, precision=cell.precision)
+    found = predict_step_time(trace, cell.batch_size, gpu, precision=cell.autocast)
     if found is None:
         return answer
     return replace(

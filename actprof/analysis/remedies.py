@@ -113,7 +113,7 @@ def bf16(cell: Cell) -> Offer | None:
 
     Not by `--policy.use_amp=true`: lerobot 0.6.1 takes autocast's default dtype then, which is fp16 on CUDA.
     """
-    if cell.precision != "fp32" or cell.overrides.get("use_amp"):
+    if cell.autocast != "fp32":
         return None
     return Offer(
         name="bf16",
@@ -201,8 +201,7 @@ def _in_python(
 
 def _can_be_halved(cell: Cell) -> bool:
     """Tell whether two backward passes make the gradients of one: fp16's would lack the scale of the loss."""
-    fp16 = cell.precision == "fp16" or cell.overrides.get("use_amp")
-    return cell.batch_size >= 4 and cell.batch_size % 2 == 0 and not fp16
+    return cell.batch_size >= 4 and cell.batch_size % 2 == 0 and cell.autocast != "fp16"
 
 
 REMEDIES: tuple[Make, ...] = (

@@ -46,7 +46,7 @@ def _applies(text: str, result: Result) -> bool:
     if text.startswith("a larger batch"):
         return result.max_batch_size is None or cell.batch_size < result.max_batch_size
     if text.startswith(_BF16):
-        return cell.precision == "fp32" and _has_bf16(result.gpu.name)
+        return cell.autocast == "fp32" and _has_bf16(result.gpu.name)
     return not ("fused_attention" in text and "fused_attention" in cell.changes)
 
 

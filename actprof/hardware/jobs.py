@@ -31,11 +31,13 @@ def job_machine(flavour: str) -> JobMachine:
     entry = flavours.get(flavour)
     if entry is None:
         near = difflib.get_close_matches(flavour, flavours, n=3)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
         if flavour.startswith("cpu"):
-            hint = "it has no GPU. "
+            raise UsageError(
+                f"--job.target={flavour} has no GPU; name a flavour that has one, like a10g-large"
+            )
         raise UsageError(
-            f"--job.target={flavour} is no flavour with a GPU that actprof knows; {hint}"
+            f"--job.target={flavour} is no flavour with a GPU that actprof knows{hint or '.'} "
             "Name its GPU with --gpu"
         )
     if "gpu" not in entry:

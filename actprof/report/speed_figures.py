@@ -55,8 +55,7 @@ def roofs_of(gpu: Gpu, cell: Cell, *, efficiency: Efficiency = DEFAULT_EFFICIENC
         return None
     fp32 = gpu.tf32_flops or gpu.fp32_flops  # lerobot allows TF32
     half = {"bf16": gpu.bf16_flops, "fp16": gpu.fp16_flops}
-    precision = "bf16" if cell.overrides.get("use_amp") else cell.precision
-    peak = half.get(precision) or fp32
+    peak = half.get(cell.autocast) or fp32
     return Roofs(
         flops=peak,
         bandwidth=gpu.memory_bandwidth_bytes_per_s,

@@ -110,6 +110,15 @@ class Cell:
         return 2 if "accumulate_2" in self.changes else 1
 
     @property
+    def autocast(self) -> str:
+        """The precision that the forward pass has on CUDA: `fp32`, `fp16` or `bf16`.
+
+        A policy's `use_amp` asks for autocast's default dtype, which is fp16 there (`train` in
+        lerobot/scripts/lerobot_train.py).
+        """
+        return "fp16" if self.precision == "fp32" and self.overrides.get("use_amp") else self.precision
+
+    @property
     def width(self) -> int:
         """Image width in pixels."""
         return parse_resolution(self.resolution)[0]

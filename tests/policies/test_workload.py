@@ -105,6 +105,18 @@ def test_overrides_reach_the_policy_and_no_weights_are_fetched(small_cell):
     assert policy_config(replace(small_cell, overrides={"use_amp": True})).use_amp
 
 
+def test_use_amp_is_torchs_default_on_cuda(small_cell):
+    """What a cell says of itself without torch is what the workload asks torch for."""
+    from actprof.policies.workload import _precision
+
+    for cell in (
+        replace(small_cell, overrides={"use_amp": True}),
+        replace(small_cell, overrides={"use_amp": True}, precision="bf16"),
+        small_cell,
+    ):
+        assert cell.autocast == _precision(cell, policy_config(cell))
+
+
 def test_every_policy_says_where_to_look_inside_it():
     """The spec's modules exist in the policy, and its components come from its modules."""
     assert ("act",) == policy_names()

@@ -150,6 +150,9 @@ def test_the_roofs_are_the_catalogues_at_the_shares_that_predictions_take(make_r
         (roofs.reachable_flops / roofs.flops, roofs.reachable_bandwidth / roofs.bandwidth)
     )
     assert gpu.bf16_flops == roofs_of(gpu, make_result(precision="bf16").cell).flops
+    turing = find_gpu("T4")  # has fp16 in its tensor cores, and no bf16
+    amp = make_result(overrides={"use_amp": True}).cell
+    assert turing.fp16_flops == roofs_of(turing, amp).flops
     assert roofs_of(replace(gpu, memory_bandwidth_bytes_per_s=None), make_result().cell) is None
 
 
