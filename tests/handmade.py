@@ -19,8 +19,9 @@ def make_trace() -> Callable[..., Trace]:
 
 
 @pytest.fixture
-def seed() -> Callable[..., Cell]:
-    """Return cells whose (hand-made) trace is cached."""
+def seed(tmp_path_factory, monkeypatch) -> Callable[..., Cell]:
+    """Return cells whose (hand-made) trace is cached, where no other test looks for the real one."""
+    monkeypatch.setenv("ACTPROF_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
 
     def seeded(*, gpu: str | None = "RTX 3090", trace: Trace | None = None, **fields) -> Cell:
         cell = Cell(gpu=gpu, **{"overrides": {"chunk_size": 7}, **fields})

@@ -6,6 +6,7 @@ An expectation is broken when one of its cells breaks it, and open when none doe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -207,7 +208,8 @@ def _instead(expectation: Expectation, at_fault: Sequence[Reading], count: int, 
     first = at_fault[0]
     said = [first.note.rstrip(".")] if first.note else []
     if first.value is not None:
-        said = [text for text in [say_instead(expectation, first.result, first.value, facts)] if text]
+        with suppress(TraceError):  # what is true instead is more than was asked
+            said = [text for text in [say_instead(expectation, first.result, first.value, facts)] if text]
     if count > len(at_fault):
         said.append(f"so in {len(at_fault)} of {count} cells")
     return "; ".join(said)

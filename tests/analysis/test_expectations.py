@@ -130,6 +130,16 @@ def test_what_cannot_be_told_is_neither_held_nor_broken():
         outcome_of("backbones", 1, get_facts=untraceable).held,
     ]
     assert outcome_of("verdict", "unknown", unknown).held
+
+
+def test_what_is_true_instead_may_stay_unsaid():
+    """The figures are known, and nothing more can be traced: broken, without further words."""
+
+    def untraceable(_cell):
+        raise TraceError("cannot be traced")
+
+    outcome = outcome_of("parameters", "52M", result_of(parameters=1), get_facts=untraceable)
+    assert (False, "") == (outcome.held, outcome.instead)
     assert "no trace" == outcome_of("encoder_tokens", 602, unknown).instead
 
 
