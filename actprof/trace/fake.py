@@ -9,6 +9,7 @@ because the tensors say that they are on one. Some things need help, each undone
 - `linear` adds its bias out of place while any tensor mode is active; here it does as it does without.
 - Attention takes the kernel that a GPU would take (`actprof.trace.attention`).
 - A GPU that is there is not asked for anything, so that a trace is the same everywhere.
+- `torch.autocast("cuda")` stays on without a GPU, bf16 too: checkpointing enters it again for the second run.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from unittest import mock
 
 import torch
 from torch._subclasses import FakeTensor, FakeTensorMode
+from torch.cuda.amp import common as amp_common
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from actprof.trace.attention import scaled_dot_product_attention
 
@@ -40,6 +43,8 @@ def fake_cuda() -> Iterator[FakeTensorMode]:
                 torch.nn.functional, "scaled_dot_product_attention", scaled_dot_product_attention
             )
         )
+        stack.enter_context(mock.patch.object(amp_common, "amp_definitely_not_available", lambda: False))
+        stack.enter_context(mock.patch.object(torch.cuda, "is_bf16_supported", lambda *_, **__: True))
         for module in ("torch.utils._foreach_utils", "torch.optim.optimizer"):
             stack.enter_context(_fake_type_in(f"{module}._foreach_supported_types"))
         yield stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv()))
@@ -69,21 +74,43 @@ def _fake_type_in(target: str) -> Any:
     return mock.patch(target, [*getattr(module, name), FakeTensor])
 
 
+class _Conversion:
+    """Converts tensors, each parameter once: one that modules share stays one.
+
+    A parameter that nothing else holds is not kept alive, as its memory goes on a GPU too.
+    """
+
+    def __init__(self, convert: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        self._convert = convert
+        self._made: Any = WeakTensorKeyDictionary()
+
+    def __call__(self, tensor: torch.Tensor) -> torch.Tensor:
+        return self._convert(tensor)
+
+    def parameter(self, old: torch.nn.Parameter) -> torch.nn.Parameter:
+        """Return what stands for `old`, or `old` if it was made here."""
+        new: torch.nn.Parameter | None = self._made.get(old)
+        if new is None:
+            with torch.no_grad():
+                new = torch.nn.Parameter(self._convert(old), old.requires_grad)
+            self._made[old] = self._made[new] = new
+        return new
+
+
 def _recreate_entries(
     module: torch.nn.Module,
     convert: Callable[[torch.Tensor], torch.Tensor],
     recurse: bool = True,  # noqa: FBT001, FBT002 - the signature of Module._apply
 ) -> torch.nn.Module:
     """Do what `Module._apply` does, children first, by putting new parameters in place of the old."""
+    conversion = convert if isinstance(convert, _Conversion) else _Conversion(convert)
     if recurse:
         for child in module.children():
-            child._apply(convert)  # type: ignore[no-untyped-call]
+            child._apply(conversion)  # type: ignore[no-untyped-call]
     for name, parameter in module._parameters.items():
         if parameter is not None:
-            with torch.no_grad():
-                converted = convert(parameter)
-            module._parameters[name] = torch.nn.Parameter(converted, parameter.requires_grad)
+            module._parameters[name] = conversion.parameter(parameter)
     for name, buffer in module._buffers.items():
         if buffer is not None:
-            module._buffers[name] = convert(buffer)
+            module._buffers[name] = conversion(buffer)
     return module

@@ -3,9 +3,12 @@
 import pytest
 import torch
 from torch import nn
+from torch.cuda.amp import common as amp_common
+from torch.utils.checkpoint import checkpoint
 from watched import watch
 
 from actprof.trace.fake import fake_cuda
+from actprof.trace.model import PHASES
 from actprof.trace.recorder import Recorder
 from actprof.trace.reverse import reverse_pass, saving_tensors
 
@@ -32,6 +35,44 @@ def test_a_module_moves_children_first_and_shares_what_it_shared():
     assert [True, False, True, True] == [p.requires_grad for p in model.parameters()]
     assert {torch.float16} == {p.dtype for p in model.parameters()}
     assert model[1].num_batches_tracked.dtype == torch.int64
+
+
+def test_a_parameter_that_modules_share_stays_one():
+    """Also where a module that shares it is reached twice; what is converted is converted once."""
+    with fake_cuda():
+        inner = nn.Linear(4, 6, bias=False)
+        model = nn.ModuleList([nn.Sequential(inner), nn.Linear(4, 6, bias=False), nn.Sequential(inner)])
+        model[1].weight = inner.weight
+        with Recorder("cuda") as recorder:
+            model.to("cuda")
+            model.half()
+    assert model[1].weight is inner.weight
+    assert torch.float16 == inner.weight.dtype
+    assert [4 * 24, 2 * 24] == recorder.sizes
+
+
+def test_a_conversion_on_the_device_frees_each_parameter_before_the_next():
+    """As `param.data = converted` does there: a policy is never there twice."""
+    with fake_cuda(), Recorder("cuda") as recorder:
+        model = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 2)).to("cuda").half()
+    assert [1, 2, 3, 4, 5, -1, 6, -2, 7, -3, 8, -4] == recorder.events[:12]
+    assert torch.float16 == model[1].bias.dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_stays_on_where_a_checkpoint_enters_it_again(dtype):
+    """The second run makes what the first made: without a GPU `torch.autocast` would switch itself off."""
+    with fake_cuda(), Recorder("cuda") as recorder, torch.autocast("cuda", dtype):
+        x = torch.ones(4, 8, device="cuda", requires_grad=True)
+        layer = nn.Linear(8, 16).to("cuda")
+        with recorder.phase("forward"), saving_tensors():
+            loss = checkpoint(lambda x: layer(x).relu(), x, use_reentrant=False).sum()
+        with recorder.phase("backward"):
+            reverse_pass(loss)
+    products = [row for row, name in enumerate(recorder.op_names) if name == "aten.addmm.default"]
+    assert ["forward", "backward"] == [PHASES[recorder.op_phases[row]] for row in products]
+    made = zip(recorder.tensor_ops, recorder.dtypes, strict=True)
+    assert [dtype, dtype] == [made_in for row, made_in in made if row in products and made_in is not None]
 
 
 def test_optimizers_choose_their_foreach_kernels():
@@ -120,6 +161,8 @@ def _patched():
         nn.Module._apply,
         nn.functional.linear,
         torch.cuda.is_available,
+        torch.cuda.is_bf16_supported,
+        amp_common.amp_definitely_not_available,
         fake_tensor.init_gpu_context,
         optimizer._foreach_supported_types,
         _foreach_utils._foreach_supported_types,
