@@ -55,10 +55,13 @@ def fit(recorders: Sequence[Recorder], batch_sizes: Sequence[int]) -> dict[str, 
 
 
 def _shape_of(recorder: Recorder) -> tuple[Any, ...]:
-    """Everything of a recording that must not depend on the batch size."""
+    """Everything of a recording that must not depend on the batch size.
+
+    Which module an op ran in is a name for readers: TD-MPC draws two heads of five anew in every step.
+    """
     r = recorder
     return (
-        _settled(r), r.kinds, r.tensor_ops, r.op_names, r.op_modules, r.op_phases,
+        _settled(r), r.kinds, r.tensor_ops, r.op_names, r.op_phases,
         r.step_starts, r.update_starts, r.phase_starts, r.notes,
     )  # fmt: skip
 
