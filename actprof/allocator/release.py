@@ -37,19 +37,20 @@ def release_cached(heap: Heap, device: Device, *, expandable: bool) -> None:
 def release_available(heap: Heap, device: Device, arena: Arena, size: int, max_split_bytes: int) -> bool:
     """Give back the smallest oversize segment that holds `size`, or several large ones together.
 
-    Returns whether enough was given back for a new attempt (release_available_cached_blocks).
+    Returns whether enough was given back for a new attempt (release_available_cached_blocks). PyTorch need
+    not look whether a block is a whole segment: with one `max_split_size` for the whole run no part of a
+    segment is oversize. Segments of a recording under other settings have such parts; they stay.
     """
     wanted = max(size, max_split_bytes)
-    free = arena.free
-    index = bisect_left(free, wanted << heap.size_shift)
-    if index < len(free):
-        release_segment(heap, device, heap.blocks[free[index] & ADDRESS_MASK])
-        return True
+    oversize = arena.free[bisect_left(arena.free, max_split_bytes << heap.size_shift) :]
+    whole = [block for key in oversize if not (block := heap.blocks[key & ADDRESS_MASK]).is_split]
+    for block in whole:
+        if block.size >= wanted:
+            release_segment(heap, device, block)
+            return True
     released = 0
-    while free and released < wanted:
-        block = heap.blocks[free[-1] & ADDRESS_MASK]
-        if block.size < max_split_bytes:
-            break
+    while whole and released < wanted:
+        block = whole.pop()
         released += block.size
         release_segment(heap, device, block)
     return released >= wanted
