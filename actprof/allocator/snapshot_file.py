@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from actprof.allocator.events import Events, Stacks
+from actprof.allocator.events import OOM, Events, Stacks
 from actprof.allocator.pickle_values import HOW_TO_RECORD, Items
 from actprof.allocator.snapshot_pickle import SnapshotUnpickler
 from actprof.errors import SnapshotError
@@ -45,8 +45,8 @@ class Snapshot:
 
     @property
     def devices(self) -> tuple[int, ...]:
-        """The devices with recorded events."""
-        return tuple(index for index, events in enumerate(self.events) if len(events))
+        """The devices with recorded events; that a snapshot was taken is an event too, but tells nothing."""
+        return tuple(index for index, events in enumerate(self.events) if (events.action <= OOM).any())
 
 
 def read_snapshot(path: str | Path, progress: Callable[[int], None] | None = None) -> Snapshot:

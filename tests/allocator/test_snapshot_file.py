@@ -162,9 +162,12 @@ def test_a_pickle_that_is_no_snapshot_is_told(write, value, text):
         read_snapshot(write(value))
 
 
-def test_a_snapshot_without_events_tells_how_to_record(snapshot, write):
-    """The two calls that make a good file stand in the message."""
-    snapshot["device_traces"] = [[]]
+@pytest.mark.parametrize(
+    "trace", [[], [{"action": "snapshot", "addr": 0, "size": 42, "stream": 0}]], ids=["nothing", "snapshot"]
+)
+def test_a_snapshot_without_events_tells_how_to_record(snapshot, write, trace):
+    """The two calls that make a good file stand in the message; taking a snapshot is no event of a run."""
+    snapshot["device_traces"] = [trace]
     with pytest.raises(
         SnapshotError, match=r"no recorded events.*_record_memory_history\(.*_dump_snapshot\("
     ):
