@@ -14,7 +14,7 @@ from actprof.allocator.program import Workspaces
 from actprof.allocator.replay import Device, replay
 from actprof.analysis.attribute import attribute
 from actprof.analysis.boundary import MOST_BATCH_SIZE, find_boundary
-from actprof.analysis.judge import Verdict, judge
+from actprof.analysis.judge import Verdict, compiled_reason, judge
 from actprof.analysis.step_time import predict_step_time
 from actprof.analysis.thin import thin
 from actprof.errors import TraceError, UsageError
@@ -55,7 +55,7 @@ _FLASH_CAPABILITY = (8, 0)
 def predict_cell(cell: Cell, *, catalogue: Catalogue | None = None) -> Result:
     """Return what training `cell` needs and whether it fits, without a GPU.
 
-    A cell whose step cannot be traced has the verdict `unknown` and the reason.
+    A cell whose step cannot be traced, or is compiled, has the verdict `unknown` and the reason.
 
     Raises:
         UsageError: an unknown GPU, policy or setting, or a config that lerobot refuses.
@@ -65,7 +65,7 @@ def predict_cell(cell: Cell, *, catalogue: Catalogue | None = None) -> Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """A predicted result with what it was drawn from; that is None when the step cannot be traced.
+    """A predicted result with what it was drawn from; that is None where the verdict is `unknown`.
 
     Attributes:
         unlimited, limited: replays with detail, without limit and on the device; the same one where the
@@ -107,6 +107,9 @@ def predict_in_full(cell: Cell, *, catalogue: Catalogue | None = None) -> Predic
         return Prediction(result=replace(base, reason=str(error)), device=device)
     traced = time.perf_counter()
     run = _run(trace, cell.batch_size, config, device, detail=True)
+    if cell.compiled:
+        eager = run.unlimited.peak_reserved_bytes + device.context_bytes
+        return Prediction(result=replace(base, reason=compiled_reason(eager)), device=device)
     answer = _timed(_answer(base, trace, config, device, run), trace, gpu)
     timing = Timing(
         trace_seconds=traced - start, replay_seconds=time.perf_counter() - traced, trace_cached=cached

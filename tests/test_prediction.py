@@ -8,10 +8,11 @@ import pytest
 
 from actprof.api import make_cell
 from actprof.errors import TraceError, UsageError
+from actprof.explanation import explain_cell
 from actprof.prediction import predict_cell
 from actprof.results import Result
 from actprof.scenario.cell import Cell
-from actprof.units import GIB, MIB
+from actprof.units import GIB, MIB, format_bytes
 
 # The hand-made trace needs 1.5 MiB and a little per sample: about 16,000 samples fill 24 GiB.
 SMALL_GPU = {"gpu": None, "capacity_bytes": 2 * GIB}
@@ -89,6 +90,17 @@ def test_a_step_that_cannot_be_traced_is_unknown(monkeypatch):
     result = predict_cell(Cell())
 
     assert ("unknown", "aten::unique has no fake") == (result.verdict, result.reason)
+
+
+def test_a_compiled_policy_is_unknown(seed):
+    """What is traced is the policy as it is: its figure stands in the reason, and it never `fits`."""
+    eager = predict_cell(seed(overrides={"compile_model": False}))
+    compiled = predict_cell(seed(overrides={"compile_model": True}))
+
+    assert ("fits", "unknown") == (eager.verdict, compiled.verdict)
+    assert f"without it the process needs {format_bytes(eager.peak_process_bytes)}" in compiled.reason
+    with pytest.raises(TraceError, match="cannot be told: compile_model"):
+        explain_cell(compiled.cell)
 
 
 @pytest.mark.parametrize(

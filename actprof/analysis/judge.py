@@ -58,6 +58,15 @@ def judge(
     return Verdict("fits", f"it runs with {format_bytes(headroom)} to spare", headroom)
 
 
+def compiled_reason(eager_bytes: int) -> str:
+    """Return why nothing is known of a compiled policy that needs `eager_bytes` when it is not compiled."""
+    return (
+        "compile_model hands the policy to torch.compile, which no trace shows: inductor recomputes and "
+        "fuses, and the CUDA graphs of reduce-overhead and max-autotune keep pools of their own; without it "
+        f"the process needs {format_bytes(eager_bytes)}"
+    )
+
+
 def _where_it_runs_out(oom: OutOfMemory, available_bytes: int) -> str:
     if available_bytes <= 0:
         return "nothing is left for it beside the CUDA context and what others hold"

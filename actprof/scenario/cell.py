@@ -119,6 +119,11 @@ class Cell:
         return "fp16" if self.precision == "fp32" and self.overrides.get("use_amp") else self.precision
 
     @property
+    def compiled(self) -> bool:
+        """Whether the policy hands itself to `torch.compile`, as several of lerobot's do when asked to."""
+        return bool(self.overrides.get("compile_model"))
+
+    @property
     def width(self) -> int:
         """Image width in pixels."""
         return parse_resolution(self.resolution)[0]

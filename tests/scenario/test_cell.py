@@ -81,6 +81,13 @@ def test_changes_are_sorted_and_belong_to_the_trace():
     assert cell == Cell.from_json(json.loads(json.dumps(cell.to_json())))
 
 
+@pytest.mark.parametrize(("value", "compiled"), [(True, True), (1, True), (False, False), (None, False)])
+def test_compile_model_is_what_compiles(value, compiled):
+    """As Python reads the field, for lerobot does."""
+    assert compiled == Cell(overrides={"compile_model": value}).compiled
+    assert not Cell(overrides={"compile_mode": "max-autotune"}).compiled
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
