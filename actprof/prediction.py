@@ -26,6 +26,7 @@ from actprof.hardware import (
     cublaslt_workspace,
     custom_gpu,
 )
+from actprof.replay.kernel_bytes import Kernels, architecture_of
 from actprof.results import PREDICTED, GpuUse, Result, Timing
 from actprof.scenario.cell import Cell
 from actprof.trace.cache import trace_for
@@ -161,7 +162,7 @@ def device_of(gpu: Gpu, cell: Cell) -> Device:
             cublaslt_lifetime=lt.lifetime,
         ),
         torch_version=torch_version(),
-        cudnn_benchmark=cell.cudnn_benchmark,
+        kernels=Kernels(architecture=architecture_of(gpu), benchmark=cell.cudnn_benchmark),
     )
 
 
@@ -189,7 +190,7 @@ def _answer(base: Result, trace: Trace, config: AllocatorConfig, device: Device,
         retries=run.limited.retries,
         max_batch_size=_boundary(base.cell, trace, config, device),
         oom=run.limited.oom,
-        breakdown=attribute(trace, run.limited, device.workspaces),
+        breakdown=attribute(trace, run.limited, device.program(trace, run.limited.batch_size)),
         curve=None if need.timeline is None else thin(need.timeline),
         assumptions=(*ASSUMPTIONS, *_assumed(trace, need, device), *_attention(base.cell)),
         flops_per_sample=trace.flops(base.cell.batch_size) // base.cell.batch_size,
@@ -219,7 +220,7 @@ def _attention(cell: Cell) -> tuple[str, ...]:
 
 
 def _assumed(trace: Trace, need: MemoryProfile, device: Device) -> tuple[str, ...]:
-    assumed = ((BENCHMARK_ON,) if device.cudnn_benchmark else ()) + trace.assumptions
+    assumed = ((BENCHMARK_ON,) if device.kernels and device.kernels.benchmark else ()) + trace.assumptions
     if not need.settled:
         assumed += (
             f"the reserved memory still grew after {need.steps} steps, so there is no settled figure",

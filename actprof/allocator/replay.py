@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from actprof.allocator.caching import CachingAllocator
 from actprof.allocator.out_of_memory import OutOfMemoryError, out_of_memory_message
 from actprof.allocator.profile import MemoryProfile, OutOfMemory, Timeline
-from actprof.allocator.program import Workspaces, build_program
+from actprof.allocator.program import Program, Workspaces, build_program
+from actprof.cudnn import Convolution
+from actprof.replay.kernel_bytes import Kernels, other_workspaces, tried_workspaces
 from actprof.trace.model import PHASES, Trace
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class Device:
         used_by_others_bytes: what other processes hold.
         workspaces: of the matrix libraries.
         torch_version: (major, minor) whose allocator is meant.
-        cudnn_benchmark: whether cuDNN tries its plans for each new convolution, and empties the cache after.
+        kernels: what decides how much kernels take inside; None leaves that out.
     """
 
     capacity_bytes: int | None = None
@@ -40,7 +42,7 @@ class Device:
     used_by_others_bytes: int = 0
     workspaces: Workspaces = field(default_factory=Workspaces)
     torch_version: tuple[int, int] = (2, 11)
-    cudnn_benchmark: bool = True
+    kernels: Kernels | None = None
 
     @property
     def available_bytes(self) -> int | None:
@@ -48,6 +50,10 @@ class Device:
         if self.capacity_bytes is None:
             return None
         return max(self.capacity_bytes - self.context_bytes - self.used_by_others_bytes, 0)
+
+    def program(self, trace: Trace, batch_size: int) -> Program:
+        """Return what a replay of `trace` runs on this device."""
+        return build_program(trace, batch_size, self.workspaces, self.kernels)
 
 
 def replay(
@@ -75,10 +81,11 @@ class _Replay:
         self.trace = trace
         self.batch_size = batch_size
         self.device = device
-        self.program = build_program(trace, device.workspaces)
-        self.sizes = [*trace.tensors.requested_bytes(batch_size).tolist(), *self.program.workspace_sizes]
+        self.program = device.program(trace, batch_size)
+        self.sizes = self.program.sizes
         self.addresses = [0] * len(self.sizes)
-        self.steps = 0
+        self.trials = dict(self.program.trials)
+        self.steps = self.trial_retries = 0
         self.settled = True
         self.most_reserved = 0
         self.log = _Log() if detail else None
@@ -130,6 +137,13 @@ class _Replay:
         if self.log is not None:
             self._play_logged(start, end)
             return
+        for position in sorted(at for at in self.trials if start <= at < end):
+            self._play_on(start, position)
+            self._try_plans(self.trials.pop(position))  # once: the plan is kept
+            start = position
+        self._play_on(start, end)
+
+    def _play_on(self, start: int, end: int) -> None:
         malloc, free = self.allocator.malloc, self.allocator.free
         sizes, addresses = self.sizes, self.addresses
         events = iter(self.program.events[start:end])
@@ -137,12 +151,42 @@ class _Replay:
             for event in events:
                 if event > 0:
                     addresses[event - 1] = malloc(sizes[event - 1])
-                elif event:
+                else:
                     free(addresses[-event - 1])
-                elif self.device.cudnn_benchmark:
-                    self.allocator.empty_cache()
         except OutOfMemoryError as error:
-            raise _RanOutError(error, end - length_hint(events) - 1) from error
+            position = end - length_hint(events) - 1
+            if not self._take_another_plan(position):
+                raise _RanOutError(error, position) from error
+            self._play_on(position + 2, end)
+
+    def _take_another_plan(self, position: int) -> bool:
+        """Run a convolution whose workspace found no room by the next plan that does; False if none does.
+
+        The workspace is freed by the event behind its allocation.
+        """
+        problem = self.program.convolutions.get(self.program.events[position] - 1)
+        if problem is None or self.device.kernels is None:
+            return False
+        return any(map(self._has_room, other_workspaces(problem, self.device.kernels)))
+
+    def _has_room(self, size: int) -> bool:
+        try:
+            self.allocator.free(self.allocator.malloc(size))
+        except OutOfMemoryError:
+            return False
+        return True
+
+    def _try_plans(self, problem: Convolution) -> None:
+        """Do as `get_plans_from_find`: as much as the largest plan with room asks for, then an empty cache."""
+        retries = self.allocator.num_alloc_retries
+        room = self.device.available_bytes
+        free = None if room is None else room - self.allocator.reserved_bytes
+        sizes = tried_workspaces(problem, self.device.kernels) if self.device.kernels else ()
+        size = max((size for size in sizes if free is None or size <= free), default=0)
+        while size and not self._has_room(size):
+            size //= 2
+        self.allocator.empty_cache()
+        self.trial_retries += self.allocator.num_alloc_retries - retries
 
     def _play_logged(self, start: int, end: int) -> None:
         log, self.log = self.log, None
@@ -165,7 +209,7 @@ class _Replay:
             peak_reserved_bytes=allocator.peak_reserved_bytes,
             most_reserved_bytes=max(self.most_reserved, allocator.peak_reserved_bytes),
             peak_requested_bytes=allocator.peak_requested_bytes,
-            retries=allocator.num_alloc_retries,
+            retries=allocator.num_alloc_retries - self.trial_retries,
             settled=self.settled,
             oom=None if stop is None else self._out_of_memory(stop),
         )
@@ -189,13 +233,7 @@ class _Replay:
 
     def _out_of_memory(self, stop: _RanOutError) -> OutOfMemory:
         error, device, ops = stop.error, self.device, self.trace.ops
-        tensor = self.program.events[stop.position] - 1
-        traced = len(self.trace.tensors.op)
-        row = (
-            int(self.trace.tensors.op[tensor])
-            if tensor < traced
-            else self.program.workspace_ops[tensor - traced]
-        )
+        row = self.program.ops[self.program.events[stop.position] - 1]
         return OutOfMemory(
             step=self.steps,
             phase=PHASES[int(ops.phase[row])],

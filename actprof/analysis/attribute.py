@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actprof.allocator.profile import MemoryProfile
-from actprof.allocator.program import Workspaces, build_program
+from actprof.allocator.program import WORKSPACE_KIND, Program
 from actprof.results import Breakdown
 from actprof.trace.model import KINDS, PHASES, Trace
 
@@ -20,27 +20,24 @@ _FEED_FORWARD_OPS = {"relu", "gelu", "silu"}
 _MAP_OPS = {"_softmax", "native_dropout"}
 
 
-def attribute(trace: Trace, profile: MemoryProfile, workspaces: Workspaces) -> Breakdown:
+def attribute(trace: Trace, profile: MemoryProfile, program: Program) -> Breakdown:
     """Return who holds the memory at the profile's peak, or where it ran out; everything adds up.
 
     Args:
         trace: what was replayed.
         profile: of a replay with `detail=True`.
-        workspaces: with which it was replayed.
+        program: that was replayed.
 
     Raises:
         ValueError: the profile has no detail.
     """
     if profile.alive_at_peak is None or profile.timeline is None:
         raise ValueError("the profile was replayed without detail")
-    program = build_program(trace, workspaces)
-    traced = len(trace.tensors.op)
-    alive = profile.alive_at_peak
-    tensors, extra = alive[alive < traced], alive[alive >= traced] - traced
-    sizes = trace.tensors.requested_bytes(profile.batch_size)[tensors]
-    kinds = trace.tensors.kind[tensors]
+    tensors = profile.alive_at_peak
+    sizes = np.array(program.sizes, dtype=np.int64)[tensors]
+    kinds = np.array(program.kinds, dtype=np.int64)[tensors]
     by_kind = {name: int(sizes[kinds == index].sum()) for index, name in enumerate(KINDS)}
-    by_kind["workspaces"] = sum(program.workspace_sizes[i] for i in extra.tolist())
+    by_kind["workspaces"] = int(sizes[kinds == WORKSPACE_KIND].sum())
     allocated = profile.peak_allocated_bytes if profile.oom is None else profile.oom.allocated_bytes
     by_kind["allocator slack"] = allocated - sum(by_kind.values())
     return Breakdown(

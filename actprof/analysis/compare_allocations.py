@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from actprof.allocator.program import Program, Workspaces, build_program
+from actprof.allocator.program import WORKSPACE_KIND, Program
 from actprof.allocator.recording import Recording
 from actprof.trace.model import Trace
 
@@ -130,20 +130,15 @@ def _is_set(row: int, place: int) -> bool:
     return bool(row >> (place - 1) & 1)
 
 
-def predicted_requests(trace: Trace, batch_size: int, workspaces: Workspaces) -> list[Request]:
-    """Return the allocations of a trace's set-up and steps, workspaces included."""
-    program: Program = build_program(trace, workspaces)
-    sizes = [*trace.tensors.requested_bytes(batch_size).tolist(), *program.workspace_sizes]
-    rows = [*trace.tensors.op.tolist(), *program.workspace_ops]
-    traced = len(trace.tensors.op)
+def predicted_requests(trace: Trace, program: Program) -> list[Request]:
+    """Return the allocations of a trace's set-up and steps as `program` has them, workspaces included."""
 
     def who(tensor: int) -> str:
-        if tensor >= traced:
-            return "workspace"
-        row = rows[tensor]
-        return f"{trace.ops.names[row]} {trace.ops.modules[row]}".rstrip()
+        row = program.ops[tensor]
+        place = f"{trace.ops.names[row]} {trace.ops.modules[row]}".rstrip()
+        return f"workspace of {place}" if program.kinds[tensor] == WORKSPACE_KIND else place
 
-    return [Request(int(sizes[e - 1]), who(e - 1)) for e in program.events if e > 0]
+    return [Request(program.sizes[event - 1], who(event - 1)) for event in program.events if event > 0]
 
 
 def recorded_requests(recording: Recording) -> list[Request]:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actprof.allocator.profile import MemoryProfile, Timeline
-from actprof.allocator.program import Program, Workspaces, build_program
+from actprof.allocator.program import Program
 from actprof.analysis.holders import SLACK, WORKSPACES
-from actprof.trace.model import KINDS, PHASES, Trace
+from actprof.trace.model import KINDS, PHASES
 
 POINTS = 600
 
@@ -37,23 +37,21 @@ class KindCourse:
 
 
 def follow_kinds(
-    trace: Trace, profile: MemoryProfile, workspaces: Workspaces, *, points: int = POINTS
+    profile: MemoryProfile, program: Program, *, points: int = POINTS
 ) -> KindCourse:
     """Return the course of a replay in at most `points` points, of which one is the profile's moment.
 
     Args:
-        trace: what was replayed.
         profile: of a replay with `detail=True`.
-        workspaces: with which it was replayed.
+        program: that was replayed.
         points: how many at most.
 
     Raises:
         ValueError: the profile has no detail.
     """
     timeline = _timeline_of(profile)
-    program = build_program(trace, workspaces)
     positions = _positions(program, timeline)
-    kinds = _kinds_over_time(trace, program, positions, profile.batch_size)
+    kinds = _kinds_over_time(program, positions)
     moment = moment_index(profile, program)
     shown, starts = _highest_points(timeline.allocated, points, moment)
     phases = timeline.phase[shown].tolist()
@@ -99,13 +97,10 @@ def _positions(program: Program, timeline: Timeline) -> NDArray[np.int64]:
     return np.where(times < first, times, again + (times - first) % max(first - again, 1))
 
 
-def _kinds_over_time(
-    trace: Trace, program: Program, positions: NDArray[np.int64], batch_size: int
-) -> dict[str, NDArray[np.int64]]:
+def _kinds_over_time(program: Program, positions: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
     """Return the requested bytes of each kind after every event."""
-    spaces = np.array(program.workspace_sizes, dtype=np.int64)
-    sizes = np.concatenate([trace.tensors.requested_bytes(batch_size), spaces])
-    kinds = np.concatenate([trace.tensors.kind, np.full(len(spaces), len(KINDS), dtype=np.int64)])
+    sizes = np.array(program.sizes, dtype=np.int64)
+    kinds = np.array(program.kinds, dtype=np.int64)
     events = np.array(program.events, dtype=np.int64)[positions]
     tensors = np.maximum(np.abs(events) - 1, 0)
     change = np.sign(events) * sizes[tensors]

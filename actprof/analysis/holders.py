@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from actprof.allocator.profile import MemoryProfile
-from actprof.allocator.program import Workspaces, build_program
+from actprof.allocator.program import WORKSPACE_KIND, Program
 from actprof.trace.details import TraceDetails, shape_text
 from actprof.trace.model import KINDS, PHASES, Trace
 
@@ -97,7 +97,7 @@ class ModuleNode:
     children: tuple[ModuleNode, ...] = ()
 
 
-def list_tensors(trace: Trace, profile: MemoryProfile, workspaces: Workspaces) -> tuple[HeldTensor, ...]:
+def list_tensors(trace: Trace, profile: MemoryProfile, program: Program) -> tuple[HeldTensor, ...]:
     """Return what is alive at the profile's peak, or where it ran out, largest first.
 
     The bytes add up to the allocated bytes less the allocator's slack.
@@ -105,26 +105,19 @@ def list_tensors(trace: Trace, profile: MemoryProfile, workspaces: Workspaces) -
     Args:
         trace: what was replayed.
         profile: of a replay with `detail=True`.
-        workspaces: with which it was replayed.
+        program: that was replayed.
 
     Raises:
         ValueError: the profile has no detail.
     """
     if profile.alive_at_peak is None:
         raise ValueError("the profile was replayed without detail")
-    reader = _Reader(trace, profile.batch_size)
-    program = build_program(trace, workspaces)
-    traced = len(trace.tensors.op)
-    held = [
-        reader.tensor(index)
-        if index < traced
-        else reader.workspace(program.workspace_ops[index - traced], program.workspace_sizes[index - traced])
-        for index in profile.alive_at_peak.tolist()
-    ]
+    reader = _Reader(trace, program)
+    held = [reader.held(index) for index in profile.alive_at_peak.tolist()]
     return tuple(sorted(held, key=lambda tensor: -tensor.bytes))
 
 
-def by_op(trace: Trace, profile: MemoryProfile, workspaces: Workspaces) -> dict[str, int]:
+def by_op(trace: Trace, profile: MemoryProfile, program: Program) -> dict[str, int]:
     """Return the bytes of that moment by the op that allocated them, largest first.
 
     Workspaces and the allocator's slack stand under their own names; all add up to the allocated bytes.
@@ -132,7 +125,7 @@ def by_op(trace: Trace, profile: MemoryProfile, workspaces: Workspaces) -> dict[
     Raises:
         ValueError: the profile has no detail.
     """
-    held = list_tensors(trace, profile, workspaces)
+    held = list_tensors(trace, profile, program)
     sums: dict[str, int] = defaultdict(int)
     for tensor in held:
         sums[WORKSPACES if tensor.kind == WORKSPACES else tensor.made_by.op] += tensor.bytes
@@ -140,7 +133,7 @@ def by_op(trace: Trace, profile: MemoryProfile, workspaces: Workspaces) -> dict[
     return _largest_first(sums)
 
 
-def module_tree(trace: Trace, profile: MemoryProfile, workspaces: Workspaces) -> ModuleNode:
+def module_tree(trace: Trace, profile: MemoryProfile, program: Program) -> ModuleNode:
     """Return the bytes of that moment by module, as a tree whose root holds all allocated bytes.
 
     What belongs to no module (inputs, statistics of the pre-processor, temporaries of the optimizer, …)
@@ -149,7 +142,7 @@ def module_tree(trace: Trace, profile: MemoryProfile, workspaces: Workspaces) ->
     Raises:
         ValueError: the profile has no detail.
     """
-    held = list_tensors(trace, profile, workspaces)
+    held = list_tensors(trace, profile, program)
     root = _Branch(name=_ROOT)
     for tensor in held:
         parts = tensor.module.split(".") if tensor.module else [tensor.kind]
@@ -184,19 +177,24 @@ def _largest_first(sums: Mapping[str, int]) -> dict[str, int]:
 class _Reader:
     """Reads rows of a trace as `HeldTensor` and `OpSite`."""
 
-    def __init__(self, trace: Trace, batch_size: int) -> None:
+    def __init__(self, trace: Trace, program: Program) -> None:
         self._trace = trace
-        self._batch_size = batch_size
+        self._program = program
         self._details: TraceDetails = trace.details()
         # What the last step leaves behind is freed as its twin of the step before was.
         self._twins = {left: found for found, left in trace.carried or ()}
 
-    def tensor(self, index: int) -> HeldTensor:
-        """Return tensor `index` of the trace."""
+    def held(self, index: int) -> HeldTensor:
+        """Return tensor `index` of the program, of the trace or a library's workspace."""
+        kinds = self._program.kinds
+        return self._workspace(index) if kinds[index] == WORKSPACE_KIND else self._tensor(index)
+
+    def _tensor(self, index: int) -> HeldTensor:
         tensors, details = self._trace.tensors, self._details
         made_by = op_site(self._trace, details, int(tensors.op[index]))
         freed_by = max(int(details.freed_by[i]) for i in (index, self._twins.get(index, index)))
         constant, per_sample = int(tensors.constant[index]), int(tensors.per_sample[index])
+        size = self._program.sizes[index]
         owner = details.owners[index]
         return HeldTensor(
             kind=KINDS[int(tensors.kind[index])],
@@ -204,15 +202,15 @@ class _Reader:
             owner=owner,
             shape=shape_text(details.shapes[index]),
             dtype=details.dtypes[index],
-            bytes=constant + per_sample * self._batch_size,
-            constant=constant,
+            bytes=size,
+            constant=constant if tensors.problem[index] < 0 else size,
             per_sample=per_sample,
             made_by=made_by,
             freed_by=None if freed_by < 0 else op_site(self._trace, details, freed_by),
         )
 
-    def workspace(self, row: int, size: int) -> HeldTensor:
-        """Return a workspace of `size` bytes that the op of `row` asked for; its handle keeps it."""
+    def _workspace(self, index: int) -> HeldTensor:
+        size = self._program.sizes[index]
         return HeldTensor(
             kind=WORKSPACES,
             module="",
@@ -222,7 +220,7 @@ class _Reader:
             bytes=size,
             constant=size,
             per_sample=0,
-            made_by=op_site(self._trace, self._details, row),
+            made_by=op_site(self._trace, self._details, self._program.ops[index]),
             freed_by=None,
         )
 

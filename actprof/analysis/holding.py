@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actprof.allocator.profile import MemoryProfile
-from actprof.allocator.program import build_program
+from actprof.allocator.program import Program
 from actprof.allocator.replay import Device
 from actprof.analysis.attribute import attribute
 from actprof.analysis.course import KindCourse, follow_kinds, moment_index
@@ -98,56 +98,46 @@ def explain_moment(trace: Trace, profile: MemoryProfile, device: Device, *, limi
     Raises:
         ValueError: the profile has no detail.
     """
-    spaces = device.workspaces
-    breakdown = attribute(trace, profile, spaces)
+    program = device.program(trace, profile.batch_size)
+    breakdown = attribute(trace, profile, program)
     return Holding(
         what=PEAK if profile.oom is None else RUNS_OUT,
         limited=limited,
         step=profile.steps,
         phase=breakdown.phase,
-        site=_site(trace, profile, device),
-        requested_bytes=_requested(trace, profile, device),
+        site=_site(trace, profile, program),
+        requested_bytes=_requested(profile, program),
         allocated_bytes=breakdown.allocated_bytes,
-        unused_bytes=_reserved(trace, profile, device) - breakdown.allocated_bytes,
+        unused_bytes=_reserved(profile, program) - breakdown.allocated_bytes,
         context_bytes=device.context_bytes,
         by_kind=dict(sorted(breakdown.by_kind.items(), key=lambda item: -item[1])),
         activations=breakdown.activations,
-        modules=module_tree(trace, profile, spaces),
-        by_op=by_op(trace, profile, spaces),
-        tensors=list_tensors(trace, profile, spaces),
-        course=follow_kinds(trace, profile, spaces),
+        modules=module_tree(trace, profile, program),
+        by_op=by_op(trace, profile, program),
+        tensors=list_tensors(trace, profile, program),
+        course=follow_kinds(profile, program),
     )
 
 
-def _tensor_at(trace: Trace, profile: MemoryProfile, device: Device) -> int | None:
-    """Return the tensor (from the trace's number of tensors on: workspace) allocated or refused there."""
-    events = build_program(trace, device.workspaces).events
-    event = events[profile.peak_event + (profile.oom is not None)]
+def _tensor_at(profile: MemoryProfile, program: Program) -> int | None:
+    """Return the tensor of the program that is allocated or refused there."""
+    event = program.events[profile.peak_event + (profile.oom is not None)]
     return event - 1 if event > 0 else None
 
 
-def _site(trace: Trace, profile: MemoryProfile, device: Device) -> OpSite | None:
-    tensor, traced = _tensor_at(trace, profile, device), len(trace.tensors.op)
-    if tensor is None:
-        return None
-    program = build_program(trace, device.workspaces)
-    row = int(trace.tensors.op[tensor]) if tensor < traced else program.workspace_ops[tensor - traced]
-    return op_site(trace, trace.details(), row)
+def _site(trace: Trace, profile: MemoryProfile, program: Program) -> OpSite | None:
+    tensor = _tensor_at(profile, program)
+    return None if tensor is None else op_site(trace, trace.details(), program.ops[tensor])
 
 
-def _requested(trace: Trace, profile: MemoryProfile, device: Device) -> int:
-    tensor, traced = _tensor_at(trace, profile, device), len(trace.tensors.op)
-    if tensor is None:
-        return 0
-    if tensor >= traced:
-        return build_program(trace, device.workspaces).workspace_sizes[tensor - traced]
-    return int(trace.tensors.constant[tensor] + trace.tensors.per_sample[tensor] * profile.batch_size)
+def _requested(profile: MemoryProfile, program: Program) -> int:
+    tensor = _tensor_at(profile, program)
+    return 0 if tensor is None else program.sizes[tensor]
 
 
-def _reserved(trace: Trace, profile: MemoryProfile, device: Device) -> int:
+def _reserved(profile: MemoryProfile, program: Program) -> int:
     if profile.oom is not None:
         return profile.oom.reserved_bytes
     if profile.timeline is None:
         raise ValueError("the profile was replayed without detail")
-    moment = moment_index(profile, build_program(trace, device.workspaces))
-    return int(profile.timeline.reserved[moment])
+    return int(profile.timeline.reserved[moment_index(profile, program)])

@@ -86,8 +86,8 @@ def compare_snapshot(path: str | Path, cell: Cell) -> tuple[Unmatched, ...]:
     from actprof.prediction import device_of, gpu_of
 
     trace, _cached = trace_for(cell)
-    workspaces = device_of(gpu_of(cell, builtin_catalogue()), cell).workspaces
-    predicted = compare.predicted_requests(trace, cell.batch_size, workspaces)
+    device = device_of(gpu_of(cell, builtin_catalogue()), cell)
+    predicted = compare.predicted_requests(trace, device.program(trace, cell.batch_size))
     recording = open_recording(path)
     recorded = compare.recorded_requests(recording)
     return compare.compare_allocations(predicted, recorded, cut_off=compare.ran_out(recording))

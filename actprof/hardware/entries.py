@@ -23,6 +23,7 @@ SMALLEST_CAPACITY_BYTES = 256 * MIB
 
 _CAPABILITY = re.compile(r"(\d{1,2})\.(\d)")
 _FLOPS = re.compile(r"(\d+(?:\.\d+)?)\s*([GTP])FLOP(?:S|/s)", re.IGNORECASE)
+_CLOCK = re.compile(r"(\d+(?:\.\d+)?)\s*MHz", re.IGNORECASE)
 _FLOPS_SCALE = {"G": 1e9, "T": 1e12, "P": 1e15}
 
 # Entry field -> field of `Gpu`. Sources use the entry's names too, and `specs` covers all that are not named.
@@ -36,6 +37,9 @@ FIGURES = {
     "bf16": "bf16_flops",
     "fp16": "fp16_flops",
     "multiprocessors": "multiprocessors",
+    "threads_per_multiprocessor": "threads_per_multiprocessor",
+    "clock": "clock_hz",
+    "memory_clock": "memory_clock_hz",
 }
 
 
@@ -89,6 +93,18 @@ def parse_bandwidth(text: str) -> float:
     raise UsageError(f"{text!r} is not a bandwidth; write it like 936 GB/s")
 
 
+def parse_clock(text: str) -> float:
+    """Return the Hz that `text` names (`1980 MHz`).
+
+    Raises:
+        UsageError: `text` is not a number with the unit MHz.
+    """
+    match = _CLOCK.fullmatch(text)
+    if match is None:
+        raise UsageError(f"{text!r} is not a clock; write it like 1980 MHz")
+    return float(match[1]) * 1e6
+
+
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "capacity": parse_capacity,
     "context": parse_bytes,
@@ -99,6 +115,9 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "bf16": parse_flops,
     "fp16": parse_flops,
     "multiprocessors": int,
+    "threads_per_multiprocessor": int,
+    "clock": parse_clock,
+    "memory_clock": parse_clock,
 }
 
 
@@ -107,7 +126,7 @@ def gpu_from_entry(name: str, entry: Mapping[str, Any], *, origin: str | None = 
 
     Args:
         name: the GPU's name.
-        entry: fields of `FIGURES`, all texts with units but `multiprocessors`; `aliases`; `sources`.
+        entry: fields of `FIGURES`, all texts with units but counts; `aliases`; `sources`.
         origin: the source of every figure that `sources` does not name (`given in lab.yaml`).
 
     Raises:

@@ -28,6 +28,8 @@ class Gpu:
         bf16_flops: the same, with fp32 accumulation.
         fp16_flops: the same, with fp32 accumulation.
         multiprocessors: number of streaming multiprocessors.
+        threads_per_multiprocessor: that one of them holds at once.
+        clock_hz, memory_clock_hz: highest clocks; None where nothing that is asked depends on them.
         sources: name of a field above to the text of its source; `estimate: …` marks an estimate.
     """
 
@@ -42,6 +44,9 @@ class Gpu:
     bf16_flops: float | None = None
     fp16_flops: float | None = None
     multiprocessors: int | None = None
+    threads_per_multiprocessor: int | None = None
+    clock_hz: float | None = None
+    memory_clock_hz: float | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
 
     def is_estimate(self, field_name: str) -> bool:

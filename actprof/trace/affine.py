@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from actprof.kernels.problem import GrowingProblem, take_apart
 from actprof.trace.details import Shape, TraceDetails
 from actprof.trace.model import Ints, OpTable, TensorTable
 from actprof.trace.recorder import Recorder
@@ -26,7 +28,8 @@ def fit(recorders: Sequence[Recorder], batch_sizes: Sequence[int]) -> dict[str, 
         _affine([getattr(r, name) for r in recorders], batch_sizes)
         for name in ("sizes", "op_flops", "op_bytes")
     ]
-    if any(column is None for column in columns):
+    problems = _problems(recorders, batch_sizes)
+    if problems is None or any(column is None for column in columns):
         return None
     sizes, flops, moved = (column for column in columns if column is not None)
     return {
@@ -37,7 +40,10 @@ def fit(recorders: Sequence[Recorder], batch_sizes: Sequence[int]) -> dict[str, 
             per_sample=sizes[1],
             kind=np.array(first.kinds, dtype=np.int64),
             op=np.array(first.tensor_ops, dtype=np.int64),
+            problem=problems.problem,
+            part=problems.part,
         ),
+        "problems": problems.distinct,
         "ops": OpTable(
             names=tuple(first.op_names),
             modules=tuple(first.op_modules),
@@ -62,8 +68,34 @@ def _shape_of(recorder: Recorder) -> tuple[Any, ...]:
     r = recorder
     return (
         _settled(r), r.kinds, r.tensor_ops, r.op_names, r.op_phases,
-        r.step_starts, r.update_starts, r.phase_starts, r.notes,
+        r.step_starts, r.update_starts, r.phase_starts, r.notes, list(r.problems),
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Problems:
+    """The distinct problems of a trace; per tensor, which is its own (-1: none) and which part of it it is."""
+
+    distinct: tuple[GrowingProblem, ...]
+    problem: Ints
+    part: Ints
+
+
+def _problems(recorders: Sequence[Recorder], batch_sizes: Sequence[int]) -> _Problems | None:
+    """Return the problems as functions of the batch size; None when one does not grow in a straight line."""
+    first = recorders[0]
+    index: dict[GrowingProblem, int] = {}
+    problem, part = (np.full(len(first.sizes), value, dtype=np.int64) for value in (-1, 0))
+    for tensor, (_problem, which) in first.problems.items():
+        forms, rows = zip(*(take_apart(r.problems[tensor][0]) for r in recorders), strict=True)
+        fitted = _affine(rows, batch_sizes) if len(set(forms)) == 1 else None
+        if fitted is None:
+            return None
+        constant, per_sample = (tuple(column.tolist()) for column in fitted)
+        growing = GrowingProblem(forms[0], constant, per_sample)
+        problem[tensor] = index.setdefault(growing, len(index))
+        part[tensor] = which
+    return _Problems(tuple(index), problem, part)
 
 
 def _settled(recorder: Recorder) -> list[int]:

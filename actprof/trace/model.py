@@ -6,7 +6,7 @@ settings or batch size: every size is `constant + per_sample * batch_size`, in b
 Reading the columns:
 
 - `events[i] = t + 1` allocates tensor `t`, `-(t + 1)` frees it; `tensors.op[t]` is the op that asked for it.
-  `EMPTY_CACHE` gives all cached segments back to the device, as cuDNN's benchmark of a new convolution does.
+  A tensor with a problem has the bytes that the problem takes on the GPU at hand; with none, it is left out.
 - A step's events begin at `step_starts[s]`; `update_policy` begins at `update_starts[s]`. What lies before
   the first step is set-up (parameters, statistics).
 - The last step can be repeated: what it leaves behind takes the place of what the step before left behind
@@ -22,13 +22,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from actprof.kernels.problem import GrowingProblem
 from actprof.trace.details import TraceDetails
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Ints = NDArray[np.int64]
-
-EMPTY_CACHE = 0  # the event that is neither an allocation nor a free
 
 PHASES = ("setup", "data", "forward", "backward", "optimizer")
 KINDS = (
@@ -77,15 +76,19 @@ class TensorTable:
         constant, per_sample: requested bytes are `constant + per_sample * batch_size`.
         kind: index into `KINDS`.
         op: row of the op that asked for it.
+        problem: index into the trace's problems; -1 where the bytes are known without a GPU.
+        part: which of the problem's allocations it is.
     """
 
     constant: Ints
     per_sample: Ints
     kind: Ints
     op: Ints
+    problem: Ints
+    part: Ints
 
     def requested_bytes(self, batch_size: int) -> Ints:
-        """Return the requested bytes of every allocation at `batch_size`, shape (tensors,)."""
+        """Return the requested bytes of every allocation at `batch_size`, shape (tensors,); 0 of a problem."""
         return self.constant + self.per_sample * batch_size
 
 
@@ -143,6 +146,7 @@ class Trace:
         key: the cell without batch size, GPU and allocator settings.
         versions: of actprof, torch and lerobot, at the time of tracing.
         batch_sizes: the batch sizes that were traced.
+        problems: whose bytes depend on the GPU: reductions and convolutions, as functions of the batch size.
         fixed_batch_size: the only batch size for which the sizes hold; None when they hold for every
             batch size of at least two.
         step_starts, update_starts: event index per step.
@@ -165,6 +169,7 @@ class Trace:
     phase_starts: tuple[tuple[int, int], ...]
     carried: tuple[tuple[int, int], ...] | None
     batch_sizes: tuple[int, ...]
+    problems: tuple[GrowingProblem, ...] = ()
     fixed_batch_size: int | None = None
     assumptions: tuple[str, ...] = ()
     trace_seconds: float = 0.0

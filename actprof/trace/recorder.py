@@ -3,13 +3,13 @@
 A dispatch mode sees each ATen op after autograd; a storage that it has not seen before is an
 allocation, and a weak reference to it reports the free at the moment at which it happens.
 Works on fake and on real tensors, on any device type. What happens inside a kernel is not seen:
-`actprof.trace.kernels` adds the temporaries that are known.
+`actprof.trace.inside` says what it takes and gives back, and in which order.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Self
 
@@ -17,18 +17,14 @@ import torch
 from torch._subclasses import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from actprof.trace.kernels import (
-    blas_route,
-    bytes_moved,
-    convolution_problems,
-    flops_of,
-    hidden_temporaries,
-    tensors_in,
-)
+from actprof.kernels.problem import Problem
+from actprof.trace.inside import steps_inside
+from actprof.trace.kernels import blas_route, bytes_moved, flops_of, tensors_in
 from actprof.trace.launches import kernels_of
-from actprof.trace.model import EMPTY_CACHE, KINDS, PHASES
+from actprof.trace.model import KINDS, PHASES
 from actprof.trace.origins import Origins
 from actprof.trace.sources import Site
+from actprof.trace.steps import Give, Output, Step
 
 _SETUP, _DATA, _FORWARD, _BACKWARD, _OPTIMIZER = range(len(PHASES))
 _PARAMETERS, _BUFFERS, _INPUTS, _ACTIVATIONS, _GRADIENTS, _STATE, _TEMPORARIES = range(len(KINDS))
@@ -56,8 +52,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records allocations, frees and ops on `device_type`; the columns are public lists.
 
     Attributes:
-        events: `t + 1` for the allocation of tensor t, `-(t + 1)` for its free, EMPTY_CACHE.
+        events: `t + 1` for the allocation of tensor t, `-(t + 1)` for its free.
         sizes, kinds, tensor_ops: per tensor: requested bytes, index into KINDS, row of its op.
+        problems: of some tensors, the problem that decides their bytes, and which part of it they are.
         shapes, dtypes: per tensor, of the output that brought it; None for a kernel's temporary.
         freed_by: per tensor, row of the last op launched when it was freed; -1 while it lives.
         owners: of some tensors, the parameter or buffer that they are or belong to.
@@ -79,6 +76,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.dtypes: list[torch.dtype | None] = []
         self.freed_by: list[int] = []
         self.owners: dict[int, str] = {}
+        self.problems: dict[int, tuple[Problem, int]] = {}
         self.op_names: list[str] = []
         self.op_modules: list[str] = []
         self.op_phases: list[int] = []
@@ -93,7 +91,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.phase_starts: list[tuple[int, int]] = [(0, _SETUP)]
         self.notes: dict[str, None] = {}
         self._alive: dict[int, _StorageRef] = {}
-        self._solved: set[Hashable] = set()
         self._phase = _SETUP
         self._origins = Origins(sources=sources)
 
@@ -166,23 +163,37 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func is torch.ops.aten._local_scalar_dense.default:
             return self._item(func, args)
         row = len(self.op_names)
-        hidden = [self._allocate(size, row) for size in hidden_temporaries(func, args, self.device_type)]
+        before = len(self.sizes)
         out = self._run(func, args, kwargs)
-        fresh = self._new_storages(out, row)
-        self._empty_cache_after(func, args)
-        for tensor in hidden:
-            self._free(tensor, row)
+        steps = steps_inside(func, args, kwargs, out) if self.device_type == "cuda" else None
+        if steps is None:
+            for tensor in tensors_in(out):
+                self._track(tensor, row)
+        else:
+            self._follow(steps, out, row)
         # An op that neither allocates nor writes is a view: nothing is launched.
-        if fresh or hidden or (func._schema.is_mutable and self._is_ours(args)):
+        if len(self.sizes) > before or (func._schema.is_mutable and self._is_ours(args)):
             self._add_op(func, args, kwargs, out)
         return out
 
-    def _empty_cache_after(self, func: Any, args: tuple[Any, ...]) -> None:
-        """Note that cuDNN's benchmark of a new convolution ends by emptying the allocator's cache."""
-        for problem in convolution_problems(func, args) if self.device_type == "cuda" else ():
-            if problem not in self._solved:
-                self._solved.add(problem)
-                self.events.append(EMPTY_CACHE)
+    def _follow(self, steps: list[Step], out: Any, row: int) -> None:
+        """Write down what an op allocates and frees inside, among its outputs."""
+        outputs = list(tensors_in(out))
+        taken: list[int] = []
+        given: set[int] = set()
+        for step in steps:
+            if isinstance(step, Output):
+                self._track(outputs[step.index], row)
+            elif isinstance(step, Give):
+                self._free(taken[step.index], row)
+                given.add(taken[step.index])
+            else:
+                taken.append(self._allocate(step.size, row))
+                if step.problem is not None:
+                    self.problems[taken[-1]] = step.problem, step.part
+        for tensor in reversed(taken):
+            if tensor not in given:
+                self._free(tensor, row)
 
     def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an op; one whose output size depends on data that no one has gives the largest it can be."""
@@ -197,26 +208,18 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Return whether any of the tensors is on our device."""
         return any(tensor.device.type == self.device_type for tensor in tensors_in(args))
 
-    def _new_storages(self, out: Any, row: int) -> int:
-        if isinstance(out, torch.Tensor):
-            return self._track(out, row)
-        if isinstance(out, list | tuple):
-            return sum(self._new_storages(item, row) for item in out)
-        return 0
-
-    def _track(self, tensor: torch.Tensor, row: int) -> int:
+    def _track(self, tensor: torch.Tensor, row: int) -> None:
         if tensor.device.type != self.device_type:
-            return 0
+            return
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key in self._alive:
-            return 0
+            return
         size = storage.nbytes()
         if size == 0:
-            return 0
+            return
         self._alive[key] = _StorageRef(storage, self._freed, key, len(self.sizes))
         self._allocate(size, row, tensor)
-        return 1
 
     def _allocate(self, size: int, row: int, output: torch.Tensor | None = None) -> int:
         tensor = len(self.sizes)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actprof.errors import StoreError
+from actprof.kernels.problem import GrowingProblem
 from actprof.trace.details import TraceDetails
 from actprof.trace.model import SCHEMA_VERSION, OpTable, Parameter, PolicyFacts, TensorTable, Trace
 
@@ -28,8 +29,8 @@ _WORDS = ("op_lines", "op_callers", "shapes", "dtypes", "owners")
 def trace_to_bytes(trace: Trace) -> bytes:
     """Return the archive of `trace`."""
     columns: dict[str, NDArray[Any]] = {"events": trace.events}
-    for name in ("constant", "per_sample", "kind", "op"):
-        columns[f"tensors.{name}"] = getattr(trace.tensors, name)
+    for field in fields(TensorTable):
+        columns[f"tensors.{field.name}"] = getattr(trace.tensors, field.name)
     for field in fields(OpTable):
         if field.name not in ("names", "modules"):
             columns[f"ops.{field.name}"] = getattr(trace.ops, field.name)
@@ -43,7 +44,8 @@ def trace_to_bytes(trace: Trace) -> bytes:
             "batch_sizes", "fixed_batch_size", "assumptions", "trace_seconds",
         )
     }  # fmt: skip
-    header = {**plain, "policy": asdict(trace.policy), "words": words}
+    problems = [problem.to_json() for problem in trace.problems]
+    header = {**plain, "policy": asdict(trace.policy), "problems": problems, "words": words}
     if trace.load_details is not None:
         columns[_DETAILS] = np.frombuffer(_details_to_bytes(trace.load_details()), dtype=np.uint8)
     return _archive(header, columns)
@@ -97,6 +99,7 @@ def _opened(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
 
 def _assemble(header: dict[str, Any], columns: dict[str, NDArray[Any]]) -> Trace:
     words, policy = header.pop("words"), header.pop("policy")
+    problems = tuple(GrowingProblem.from_json(problem) for problem in header.pop("problems"))
     details = columns.pop(_DETAILS, None)
     tables: dict[str, dict[str, Any]] = {"tensors": {}, "ops": {}}
     for name, column in columns.items():
@@ -114,6 +117,7 @@ def _assemble(header: dict[str, Any], columns: dict[str, NDArray[Any]]) -> Trace
         tensors=TensorTable(**tables["tensors"]),
         ops=OpTable(**tables["ops"]),
         events=columns["events"],
+        problems=problems,
         load_details=None if details is None else partial(_details_from_bytes, details.tobytes()),
         **plain,
     )

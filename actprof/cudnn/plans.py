@@ -1,0 +1,153 @@
+"""The plans of a convolution, kept: in this process, and on disk for the next.
+
+An answer costs about a millisecond for every few plans, so no more of them are asked for than somebody wants.
+Where no cuDNN answers, a closed form stands in (`actprof.cudnn.closed_form`), and `answers` says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import sqlite3
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from itertools import chain, islice
+from pathlib import Path
+
+import platformdirs
+
+from actprof.cudnn.ask import Plan, ask_plans
+from actprof.cudnn.closed_form import closed_form
+from actprof.cudnn.device import Architecture
+from actprof.cudnn.left_out import plans_left_out
+from actprof.cudnn.library import CudnnError, library_version
+from actprof.cudnn.problem import Convolution
+from actprof.cudnn.split_sums import with_split_sums
+
+_log = logging.getLogger(__name__)
+_CACHE_VARIABLE = "ACTPROF_CACHE_DIR"
+_TABLE = "CREATE TABLE IF NOT EXISTS plans (key TEXT PRIMARY KEY, complete INTEGER, plans TEXT NOT NULL)"
+_SCHEMA = 2
+
+
+@dataclass(slots=True)
+class _Known:
+    """The first plans of a problem, in cuDNN's order, and whether that is all of them."""
+
+    plans: list[Plan] = field(default_factory=list)
+    complete: bool = False
+
+
+def plans_for(
+    problem: Convolution, architecture: Architecture, *, most: int | None = None, deterministic: bool = False
+) -> tuple[Plan, ...]:
+    """Return the first plans that PyTorch would consider, in cuDNN's order.
+
+    Args:
+        problem: the convolution.
+        architecture: of the GPU that would solve it.
+        most: how many at most; None for all.
+        deterministic: leave out those that give other bits each time.
+    """
+    known = _known(problem, architecture)
+    found = _chosen(known, most, deterministic=deterministic)
+    if not known.complete and (most is None or len(found) < most):
+        _learn(known, problem, architecture, most, deterministic=deterministic)
+        found = _chosen(known, most, deterministic=deterministic)
+    return found
+
+
+def answers(architecture: Architecture) -> str:
+    """Return why cuDNN does not answer for a GPU, or nothing when it does."""
+    try:
+        library_version()
+        next(ask_plans(_SIMPLE, architecture), None)
+    except CudnnError as error:
+        return str(error)
+    return ""
+
+
+_SIMPLE = Convolution(
+    kind="forward",
+    dtype="float32",
+    image=(1, 4, 8, 8),
+    weight=(4, 4, 1, 1),
+    output=(1, 4, 8, 8),
+    image_strides=(256, 64, 8, 1),
+    weight_strides=(4, 1, 1, 1),
+    output_strides=(256, 64, 8, 1),
+    padding=(0, 0),
+    stride=(1, 1),
+    dilation=(1, 1),
+)
+
+
+def _chosen(known: _Known, most: int | None, *, deterministic: bool) -> tuple[Plan, ...]:
+    fitting = (plan for plan in known.plans if plan.deterministic or not deterministic)
+    return tuple(islice(fitting, most))
+
+
+def _learn(
+    known: _Known, problem: Convolution, architecture: Architecture, most: int | None, *, deterministic: bool
+) -> None:
+    """Ask until `most` plans fit, from the start: cuDNN's answer cannot be taken up again in the middle."""
+    known.plans.clear()
+    fitting = 0
+    try:
+        for plan in chain(plans_left_out(problem, architecture), ask_plans(problem, architecture)):
+            known.plans.append(with_split_sums(plan, problem, architecture))
+            fitting += plan.deterministic or not deterministic
+            if fitting == most:
+                break
+        else:
+            known.complete = True
+    except CudnnError:
+        known.plans[:] = [closed_form(problem, architecture)]
+        known.complete = True
+        return
+    _write(_key(problem, architecture), known)
+
+
+@cache
+def _known(problem: Convolution, architecture: Architecture) -> _Known:
+    known = _Known()
+    with suppress(CudnnError, sqlite3.Error, OSError, ValueError, TypeError), closing(_database()) as database:
+        row = database.execute(
+            "SELECT complete, plans FROM plans WHERE key = ?", (_key(problem, architecture),)
+        ).fetchone()
+        if row is not None:
+            known.plans = [
+                Plan(engine, size, bool(same), tuple((kind, value) for kind, value in knobs))
+                for engine, size, same, knobs in json.loads(row[1])
+            ]
+            known.complete = bool(row[0])
+    return known
+
+
+def _write(key: str, known: _Known) -> None:
+    """Keep what is known for the next process; a cache that cannot be written is none."""
+    rows = [[p.engine, p.workspace_bytes, p.deterministic, p.knobs] for p in known.plans]
+    try:
+        with closing(_database()) as database, database:
+            database.execute(
+                "INSERT OR REPLACE INTO plans VALUES (?, ?, ?)", (key, known.complete, json.dumps(rows))
+            )
+    except (sqlite3.Error, OSError) as error:
+        _log.debug("cuDNN's plans are not kept: %s", error)
+
+
+def _database() -> sqlite3.Connection:
+    chosen = os.environ.get(_CACHE_VARIABLE)
+    folder = (Path(chosen) if chosen else Path(platformdirs.user_cache_dir("actprof"))) / "cudnn"
+    folder.mkdir(parents=True, exist_ok=True)
+    database = sqlite3.connect(folder / "plans.sqlite", timeout=5)
+    database.execute(_TABLE)
+    return database
+
+
+def _key(problem: Convolution, architecture: Architecture) -> str:
+    parts = [_SCHEMA, library_version(), architecture.as_json(), asdict(problem)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

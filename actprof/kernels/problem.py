@@ -1,0 +1,89 @@
+"""A problem whose numbers grow with the batch size: what a trace keeps instead of bytes.
+
+How much a reduction or a convolution takes inside depends on the GPU, and not in a straight line on the batch
+size. Its dimensions do, so they are kept: `constant + per_sample * batch_size`, each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any, Self
+
+from actprof.cudnn.problem import Convolution
+from actprof.kernels.reduction import Reduction
+
+type Problem = Reduction | Convolution
+# A problem without the numbers that may grow: its class, and (field, value), or (field, how many numbers).
+type Form = tuple[str, tuple[tuple[str, Any], ...]]
+
+_KINDS: dict[str, type[Problem]] = {"reduction": Reduction, "convolution": Convolution}
+_GROWING = {
+    "reduction": ("shape", "strides", "offset"),
+    "convolution": ("image", "weight", "output", "image_strides", "weight_strides", "output_strides"),
+}
+
+
+def take_apart(problem: Problem) -> tuple[Form, tuple[int, ...]]:
+    """Return the form of `problem` and the numbers that may grow, in a row."""
+    kind = "reduction" if isinstance(problem, Reduction) else "convolution"
+    form: list[tuple[str, Any]] = []
+    numbers: list[int] = []
+    for field in fields(problem):
+        value = getattr(problem, field.name)
+        if field.name in _GROWING[kind]:
+            part = value if isinstance(value, tuple) else (value,)
+            numbers += part
+            form.append((field.name, len(part) if isinstance(value, tuple) else -1))
+        else:
+            form.append((field.name, value))
+    return (kind, tuple(form)), tuple(numbers)
+
+
+@lru_cache(maxsize=8192)
+def put_together(form: Form, numbers: tuple[int, ...]) -> Problem:
+    """Return the problem that `take_apart` took apart."""
+    kind, named = form
+    left = iter(numbers)
+    values = {
+        name: _taken(left, value) if name in _GROWING[kind] else value for name, value in named
+    }
+    return _KINDS[kind](**values)
+
+
+def _taken(numbers: Iterator[int], count: int) -> int | tuple[int, ...]:
+    return next(numbers) if count < 0 else tuple(next(numbers) for _ in range(count))
+
+
+@dataclass(frozen=True, slots=True)
+class GrowingProblem:
+    """A problem as a function of the batch size; `constant` and `per_sample` are numbers of the form."""
+
+    form: Form
+    constant: tuple[int, ...]
+    per_sample: tuple[int, ...]
+
+    def at(self, batch_size: int) -> Problem:
+        """Return the problem at `batch_size`."""
+        pairs = zip(self.constant, self.per_sample, strict=True)
+        return put_together(self.form, tuple(constant + each * batch_size for constant, each in pairs))
+
+    @property
+    def is_convolution(self) -> bool:
+        """Whether cuDNN solves it."""
+        return self.form[0] == "convolution"
+
+    def to_json(self) -> list[Any]:
+        """Return a list of JSON values."""
+        return [self.form, self.constant, self.per_sample]
+
+    @classmethod
+    def from_json(cls, data: Sequence[Any]) -> Self:
+        """Rebuild a problem from `to_json`."""
+        form, constant, per_sample = (_tupled(part) for part in data)
+        return cls(form, constant, per_sample)
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(_tupled(item) for item in value) if isinstance(value, list | tuple) else value

@@ -1,0 +1,151 @@
+"""A convolution's copies and cuDNN problems, in the order of its allocations.
+
+Mirrors `_convolution` and `convolution_backward` in aten/src/ATen/native/Convolution.cpp and
+aten/src/ATen/native/cudnn/ConvShared.cpp. How much workspace a problem takes is asked at replay.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+
+from actprof.cudnn.problem import Convolution, Dims
+from actprof.trace.steps import Output, Step, Take, bytes_of, reduction_of, with_temporaries
+
+_FORMATS = (torch.contiguous_format, torch.channels_last)
+_CUDNN_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+_SPATIAL_DIMS = 2  # cuDNN has no convolutions of one dimension: they get a height of one
+
+
+def convolution_steps(args: tuple[Any, ...], out: torch.Tensor) -> list[Step]:
+    """Return the allocations of `aten.convolution`: copies, the output, cuDNN's workspace."""
+    image, weight = args[:2]
+    copies: list[Step] = [*_copies(image, weight)]
+    if not _through_cudnn(image, weight, args):
+        return [*copies, Output(0)]
+    last = _channels_last(image, weight)
+    if args[6]:  # transposed: the gradient of the image of a convolution from `out` to `image`
+        problem = _problem("image", image=out, weight=weight, output=image, args=args[3:6], last=last)
+    else:
+        problem = _problem("forward", image=image, weight=weight, output=out, args=args[3:6], last=last)
+    return with_temporaries([*copies, Output(0)], Take(problem=problem))
+
+
+def convolution_backward_steps(args: tuple[Any, ...], out: tuple[torch.Tensor | None, ...]) -> list[Step]:
+    """Return the allocations of `aten.convolution_backward`: each gradient, and cuDNN's workspace for it."""
+    gradient, image, weight = args[:3]
+    forward = (image, weight, None, *args[4:10])
+    steps: list[Step] = [Take(bytes_of(t)) for t in (gradient, image, weight) if not _is_dense(t)]
+    steps += _copies(gradient, image, weight)
+    cudnn = _through_cudnn(image, weight, forward)
+    last = _channels_last(image, weight)
+    index = 0
+    for wanted, tensor in zip(args[10][:2], ("image", "weight"), strict=True):
+        if not wanted:
+            continue
+        steps.append(Output(index))
+        index += 1
+        if cudnn:
+            problem = _backward_problem(tensor, gradient, image, weight, args=forward, last=last)
+            steps = with_temporaries(steps, Take(problem=problem))
+    if args[10][2]:
+        steps.append(Output(index))
+        others = (0, *range(2, gradient.dim()))
+        steps = with_temporaries(steps, *reduction_of(gradient, others))
+    del out
+    return steps
+
+
+def _backward_problem(
+    of: str, gradient: torch.Tensor, image: torch.Tensor, weight: torch.Tensor, *, args: Any, last: bool
+) -> Convolution:
+    geometry, transposed = args[3:6], args[6]
+    if not transposed:
+        kind: Literal["image", "weight"] = "image" if of == "image" else "weight"
+        return _problem(kind, image=image, weight=weight, output=gradient, args=geometry, last=last)
+    if of == "image":  # of a transposed convolution: a forward one from the gradient
+        return _problem("forward", image=gradient, weight=weight, output=image, args=geometry, last=last)
+    return _problem("weight", image=gradient, weight=weight, output=image, args=geometry, last=last)
+
+
+def _problem(
+    kind: Literal["forward", "image", "weight"],
+    *,
+    image: torch.Tensor,
+    weight: torch.Tensor,
+    output: torch.Tensor,
+    args: tuple[list[int], list[int], list[int]],
+    last: bool,
+) -> Convolution:
+    dims = [_spatial(tuple(tensor.shape), 1) for tensor in (image, weight, output)]
+    stride, padding, dilation = args
+    return Convolution(
+        kind=kind,
+        dtype=str(weight.dtype).removeprefix("torch."),
+        image=dims[0],
+        weight=dims[1],
+        output=dims[2],
+        image_strides=_dense_strides(dims[0], last=last),
+        weight_strides=_dense_strides(dims[1], last=last),
+        output_strides=_dense_strides(dims[2], last=last),
+        padding=_padded(padding, dims[0], 0),
+        stride=_padded(stride, dims[0], 1),
+        dilation=_padded(dilation, dims[0], 1),
+    )
+
+
+def _spatial(shape: Dims, height: int) -> Dims:
+    """Return `shape` with a height, as `view4d` gives one to images of one dimension."""
+    return (*shape[:2], height, *shape[2:]) if len(shape) == _SPATIAL_DIMS + 1 else shape
+
+
+def _padded(values: list[int], image: Dims, before: int) -> Dims:
+    given = tuple(values)
+    wanted = len(image) - 2
+    given = given * wanted if len(given) == 1 and wanted > _SPATIAL_DIMS else given
+    return (before,) * (wanted - len(given)) + given
+
+
+def _dense_strides(shape: Dims, *, last: bool) -> Dims:
+    """Return the strides of a dense tensor with channels last or first."""
+    order = (0, *range(2, len(shape)), 1) if last else tuple(range(len(shape)))
+    strides = [0] * len(shape)
+    step = 1
+    for dim in reversed(order):
+        strides[dim] = step
+        step *= shape[dim]
+    return tuple(strides)
+
+
+def _through_cudnn(image: torch.Tensor, weight: torch.Tensor, args: tuple[Any, ...]) -> bool:
+    """Mirror `use_cudnn`; of convolutions per channel (`is_depthwise`) PyTorch has kernels of its own."""
+    transposed, groups = args[6], args[8]
+    channels = image.shape[1]
+    alone = not transposed and groups > 1 and groups == channels and weight.shape[0] % channels == 0
+    return weight.dtype in _CUDNN_DTYPES and not alone
+
+
+def _copies(*tensors: torch.Tensor) -> list[Take]:
+    """Return the copies of a convolution in which at least one operand has channels last: then all must.
+
+    `cudnn_conv_suggest_memory_format` in aten/src/ATen/native/ConvUtils.h; the gradient follows it.
+    """
+    if not _channels_last(*tensors[-2:]):
+        return []
+    return [Take(bytes_of(t)) for t in tensors if not t.is_contiguous(memory_format=torch.channels_last)]
+
+
+def _channels_last(*tensors: torch.Tensor) -> bool:
+    # Of 1x1 images and kernels both formats hold, and neither is meant.
+    return any(
+        t.dim() == _SPATIAL_DIMS + 2
+        and t.is_contiguous(memory_format=torch.channels_last)
+        and not t.is_contiguous()
+        for t in tensors
+    )
+
+
+def _is_dense(tensor: torch.Tensor) -> bool:
+    dims = _FORMATS if tensor.dim() == _SPATIAL_DIMS + 2 else _FORMATS[:1]
+    return any(tensor.is_contiguous(memory_format=layout) for layout in dims)

@@ -1,0 +1,228 @@
+"""What the CUDA kernel behind an op allocates besides its outputs, and when: where no dispatch mode can see it.
+
+The order is that of PyTorch's source (2.6 to 2.11), named at each rule, and of what an H100 recorded op by
+op. docs/kernels.md lists every op that has been looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from actprof.trace.convolutions import convolution_backward_steps, convolution_steps
+from actprof.trace.steps import Give, Output, Step, Take, bytes_of, reduction_of, with_temporaries
+
+aten = torch.ops.aten
+
+_CHUNK = 65_536  # elements that one block of `multi_tensor_apply` works on (ForeachReduceOp.cu)
+_PAIR_BYTES = _WELFORD_BYTES = 16
+
+
+def steps_inside(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> list[Step] | None:
+    """Return the allocations of one op on CUDA in order; None where there are only its outputs, in order."""
+    rule = _RULES.get(func)
+    return None if rule is None else rule(args, kwargs, out)
+
+
+# -- reductions (aten/src/ATen/native/cuda/Reduce.cuh and the files beside it) -----------------------------
+
+
+def _reducing(
+    *, accumulator_bytes: int | None = None, vector: int = 4, narrow: bool = False, outputs: int = 1
+) -> Callable[..., list[Step]]:
+    """Return the rule of a reduction: `dims` is the second argument, or there is none.
+
+    Args:
+        accumulator_bytes: of what a thread carries; None for a float, or as wide as the input.
+        vector: elements that a thread loads at once.
+        narrow: whether a thread carries an element of the input as it is.
+        outputs: tensors that come out.
+    """
+
+    def rule(args: tuple[Any, ...], kwargs: dict[str, Any], _out: Any) -> list[Step]:
+        tensor = args[0]
+        named = args[1] if len(args) > 1 else kwargs.get("dim")
+        carried = tensor.element_size() if narrow else accumulator_bytes
+        parts = reduction_of(tensor, _dims(named), accumulator_bytes=carried, vector=vector)
+        return with_temporaries([Output(index) for index in range(outputs)], *parts)
+
+    return rule
+
+
+def _dims(named: Any) -> tuple[int, ...]:
+    if named is None or isinstance(named, bool):
+        return ()
+    return (named,) if isinstance(named, int) else tuple(named)
+
+
+def _sum(args: tuple[Any, ...], kwargs: dict[str, Any], out: torch.Tensor) -> list[Step]:
+    """Integers are first made as wide as their sum (`sum` in ReduceOps.cpp)."""
+    tensor = args[0]
+    dims = _dims(args[1] if len(args) > 1 else kwargs.get("dim"))
+    if out.is_floating_point() or tensor.dtype == out.dtype:
+        return with_temporaries([Output(0)], *reduction_of(tensor, dims))
+    wide = out.element_size()
+    copied = Take(tensor.numel() * wide)
+    return with_temporaries([Output(0)], copied, *reduction_of(tensor, dims, element_bytes=wide))
+
+
+def _vector_norm(args: tuple[Any, ...], kwargs: dict[str, Any], _out: Any) -> list[Step]:
+    """`linalg_vector_norm(x, ord, dim)`."""
+    named = args[2] if len(args) > 2 else kwargs.get("dim")  # noqa: PLR2004 - the place of `dim`
+    return with_temporaries([Output(0)], *reduction_of(args[0], _dims(named)))
+
+
+def _extreme(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
+    """`max`, `argmax` of a whole tensor make it contiguous first (`make_reduction` of `self.contiguous()`)."""
+    tensor = args[0]
+    if tensor.is_contiguous():
+        return with_temporaries([Output(0)], *reduction_of(tensor, ()))
+    dense = reduction_of(torch.empty(tensor.shape, dtype=tensor.dtype, device="meta"), ())
+    return with_temporaries([Output(0)], Take(bytes_of(tensor)), *dense)
+
+
+# -- everything else ---------------------------------------------------------------------------------------
+
+
+def _softmax_backward(args: tuple[Any, ...], _kwargs: dict[str, Any], out: torch.Tensor) -> list[Step]:
+    """The product of gradient and output (`softmax_backward_cuda_out` in cuda/SoftMax.cu)."""
+    return with_temporaries([Output(0)], *_dense_copies(*args[:2]), Take(bytes_of(out)))
+
+
+def _dropout(_args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
+    """The mask comes first (`dropout_cuda` in cuda/Dropout.cu)."""
+    return [Output(1), Output(0)]
+
+
+def _layer_norm(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
+    """A dense copy of the input comes first where it needs one (cuda/layer_norm_kernel.cu)."""
+    return [*_dense_copies(args[0]), Output(0), Output(1), Output(2)]
+
+
+def _layer_norm_backward(args: tuple[Any, ...], _kwargs: dict[str, Any], out: Any) -> list[Step]:
+    """A dense copy of the input comes first, one of the gradient last (as above)."""
+    outputs = [Output(index) for index in range(sum(tensor is not None for tensor in out))]
+    return [*_dense_copies(args[1]), *outputs, *_dense_copies(args[0])]
+
+
+def _dense_copies(*tensors: torch.Tensor) -> list[Take]:
+    return [Take(bytes_of(tensor)) for tensor in tensors if not tensor.is_contiguous()]
+
+
+def _power_of_number(_args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
+    """The base becomes a tensor of eight bytes on the device (`pow` in Pow.cpp)."""
+    return [Output(0), Take(8)]
+
+
+def _foreach_norm(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
+    """One partial sum for each chunk of the longest tensor, for every tensor (cuda/ForeachReduceOp.cu)."""
+    tensors = args[0]
+    chunks = max(-(-tensor.numel() // _CHUNK) for tensor in tensors)
+    wide = max(4, tensors[0].element_size())
+    outputs = [Output(index) for index in range(len(tensors))]
+    return [Take(len(tensors) * chunks * wide), *outputs, Give(0)]
+
+
+def _group_norm(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
+    """A factor and a summand for each channel of each sample (cuda/group_norm_kernel.cu)."""
+    samples, channels = args[3:5]
+    pair = Take(samples * channels * 4)
+    copies = _dense_copies(args[0])
+    return with_temporaries([*copies, Output(0), Output(1), Output(2)], pair, pair)
+
+
+def _group_norm_backward(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
+    """Two sums for each channel of each sample, two for each group, and a factor (as above)."""
+    samples, channels, groups = args[5], args[6], args[8]
+    outputs: list[Step] = [*_dense_copies(args[0], args[1])]
+    outputs += [Output(index) for index in range(sum(args[9]))]
+    each, of_group = Take(samples * channels * 4), Take(samples * groups * 4)
+    return with_temporaries(outputs, each, each, of_group, of_group, each)
+
+
+def _mse_loss(args: tuple[Any, ...], _kwargs: dict[str, Any], out: torch.Tensor) -> list[Step]:
+    """A mean or sum is taken of the losses of all elements (`mse_loss_out` in BinaryOps.cpp)."""
+    if out.dim() == args[0].dim() and out.shape == args[0].shape:
+        return [Output(0)]
+    return with_temporaries([Output(0)], Take(bytes_of(args[0])), *reduction_of(args[0], ()))
+
+
+
+def _efficient_attention_backward(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
+    """Mirror `_efficient_attention_backward` in transformers/cuda/attention_backward.cu.
+
+    Shapes are (batch, heads, tokens, head size). A kernel in half precision computes the row sums of
+    gradient times output itself; that in fp32 is handed them, from a product as large as the output. The
+    query's gradient is summed up in fp32, in tiles of 64 rows with a lock of 16 bytes each.
+    """
+    gradient, out = args[0], args[5]
+    batch, heads, tokens, size = gradient.shape
+    rows = Take(batch * heads * tokens * 4)
+    tiles = batch * heads * _over(tokens, _TILE) * _over(size, _TILE)
+    workspace = Take(tiles * (_TILE * _TILE * 4 + _LOCK_BYTES))
+    dense = gradient.transpose(1, 2).is_contiguous()
+    steps: list[Step] = [] if dense else [Take(bytes_of(gradient))]
+    steps += [Output(0), Output(1), Output(2)]
+    if out.dtype != torch.float32:
+        return [*steps, rows, workspace]
+    first = sum(isinstance(step, Take) for step in steps)
+    return [*steps, Take(bytes_of(out)), rows, rows, Give(first + 1), Give(first), workspace]
+
+
+_TILE, _LOCK_BYTES = 64, 16
+
+
+def _flash_attention_backward(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
+    """Mirror `mha_bwd` in transformers/cuda/flash_attn/flash_api.cpp: row sums, and dQ summed up in fp32."""
+    batch, heads, tokens, size = args[1].shape
+    tokens, size = _over(tokens, 128) * 128, _over(size, 32 if size <= 128 else 64) * (32 if size <= 128 else 64)  # noqa: PLR2004, E501 - the kernel's own tiles
+    rows = Take(batch * heads * tokens * 4)
+    return [Output(0), Output(1), Output(2), rows, Take(batch * heads * tokens * size * 4)]
+
+
+def _over(number: int, divisor: int) -> int:
+    return -(-number // divisor)
+
+
+_RULES: dict[Any, Callable[[tuple[Any, ...], dict[str, Any], Any], list[Step]]] = {
+    aten.convolution.default: lambda args, _kwargs, out: convolution_steps(args, out),
+    aten.convolution_backward.default: lambda args, _kwargs, out: convolution_backward_steps(args, out),
+    aten.native_dropout.default: _dropout,
+    aten._softmax_backward_data.default: _softmax_backward,
+    aten.native_layer_norm.default: _layer_norm,
+    aten.native_layer_norm_backward.default: _layer_norm_backward,
+    aten.pow.Scalar: _power_of_number,
+    aten._foreach_norm.Scalar: _foreach_norm,
+    aten.native_group_norm.default: _group_norm,
+    aten.native_group_norm_backward.default: _group_norm_backward,
+    aten.mse_loss.default: _mse_loss,
+    aten._scaled_dot_product_efficient_attention_backward.default: _efficient_attention_backward,
+    aten._scaled_dot_product_flash_attention_backward.default: _flash_attention_backward,
+    aten.sum.default: _sum,
+    aten.sum.dim_IntList: _sum,
+    aten.mean.default: _reducing(),
+    aten.mean.dim: _reducing(),
+    aten.linalg_vector_norm.default: _vector_norm,
+    aten.var.correction: _reducing(accumulator_bytes=_WELFORD_BYTES, vector=2),
+    aten.std.correction: _reducing(accumulator_bytes=_WELFORD_BYTES, vector=2),
+    aten.var_mean.correction: _reducing(accumulator_bytes=_WELFORD_BYTES, vector=2, outputs=2),
+    aten.std_mean.correction: _reducing(accumulator_bytes=_WELFORD_BYTES, vector=2, outputs=2),
+    aten.amax.default: _reducing(narrow=True),
+    aten.amin.default: _reducing(narrow=True),
+    aten.any.default: _reducing(narrow=True),
+    aten.any.dim: _reducing(narrow=True),
+    aten.any.dims: _reducing(narrow=True),
+    aten.all.default: _reducing(narrow=True),
+    aten.all.dim: _reducing(narrow=True),
+    aten.all.dims: _reducing(narrow=True),
+    aten.prod.default: _reducing(),
+    aten.prod.dim_int: _reducing(),
+    aten.max.dim: _reducing(accumulator_bytes=_PAIR_BYTES, outputs=2),
+    aten.min.dim: _reducing(accumulator_bytes=_PAIR_BYTES, outputs=2),
+    aten.max.default: _extreme,
+    aten.min.default: _extreme,
+    aten.argmax.default: _reducing(accumulator_bytes=_PAIR_BYTES),
+    aten.argmin.default: _reducing(accumulator_bytes=_PAIR_BYTES),
+}
