@@ -125,12 +125,16 @@ class Result:
         peak_allocated_bytes, peak_reserved_bytes: of a settled step on a device without limit, from the
             start of `update_policy`; lerobot's `mem_gb` is the first, divided by 1024³.
         peak_process_bytes: reserved plus CUDA context.
+        peak_allocated_band_bytes, peak_reserved_band_bytes: (low, high) of what repeated runs of the same
+            command show, as `cudnn.benchmark` chooses plans by time; both ends are the peak where the run
+            has one figure. None when not known, as of a measurement.
         verdict: `fits`, `tight`, `oom` or `unknown`; of a measurement also `error`, when the run failed.
         reason: why, in a sentence.
         headroom_bytes: what is left of the device beside others and the run's highest reserved bytes;
             negative when it lacks.
         retries: cache flushes on the named device.
         max_batch_size: largest batch size whose verdict is `fits` or `tight`; None when not known.
+        surely_fits_batch_size: largest batch size that runs whichever plans cuDNN takes; None when not known.
         oom: the allocation that runs out on the named device, or None.
         assumptions: what the answer rests on, in sentences.
         step_seconds: wall clock of one `update_policy`, the device's work included.
@@ -153,11 +157,14 @@ class Result:
     peak_allocated_bytes: int = 0
     peak_reserved_bytes: int = 0
     peak_process_bytes: int = 0
+    peak_allocated_band_bytes: tuple[int, int] | None = None
+    peak_reserved_band_bytes: tuple[int, int] | None = None
     verdict: str = "unknown"
     reason: str = ""
     headroom_bytes: int = 0
     retries: int = 0
     max_batch_size: int | None = None
+    surely_fits_batch_size: int | None = None
     oom: OutOfMemory | None = None
     breakdown: Breakdown | None = None
     assumptions: tuple[str, ...] = ()

@@ -53,7 +53,8 @@ class Program:
         kinds: index into `KINDS`, or `WORKSPACE_KIND`, of each tensor.
         step_starts, update_starts: position per step.
         phase_starts: (position, index into `PHASES`) wherever the phase changes.
-        trials: (position, problem) of each convolution that tries its plans before the event there.
+        trials: position of each convolution that tries its plans before the event there, which ends with
+            an empty cache; sorted.
         convolutions: the problem of each tensor that is cuDNN's workspace.
     """
 
@@ -64,7 +65,7 @@ class Program:
     step_starts: tuple[int, ...]
     update_starts: tuple[int, ...]
     phase_starts: tuple[tuple[int, int], ...]
-    trials: tuple[tuple[int, Convolution], ...] = ()
+    trials: tuple[int, ...] = ()
     convolutions: dict[int, Convolution] = field(default_factory=dict)
 
 
@@ -101,10 +102,7 @@ def build_program(
         step_starts=tuple(place(i) for i in trace.step_starts),
         update_starts=tuple(place(i) for i in trace.update_starts),
         phase_starts=tuple((place(i), phase) for i, phase in trace.phase_starts),
-        trials=tuple(
-            (place(position), solved[problem])
-            for position, problem in (_first_solutions(trace, solved) if kernels and kernels.benchmark else ())
-        ),
+        trials=tuple(map(place, _first_solutions(trace, solved) if kernels and kernels.benchmark else ())),
         convolutions={
             tensor: solved[problem]
             for tensor, problem in enumerate(trace.tensors.problem.tolist())
@@ -130,8 +128,8 @@ def _solve(
     return solved
 
 
-def _first_solutions(trace: Trace, solved: dict[int, Convolution]) -> Iterable[tuple[int, int]]:
-    """Yield (position, problem) wherever a thread solves a convolution for the first time."""
+def _first_solutions(trace: Trace, solved: dict[int, Convolution]) -> Iterable[int]:
+    """Yield the position wherever a thread solves a convolution for the first time."""
     seen: set[tuple[bool, int]] = set()
     problems = trace.tensors.problem
     allocated = np.flatnonzero(trace.events > 0)
@@ -142,7 +140,7 @@ def _first_solutions(trace: Trace, solved: dict[int, Convolution]) -> Iterable[t
         thread = bool(trace.ops.phase[trace.tensors.op[tensor]] == _BACKWARD)
         if (thread, problem) not in seen:
             seen.add((thread, problem))
-            yield position, problem
+            yield position
 
 
 def _requests(trace: Trace, workspaces: Workspaces) -> list[tuple[int, int, bool]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
 from dataclasses import dataclass, field, replace
 from operator import length_hint
 from typing import TYPE_CHECKING
@@ -14,8 +15,7 @@ from actprof.allocator.caching import CachingAllocator
 from actprof.allocator.out_of_memory import OutOfMemoryError, out_of_memory_message
 from actprof.allocator.profile import MemoryProfile, OutOfMemory, Timeline
 from actprof.allocator.program import Program, Workspaces, build_program
-from actprof.cudnn import Convolution
-from actprof.replay.kernel_bytes import Kernels, other_workspaces, tried_workspaces
+from actprof.replay.kernel_bytes import Kernels, other_workspaces
 from actprof.trace.model import PHASES, Trace
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ class _Replay:
         self.program = device.program(trace, batch_size)
         self.sizes = self.program.sizes
         self.addresses = [0] * len(self.sizes)
-        self.trials = dict(self.program.trials)
-        self.steps = self.trial_retries = 0
+        self.trials = deque(self.program.trials)
+        self.steps = 0
         self.settled = True
         self.most_reserved = 0
         self.log = _Log() if detail else None
@@ -137,9 +137,12 @@ class _Replay:
         if self.log is not None:
             self._play_logged(start, end)
             return
-        for position in sorted(at for at in self.trials if start <= at < end):
+        while self.trials and self.trials[0] < end:
+            position = self.trials.popleft()  # once: the plan is kept
             self._play_on(start, position)
-            self._try_plans(self.trials.pop(position))  # once: the plan is kept
+            # The buffer in which cuDNN tries its plans is free again before the cache is emptied, so that
+            # emptying it leaves the same segments as if there had been none.
+            self.allocator.empty_cache()
             start = position
         self._play_on(start, end)
 
@@ -176,18 +179,6 @@ class _Replay:
             return False
         return True
 
-    def _try_plans(self, problem: Convolution) -> None:
-        """Do as `get_plans_from_find`: as much as the largest plan with room asks for, then an empty cache."""
-        retries = self.allocator.num_alloc_retries
-        room = self.device.available_bytes
-        free = None if room is None else room - self.allocator.reserved_bytes
-        sizes = tried_workspaces(problem, self.device.kernels) if self.device.kernels else ()
-        size = max((size for size in sizes if free is None or size <= free), default=0)
-        while size and not self._has_room(size):
-            size //= 2
-        self.allocator.empty_cache()
-        self.trial_retries += self.allocator.num_alloc_retries - retries
-
     def _play_logged(self, start: int, end: int) -> None:
         log, self.log = self.log, None
         try:
@@ -209,7 +200,7 @@ class _Replay:
             peak_reserved_bytes=allocator.peak_reserved_bytes,
             most_reserved_bytes=max(self.most_reserved, allocator.peak_reserved_bytes),
             peak_requested_bytes=allocator.peak_requested_bytes,
-            retries=allocator.num_alloc_retries - self.trial_retries,
+            retries=allocator.num_alloc_retries,
             settled=self.settled,
             oom=None if stop is None else self._out_of_memory(stop),
         )

@@ -3,7 +3,8 @@
 With `cudnn.benchmark` PyTorch times the first ten plans of each new convolution and keeps the fastest, so
 nobody can say which that will be. cuDNN lists them by its own guess of their times; how often the plan at
 each place of the list was the fastest has been measured (`_FASTEST`). The likely run takes the first;
-`draw` asks for another run of the same command, in which each convolution draws its place.
+`draw` asks for another run of the same command, in which each convolution draws its place, or for one in
+which each takes the most (`MOST`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from actprof.kernels.reduction import Multiprocessors, Reduction, reduction_buff
 
 # `torch.backends.cudnn.benchmark_limit`: so many plans are timed (`benchmarkLimitCuDNN` in ATen/Context.h).
 BENCHMARK_LIMIT = 10
+LIKELY, MOST = 0, -1
 
 
 # Of a card of which only the memory is known: a GeForce of the Ampere generation.
@@ -46,12 +48,12 @@ class Kernels:
         architecture: of the GPU.
         benchmark: whether cuDNN's plans are chosen by time (lerobot's default) or by their place
             (`--cudnn_deterministic`).
-        draw: 0 for the likely choice of plans; any other number for one of the many possible.
+        draw: `LIKELY` or `MOST`; any other number is one of the many possible choices of plans.
     """
 
     architecture: Architecture
     benchmark: bool = True
-    draw: int = 0
+    draw: int = LIKELY
 
 
 def sizes_of(problem: GrowingProblem, batch_size: int, kernels: Kernels) -> tuple[int, ...]:
@@ -69,9 +71,11 @@ def chosen_workspace(problem: Convolution, kernels: Kernels) -> int:
     """Return the workspace of the plan that the run takes for `problem`."""
     if not kernels.benchmark:
         return _first(plans_for(problem, kernels.architecture, most=1, deterministic=True))
-    if not kernels.draw:
+    if kernels.draw == LIKELY:
         return _first(plans_for(problem, kernels.architecture, most=1))
     plans = plans_for(problem, kernels.architecture, most=BENCHMARK_LIMIT)
+    if kernels.draw == MOST:
+        return max((plan.workspace_bytes for plan in plans), default=0)
     return plans[_place(problem, kernels.draw, len(plans))].workspace_bytes if plans else 0
 
 
@@ -79,11 +83,6 @@ def other_workspaces(problem: Convolution, kernels: Kernels) -> tuple[int, ...]:
     """Return the workspaces of the plans that are tried when the chosen one finds no room, in order."""
     plans = plans_for(problem, kernels.architecture, deterministic=not kernels.benchmark)
     return tuple(plan.workspace_bytes for plan in plans[1:])
-
-
-def tried_workspaces(problem: Convolution, kernels: Kernels) -> tuple[int, ...]:
-    """Return the workspaces of all plans; a trial takes as much as the largest that has room."""
-    return tuple(plan.workspace_bytes for plan in plans_for(problem, kernels.architecture))
 
 
 def _first(plans: tuple[Plan, ...]) -> int:

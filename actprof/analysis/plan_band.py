@@ -1,0 +1,60 @@
+"""How much repeated runs of one command differ, because `cudnn.benchmark` chooses plans by time.
+
+No single figure can be right of such a run. So it is replayed with other choices too: some drawn as often as
+they were seen, and one in which every convolution takes the plan with the largest workspace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from actprof.allocator.config import AllocatorConfig
+from actprof.allocator.profile import MemoryProfile
+from actprof.allocator.replay import Device, replay
+from actprof.replay.kernel_bytes import MOST
+from actprof.trace.model import Trace
+
+_DRAWS = (1, 2, 3, 4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Band:
+    """(low, high) of the peaks of a settled step, and the most that any of the runs ever reserved."""
+
+    allocated: tuple[int, int]
+    reserved: tuple[int, int]
+    most_reserved_bytes: int
+
+
+def memory_band(trace: Trace, config: AllocatorConfig, device: Device, likely: MemoryProfile) -> Band:
+    """Return the band of what `likely` is the likely run of; one figure where nothing is chosen by time.
+
+    Args:
+        trace: what was replayed.
+        config: the allocator's settings.
+        device: without limit.
+        likely: the replay with the likely choice of plans.
+    """
+    drawn = _other_choices(device, _DRAWS)
+    runs = [likely, *(replay(trace, likely.batch_size, config=config, device=other) for other in drawn)]
+    allocated = [run.peak_allocated_bytes for run in runs]
+    reserved = [run.peak_reserved_bytes for run in runs]
+    return Band(
+        allocated=(min(allocated), max(allocated)),
+        reserved=(min(reserved), max(reserved)),
+        most_reserved_bytes=max(run.most_reserved_bytes for run in runs),
+    )
+
+
+def surely_runs(trace: Trace, batch_size: int, *, config: AllocatorConfig, device: Device) -> bool:
+    """Return whether `batch_size` gets through on `device` whichever plans cuDNN takes."""
+    choices = [device, *_other_choices(device, (MOST, *_DRAWS))]
+    return all(replay(trace, batch_size, config=config, device=one).oom is None for one in choices)
+
+
+def _other_choices(device: Device, draws: tuple[int, ...]) -> Iterator[Device]:
+    kernels = device.kernels
+    if kernels is not None and kernels.benchmark:
+        for draw in draws:
+            yield replace(device, kernels=replace(kernels, draw=draw))
