@@ -6,6 +6,7 @@
     │   └── SnapshotError (2)     ... in a memory snapshot
     ├── UnknownAnswerError (3)    the question is right, but cannot be answered exactly
     │   └── TraceError (3)        the training step could not be traced
+    │       └── DiedError (3)     ... and the process that tried died of it
     └── StoreError (1)            a file that actprof wrote cannot be read or written
 
 Only `actprof.cli.main` prints them; everything else raises.
@@ -42,6 +43,10 @@ class UnknownAnswerError(ActprofError):
 
 class TraceError(UnknownAnswerError):
     """The training step does something that cannot be traced without the device."""
+
+
+class DiedError(TraceError):
+    """A process that traced, or predicted, died: it was killed, or crashed in C code."""
 
 
 class StoreError(ActprofError):

@@ -89,16 +89,7 @@ def predict_in_full(cell: Cell, *, catalogue: Catalogue | None = None) -> Predic
     gpu = gpu_of(cell, catalogue or builtin_catalogue())
     config = AllocatorConfig.parse(cell.alloc_conf)
     device = device_of(gpu, cell)
-    base = Result(
-        source=PREDICTED,
-        cell=cell,
-        gpu=GpuUse(
-            name=gpu.name,
-            capacity_bytes=device.capacity_bytes or gpu.capacity_bytes,
-            context_bytes=gpu.context_bytes,
-        ),
-        versions=library_versions(),
-    )
+    base = unknown_result(cell, "", catalogue=catalogue)
     if reason := _unknown_kernel(cell, gpu):
         return Prediction(result=replace(base, reason=reason), device=device)
     start = time.perf_counter()
@@ -122,6 +113,14 @@ def predict_in_full(cell: Cell, *, catalogue: Catalogue | None = None) -> Predic
         unlimited=run.unlimited,
         limited=run.limited,
     )
+
+
+def unknown_result(cell: Cell, reason: str, *, catalogue: Catalogue | None = None) -> Result:
+    """Return what is told of a cell of which nothing is known."""
+    gpu = gpu_of(cell, catalogue or builtin_catalogue())
+    capacity = cell.capacity_bytes or gpu.capacity_bytes
+    use = GpuUse(name=gpu.name, capacity_bytes=capacity, context_bytes=gpu.context_bytes)
+    return Result(source=PREDICTED, cell=cell, gpu=use, reason=reason, versions=library_versions())
 
 
 def _unknown_kernel(cell: Cell, gpu: Gpu) -> str:

@@ -13,6 +13,7 @@ from actprof import errors
         (errors.ScenarioError, 2),
         (errors.UnknownAnswerError, 3),
         (errors.TraceError, 3),
+        (errors.DiedError, 3),
         (errors.StoreError, 1),
     ],
 )

@@ -8,12 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from actprof.analysis.remedies import Offer, offers
-from actprof.errors import ActprofError, TraceError, UsageError
+from actprof.errors import TraceError, UsageError
 from actprof.hardware import Catalogue, builtin_catalogue
 from actprof.prediction import predict_cell
 from actprof.records import to_plain
@@ -196,20 +195,17 @@ def _trace(cells: Sequence[Cell], jobs: int, listener: Listener) -> set[tuple[st
         listener(Progress(len(cold), 0, tuple(map(_label, cold.values()))))
         return set()  # predicting it traces it, here
     refused: set[tuple[str, bool]] = set()
-    try:
-        with worker_pool(min(jobs, len(cold))) as pool:
-            running: Mapping[Future[Any], tuple[str, bool]] = {
-                pool.submit(trace_task, cell): key for key, cell in cold.items()
-            }
-            listener(Progress(len(cold), 0, _running(running, cold)))
-            for done, future in enumerate(as_completed(running), 1):
-                if isinstance(future.exception(), UsageError | TraceError):
-                    refused.add(running[future])
-                else:
-                    future.result()
-                listener(Progress(len(cold), done, _running(running, cold)))
-    except BrokenProcessPool as error:
-        raise ActprofError("a worker process died (out of memory?); try --jobs 1") from error
+    with worker_pool(min(jobs, len(cold))) as pool:
+        running: Mapping[Future[Any], tuple[str, bool]] = {
+            pool.submit(trace_task, cell): key for key, cell in cold.items()
+        }
+        listener(Progress(len(cold), 0, _running(running, cold)))
+        for done, future in enumerate(as_completed(running), 1):
+            if isinstance(future.exception(), UsageError | TraceError):
+                refused.add(running[future])
+            else:
+                future.result()
+            listener(Progress(len(cold), done, _running(running, cold)))
     return refused
 
 

@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import IO, Any
 
 from actprof.errors import ActprofError, UsageError
+from actprof.lifetime import how_it_ended
 from actprof.measure.request import Answer, Request
 from actprof.records import from_plain, to_plain
 
@@ -209,14 +210,7 @@ def _explain(silence: _SilenceError, process: subprocess.Popen[bytes], timeout: 
     if kind.startswith("garbage"):
         return f"the worker sent what is no message ({kind})"
     code = process.returncode
-    if code is not None and code < 0:
-        with suppress(ValueError):
-            return f"the worker was killed by {signal.Signals(-code).name}" + _hint(-code)
-    return f"the worker ended with exit code {code} and without an answer"
-
-
-def _hint(number: int) -> str:
-    return " (the machine may have run out of memory)" if number == signal.SIGKILL else ""
+    return f"the worker {how_it_ended(code)}" + (" and without an answer" if code >= 0 else "")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -5,15 +5,13 @@ The seam is `concurrent.futures.Executor`; tasks and what they return must pickl
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
+from queue import LifoQueue
 
-from actprof.lifetime import end_with_parent
+from actprof.workers import Worker
 
 _WORKER_BYTES = 1_300_000_000  # torch and lerobot in one process, while tracing
 
@@ -27,30 +25,38 @@ def default_jobs() -> int:
 
 @contextmanager
 def worker_pool(jobs: int) -> Iterator[Executor]:
-    """Yield an executor with `jobs` workers; on an exception the workers are ended at once.
-
-    Workers are spawned, not forked: torch's threads do not survive a fork.
-    """
-    pool = ProcessPoolExecutor(
-        jobs, get_context("spawn"), initializer=_start_worker, initargs=(os.getpid(), jobs)
-    )
+    """Yield an executor with `jobs` workers; on an exception the workers are ended at once."""
+    cores_each = str(max((os.cpu_count() or 1) // jobs, 1))
+    workers = [Worker({"OMP_NUM_THREADS": cores_each}) for _ in range(jobs)]
+    threads = ThreadPoolExecutor(jobs)
     try:
-        yield pool
-    except BaseException:
-        for process in list((pool._processes or {}).values()):
-            process.kill()
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
+        yield _InWorkers(workers, threads)
+        threads.shutdown()
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.close()
 
 
-def _start_worker(parent: int, jobs: int) -> None:
-    """Leave Ctrl-C to the parent, end with it, and share the cores."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.basicConfig(level=logging.WARNING, format="actprof: %(message)s")
-    threads = str(max((os.cpu_count() or 1) // jobs, 1))
-    os.environ.setdefault("OMP_NUM_THREADS", threads)
-    end_with_parent(parent)
+class _InWorkers(Executor):
+    """Has a thread for each worker: the death of one is a `DiedError` of its task, and of no other."""
+
+    def __init__(self, workers: Iterable[Worker], threads: Executor) -> None:
+        self._threads = threads
+        self._idle = LifoQueue[Worker]()  # the last to finish is the next to start: it has lerobot
+        for worker in workers:
+            self._idle.put(worker)
+
+    def submit[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run `fn` in the next worker that is idle."""
+        return self._threads.submit(self._run, fn, *args, **kwargs)
+
+    def _run[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        worker = self._idle.get()
+        try:
+            return worker.call(fn, *args, **kwargs)
+        finally:
+            self._idle.put(worker)
 
 
 class InThisProcess(Executor):

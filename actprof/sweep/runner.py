@@ -1,19 +1,21 @@
-"""Answer the grid of a scenario: trace what is not cached, predict, ground; store each answer at once."""
+"""Answer the grid of a scenario: trace what is not cached, predict, ground; store each answer at once.
+
+A cell whose process dies of it is `unknown`, and is asked again by the next sweep.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actprof.errors import ActprofError, TraceError, UsageError
+from actprof.errors import DiedError, TraceError, UsageError
 from actprof.measure.grounding import check_grounding
-from actprof.prediction import gpu_of
+from actprof.prediction import gpu_of, unknown_result
 from actprof.results import Result
 from actprof.scenario import Scenario
 from actprof.scenario.cell import Cell
@@ -22,6 +24,8 @@ from actprof.sweep.store import ResultsStore, fingerprint, grounding_key
 from actprof.sweep.tasks import ground_task, predict_task, trace_task
 from actprof.trace.cache import cached_trace, usable_cache
 from actprof.trace.model import PolicyFacts
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,6 @@ def run_sweep(
     Raises:
         UsageError: the scenario asks for what cannot be.
         GroundingError: the real policy differs from the traced one.
-        ActprofError: a worker died.
     """
     with usable_cache():  # for the plan too: what it counts as cached, the workers must find
         plan = _plan(scenario, store, fresh=fresh, ground=ground and scenario.ground)
@@ -68,18 +71,9 @@ def run_sweep(
         if plan.size and executor is not None:
             sweep.run(executor)
         elif plan.size:
-            _run_in_workers(sweep, min(jobs or default_jobs(), plan.size))
+            with worker_pool(min(jobs or default_jobs(), plan.size)) as pool:
+                sweep.run(pool)
     return store.results(scenario.cells)
-
-
-def _run_in_workers(sweep: _Sweep, jobs: int) -> None:
-    try:
-        with worker_pool(jobs) as pool:
-            sweep.run(pool)
-    except BrokenProcessPool as error:
-        raise ActprofError(
-            "a worker process died (out of memory?); what was known is stored. Try --jobs 1"
-        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +183,17 @@ class _Sweep:
 
     def _traced(self, executor: Executor, key: str) -> Callable[[Future[Any]], None]:
         def finish(future: Future[Any]) -> None:
-            with suppress(TraceError):  # the cells will say it
+            waiting = self._plan.waiting[key]
+            try:
                 self._facts[key] = future.result()
-            for cell in self._plan.waiting[key]:
+            except DiedError as error:  # each cell would kill a process more
+                for cell in waiting:
+                    self._put_unknown(cell, error)
+                self._done += len(waiting)
+                waiting = []
+            except TraceError:
+                pass  # the cells will say it
+            for cell in waiting:
                 self._submit_cell(executor, cell)
             for cell in self._plan.groundings:
                 if _trace_key(cell) == key:
@@ -201,11 +203,26 @@ class _Sweep:
 
     def _predicted(self, cell: Cell) -> Callable[[Future[Result]], None]:
         stamp = fingerprint(gpu_of(cell, self._scenario.catalogue))
-        return lambda future: self._store.put_result(future.result(), stamp)
+
+        def finish(future: Future[Result]) -> None:
+            try:
+                self._store.put_result(future.result(), stamp)
+            except DiedError as error:
+                self._put_unknown(cell, error)
+
+        return finish
+
+    def _put_unknown(self, cell: Cell, error: DiedError) -> None:
+        result = unknown_result(cell, str(error), catalogue=self._scenario.catalogue)
+        self._store.put_result(result, "")  # no answer that holds for the next sweep
 
     def _grounded(self, cell: Cell) -> Callable[[Future[Any]], None]:
         def finish(future: Future[Any]) -> None:
-            grounding = future.result()
+            try:
+                grounding = future.result()
+            except DiedError as error:
+                _log.warning("%s was not run on the CPU: %s", cell_label(cell), error)
+                return
             facts = self._facts.get(_trace_key(cell))
             if facts is None and (trace := cached_trace(cell)) is not None:
                 facts = trace.policy

@@ -7,10 +7,12 @@ again, with a warning.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,9 +28,13 @@ from actprof.scenario.cell import Cell
 from actprof.trace.model import SCHEMA_VERSION, Trace
 from actprof.trace.storage import trace_from_bytes, trace_to_bytes
 from actprof.versions import code_digest, library_versions
+from actprof.workers import Worker, in_worker
 
 CACHE_VARIABLE = "ACTPROF_CACHE_DIR"
+_RECORDER = "actprof.trace.record"
 _log = logging.getLogger(__name__)
+_worker = Worker()  # one for all traces: importing lerobot takes as long as a trace
+atexit.register(_worker.close)
 
 
 def cache_directory() -> Path:
@@ -57,18 +63,25 @@ def usable_cache() -> Iterator[None]:
 def trace_for(cell: Cell) -> tuple[Trace, bool]:
     """Return a trace that holds for `cell` and whether it came from the cache.
 
+    It is recorded in a worker, which may crash, unless this process is one or has imported the recorder.
+
     Raises:
-        TraceError: the step cannot be traced without the device.
+        TraceError: the step cannot be traced without the device; a `DiedError` if the worker died of it.
         UsageError: lerobot refuses the cell's policy.
     """
     trace = cached_trace(cell)
     if trace is not None:
         return trace, True
-    from actprof.trace.record import record_trace  # imports torch and lerobot
-
-    trace = record_trace(cell)
+    here = in_worker() or _RECORDER in sys.modules
+    trace = _record(cell) if here else _worker.call(_record, cell)
     save_trace(trace, cell)
     return trace, False
+
+
+def _record(cell: Cell) -> Trace:
+    from actprof.trace.record import record_trace  # imports torch and lerobot
+
+    return record_trace(cell)
 
 
 def cached_trace(cell: Cell) -> Trace | None:

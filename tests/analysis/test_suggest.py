@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from processes import kill_oneself
 
 from actprof.analysis.reach import reach
 from actprof.analysis.suggest import rank, suggest
@@ -39,6 +40,13 @@ def test_the_useful_ones_come_first(start):
     assert {"fits"} == {remedy.after.verdict for remedy in remedies[:3]}
     assert {"checkpoint_encoder", "expandable_segments"} == set(names[3:])
     assert names[:2] == [remedy.name for remedy in suggest(start, only_cached=True, limit=2)]
+
+
+def test_a_remedy_whose_trace_kills_its_process_is_left_out(start, monkeypatch):
+    """The others are offered."""
+    monkeypatch.setattr("actprof.analysis.suggest.trace_task", kill_oneself)
+    names = {"fused_attention", "checkpoint_backbone", "frozen_backbone"}
+    assert ["fused_attention"] == [remedy.name for remedy in suggest(start, names=names, jobs=1)]
 
 
 def test_a_remedy_says_what_it_saves(start):

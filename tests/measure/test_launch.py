@@ -11,9 +11,9 @@ import tempfile
 import textwrap
 import threading
 import time
-from pathlib import Path
 
 import pytest
+from processes import is_alive, wait_until
 
 from actprof.errors import UsageError
 from actprof.measure.launch import WorkerError, run_worker
@@ -34,24 +34,6 @@ def send(message):
 def worker(body):
     """Return the command of a worker that does `body`."""
     return (sys.executable, "-c", PRELUDE + textwrap.dedent(body))
-
-
-def is_alive(pid):
-    """Return whether a process runs (a zombie does not)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def wait_until(condition, seconds=20):
-    """Return whether `condition` comes true in time."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_request_and_answer_travel_whole():

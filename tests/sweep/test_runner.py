@@ -7,13 +7,16 @@ from dataclasses import replace
 
 import pytest
 from handmade import build_trace
+from processes import crash, kill_oneself
 
-from actprof.errors import ActprofError, TraceError, UsageError
+from actprof.errors import TraceError, UsageError
 from actprof.measure.grounding import Grounding, GroundingError
 from actprof.results import GpuUse, Result
 from actprof.scenario import load_scenario
 from actprof.sweep import runner
+from actprof.sweep.executors import InThisProcess
 from actprof.sweep.store import ResultsStore
+from actprof.sweep.tasks import predict_task
 
 SCENARIO = """
 # Does it fit?
@@ -171,20 +174,53 @@ def test_workers_give_the_same_answers_as_this_process(scenario, store, here, tm
     assert numbers(results) == numbers(there)
 
 
-def test_a_dead_worker_is_named(scenario, store, here, monkeypatch):
-    """A worker that is killed ends the sweep with a sentence, not with a traceback."""
-    monkeypatch.setattr(runner, "predict_task", kill_oneself)
+def test_a_cell_whose_process_dies_is_unknown_until_the_next_sweep(scenario, store, monkeypatch):
+    """The others are answered; what died is not taken for an answer."""
+    heard = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "predict_task", die_of_batch_size_16)
+        results = runner.run_sweep(scenario, store, jobs=2, ground=False, listener=heard.append)
 
-    with pytest.raises(ActprofError, match="a worker process died"):
-        runner.run_sweep(scenario, store, jobs=2, ground=False)
+    assert ["fits", "unknown"] * 2 == [result.verdict for result in results]
+    assert {
+        "the process that worked on it was killed by SIGKILL (the machine may have run out of memory)"
+    } == {result.reason for result in results if result.verdict == "unknown"}
+    assert (4, 4) == (heard[-1].done, heard[-1].total)
+    calls = counting(monkeypatch, "predict_task")
+    again = runner.run_sweep(scenario, store, executor=InThisProcess(), ground=False)
+    assert [16, 16] == [cell.batch_size for cell, _gpus in calls]
+    assert {"fits"} == {result.verdict for result in again}
 
 
-def kill_oneself(*_args):
-    """Die as the kernel's out-of-memory killer makes one die."""
-    import os
-    import signal
+def die_of_batch_size_16(cell, catalogue):
+    if cell.batch_size == 16:
+        kill_oneself()
+    return predict_task(cell, catalogue)
 
-    os.kill(os.getpid(), signal.SIGKILL)
+
+def test_a_trace_that_kills_its_process_kills_no_second_one(tmp_path, store, here, monkeypatch):
+    """All its cells are unknown at once."""
+    path = tmp_path / "cold.yaml"
+    path.write_text("set: {chunk_size: 9}\nsweep: {batch_size: [8, 16]}\n")
+    monkeypatch.setattr(runner, "trace_task", crash)
+    calls, heard = counting(monkeypatch, "predict_task"), []
+    results = runner.run_sweep(load_scenario(path), store, jobs=1, ground=False, listener=heard.append)
+
+    assert [("unknown", "the process that worked on it was killed by SIGSEGV")] * 2 == [
+        (result.verdict, result.reason) for result in results
+    ]
+    assert (3, 3) == (heard[-1].done, heard[-1].total)
+    assert [] == calls
+
+
+def test_a_real_run_that_kills_its_process_is_only_a_warning(scenario, store, monkeypatch, caplog):
+    """The cells are answered; there is nothing to compare their traces with."""
+    monkeypatch.setattr(runner, "ground_task", kill_oneself)
+    results = runner.run_sweep(scenario, store, jobs=1)
+
+    assert {"fits"} == {result.verdict for result in results}
+    assert "act 640x480 2 cameras chunk_size=7 was not run on the CPU: the process" in caplog.text
+    assert () == store.groundings()
 
 
 def test_a_usage_error_of_a_cell_ends_the_sweep(scenario, store, here, monkeypatch):

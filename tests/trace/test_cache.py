@@ -1,13 +1,17 @@
 """Traces on disk: found again, and only by what they hold for."""
 
 import logging
+import os
 import subprocess
 import sys
 from dataclasses import replace
 
 import pytest
+from processes import crash
 from test_storage import TRACE, same
 
+from actprof.errors import DiedError, UsageError
+from actprof.prediction import predict_cell
 from actprof.scenario.cell import Cell
 from actprof.trace import cache
 from actprof.trace.cache import cache_directory, cached_trace, save_trace, trace_for
@@ -45,6 +49,51 @@ def test_a_trace_is_recorded_once(recorded):
     assert [False, True] == [cached_first, cached_second]
     assert [CELL] == recorded
     same(first, second)
+
+
+@pytest.fixture
+def cold(monkeypatch):
+    """Let this process look like one that has not imported the recorder."""
+    monkeypatch.delitem(sys.modules, "actprof.trace.record", raising=False)
+
+
+def record_elsewhere(cell):
+    """Stand in for the recording in a worker: it tells where it ran."""
+    return replace(TRACE, key={**cell.trace_key(), "pid": os.getpid()})
+
+
+def test_a_process_without_torch_leaves_recording_to_a_worker(cold, monkeypatch):
+    """The same one each time, as it has imported lerobot; the trace is cached here."""
+    monkeypatch.setattr(cache, "_record", record_elsewhere)
+    (first, cached), (second, _) = trace_for(CELL), trace_for(replace(CELL, cameras=1))
+    assert not cached
+    assert os.getpid() != first.key["pid"] == second.key["pid"]
+    same(first, cached_trace(CELL))
+
+
+def test_a_recording_that_kills_the_worker_leaves_the_verdict_unknown(cold, monkeypatch):
+    """The caller lives, and the next recording has a new worker."""
+    monkeypatch.setattr(cache, "_record", crash)
+    with pytest.raises(DiedError):
+        trace_for(CELL)
+    result = predict_cell(CELL)
+    assert ("unknown", "the process that worked on it was killed by SIGSEGV") == (
+        result.verdict,
+        result.reason,
+    )
+    monkeypatch.setattr(cache, "_record", record_elsewhere)
+    assert not trace_for(CELL)[1]
+
+
+def test_errors_of_the_recording_come_through_the_worker(cold, monkeypatch):
+    """What lerobot refuses is a usage error here as there."""
+    monkeypatch.setattr(cache, "_record", refuse)
+    with pytest.raises(UsageError, match="lerobot refuses this policy"):
+        trace_for(CELL)
+
+
+def refuse(_cell):
+    raise UsageError("lerobot refuses this policy")
 
 
 def test_one_trace_serves_every_batch_size_gpu_and_allocator(recorded):
