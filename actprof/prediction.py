@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from functools import lru_cache
-
-import numpy as np
 
 from actprof.allocator import AllocatorConfig
 from actprof.allocator.profile import MemoryProfile
 from actprof.allocator.program import Workspaces
 from actprof.allocator.replay import Device, replay
 from actprof.analysis.attribute import attribute
-from actprof.analysis.boundary import MOST_BATCH_SIZE, find_boundary
 from actprof.analysis.judge import Verdict, compiled_reason, judge
+from actprof.analysis.plan_band import Band, memory_band
 from actprof.analysis.step_time import predict_step_time
 from actprof.analysis.thin import thin
+from actprof.cudnn import answers
 from actprof.errors import TraceError, UsageError
 from actprof.hardware import (
     Catalogue,
@@ -26,6 +24,7 @@ from actprof.hardware import (
     cublaslt_workspace,
     custom_gpu,
 )
+from actprof.largest_batch import largest_batch, surely_largest
 from actprof.replay.kernel_bytes import Kernels, architecture_of
 from actprof.results import PREDICTED, GpuUse, Result, Timing
 from actprof.scenario.cell import Cell
@@ -34,17 +33,17 @@ from actprof.trace.model import Trace
 from actprof.versions import library_versions, torch_version
 
 ASSUMPTIONS = (
-    (
-        "cuDNN's convolution workspaces are not counted: they depend on the GPU, and one that does not fit "
-        "makes cuDNN take another plan instead of ending the run"
-    ),
     "one process on one GPU, batches from a data loader with the video frames of a LeRobotDataset",
 )
 
 
 BENCHMARK_ON = (
-    "cudnn.benchmark is on, as lerobot sets it: in the first step each new convolution empties the "
-    "allocator's cache"
+    "cudnn.benchmark is on, as lerobot sets it: cuDNN times its plans in the first step and keeps the fastest, "
+    "so that repeated runs differ; the figures are of the likely plans, the band of others that were drawn"
+)
+NO_CUDNN = (
+    "no cuDNN here answers for that GPU ({}), so convolutions count with the copies that tensor cores want: "
+    "an estimate of their workspaces"
 )
 ATTENTION = (
     "attention kernels are those of compute capability 8.0 and later; where PyTorch prefers cuDNN's (half "
@@ -171,11 +170,13 @@ class _Run:
 
     unlimited: MemoryProfile
     limited: MemoryProfile
+    band: Band
     verdict: Verdict
 
 
 def _answer(base: Result, trace: Trace, config: AllocatorConfig, device: Device, run: _Run) -> Result:
     need = run.unlimited
+    largest = largest_batch(base.cell, trace, config, device)
     return replace(
         base,
         parameters=trace.policy.parameter_count,
@@ -183,11 +184,14 @@ def _answer(base: Result, trace: Trace, config: AllocatorConfig, device: Device,
         peak_allocated_bytes=need.peak_allocated_bytes,
         peak_reserved_bytes=need.peak_reserved_bytes,
         peak_process_bytes=need.peak_reserved_bytes + device.context_bytes,
+        peak_allocated_band_bytes=run.band.allocated,
+        peak_reserved_band_bytes=run.band.reserved,
         verdict=run.verdict.name,
         reason=run.verdict.reason,
         headroom_bytes=run.verdict.headroom_bytes,
         retries=run.limited.retries,
-        max_batch_size=_boundary(base.cell, trace, config, device),
+        max_batch_size=largest,
+        surely_fits_batch_size=surely_largest(base.cell, trace, config, device, at_most=largest),
         oom=run.limited.oom,
         breakdown=attribute(trace, run.limited, device.program(trace, run.limited.batch_size)),
         curve=None if need.timeline is None else thin(need.timeline),
@@ -219,7 +223,7 @@ def _attention(cell: Cell) -> tuple[str, ...]:
 
 
 def _assumed(trace: Trace, need: MemoryProfile, device: Device) -> tuple[str, ...]:
-    assumed = ((BENCHMARK_ON,) if device.kernels and device.kernels.benchmark else ()) + trace.assumptions
+    assumed = (*_plans_assumed(device), *trace.assumptions)
     if not need.settled:
         assumed += (
             f"the reserved memory still grew after {need.steps} steps, so there is no settled figure",
@@ -227,6 +231,14 @@ def _assumed(trace: Trace, need: MemoryProfile, device: Device) -> tuple[str, ..
     if trace.carried is None:
         assumed += ("the traced steps could not be repeated, so that later steps may reserve more",)
     return assumed
+
+
+def _plans_assumed(device: Device) -> tuple[str, ...]:
+    kernels = device.kernels
+    if kernels is None:
+        return ()
+    silent = answers(kernels.architecture)
+    return ((BENCHMARK_ON,) if kernels.benchmark else ()) + ((NO_CUDNN.format(silent),) if silent else ())
 
 
 def _run(
@@ -239,9 +251,15 @@ def _run(
     limited = unlimited
     if unlimited.most_reserved_bytes > available or config != _unfettered(config):
         limited = replay(trace, batch_size, config=config, device=device, detail=detail)
-    capacity = device.capacity_bytes or 0
-    verdict = judge(unlimited, limited, capacity_bytes=capacity, available_bytes=available)
-    return _Run(unlimited, limited, verdict)
+    band = memory_band(trace, _unfettered(config), boundless, unlimited)
+    verdict = judge(
+        unlimited,
+        limited,
+        capacity_bytes=device.capacity_bytes or 0,
+        available_bytes=available,
+        most_reserved_bytes=band.most_reserved_bytes,
+    )
+    return _Run(unlimited, limited, band, verdict)
 
 
 def _allowed(device: Device, config: AllocatorConfig) -> int:
@@ -256,42 +274,3 @@ def _allowed(device: Device, config: AllocatorConfig) -> int:
 def _unfettered(config: AllocatorConfig) -> AllocatorConfig:
     """Return the settings without those that need a device of finite size to mean anything."""
     return replace(config, per_process_memory_fraction=None, garbage_collection_threshold=0.0)
-
-
-@lru_cache(maxsize=256)
-def _boundary_of(trace: Trace, config: AllocatorConfig, device: Device, parts: int = 1) -> int:
-    """Return the largest batch size of `parts` equal parts that runs; parts of a single sample left out."""
-
-    def runs(samples: int) -> bool:
-        return samples > 1 and replay(trace, samples * parts, config=config, device=device).oom is None
-
-    return find_boundary(runs, at_most=_most_that_could_run(trace, device) // parts) * parts
-
-
-def _boundary(cell: Cell, trace: Trace, config: AllocatorConfig, device: Device) -> int | None:
-    """Return the largest batch size that runs; None when the trace holds for one batch size only."""
-    parts = cell.micro_batches
-    if trace.fixed_batch_size == parts:
-        trace, _ = trace_for(replace(cell, batch_size=2 * parts))
-    if trace.fixed_batch_size is not None:
-        return None
-    if not device.available_bytes:
-        return 0
-    boundary = _boundary_of(trace, config, device, parts)
-    if boundary:
-        return boundary
-    single, _ = trace_for(replace(cell, batch_size=parts))  # a part of one sample has a trace of its own
-    return parts * int(replay(single, parts, config=config, device=device).oom is None)
-
-
-def _most_that_could_run(trace: Trace, device: Device) -> int:
-    """Return a batch size above which the bytes alive at once exceed what the device can give."""
-    signs = np.sign(trace.events)
-    tensors = np.abs(trace.events) - 1
-    constant = np.cumsum(signs * trace.tensors.constant[tensors])
-    per_sample = np.cumsum(signs * trace.tensors.per_sample[tensors])
-    room = (device.available_bytes or 0) - constant
-    growing = per_sample > 0
-    if not growing.any():
-        return MOST_BATCH_SIZE
-    return max(int((room[growing] // per_sample[growing]).min()), 0)

@@ -91,6 +91,8 @@ def _assemble(*, tensors, ops, events, starts, updates, phases, inputs) -> Trace
             per_sample=column(t[1] for t in tensors),
             kind=column(KINDS.index(t[2]) for t in tensors),
             op=column(t[3] for t in tensors),
+            problem=column(-1 for _ in tensors),
+            part=column(0 for _ in tensors),
         ),
         ops=OpTable(
             names=tuple(op[0] for op in ops),

@@ -22,7 +22,12 @@ class Verdict:
 
 
 def judge(
-    unlimited: MemoryProfile, limited: MemoryProfile, *, capacity_bytes: int, available_bytes: int
+    unlimited: MemoryProfile,
+    limited: MemoryProfile,
+    *,
+    capacity_bytes: int,
+    available_bytes: int,
+    most_reserved_bytes: int = 0,
 ) -> Verdict:
     """Return the verdict on a run.
 
@@ -31,6 +36,7 @@ def judge(
         limited: replayed on the named device.
         capacity_bytes: of the device.
         available_bytes: of it, what the run's segments can have.
+        most_reserved_bytes: of repeated runs, whose plans cuDNN chooses by time, without limit.
     """
     headroom = available_bytes - unlimited.most_reserved_bytes
     if limited.oom is not None:
@@ -49,6 +55,13 @@ def judge(
             available_bytes - limited.most_reserved_bytes,
         )
     least = int(HEADROOM_SHARE * capacity_bytes)
+    if available_bytes - most_reserved_bytes < least <= headroom:
+        return Verdict(
+            "tight",
+            f"it runs, but which plans cuDNN takes decides how much is left: repeated runs reserve up to "
+            f"{format_bytes(most_reserved_bytes)} of {format_bytes(available_bytes)}",
+            headroom,
+        )
     if headroom < least:
         return Verdict(
             "tight",

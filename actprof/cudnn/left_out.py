@@ -19,8 +19,8 @@ _PRODUCTS = 3  # as many plans of it come first
 _WINOGRAD_ENGINE = 17
 _TILE, _PADDED_TILE = 4, 6  # F(4x4, 3x3): each 4x4 patch of the output from 6x6 of the input
 # Where the heuristics put them first.
-_LEAST_PIXELS, _FEW_ROWS = 128, 512
-_MOST_CHANNELS, _MOST_WORK = 256, 2**20
+_FEWEST_PIXELS, _MANY_PIXELS, _FEW_ROWS = 9, 128, 512
+_MOST_WORK = {64: 2**20, 128: 2**20, 256: 2**19}  # elements of the image, by channels
 
 
 def plans_left_out(problem: Convolution, architecture: Architecture) -> tuple[Plan, ...]:
@@ -40,10 +40,12 @@ def _is_product(problem: Convolution) -> bool:
     if not plain or problem.image[1] != problem.weight[1]:
         return False
     pixels = prod(problem.image[2:])
-    few = problem.image[0] * pixels <= _FEW_ROWS
     if problem.dtype != "float32":
-        return problem.kind != "weight" and pixels >= _LEAST_PIXELS
-    return problem.kind != "weight" or few or pixels >= _LEAST_PIXELS
+        return problem.kind != "weight" and pixels >= _MANY_PIXELS
+    if problem.kind == "weight":
+        few = pixels >= _FEWEST_PIXELS and problem.image[0] * pixels <= _FEW_ROWS
+        return few or pixels >= _MANY_PIXELS
+    return problem.kind == "image" or pixels >= _FEWEST_PIXELS
 
 
 def _product_bytes(problem: Convolution) -> int:
@@ -56,7 +58,7 @@ def _winograd_comes_first(problem: Convolution) -> bool:
     plain = all(size == 1 for size in (*problem.padding, *problem.stride, *problem.dilation))
     channels, work = problem.weight[1], prod(problem.image)
     same = problem.weight[0] == channels == problem.image[1]
-    return square and plain and same and channels <= _MOST_CHANNELS and work <= _MOST_WORK
+    return square and plain and same and work <= _MOST_WORK.get(channels, 0)
 
 
 def _winograd_bytes(problem: Convolution) -> int:

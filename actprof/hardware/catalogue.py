@@ -85,7 +85,7 @@ def custom_gpu(capacity_bytes: int) -> Gpu:
         compute_capability=GENERIC_COMPUTE_CAPABILITY,
         sources={
             "capacity_bytes": "given by the user",
-            "context_bytes": "estimate: upper end of reports (250 to 680 MiB), as the card is not named",
+            "context_bytes": "estimate: more than any card of the catalogue takes, as this one is not named",
             "compute_capability": "estimate: a card of the Ampere generation, as the card is not named",
         },
     )

@@ -11,12 +11,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from actprof.errors import UsageError
+from actprof.hardware.context import estimate_context_bytes
 from actprof.hardware.gpu import Gpu
 from actprof.units import MIB, parse_bytes
 
-# The upper end of what people report for one process; a card that says nothing about its context must
-# not be promised memory that the context may take.
-CAUTIOUS_CONTEXT_BYTES = 680 * MIB
+# More than any card of the catalogue takes: one that says nothing about its context must not be promised
+# memory that the context may take.
+CAUTIOUS_CONTEXT_BYTES = 850 * MIB
+_CONTEXT_SOURCE = (
+    "estimate: 3.92 MiB for each multiprocessor, 118 MiB of kernels and two cuBLAS handles, as measured piece "
+    "by piece on one H100 (actprof/hardware/context.py); the sum fits the two cards of which it is known"
+)
 GENERIC_COMPUTE_CAPABILITY = (8, 6)
 # Below this a size is a slip (`capacity: 24` is 24 bytes): no CUDA context fits in it.
 SMALLEST_CAPACITY_BYTES = 256 * MIB
@@ -139,9 +144,13 @@ def gpu_from_entry(name: str, entry: Mapping[str, Any], *, origin: str | None = 
         raise UsageError(f"GPU {name!r} has no capacity; add one, like capacity: 23.5GiB")
     figures = {key: _PARSERS[key](entry[key]) for key in FIGURES if entry.get(key) is not None}
     sources = _sources(figures, entry.get("sources", {}), origin)
-    if "context" not in figures:
+    if "context" not in figures and {"compute_capability", "multiprocessors"} <= figures.keys():
+        known = figures["compute_capability"], figures["multiprocessors"]
+        figures["context"] = estimate_context_bytes(*known)
+        sources["context_bytes"] = _CONTEXT_SOURCE
+    elif "context" not in figures:
         figures["context"] = CAUTIOUS_CONTEXT_BYTES
-        sources["context_bytes"] = "estimate: none given, so the upper end of reports (250 to 680 MiB)"
+        sources["context_bytes"] = "estimate: none given, so more than any card of the catalogue takes"
     if "compute_capability" not in figures:
         figures["compute_capability"] = GENERIC_COMPUTE_CAPABILITY
         sources["compute_capability"] = "estimate: none given, so a card of the Ampere generation"

@@ -30,6 +30,8 @@ class Gpu:
         multiprocessors: number of streaming multiprocessors.
         threads_per_multiprocessor: that one of them holds at once.
         clock_hz, memory_clock_hz: highest clocks; None where nothing that is asked depends on them.
+        cublas_workspace_bytes: of one cuBLAS workspace where a `CUBLAS_WORKSPACE_CONFIG` sets it, as where a
+            card plays another; None takes PyTorch's own for the compute capability.
         sources: name of a field above to the text of its source; `estimate: …` marks an estimate.
     """
 
@@ -47,6 +49,7 @@ class Gpu:
     threads_per_multiprocessor: int | None = None
     clock_hz: float | None = None
     memory_clock_hz: float | None = None
+    cublas_workspace_bytes: int | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
 
     def is_estimate(self, field_name: str) -> bool:

@@ -52,7 +52,7 @@ def cublas_workspace_bytes(
     """Return the bytes of one cuBLAS workspace, of which there is one per (handle, stream).
 
     Args:
-        gpu: the device; only its compute capability matters.
+        gpu: the device; its compute capability matters, and a workspace that it is given.
         torch_version: (major, minor).
         config: a `CUBLAS_WORKSPACE_CONFIG`; None or empty takes PyTorch's default.
 
@@ -61,6 +61,8 @@ def cublas_workspace_bytes(
     """
     if config:
         return parse_workspace_config(config)
+    if gpu.cublas_workspace_bytes is not None:
+        return gpu.cublas_workspace_bytes
     large = LARGE_CAPABILITIES_FROM_2_12 if torch_version >= (2, 12) else LARGE_CAPABILITIES
     return LARGE_CUBLAS_BYTES if gpu.compute_capability[0] in large else DEFAULT_CUBLAS_BYTES
 

@@ -11,9 +11,8 @@ from typing import Any, Literal
 import torch
 
 from actprof.cudnn.problem import Convolution, Dims
-from actprof.trace.steps import Output, Step, Take, bytes_of, reduction_of, with_temporaries
+from actprof.trace.steps import Give, Output, Step, Take, bytes_of, reduction_of, with_temporaries
 
-_FORMATS = (torch.contiguous_format, torch.channels_last)
 _CUDNN_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _SPATIAL_DIMS = 2  # cuDNN has no convolutions of one dimension: they get a height of one
 
@@ -21,10 +20,10 @@ _SPATIAL_DIMS = 2  # cuDNN has no convolutions of one dimension: they get a heig
 def convolution_steps(args: tuple[Any, ...], out: torch.Tensor) -> list[Step]:
     """Return the allocations of `aten.convolution`: copies, the output, cuDNN's workspace."""
     image, weight = args[:2]
-    copies: list[Step] = [*_copies(image, weight)]
+    last = _channels_last(image, weight)
+    copies = _dense_copies(image, weight, last=last)
     if not _through_cudnn(image, weight, args):
         return [*copies, Output(0)]
-    last = _channels_last(image, weight)
     if args[6]:  # transposed: the gradient of the image of a convolution from `out` to `image`
         problem = _problem("image", image=out, weight=weight, output=image, args=args[3:6], last=last)
     else:
@@ -32,29 +31,46 @@ def convolution_steps(args: tuple[Any, ...], out: torch.Tensor) -> list[Step]:
     return with_temporaries([*copies, Output(0)], Take(problem=problem))
 
 
-def convolution_backward_steps(args: tuple[Any, ...], out: tuple[torch.Tensor | None, ...]) -> list[Step]:
-    """Return the allocations of `aten.convolution_backward`: each gradient, and cuDNN's workspace for it."""
+def convolution_backward_steps(args: tuple[Any, ...]) -> list[Step]:
+    """Return the allocations of `aten.convolution_backward`: each gradient with its copies and workspace.
+
+    Image and gradient are made dense for each of the two gradients anew; that of the image is allocated
+    before the copies, that of the weight after them.
+    """
     gradient, image, weight = args[:3]
     forward = (image, weight, None, *args[4:10])
-    steps: list[Step] = [Take(bytes_of(t)) for t in (gradient, image, weight) if not _is_dense(t)]
-    steps += _copies(gradient, image, weight)
     cudnn = _through_cudnn(image, weight, forward)
-    last = _channels_last(image, weight)
+    steps: list[Step] = []
     index = 0
-    for wanted, tensor in zip(args[10][:2], ("image", "weight"), strict=True):
+    for of, wanted, operands in (
+        ("image", args[10][0], (weight, gradient)),
+        ("weight", args[10][1], (gradient, image)),
+    ):
         if not wanted:
             continue
-        steps.append(Output(index))
-        index += 1
+        last = _channels_last(*operands)
+        inside: list[Take] = []
         if cudnn:
-            problem = _backward_problem(tensor, gradient, image, weight, args=forward, last=last)
-            steps = with_temporaries(steps, Take(problem=problem))
+            problem = _backward_problem(of, gradient, image, weight, args=forward, last=last)
+            inside.append(Take(problem=problem))
+        copies = _dense_copies(*operands, last=last)
+        if of == "image":
+            steps = with_temporaries([*steps, Output(index)], *copies, *inside)
+        else:
+            steps = _within(steps, copies, [Output(index), *inside])
+        index += 1
     if args[10][2]:
-        steps.append(Output(index))
         others = (0, *range(2, gradient.dim()))
-        steps = with_temporaries(steps, *reduction_of(gradient, others))
-    del out
+        steps = with_temporaries([*steps, Output(index)], *reduction_of(gradient, others))
     return steps
+
+
+def _within(steps: list[Step], around: list[Take], inner: list[Output | Take]) -> list[Step]:
+    """Return `steps` with `inner` between the copies around it and their end."""
+    first = sum(isinstance(step, Take) for step in steps)
+    temporaries = sum(isinstance(step, Take) for step in inner)
+    back = [Give(first + index) for index in reversed(range(len(around) + temporaries))]
+    return [*steps, *around, *inner, *back]
 
 
 def _backward_problem(
@@ -126,17 +142,14 @@ def _through_cudnn(image: torch.Tensor, weight: torch.Tensor, args: tuple[Any, .
     return weight.dtype in _CUDNN_DTYPES and not alone
 
 
-def _copies(*tensors: torch.Tensor) -> list[Take]:
-    """Return the copies of a convolution in which at least one operand has channels last: then all must.
-
-    `cudnn_conv_suggest_memory_format` in aten/src/ATen/native/ConvUtils.h; the gradient follows it.
-    """
-    if not _channels_last(*tensors[-2:]):
-        return []
-    return [Take(bytes_of(t)) for t in tensors if not t.is_contiguous(memory_format=torch.channels_last)]
+def _dense_copies(*tensors: torch.Tensor, last: bool) -> list[Take]:
+    """Return the copies that bring all tensors into one layout: channels last, or first."""
+    layout = torch.channels_last if last else torch.contiguous_format
+    return [Take(bytes_of(t)) for t in tensors if not t.is_contiguous(memory_format=layout)]
 
 
 def _channels_last(*tensors: torch.Tensor) -> bool:
+    """Return whether all must have channels last, as at least one does: `cudnn_conv_suggest_memory_format`."""
     # Of 1x1 images and kernels both formats hold, and neither is meant.
     return any(
         t.dim() == _SPATIAL_DIMS + 2
@@ -145,7 +158,3 @@ def _channels_last(*tensors: torch.Tensor) -> bool:
         for t in tensors
     )
 
-
-def _is_dense(tensor: torch.Tensor) -> bool:
-    dims = _FORMATS if tensor.dim() == _SPATIAL_DIMS + 2 else _FORMATS[:1]
-    return any(tensor.is_contiguous(memory_format=layout) for layout in dims)

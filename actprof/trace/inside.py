@@ -188,7 +188,7 @@ def _over(number: int, divisor: int) -> int:
 
 _RULES: dict[Any, Callable[[tuple[Any, ...], dict[str, Any], Any], list[Step]]] = {
     aten.convolution.default: lambda args, _kwargs, out: convolution_steps(args, out),
-    aten.convolution_backward.default: lambda args, _kwargs, out: convolution_backward_steps(args, out),
+    aten.convolution_backward.default: lambda args, _kwargs, _out: convolution_backward_steps(args),
     aten.native_dropout.default: _dropout,
     aten._softmax_backward_data.default: _softmax_backward,
     aten.native_layer_norm.default: _layer_norm,

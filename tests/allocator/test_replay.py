@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 from actprof.allocator import AllocatorConfig
-from actprof.allocator.program import Workspaces, build_program
+from actprof.allocator.caching import CachingAllocator
+from actprof.allocator.program import WORKSPACE_KIND, Workspaces, build_program
 from actprof.allocator.replay import Device, replay
-from actprof.trace.model import EMPTY_CACHE
+from actprof.cudnn import Architecture, Convolution, Plan
+from actprof.kernels.problem import GrowingProblem, take_apart
+from actprof.replay import kernel_bytes
+from actprof.replay.kernel_bytes import MOST, Kernels
 from actprof.units import MIB
 
 NATIVE = AllocatorConfig()
@@ -44,8 +48,6 @@ def test_steps_are_replayed_until_the_segments_settle(make_trace):
 
 def test_a_trace_that_cannot_be_repeated_is_replayed_as_it_is(make_trace):
     """Without carried tensors the two traced steps are all there is."""
-    from dataclasses import replace
-
     trace = replace(make_trace(), carried=None)
 
     assert 2 == replay(trace, 4, config=NATIVE, device=ENDLESS).steps
@@ -53,15 +55,16 @@ def test_a_trace_that_cannot_be_repeated_is_replayed_as_it_is(make_trace):
 
 def test_each_thread_that_multiplies_takes_one_cublas_workspace(make_trace):
     """Two steps with a product in the forward and one in the backward pass make two workspaces."""
-    program = build_program(make_trace(), Workspaces(cublas_bytes=8 * MIB))
+    trace = make_trace()
+    program = build_program(trace, 4, Workspaces(cublas_bytes=8 * MIB))
 
-    assert (8 * MIB, 8 * MIB) == program.workspace_sizes
+    assert [8 * MIB, 8 * MIB] == program.sizes[len(trace.tensors.op) :]
 
 
 def test_a_workspace_comes_after_the_result_of_the_product_that_asks_for_it(make_trace):
     """The forward product's result is tensor 2; the workspace is allocated right behind it."""
     trace = make_trace()
-    program = build_program(trace, Workspaces(cublas_bytes=8 * MIB))
+    program = build_program(trace, 4, Workspaces(cublas_bytes=8 * MIB))
     workspace = len(trace.tensors.op) + 1
 
     assert 3 == program.events[program.events.index(workspace) - 1]
@@ -69,21 +72,22 @@ def test_a_workspace_comes_after_the_result_of_the_product_that_asks_for_it(make
 
 @pytest.mark.parametrize(
     ("lifetime", "expected"),
-    [("handle", (MIB, 8, MIB, 8)), ("call", (MIB, 8, MIB, 8, MIB, MIB)), ("shared", (8, 8))],
+    [("handle", (8, MIB, 8, MIB)), ("call", (8, MIB, 8, MIB, MIB, MIB)), ("shared", (8, 8))],
 )
 def test_cublaslt_takes_its_workspace_per_handle_or_per_call(make_trace, lifetime, expected):
     """Kept: one per thread. Per call: one for each of the four fused products. Shared: none."""
     size = 0 if lifetime == "shared" else MIB
     spaces = Workspaces(cublas_bytes=8, cublaslt_bytes=size, cublaslt_lifetime=lifetime)
 
-    assert expected == build_program(make_trace(blas=2), spaces).workspace_sizes
+    trace = make_trace(blas=2)
+    assert expected == tuple(build_program(trace, 4, spaces).sizes[len(trace.tensors.op) :])
 
 
 def test_positions_move_with_what_is_put_in(make_trace):
     """Steps and phases begin at the same events with and without workspaces."""
     trace = make_trace()
-    program = build_program(trace, Workspaces(cublas_bytes=8))
-    plain = build_program(trace, Workspaces())
+    program = build_program(trace, 4, Workspaces(cublas_bytes=8))
+    plain = build_program(trace, 4, Workspaces())
 
     def beginnings(p):
         return [p.events[i] for i in (*p.step_starts, *p.update_starts)]
@@ -150,24 +154,100 @@ def test_a_batch_size_for_which_the_trace_does_not_hold_is_refused(make_trace):
         replay(make_trace(), 1, config=NATIVE, device=ENDLESS)
 
 
-@pytest.mark.parametrize("benchmark", [True, False])
-def test_an_emptied_cache_gives_free_segments_back(make_trace, benchmark):
-    """After the first step's activation is freed, emptying the cache returns its segment to the device.
+# -- what kernels take inside --------------------------------------------------------------------------------
 
-    Without cuDNN's benchmark nobody empties it.
-    """
-    trace = make_trace()
-    first_step_ends = trace.step_starts[1]
-    events = np.insert(trace.events, first_step_ends - 1, EMPTY_CACHE)
-    moved = {
-        name: tuple(start + (start >= first_step_ends) for start in getattr(trace, name))
-        for name in ("step_starts", "update_starts")
-    }
-    device = Device(cudnn_benchmark=benchmark)
-    emptied = replay(
-        replace(trace, events=events, **moved), 64, config=NATIVE, device=device, detail=True
-    ).timeline
 
-    returned = emptied.reserved[first_step_ends - 2] - emptied.reserved[first_step_ends - 1]
-    assert benchmark == (returned > 0)
-    assert emptied.allocated[first_step_ends - 1] == emptied.allocated[first_step_ends - 2]
+CONVOLUTION = Convolution(
+    kind="forward", dtype="float32", image=(2, 8, 4, 4), weight=(8, 8, 1, 1), output=(2, 8, 4, 4),
+    image_strides=(128, 16, 4, 1), weight_strides=(8, 1, 1, 1), output_strides=(128, 16, 4, 1),
+    padding=(0, 0), stride=(1, 1), dilation=(1, 1),
+)  # fmt: skip
+ARCHITECTURE = Architecture(
+    compute_capability=(8, 6), multiprocessors=82, threads_per_multiprocessor=1536, clock_khz=1, memory_clock_khz=1
+)
+PLANS = (Plan(1, 6 * MIB, deterministic=False), Plan(2, 3 * MIB, deterministic=True), Plan(3, 0, deterministic=True))
+
+
+def with_plans(monkeypatch, plans=PLANS):
+    """Let every convolution have these plans."""
+
+    def listed(_problem, _architecture, *, most=None, deterministic=False):
+        return tuple(plan for plan in plans if plan.deterministic or not deterministic)[:most]
+
+    monkeypatch.setattr(kernel_bytes, "plans_for", listed)
+    kernel_bytes.chosen_workspace.cache_clear()
+    build_program.cache_clear()
+
+
+def with_convolution(trace):
+    """Make the temporaries of the forward passes (tensors 3 and 7) workspaces of one convolution."""
+    form, numbers = take_apart(CONVOLUTION)
+    tensors = trace.tensors
+    problem, per_sample = tensors.problem.copy(), tensors.per_sample.copy()
+    problem[[3, 7]], per_sample[[3, 7]] = 0, 0
+    growing = GrowingProblem(form, numbers, (0,) * len(numbers))
+    return replace(trace, problems=(growing,), tensors=replace(tensors, problem=problem, per_sample=per_sample))
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "draw", "expected"), [(False, 0, 3 * MIB), (True, 0, 6 * MIB), (True, MOST, 6 * MIB)]
+)
+def test_a_convolution_takes_the_workspace_of_its_plan(make_trace, monkeypatch, benchmark, draw, expected):
+    """Deterministic runs the first plan that is deterministic, others the first or the largest of all."""
+    with_plans(monkeypatch)
+    kernels = Kernels(architecture=ARCHITECTURE, benchmark=benchmark, draw=draw)
+    program = Device(kernels=kernels).program(with_convolution(make_trace()), 4)
+
+    assert [expected] * 2 == [program.sizes[tensor] for tensor in program.convolutions]
+    assert {WORKSPACE_KIND} == {program.kinds[tensor] for tensor in program.convolutions}
+
+
+def test_what_takes_nothing_is_no_event(make_trace, monkeypatch):
+    """A plan without workspace neither allocates nor frees; steps and phases stay where they were."""
+    with_plans(monkeypatch, PLANS[2:])
+    trace = with_convolution(make_trace())
+    program = Device(kernels=Kernels(architecture=ARCHITECTURE)).program(trace, 4)
+
+    assert not {4, -4, 8, -8} & set(program.events)
+    assert len(trace.events) - 4 == len(program.events)
+    assert [trace.events[i] for i in trace.step_starts] == [program.events[i] for i in program.step_starts]
+
+
+def test_the_benchmark_of_a_new_convolution_ends_with_an_empty_cache(make_trace, monkeypatch):
+    """Once: before the first workspace of the first step."""
+    with_plans(monkeypatch)
+    trace = with_convolution(make_trace())
+    tried, settled = (
+        Device(kernels=Kernels(architecture=ARCHITECTURE, benchmark=benchmark)).program(trace, 4)
+        for benchmark in (True, False)
+    )
+    assert (tried.events.index(4),) == tried.trials
+    assert () == settled.trials
+
+
+@pytest.mark.parametrize("room", [5, 2], ids=["the next plan has room", "only the plan without workspace has"])
+def test_a_workspace_without_room_makes_cudnn_take_the_next_plan(make_trace, monkeypatch, room):
+    """The run goes on, as PyTorch's does, instead of ending."""
+    with_plans(monkeypatch, (Plan(1, 600 * MIB, deterministic=True), *PLANS[1:]))
+    device = Device(capacity_bytes=(40 + room) * MIB, kernels=Kernels(architecture=ARCHITECTURE))
+
+    profile = replay(with_convolution(make_trace()), 4, config=NATIVE, device=device)
+
+    assert profile.oom is None
+    assert profile.peak_reserved_bytes < 45 * MIB
+
+
+def test_trying_plans_leaves_what_emptying_the_cache_leaves():
+    """A buffer that comes and goes before the cache is emptied changes no segment."""
+
+    def segments(trial):
+        allocator = CachingAllocator()
+        kept = [allocator.malloc(size) for size in (3 * MIB, 700, 30 * MIB, 5 * MIB)]
+        allocator.free(kept[2])
+        allocator.free(kept[0])
+        if trial:
+            allocator.free(allocator.malloc(trial))
+        allocator.empty_cache()
+        return sorted((s.total_bytes, len(s.blocks)) for s in allocator.snapshot())
+
+    assert segments(0) == segments(2 * MIB) == segments(25 * MIB) == segments(3 << 30)

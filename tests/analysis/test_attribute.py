@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from actprof.allocator import AllocatorConfig
-from actprof.allocator.program import Workspaces
+from actprof.allocator.program import Workspaces, build_program
 from actprof.allocator.replay import Device, replay
 from actprof.analysis.attribute import attribute, group_of
 from actprof.units import MIB
@@ -21,7 +21,7 @@ def test_kinds_add_up_to_the_allocated_peak(make_trace, batch_size, conf):
     device = Device(workspaces=SPACES)
     profile = replay(trace, batch_size, config=AllocatorConfig.parse(conf), device=device, detail=True)
 
-    breakdown = attribute(trace, profile, SPACES)
+    breakdown = attribute(trace, profile, build_program(trace, batch_size, SPACES))
 
     assert profile.peak_allocated_bytes == breakdown.allocated_bytes == sum(breakdown.by_kind.values())
     assert min(breakdown.by_kind.values()) > 0
@@ -32,7 +32,7 @@ def test_activations_add_up_to_their_kind(make_trace):
     trace = make_trace()
     profile = replay(trace, 8, config=AllocatorConfig(), device=Device(), detail=True)
 
-    breakdown = attribute(trace, profile, Workspaces())
+    breakdown = attribute(trace, profile, build_program(trace, profile.batch_size, Workspaces()))
 
     total = sum(size for parts in breakdown.activations.values() for size in parts.values())
     assert breakdown.by_kind["activations"] == total
@@ -46,7 +46,7 @@ def test_where_it_runs_out_is_broken_down_too(make_trace):
     device = Device(capacity_bytes=30 * MIB)
     profile = replay(trace, 20, config=AllocatorConfig(), device=device, detail=True)
 
-    breakdown = attribute(trace, profile, Workspaces())
+    breakdown = attribute(trace, profile, build_program(trace, profile.batch_size, Workspaces()))
 
     assert profile.oom.allocated_bytes == sum(breakdown.by_kind.values())
 
@@ -57,7 +57,7 @@ def test_a_profile_without_detail_is_refused(make_trace):
     profile = replay(trace, 8, config=AllocatorConfig(), device=Device())
 
     with pytest.raises(ValueError, match="without detail"):
-        attribute(trace, profile, Workspaces())
+        attribute(trace, profile, build_program(trace, profile.batch_size, Workspaces()))
 
 
 @pytest.mark.parametrize(

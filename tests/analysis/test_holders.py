@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from actprof.allocator import AllocatorConfig
-from actprof.allocator.program import Workspaces
+from actprof.allocator.program import Workspaces, build_program
 from actprof.allocator.replay import Device, replay
 from actprof.analysis.attribute import attribute
 from actprof.analysis.holders import SLACK, WORKSPACES, by_op, list_tensors, module_tree
@@ -27,10 +27,11 @@ def nodes_of(node):
 
 def assert_everything_adds_up(trace, profile, workspaces=SPACES):
     """Hold list, tree and ops to the allocated bytes, to each other, and to what `attribute` says."""
-    breakdown = attribute(trace, profile, workspaces)
-    held = list_tensors(trace, profile, workspaces)
-    root = module_tree(trace, profile, workspaces)
-    ops = by_op(trace, profile, workspaces)
+    program = build_program(trace, profile.batch_size, workspaces)
+    breakdown = attribute(trace, profile, program)
+    held = list_tensors(trace, profile, program)
+    root = module_tree(trace, profile, program)
+    ops = by_op(trace, profile, program)
     slack = breakdown.by_kind.get(SLACK, 0)
 
     assert breakdown.allocated_bytes == root.total_bytes == sum(ops.values())
@@ -103,13 +104,14 @@ def described(make_trace):
         freed_by=np.array([-1, 5, 4, 3, 4, -1, 8, 7, 8]),
     )  # fmt: skip
     trace = replace(trace, load_details=details.itself)
-    return trace, replay(trace, 8, config=AllocatorConfig(), device=Device(workspaces=SPACES), detail=True)
+    profile = replay(trace, 8, config=AllocatorConfig(), device=Device(workspaces=SPACES), detail=True)
+    return trace, profile, build_program(trace, 8, SPACES)
 
 
 def test_a_tensor_says_what_it_is(described):
     """Shape, dtype, who made it where, and who frees it."""
-    trace, profile = described
-    (activation,) = [t for t in list_tensors(trace, profile, SPACES) if t.kind == "activations"]
+    trace, profile, program = described
+    (activation,) = [t for t in list_tensors(trace, profile, program) if t.kind == "activations"]
     assert ("(B·7, 3)", "float32", "model.encoder") == (activation.shape, activation.dtype, activation.module)
     assert (8 * MIB, 0, MIB) == (activation.bytes, activation.constant, activation.per_sample)
     assert ("aten.mm.default", "forward") == (activation.made_by.op, activation.phase)
@@ -120,8 +122,8 @@ def test_a_tensor_says_what_it_is(described):
 
 def test_what_the_last_step_leaves_is_freed_as_its_twin_was(described):
     """The next step frees it, by the op by which this step freed what it found; parameters stay."""
-    trace, profile = described
-    by_kind = {tensor.kind: tensor for tensor in list_tensors(trace, profile, SPACES)}
+    trace, profile, program = described
+    by_kind = {tensor.kind: tensor for tensor in list_tensors(trace, profile, program)}
     assert "data" == by_kind["inputs"].freed_by.phase
     assert by_kind["parameters"].freed_by is None
     assert by_kind[WORKSPACES].freed_by is None
@@ -129,20 +131,20 @@ def test_what_the_last_step_leaves_is_freed_as_its_twin_was(described):
 
 def test_a_parameter_belongs_to_the_module_that_owns_it(described):
     """Not to whoever copied it to the device; its gradient, at the end of the reverse pass, likewise."""
-    trace, profile = described
-    held = list_tensors(trace, profile, SPACES)
+    trace, profile, program = described
+    held = list_tensors(trace, profile, program)
     (weight,) = [tensor for tensor in held if tensor.kind == "parameters"]
     assert ("model.encoder.layers.0.weight", "model.encoder.layers.0", "") == (
         weight.owner, weight.module, weight.made_by.module,
     )  # fmt: skip
     later = replace(profile, alive_at_peak=np.array([0, 8]))
-    assert {"model.encoder.layers.0"} == {tensor.module for tensor in list_tensors(trace, later, SPACES)}
+    assert {"model.encoder.layers.0"} == {tensor.module for tensor in list_tensors(trace, later, program)}
 
 
 def test_what_belongs_to_no_module_is_a_leaf_with_its_name(described):
     """Inputs, workspaces and slack stand beneath the root, without a path."""
-    trace, profile = described
-    root = module_tree(trace, profile, SPACES)
+    trace, profile, program = described
+    root = module_tree(trace, profile, program)
     leaves = {child.name: child.path for child in root.children}
     assert {"model": "model", "inputs": "", WORKSPACES: "", SLACK: ""}.items() >= leaves.items()
     assert ("allocated", "", 0) == (root.name, root.path, root.own_bytes)
@@ -158,7 +160,7 @@ def test_without_details_everything_is_still_counted(make_trace):
     """A trace of which only the bytes are known says nothing of shapes, lines and frees."""
     trace = make_trace()
     profile = replay(trace, 8, config=AllocatorConfig(), device=Device(), detail=True)
-    for tensor in list_tensors(trace, profile, Workspaces()):
+    for tensor in list_tensors(trace, profile, build_program(trace, 8, Workspaces())):
         assert ("", "", "", "") == (tensor.shape, tensor.dtype, tensor.owner, tensor.made_by.line)
         assert tensor.freed_by is None
 
@@ -169,4 +171,4 @@ def test_a_profile_without_detail_is_refused(make_trace, question):
     trace = make_trace()
     profile = replay(trace, 8, config=AllocatorConfig(), device=Device())
     with pytest.raises(ValueError, match="without detail"):
-        question(trace, profile, Workspaces())
+        question(trace, profile, build_program(trace, 8, Workspaces()))

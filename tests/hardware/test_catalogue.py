@@ -12,9 +12,9 @@ from actprof.units import GIB, MIB
 
 NOT_FIGURES = {"name", "aliases", "sources"}
 EXPECTED_NAMES = [
-    "RTX 3060 12 GB", "RTX 3080", "RTX 3090", "RTX 4070", "RTX 4080", "RTX 4090", "RTX 5060 Ti 16 GB",
-    "RTX 5070 Ti", "RTX 5090", "T4", "L4", "A10G", "A100 40 GB", "A100 80 GB", "H100 80 GB", "H200", "B200",
-    "Jetson Orin 32 GB", "Jetson AGX Thor",
+    "RTX 3060 12 GB", "RTX 3080", "RTX 3090", "RTX 3090 Ti", "RTX 4070", "RTX 4080", "RTX 4090",
+    "RTX 5060 Ti 16 GB", "RTX 5070 Ti", "RTX 5090", "T4", "L4", "A10G", "A100 40 GB", "A100 80 GB",
+    "H100 80 GB", "H200", "B200", "Jetson Orin 32 GB", "Jetson AGX Thor",
 ]  # fmt: skip
 
 every_gpu = pytest.mark.parametrize("gpu", all_gpus(), ids=lambda gpu: gpu.name)
@@ -38,7 +38,7 @@ def test_every_figure_has_a_source(gpu):
 def test_figures_are_of_a_plausible_size(gpu):
     """A unit that slipped would be off by a thousand."""
     assert 8 * GIB < gpu.capacity_bytes < 200 * GIB
-    assert 250 * MIB <= gpu.context_bytes <= 680 * MIB
+    assert 250 * MIB <= gpu.context_bytes <= 850 * MIB  # measured on an H100: 764 MiB
     assert gpu.memory_bandwidth_bytes_per_s is not None
     assert gpu.fp32_flops is not None
     assert 1e11 < gpu.memory_bandwidth_bytes_per_s < 1e13

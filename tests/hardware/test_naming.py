@@ -45,7 +45,7 @@ def test_usual_names_are_understood(name, expected):
         ("A100", "GPU 'A100' is ambiguous; write A100 40 GB or A100 80 GB"),
         (
             "RTX 3080 Ti",
-            f"unknown GPU 'RTX 3080 Ti'; the nearest are RTX 3080, RTX 5070 Ti, RTX 5060 Ti 16 GB; {LIST}",
+            f"unknown GPU 'RTX 3080 Ti'; the nearest are RTX 3090 Ti, RTX 3080, RTX 5070 Ti; {LIST}",
         ),
         ("4090D", f"unknown GPU '4090D'; the nearest are RTX 4090, RTX 5090, RTX 4080; {LIST}"),
         ("", f"unknown GPU ''; {LIST}"),

@@ -42,7 +42,10 @@ TRACE = Trace(
         components=(("a", "a"), ("model.encoder", "encoder")),
         other_component="other",
     ),
-    tensors=TensorTable(constant=ints(512, 0), per_sample=ints(0, 2**40), kind=ints(0, 3), op=ints(0, 2)),
+    tensors=TensorTable(
+        constant=ints(512, 0), per_sample=ints(0, 2**40), kind=ints(0, 3), op=ints(0, 2),
+        problem=ints(-1, 0), part=ints(0, 1),
+    ),
     ops=OpTable(
         names=("aten.ones.default", "aten.add.Tensor", "aten.add.Tensor"),
         modules=("", "a", "a"),
