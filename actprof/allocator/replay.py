@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, field, replace
-from operator import length_hint
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -134,9 +133,6 @@ class _Replay:
 
     def _play(self, start: int, end: int) -> None:
         """Run the events from `start` to `end`."""
-        if self.log is not None:
-            self._play_logged(start, end)
-            return
         while self.trials and self.trials[0] < end:
             position = self.trials.popleft()  # once: the plan is kept
             self._play_on(start, position)
@@ -148,18 +144,22 @@ class _Replay:
 
     def _play_on(self, start: int, end: int) -> None:
         malloc, free = self.allocator.malloc, self.allocator.free
-        sizes, addresses = self.sizes, self.addresses
-        events = iter(self.program.events[start:end])
+        sizes, addresses, log = self.sizes, self.addresses, self.log
+        position = start
         try:
-            for event in events:
+            for position, event in enumerate(self.program.events[start:end], start):  # noqa: B007
                 if event > 0:
                     addresses[event - 1] = malloc(sizes[event - 1])
                 else:
                     free(addresses[-event - 1])
+                if log is not None:
+                    log.add(self.allocator, position)
         except OutOfMemoryError as error:
-            position = end - length_hint(events) - 1
             if not self._take_another_plan(position):
                 raise _RanOutError(error, position) from error
+            if log is not None:
+                log.add(self.allocator, position)
+                log.add(self.allocator, position + 1)
             self._play_on(position + 2, end)
 
     def _take_another_plan(self, position: int) -> bool:
@@ -178,16 +178,6 @@ class _Replay:
         except OutOfMemoryError:
             return False
         return True
-
-    def _play_logged(self, start: int, end: int) -> None:
-        log, self.log = self.log, None
-        try:
-            for position in range(start, end):
-                self._play(position, position + 1)
-                if log is not None:
-                    log.add(self.allocator.allocated_bytes, self.allocator.reserved_bytes, position)
-        finally:
-            self.log = log
 
     # -- what came out ---------------------------------------------------------------------------------
 
@@ -266,9 +256,9 @@ class _Log:
         self._step_starts.append(len(self._allocated))
         self._last_update = len(self._allocated) + events_before_update
 
-    def add(self, allocated: int, reserved: int, position: int) -> None:
-        self._allocated.append(allocated)
-        self._reserved.append(reserved)
+    def add(self, allocator: CachingAllocator, position: int) -> None:
+        self._allocated.append(allocator.allocated_bytes)
+        self._reserved.append(allocator.reserved_bytes)
         self._positions.append(position)
 
     def peak_position(self) -> int:

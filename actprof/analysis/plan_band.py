@@ -1,7 +1,8 @@
 """How much repeated runs of one command differ, because `cudnn.benchmark` chooses plans by time.
 
 No single figure can be right of such a run. So it is replayed with other choices too: some drawn as often as
-they were seen, and one in which every convolution takes the plan with the largest workspace.
+they were seen, and one in which every convolution takes the plan with the largest workspace. What a run
+reserves is a whole number of segments, so the band of reserved bytes goes one segment further on both sides.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from actprof.allocator.profile import MemoryProfile
 from actprof.allocator.replay import Device, replay
 from actprof.replay.kernel_bytes import MOST
 from actprof.trace.model import Trace
+from actprof.units import MIB
 
-_DRAWS = (1, 2, 3, 4)
+_DRAWS = (1, 2, 3, 4, 5, 6, 7)
+_SURE_DRAWS = (MOST, 1, 2)
+_SEGMENT_BYTES = 20 * MIB  # kLargeBuffer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,20 +40,22 @@ def memory_band(trace: Trace, config: AllocatorConfig, device: Device, likely: M
         device: without limit.
         likely: the replay with the likely choice of plans.
     """
-    drawn = _other_choices(device, _DRAWS)
-    runs = [likely, *(replay(trace, likely.batch_size, config=config, device=other) for other in drawn)]
+    others = _other_choices(device, _DRAWS)
+    drawn = [replay(trace, likely.batch_size, config=config, device=other) for other in others]
+    runs = [likely, *drawn]
     allocated = [run.peak_allocated_bytes for run in runs]
     reserved = [run.peak_reserved_bytes for run in runs]
+    further = _SEGMENT_BYTES if drawn else 0
     return Band(
         allocated=(min(allocated), max(allocated)),
-        reserved=(min(reserved), max(reserved)),
+        reserved=(min(reserved) - further, max(reserved) + further),
         most_reserved_bytes=max(run.most_reserved_bytes for run in runs),
     )
 
 
 def surely_runs(trace: Trace, batch_size: int, *, config: AllocatorConfig, device: Device) -> bool:
     """Return whether `batch_size` gets through on `device` whichever plans cuDNN takes."""
-    choices = [device, *_other_choices(device, (MOST, *_DRAWS))]
+    choices = (*_other_choices(device, _SURE_DRAWS), device)  # the most demanding first
     return all(replay(trace, batch_size, config=config, device=one).oom is None for one in choices)
 
 

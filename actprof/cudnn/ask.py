@@ -15,7 +15,7 @@ from actprof.cudnn.library import Attribute, CudnnError, Descriptor, Kind, Type
 from actprof.cudnn.problem import Convolution, Dims
 
 _INSTANT, _FALLBACK = 0, 2  # cudnnBackendHeurMode_t
-_MOST_PLANS = 64
+_MOST_KNOBS = 16
 _CROSS_CORRELATION = 1
 _FLOAT = 0
 _DTYPES = {"float32": _FLOAT, "float16": 2, "bfloat16": 9}
@@ -114,7 +114,7 @@ def _plans(graph: Descriptor, device: Descriptor, mode: int, problem: Convolutio
     )
     try:
         heuristic.finalize()
-        configs = heuristic.descriptors(Attribute.HEURISTIC_RESULTS, Kind.ENGINE_CONFIG, _MOST_PLANS)
+        configs = heuristic.descriptors(Attribute.HEURISTIC_RESULTS, Kind.ENGINE_CONFIG)
     except CudnnError:
         return  # this mode has nothing for the problem
     for config in configs:
@@ -127,7 +127,7 @@ def _plans(graph: Descriptor, device: Descriptor, mode: int, problem: Convolutio
             plan.set(Attribute.PLAN_DEVICE, Type.DESCRIPTOR, device).finalize()
         except CudnnError:
             continue  # an engine that refuses the problem when it comes to it
-        knobs = config.descriptors(Attribute.CONFIG_KNOB_CHOICES, Kind.KNOB_CHOICE, 32)
+        knobs = config.descriptors(Attribute.CONFIG_KNOB_CHOICES, Kind.KNOB_CHOICE, _MOST_KNOBS)
         yield Plan(
             engine.numbers(Attribute.ENGINE_INDEX, Type.INT64)[0],
             plan.numbers(Attribute.PLAN_WORKSPACE_BYTES, Type.INT64)[0],

@@ -14,19 +14,20 @@ from actprof.cudnn.ask import Plan
 from actprof.cudnn.device import Architecture
 from actprof.cudnn.problem import Convolution, Dims
 
+STAND_IN = -1  # its engine
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _GRANULE_BYTES = 16
 _TENSOR_CORES_FOR_FLOAT32 = (8, 0)
 
 
 def closed_form(problem: Convolution, architecture: Architecture) -> Plan:
-    """Return the plan that stands in for cuDNN's first; its engine is -1."""
+    """Return the plan that stands in for cuDNN's first; its engine is `STAND_IN`."""
     if _channels_last(problem) or not _uses_tensor_cores(problem, architecture):
-        return Plan(-1, 0, deterministic=True)
+        return Plan(STAND_IN, 0, deterministic=True)
     size = _BYTES[problem.dtype]
     granule = _GRANULE_BYTES // size
     elements = sum(_filled(dims, granule) for dims in (problem.image, problem.weight, problem.output))
-    return Plan(-1, elements * size + _GRANULE_BYTES, deterministic=True)
+    return Plan(STAND_IN, elements * size + _GRANULE_BYTES, deterministic=True)
 
 
 def _channels_last(problem: Convolution) -> bool:

@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
+from actprof.versions import UNKNOWN, package_version
+
 LEAST_VERSION = 90_800  # 9.8, the first that describes devices as JSON
 
 
@@ -104,13 +106,17 @@ def library() -> ctypes.CDLL:
     return found
 
 
-def library_version() -> int:
-    """Return cuDNN's version, as 91900 for 9.19.0.
+@cache
+def installed_version() -> str:
+    """Return cuDNN's version: of its package, without loading it, else what the library says.
 
     Raises:
         CudnnError: as `library`.
     """
-    return int(library().cudnnGetVersion())
+    for package in ("nvidia-cudnn-cu13", "nvidia-cudnn-cu12"):
+        if (found := package_version(package)) != UNKNOWN:
+            return found
+    return str(library().cudnnGetVersion())
 
 
 def _in_environment() -> Path | None:
@@ -172,26 +178,27 @@ class Descriptor:
         array = (_C_TYPES.get(kind, ctypes.c_int) * most)()
         return [int(value) for value in array[: self._get(name, kind, array)]]
 
-    def descriptors(self, name: int, kind: Kind, most: int) -> list[Descriptor]:
-        """Return up to `most` descriptors of `kind` that an attribute holds.
+    def descriptors(self, name: int, kind: Kind, most: int | None = None) -> list[Descriptor]:
+        """Return up to `most` descriptors of `kind` that an attribute holds; None asks how many there are.
 
         Raises:
             CudnnError: the descriptor has no such attribute.
         """
-        made = [Descriptor(kind) for _ in range(most)]
-        array = (ctypes.c_void_p * most)(*(one._pointer for one in made))
-        return made[: self._get(name, Type.DESCRIPTOR, array)]
+        count = self._get(name, Type.DESCRIPTOR, ()) if most is None else most
+        made = [Descriptor(kind) for _ in range(count)]
+        array = (ctypes.c_void_p * len(made))(*(one._pointer for one in made))
+        return made[: self._get(name, Type.DESCRIPTOR, array)] if made else made
 
     def _get(self, name: int, kind: Type, array: Any) -> int:
         count = ctypes.c_int64()
-        pointer = ctypes.cast(array, ctypes.c_void_p)
+        pointer = ctypes.cast(array, ctypes.c_void_p) if len(array) else None
         room = ctypes.c_int64(len(array))
         self._check(
             self._library.cudnnBackendGetAttribute(
                 self._pointer, int(name), int(kind), room, ctypes.byref(count), pointer
             )
         )
-        return min(count.value, len(array))
+        return min(count.value, len(array)) if len(array) else count.value
 
     def _check(self, status: int) -> None:
         if status:

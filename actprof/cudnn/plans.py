@@ -11,26 +11,26 @@ import json
 import logging
 import os
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain, islice
 from pathlib import Path
 
 import platformdirs
 
 from actprof.cudnn.ask import Plan, ask_plans
-from actprof.cudnn.closed_form import closed_form
+from actprof.cudnn.closed_form import STAND_IN, closed_form
 from actprof.cudnn.device import Architecture
 from actprof.cudnn.left_out import plans_left_out
-from actprof.cudnn.library import CudnnError, library_version
+from actprof.cudnn.library import CudnnError, installed_version
 from actprof.cudnn.problem import Convolution
 from actprof.cudnn.split_sums import with_split_sums
 
 _log = logging.getLogger(__name__)
 _CACHE_VARIABLE = "ACTPROF_CACHE_DIR"
 _TABLE = "CREATE TABLE IF NOT EXISTS plans (key TEXT PRIMARY KEY, complete INTEGER, plans TEXT NOT NULL)"
-_SCHEMA = 4
+_SCHEMA = 5
 
 
 @dataclass(slots=True)
@@ -62,8 +62,9 @@ def plans_for(
 
 def answers(architecture: Architecture) -> str:
     """Return why cuDNN does not answer for a GPU, or nothing when it does."""
+    if plans_for(_SIMPLE, architecture, most=1)[0].engine != STAND_IN:
+        return ""
     try:
-        library_version()
         next(ask_plans(_SIMPLE, architecture), None)
     except CudnnError as error:
         return str(error)
@@ -114,10 +115,12 @@ def _learn(
 @cache
 def _known(problem: Convolution, architecture: Architecture) -> _Known:
     known = _Known()
-    with suppress(CudnnError, sqlite3.Error, OSError, ValueError, TypeError), closing(_database()) as database:
-        row = database.execute(
-            "SELECT complete, plans FROM plans WHERE key = ?", (_key(problem, architecture),)
-        ).fetchone()
+    with suppress(CudnnError, sqlite3.Error, OSError, ValueError, TypeError):
+        row = (
+            _database(_folder(), os.getpid())
+            .execute("SELECT complete, plans FROM plans WHERE key = ?", (_key(problem, architecture),))
+            .fetchone()
+        )
         if row is not None:
             known.plans = [
                 Plan(engine, size, bool(same), tuple((kind, value) for kind, value in knobs))
@@ -131,23 +134,31 @@ def _write(key: str, known: _Known) -> None:
     """Keep what is known for the next process; a cache that cannot be written is none."""
     rows = [[p.engine, p.workspace_bytes, p.deterministic, p.knobs] for p in known.plans]
     try:
-        with closing(_database()) as database, database:
-            database.execute(
-                "INSERT OR REPLACE INTO plans VALUES (?, ?, ?)", (key, known.complete, json.dumps(rows))
-            )
+        _database(_folder(), os.getpid()).execute(
+            "INSERT OR REPLACE INTO plans VALUES (?, ?, ?)", (key, known.complete, json.dumps(rows))
+        )
     except (sqlite3.Error, OSError) as error:
         _log.debug("cuDNN's plans are not kept: %s", error)
 
 
-def _database() -> sqlite3.Connection:
+def _folder() -> Path:
     chosen = os.environ.get(_CACHE_VARIABLE)
-    folder = (Path(chosen) if chosen else Path(platformdirs.user_cache_dir("actprof"))) / "cudnn"
+    return (Path(chosen) if chosen else Path(platformdirs.user_cache_dir("actprof"))) / "cudnn"
+
+
+@lru_cache(maxsize=4)
+def _database(folder: Path, _process: int) -> sqlite3.Connection:
+    """Return the cache's file, open for this process; what a crash loses is asked again."""
     folder.mkdir(parents=True, exist_ok=True)
-    database = sqlite3.connect(folder / "plans.sqlite", timeout=5)
+    database = sqlite3.connect(
+        folder / "plans.sqlite", timeout=5, isolation_level=None, check_same_thread=False
+    )
+    database.execute("PRAGMA synchronous = OFF")
+    database.execute("PRAGMA journal_mode = WAL")
     database.execute(_TABLE)
     return database
 
 
 def _key(problem: Convolution, architecture: Architecture) -> str:
-    parts = [_SCHEMA, library_version(), architecture.as_json(), asdict(problem)]
+    parts = [_SCHEMA, installed_version(), architecture.as_json(), asdict(problem)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,5 +1,7 @@
 """Workspaces of cuBLAS and cuBLASLt."""
 
+from dataclasses import replace
+
 import pytest
 
 from actprof.errors import UsageError
@@ -41,6 +43,14 @@ def test_hopper_has_the_large_workspace_and_blackwell_from_2_12(gpu, torch_versi
 def test_the_environment_sets_the_workspace(config, expected):
     """`CUBLAS_WORKSPACE_CONFIG` holds pairs of KiB and count."""
     assert expected == cublas_workspace_bytes(find_gpu("RTX 3090"), config=config)
+
+
+def test_a_card_can_be_given_the_workspace_of_another():
+    """As where it plays that one; a setting of the moment still goes before."""
+    gpu = replace(find_gpu("H100"), cublas_workspace_bytes=8_519_680)
+
+    assert 8_519_680 == cublas_workspace_bytes(gpu)
+    assert 32 * MIB == cublas_workspace_bytes(gpu, config=":4096:8")
 
 
 def test_a_setting_without_a_size_is_refused():
