@@ -50,7 +50,8 @@ def surely_largest(
 def _surely_of(trace: Trace, config: AllocatorConfig, device: Device, parts: int, at_most: int) -> int:
     sizes = range(at_most, parts, -parts)
     return next(
-        (size for size in sizes if surely_runs(trace, size, config=config, device=device)), min(at_most, parts)
+        (size for size in sizes if surely_runs(trace, size, config=config, device=device)),
+        min(at_most, parts),
     )
 
 

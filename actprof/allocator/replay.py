@@ -147,7 +147,7 @@ class _Replay:
         sizes, addresses, log = self.sizes, self.addresses, self.log
         position = start
         try:
-            for position, event in enumerate(self.program.events[start:end], start):  # noqa: B007
+            for position, event in enumerate(self.program.events[start:end], start):
                 if event > 0:
                     addresses[event - 1] = malloc(sizes[event - 1])
                 else:

@@ -40,7 +40,7 @@ class Architecture:
             "maxSharedMemoryPerBlockOptin": _SHARED_BYTES.get((major, minor), _LEAST_SHARED_BYTES),
             "reservedSharedMemoryPerBlock": 1024,
             "maxRegistersPerSM": 65_536,
-            "maxCtasPerSM": 16 if self.threads_per_multiprocessor < 2048 else 32,  # noqa: PLR2004
+            "maxCtasPerSM": 16 if self.threads_per_multiprocessor < 2048 else 32,
             "maxThreadsPerBlock": 1024,
             "maxThreadsPerSM": self.threads_per_multiprocessor,
             "pciDeviceId": 0,

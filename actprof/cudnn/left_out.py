@@ -28,7 +28,9 @@ def plans_left_out(problem: Convolution, architecture: Architecture) -> tuple[Pl
     if architecture.compute_capability != _HOPPER or problem.image_strides[1] == 1:
         return ()
     if _is_product(problem):
-        return (Plan(_PRODUCT_ENGINES[problem.kind], _product_bytes(problem), deterministic=True),) * _PRODUCTS
+        return (
+            Plan(_PRODUCT_ENGINES[problem.kind], _product_bytes(problem), deterministic=True),
+        ) * _PRODUCTS
     if _winograd_comes_first(problem):
         return (Plan(_WINOGRAD_ENGINE, _winograd_bytes(problem), deterministic=True),)
     return ()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-from collections.abc import Sequence
 from enum import IntEnum
 from functools import cache
 from pathlib import Path

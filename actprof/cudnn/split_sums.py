@@ -142,7 +142,7 @@ class _Choice:
         # The model gives bf16 eight times the rate of the others, but where engine 67 goes forward.
         slow = problem.dtype != "bfloat16" or (plan.engine, problem.kind) == (67, "forward")
         self._whole = rows * columns * work.step / (2048 if slow else 16384)
-        dearer = tile == 1 and work.step == 32 and plan.engine != 71  # noqa: PLR2004 - an engine's number
+        dearer = tile == 1 and work.step == 32 and plan.engine != 71
         self._part = self._whole * 1.1 if dearer else self._whole
         self._size = size
         self._store = _over(size, self._write)

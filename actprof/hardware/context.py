@@ -1,9 +1,9 @@
-"""What one process takes of a card beside PyTorch's segments: the CUDA context, kernels, cuBLAS' own memory.
+"""What a process takes of a card beside PyTorch's segments: the CUDA context, kernels, cuBLAS' own memory.
 
-Measured piece by piece on one H100 (driver 580, CUDA 13.0, torch 2.11; `reports/accuracy/h100/`): 518 MiB when
-the context is there, 92 MiB with the first of PyTorch's kernels (CUDA_MODULE_LOADING=LAZY loads the rest of
-the file with it), 2 with cuBLAS, some 24 more with cuDNN and what a training run loads, and 64 for each of
-the two threads that multiply. The first grows with the multiprocessors: 3.92 MiB each on the H100's 132, and
+Measured piece by piece on one H100 (driver 580, CUDA 13.0, torch 2.11; `reports/accuracy/h100/`): 518 MiB
+when the context is there, 92 MiB with the first of PyTorch's kernels (lazy loading takes the rest of the file
+with it), 2 with cuBLAS, some 24 more with cuDNN and what a training run loads, and 64 for each of the two
+threads that multiply. The first grows with the multiprocessors: 3.92 MiB each on the H100's 132, and
 the same on the 36 of an RTX 5060 Ti, whose out-of-memory message gives 307 MiB in all.
 """
 

@@ -19,8 +19,8 @@ from actprof.units import MIB, parse_bytes
 # memory that the context may take.
 CAUTIOUS_CONTEXT_BYTES = 850 * MIB
 _CONTEXT_SOURCE = (
-    "estimate: 3.92 MiB for each multiprocessor, 118 MiB of kernels and two cuBLAS handles, as measured piece "
-    "by piece on one H100 (actprof/hardware/context.py); the sum fits the two cards of which it is known"
+    "estimate: 3.92 MiB for each multiprocessor, 118 MiB of kernels and two cuBLAS handles, as measured "
+    "piece by piece on one H100 (actprof/hardware/context.py); the sum fits the two cards that are known"
 )
 GENERIC_COMPUTE_CAPABILITY = (8, 6)
 # Below this a size is a slip (`capacity: 24` is 24 bytes): no CUDA context fits in it.

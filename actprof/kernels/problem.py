@@ -46,7 +46,7 @@ def put_together(form: Form, numbers: tuple[int, ...]) -> Problem:
     """Return the problem that `take_apart` took apart."""
     kind, named = form
     left = iter(numbers)
-    values = {
+    values: dict[str, Any] = {
         name: _taken(left, value) if name in _GROWING[kind] else value for name, value in named
     }
     return _KINDS[kind](**values)

@@ -160,7 +160,7 @@ def _buffers(dimensions: Sequence[_Dimension], problem: Reduction, gpu: Multipro
     width, height = (inputs, outputs) if along else (outputs, inputs)
     fastest = dimensions[0 if along else reduced].input if dimensions else 1
     output_vector = 1
-    if fastest == 1 and along and width >= 128 and reduced == 1:  # noqa: PLR2004 - ATen's own threshold
+    if fastest == 1 and along and width >= 128 and reduced == 1:
         width //= problem.vector
     elif fastest == 1 and not along:
         output_vector = _output_vector(dimensions, reduced, problem.offset)
@@ -175,9 +175,7 @@ def _buffers(dimensions: Sequence[_Dimension], problem: Reduction, gpu: Multipro
     target = gpu.count * (gpu.threads_each // (block_width * block_height))
     if each < _MOST_PER_THREAD or grid > target:
         return 0, 0
-    blocks = max(
-        min(_over(target, grid), _over(each, _LEAST_PER_THREAD)), _over(each, _MOST_PER_THREAD)
-    )
+    blocks = max(min(_over(target, grid), _over(each, _LEAST_PER_THREAD)), _over(each, _MOST_PER_THREAD))
     if blocks <= 1:
         return 0, 0
     lanes = 1 if along else block_width * output_vector

@@ -107,7 +107,7 @@ def _path(cell: Cell, fixed_batch_size: int | None) -> Path:
         "key": cell.trace_key(),
         "versions": library_versions(),
         "schema": SCHEMA_VERSION,
-        "code": code_digest("trace", "policies"),
+        "code": code_digest("trace", "policies", "kernels"),
         "batch_size": fixed_batch_size,
     }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

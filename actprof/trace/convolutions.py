@@ -157,4 +157,3 @@ def _channels_last(*tensors: torch.Tensor) -> bool:
         and not t.is_contiguous()
         for t in tensors
     )
-

@@ -70,7 +70,7 @@ def _sum(args: tuple[Any, ...], kwargs: dict[str, Any], out: torch.Tensor) -> li
 
 def _vector_norm(args: tuple[Any, ...], kwargs: dict[str, Any], _out: Any) -> list[Step]:
     """`linalg_vector_norm(x, ord, dim)`."""
-    named = args[2] if len(args) > 2 else kwargs.get("dim")  # noqa: PLR2004 - the place of `dim`
+    named = args[2] if len(args) > 2 else kwargs.get("dim")
     return with_temporaries([Output(0)], *reduction_of(args[0], _dims(named)))
 
 
@@ -149,7 +149,6 @@ def _mse_loss(args: tuple[Any, ...], _kwargs: dict[str, Any], out: torch.Tensor)
     return with_temporaries([Output(0)], Take(bytes_of(args[0])), *reduction_of(args[0], ()))
 
 
-
 def _efficient_attention_backward(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
     """Mirror `_efficient_attention_backward` in transformers/cuda/attention_backward.cu.
 
@@ -177,7 +176,10 @@ _TILE, _LOCK_BYTES = 64, 16
 def _flash_attention_backward(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
     """Mirror `mha_bwd` in transformers/cuda/flash_attn/flash_api.cpp: row sums, and dQ summed up in fp32."""
     batch, heads, tokens, size = args[1].shape
-    tokens, size = _over(tokens, 128) * 128, _over(size, 32 if size <= 128 else 64) * (32 if size <= 128 else 64)  # noqa: PLR2004, E501 - the kernel's own tiles
+    tokens, size = (
+        _over(tokens, 128) * 128,
+        _over(size, 32 if size <= 128 else 64) * (32 if size <= 128 else 64),
+    )
     rows = Take(batch * heads * tokens * 4)
     return [Output(0), Output(1), Output(2), rows, Take(batch * heads * tokens * size * 4)]
 

@@ -163,9 +163,17 @@ CONVOLUTION = Convolution(
     padding=(0, 0), stride=(1, 1), dilation=(1, 1),
 )  # fmt: skip
 ARCHITECTURE = Architecture(
-    compute_capability=(8, 6), multiprocessors=82, threads_per_multiprocessor=1536, clock_khz=1, memory_clock_khz=1
+    compute_capability=(8, 6),
+    multiprocessors=82,
+    threads_per_multiprocessor=1536,
+    clock_khz=1,
+    memory_clock_khz=1,
 )
-PLANS = (Plan(1, 6 * MIB, deterministic=False), Plan(2, 3 * MIB, deterministic=True), Plan(3, 0, deterministic=True))
+PLANS = (
+    Plan(1, 6 * MIB, deterministic=False),
+    Plan(2, 3 * MIB, deterministic=True),
+    Plan(3, 0, deterministic=True),
+)
 
 
 def with_plans(monkeypatch, plans=PLANS):
@@ -186,7 +194,9 @@ def with_convolution(trace):
     problem, per_sample = tensors.problem.copy(), tensors.per_sample.copy()
     problem[[3, 7]], per_sample[[3, 7]] = 0, 0
     growing = GrowingProblem(form, numbers, (0,) * len(numbers))
-    return replace(trace, problems=(growing,), tensors=replace(tensors, problem=problem, per_sample=per_sample))
+    return replace(
+        trace, problems=(growing,), tensors=replace(tensors, problem=problem, per_sample=per_sample)
+    )
 
 
 @pytest.mark.parametrize(
@@ -225,7 +235,9 @@ def test_the_benchmark_of_a_new_convolution_ends_with_an_empty_cache(make_trace,
     assert () == settled.trials
 
 
-@pytest.mark.parametrize("room", [5, 2], ids=["the next plan has room", "only the plan without workspace has"])
+@pytest.mark.parametrize(
+    "room", [5, 2], ids=["the next plan has room", "only the plan without workspace has"]
+)
 def test_a_workspace_without_room_makes_cudnn_take_the_next_plan(make_trace, monkeypatch, room):
     """The run goes on, as PyTorch's does, instead of ending."""
     with_plans(monkeypatch, (Plan(1, 600 * MIB, deterministic=True), *PLANS[1:]))

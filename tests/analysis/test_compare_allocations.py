@@ -135,4 +135,6 @@ def test_the_prediction_of_a_trace_has_its_workspaces(make_trace):
     requests = predicted_requests(trace, build_program(trace, 4, Workspaces(cublas_bytes=777)))
 
     assert [1 << 20, 4 * 4096] == [request.size_bytes for request in requests[:2]]
-    assert [777, 777] == [request.size_bytes for request in requests if request.who.startswith("workspace of")]
+    assert [777, 777] == [
+        request.size_bytes for request in requests if request.who.startswith("workspace of")
+    ]

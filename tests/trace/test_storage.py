@@ -43,8 +43,12 @@ TRACE = Trace(
         other_component="other",
     ),
     tensors=TensorTable(
-        constant=ints(512, 0), per_sample=ints(0, 2**40), kind=ints(0, 3), op=ints(0, 2),
-        problem=ints(-1, 0), part=ints(0, 1),
+        constant=ints(512, 0),
+        per_sample=ints(0, 2**40),
+        kind=ints(0, 3),
+        op=ints(0, 2),
+        problem=ints(-1, 0),
+        part=ints(0, 1),
     ),
     ops=OpTable(
         names=("aten.ones.default", "aten.add.Tensor", "aten.add.Tensor"),
