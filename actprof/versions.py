@@ -7,14 +7,16 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+UNKNOWN = "unknown"
+
 
 @cache
 def package_version(name: str) -> str:
-    """Return the installed version of a package without its build tag, or `unknown`."""
+    """Return the installed version of a package without its build tag, or `UNKNOWN`."""
     try:
         return version(name).partition("+")[0]
     except PackageNotFoundError:
-        return "unknown"
+        return UNKNOWN
 
 
 def library_versions() -> dict[str, str]:

@@ -55,9 +55,21 @@ def print_bars(result: Result, console: Console) -> None:
         bar = f"[green]{'█' * inside}[/][red]{'█' * beyond}[/]"
         rest = "░" * max(limit - inside, 0) + " " * (width - max(filled, limit))
         console.print(f"{_labelled(label, size)}  {bar}[dim]{rest}[/]  [dim]{what}[/]", no_wrap=True)
+    if band := band_text(result):
+        console.print(f"[dim]{band}[/]")
     console.print(f"{_labelled('capacity', capacity)}  [dim]{escape(result.gpu.name)}{_shared(result)}[/]")
     if result.source == "predicted" and most > capacity:
         console.print("[dim]tensors, segments and process are what it takes on a device without limit[/]")
+
+
+def band_text(result: Result) -> str:
+    """Return in a sentence how far repeated runs differ in reserved memory; nothing where they do not."""
+    if result.peak_reserved_band_bytes is None:
+        return ""
+    low, high = result.peak_reserved_band_bytes
+    if low == high:
+        return ""
+    return f"repeated runs reserve {format_bytes(low)} to {format_bytes(high)}: cuDNN times its plans anew"
 
 
 def fact_table() -> Table:

@@ -66,7 +66,11 @@ def boundary_text(result: Result) -> str:
         return "not known"
     if result.max_batch_size == 0:
         return "none: not even batch size 1 runs"
-    return batch_size_text(result.max_batch_size)
+    surely = result.surely_fits_batch_size
+    likely = batch_size_text(result.max_batch_size)
+    if surely is None or surely >= result.max_batch_size:
+        return likely
+    return f"{likely} likely, {surely} whichever plans cuDNN takes"
 
 
 def batch_size_text(boundary: int) -> str:

@@ -65,6 +65,11 @@ def draw_heatmap(setup: Setup, cameras: int, alloc_conf: str) -> go.Figure:
     return figure
 
 
+def _band(result: Result) -> str:
+    low, high = result.peak_reserved_band_bytes or (0, 0)
+    return f" ({gib(low)} to {gib(high)} in repeated runs)" if low < high else ""
+
+
 def describe(result: Result) -> str:
     """Return all numbers of a cell as lines of plotly's HTML, for hovering."""
     cell, gpu = result.cell, result.gpu
@@ -77,7 +82,7 @@ def describe(result: Result) -> str:
         process, reserved = gib(result.peak_process_bytes), gib(result.peak_reserved_bytes)
         numbers = (
             f"<br>process {process}{used} of {gib(gpu.capacity_bytes)} GiB ({percent(share, 1)})"
-            f"<br>reserved {reserved}, allocated {gib(result.peak_allocated_bytes)} GiB"
+            f"<br>reserved {reserved}{_band(result)}, allocated {gib(result.peak_allocated_bytes)} GiB"
             f"<br>headroom {gib(result.headroom_bytes)} GiB, cache flushes {result.retries}"
             f"<br>largest batch {limit_text(result.max_batch_size)}, tokens {result.encoder_tokens}"
         )

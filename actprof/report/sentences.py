@@ -120,8 +120,16 @@ def _say_one(result: Result) -> str:
     if share_of_device(result) is not None:
         said += f" The process needs {gib(result.peak_process_bytes)} GiB at its peak."
     if result.max_batch_size is not None:
-        said += f" The largest batch that runs is {limit_text(result.max_batch_size)}."
+        said += f" The largest batch that runs is {limit_text(result.max_batch_size)}{_surely(result)}."
     return said
+
+
+def _surely(result: Result) -> str:
+    """Return down to which batch size cuDNN's choice of plans counts, if it does."""
+    surely, likely = result.surely_fits_batch_size, result.max_batch_size
+    if surely is None or likely is None or surely >= likely:
+        return ""
+    return f", and {surely} runs whichever plans cuDNN takes"
 
 
 def _say_many(results: Sequence[Result]) -> str:

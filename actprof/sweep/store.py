@@ -38,8 +38,9 @@ CREATE TABLE IF NOT EXISTS groundings (
 
 # The code that a prediction comes from.
 _DECIDES = (
-    "trace", "policies", "allocator", "hardware", "prediction.py",
-    *(f"analysis/{name}.py" for name in ("attribute", "boundary", "judge", "step_time", "thin")),
+    "trace", "policies", "allocator", "hardware", "kernels", "cudnn", "replay", "prediction.py",
+    "largest_batch.py",
+    *(f"analysis/{name}.py" for name in ("attribute", "boundary", "judge", "plan_band", "step_time", "thin")),
 )  # fmt: skip
 
 

@@ -11,7 +11,10 @@ import pandas as pd
 from actprof.files import write_whole
 from actprof.results import Result
 
-_MAY_BE_MISSING = ("max_batch_size", "oom_step", "oom_requested_bytes", "oom_segment_bytes")
+_MAY_BE_MISSING = (
+    "max_batch_size", "surely_fits_batch_size", "peak_reserved_low_bytes", "peak_reserved_high_bytes",
+    "oom_step", "oom_requested_bytes", "oom_segment_bytes",
+)  # fmt: skip
 
 
 def results_frame(results: Iterable[Result]) -> pd.DataFrame:
@@ -35,10 +38,13 @@ def _row(result: Result) -> dict[str, Any]:
         "verdict": result.verdict,
         "reason": result.reason,
         "max_batch_size": result.max_batch_size,
+        "surely_fits_batch_size": result.surely_fits_batch_size,
         "encoder_tokens": result.encoder_tokens,
         "parameters": result.parameters,
         "peak_allocated_bytes": result.peak_allocated_bytes,
         "peak_reserved_bytes": result.peak_reserved_bytes,
+        "peak_reserved_low_bytes": _end(result.peak_reserved_band_bytes, 0),
+        "peak_reserved_high_bytes": _end(result.peak_reserved_band_bytes, 1),
         "peak_process_bytes": result.peak_process_bytes,
         "capacity_bytes": result.gpu.capacity_bytes,
         "headroom_bytes": result.headroom_bytes,
@@ -64,6 +70,10 @@ def _row(result: Result) -> dict[str, Any]:
         "changes": " ".join(cell.changes),
         **{f"{name}_version": version for name, version in sorted(result.versions.items())},
     }
+
+
+def _end(band: tuple[int, int] | None, index: int) -> int | None:
+    return None if band is None else band[index]
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
