@@ -38,8 +38,8 @@ ASSUMPTIONS = (
 
 
 BENCHMARK_ON = (
-    "cudnn.benchmark is on, as lerobot sets it: cuDNN times its plans in the first step and keeps the fastest, "
-    "so that repeated runs differ; the figures are of the likely plans, the band of others that were drawn"
+    "cudnn.benchmark is on, as lerobot sets it: cuDNN times its plans in the first step and keeps the "
+    "fastest, so that repeated runs differ; the figures are of the likely plans, the band of others drawn"
 )
 NO_CUDNN = (
     "no cuDNN here answers for that GPU ({}), so convolutions count with the copies that tensor cores want: "

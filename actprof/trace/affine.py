@@ -74,7 +74,7 @@ def _shape_of(recorder: Recorder) -> tuple[Any, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Problems:
-    """The distinct problems of a trace; per tensor, which is its own (-1: none) and which part of it it is."""
+    """The distinct problems of a trace; per tensor, which is its own (-1: none), and which part it is."""
 
     distinct: tuple[GrowingProblem, ...]
     problem: Ints

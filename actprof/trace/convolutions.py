@@ -149,7 +149,7 @@ def _dense_copies(*tensors: torch.Tensor, last: bool) -> list[Take]:
 
 
 def _channels_last(*tensors: torch.Tensor) -> bool:
-    """Return whether all must have channels last, as at least one does: `cudnn_conv_suggest_memory_format`."""
+    """Return whether all must have channels last, as one does: `cudnn_conv_suggest_memory_format`."""
     # Of 1x1 images and kernels both formats hold, and neither is meant.
     return any(
         t.dim() == _SPATIAL_DIMS + 2

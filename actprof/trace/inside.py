@@ -1,4 +1,4 @@
-"""What the CUDA kernel behind an op allocates besides its outputs, and when: where no dispatch mode can see it.
+"""What the CUDA kernel behind an op allocates besides its outputs, and when: no dispatch mode can see it.
 
 The order is that of PyTorch's source (2.6 to 2.11), named at each rule, and of what an H100 recorded op by
 op. docs/kernels.md lists every op that has been looked at.
@@ -75,7 +75,7 @@ def _vector_norm(args: tuple[Any, ...], kwargs: dict[str, Any], _out: Any) -> li
 
 
 def _extreme(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
-    """`max`, `argmax` of a whole tensor make it contiguous first (`make_reduction` of `self.contiguous()`)."""
+    """`max` of a whole tensor makes it contiguous first (`make_reduction` of `self.contiguous()`)."""
     tensor = args[0]
     if tensor.is_contiguous():
         return with_temporaries([Output(0)], *reduction_of(tensor, ()))

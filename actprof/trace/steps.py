@@ -56,7 +56,7 @@ def reduction_of(
     vector: int = 4,
     element_bytes: int | None = None,
 ) -> tuple[Take, Take]:
-    """Return the two temporaries of a reduction of `tensor` over `dims`, empty for all: parts and counters."""
+    """Return the two temporaries of a reduction over `dims`, empty for all: parts and counters."""
     element = element_bytes or tensor.element_size()
     problem = Reduction(
         shape=tuple(tensor.shape),

@@ -12,7 +12,7 @@ import torch
 
 from actprof.errors import TraceError, UsageError
 from actprof.trace.affine import fit
-from actprof.trace.model import EMPTY_CACHE, KINDS, PHASES
+from actprof.trace.model import KINDS, PHASES
 from actprof.trace.record import BATCH_SIZES, record, record_trace
 
 
@@ -105,8 +105,6 @@ def _sizes_of_events(events, sizes):
         if event > 0:
             alive.add(tensor)
             out.append(sizes[tensor])
-        elif event == EMPTY_CACHE:
-            out.append(EMPTY_CACHE)
         else:
             alive.remove(tensor)
             frees.append(-sizes[tensor])
