@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from actprof.analysis.accuracy import Accuracy, AccuracyRow, figures_of, row_of, summarise
+from actprof.analysis.accuracy import Accuracy, AccuracyRow, Figures, figures_of, row_of, summarise
 from actprof.errors import ActprofError, StoreError, UsageError
 from actprof.files import write_whole
+from actprof.hardware import Catalogue, builtin_catalogue
 from actprof.prediction import predict_cell
 from actprof.results import MEASURED, PREDICTED, Result
 
@@ -99,7 +100,8 @@ def write_rows(folder: str | Path, rows: Iterable[AccuracyRow]) -> Path:
 def _place(row: AccuracyRow) -> tuple[object, ...]:
     """Return what rows are sorted by: stable, and near to how one would look for a row."""
     cell = row.cell
-    return row.origin, row.gpu, cell.policy, cell.cameras, cell.resolution, cell.batch_size, row.key
+    words = tuple("" if part is None else str(part) for part in row.key)
+    return row.origin, row.gpu, cell.policy, cell.cameras, cell.resolution, cell.batch_size, words
 
 
 # -- what may happen to rows ---------------------------------------------------------------------------
@@ -115,20 +117,46 @@ def refresh(rows: Iterable[AccuracyRow], *, listener: Listener | None = None) ->
     Raises:
         UsageError: a cell that can no longer be, such as one of a GPU that is not in the catalogue.
     """
+    figures: dict[tuple[object, ...], Figures] = {}  # repeated runs have one prediction
     fresh = []
     for row in rows:
         if listener is not None:
             listener(row)
-        fresh.append(replace(row, predicted=figures_of(predict_cell(row.cell))))
+        if row.command_key not in figures:
+            figures[row.command_key] = figures_of(predict_row(row))
+        fresh.append(replace(row, predicted=figures[row.command_key]))
     return tuple(fresh)
+
+
+def predict_row(row: AccuracyRow) -> Result:
+    """Return the prediction of a row: of its cell, held to what the card that ran it was held to.
+
+    Raises:
+        UsageError: see `predict_cell`.
+    """
+    return predict_cell(row.cell, catalogue=_catalogue_of(row))
+
+
+def _catalogue_of(row: AccuracyRow) -> Catalogue:
+    """Return the shipped catalogue; a card that played another has as much room as that had."""
+    catalogue = builtin_catalogue()
+    if row.held_to_bytes is None or row.cell.gpu is None:
+        return catalogue
+    card = catalogue.find(row.cell.gpu)
+    held = replace(
+        card,
+        capacity_bytes=row.held_to_bytes + card.context_bytes,
+        cublas_workspace_bytes=row.cublas_workspace_bytes,
+    )
+    return Catalogue(tuple(held if gpu is card else gpu for gpu in catalogue.gpus))
 
 
 def add_results(rows: Iterable[AccuracyRow], results: Iterable[Result]) -> tuple[AccuracyRow, ...]:
     """Return `rows` and those of the measured among `results`, each beside the prediction of its cell.
 
-    A cell of which `results` has no prediction is predicted on the spot. A row about the same cell, device
-    and origin is replaced; its notes stay when no difference has changed. Runs that failed and runs on a CPU
-    have nothing to compare and are left out.
+    A cell of which `results` has no prediction, or that ran on a card in the part of another, is predicted on
+    the spot. A row about the same cell, device and origin is replaced; its notes stay when no difference has
+    changed. Runs that failed and runs on a CPU have nothing to compare and are left out.
 
     Raises:
         UsageError: see `predict_cell`.
@@ -137,8 +165,9 @@ def add_results(rows: Iterable[AccuracyRow], results: Iterable[Result]) -> tuple
     predictions = {result.cell.identity(): result for result in known if result.source == PREDICTED}
     ledger = {row.key: row for row in rows}
     for measured in filter(_is_comparable, known):
-        predicted = predictions.get(measured.cell.identity()) or predict_cell(measured.cell)
-        row = row_of(predicted, measured)
+        row = row_of(measured)
+        known_as = "" if row.held_to_bytes else row.cell.identity()
+        row = replace(row, predicted=figures_of(predictions.get(known_as) or predict_row(row)))
         former = ledger.get(row.key)
         if former is not None and _differences(former) == _differences(row):
             row = replace(row, notes=former.notes)

@@ -13,17 +13,18 @@ from actprof.accuracy_ledger import (
     PAGE_NAME,
     add_results,
     keep_ledger,
+    predict_row,
     read_results,
     read_rows,
     refresh,
     write_rows,
 )
-from actprof.analysis.accuracy import AccuracyRow, Figures
+from actprof.analysis.accuracy import AccuracyRow, Figures, figures_of
 from actprof.errors import StoreError, UsageError
 from actprof.measure.measurement import CardUse, DeviceFacts, Measurement
 from actprof.prediction import predict_cell
 from actprof.sweep.store import ResultsStore
-from actprof.units import MIB
+from actprof.units import GIB, MIB
 
 DEVICE = DeviceFacts(type="cuda", name="NVIDIA GeForce RTX 3090", driver="580.95")
 RUN = Measurement(
@@ -131,6 +132,33 @@ def test_refresh_predicts_the_cell_of_each_row(published):
     assert [typed, stale] == told
 
 
+def test_repeated_runs_have_one_prediction(published, monkeypatch):
+    """They are rows of their own, and of the same command."""
+    runs = [replace(published(batch_size=8), run=name) for name in ("first", "second")]
+    asked = []
+    monkeypatch.setattr(
+        "actprof.accuracy_ledger.predict_cell",
+        lambda cell, **more: asked.append(cell) or predict_cell(cell, **more),
+    )
+
+    first, second = refresh(runs)
+    assert first.predicted == second.predicted
+    assert 1 == len(asked)
+    assert first.key != second.key
+
+
+def test_a_card_that_played_another_is_predicted_as_it_was_held(published):
+    """With its own kernels, the room that the played card left, and its cuBLAS workspace."""
+    row = published(batch_size=8, gpu="H100 80 GB")
+    held = replace(row, held_to_bytes=GIB, cublas_workspace_bytes=8_519_680)
+    free, limited = (predict_row(one) for one in (row, held))
+
+    assert GIB == limited.gpu.capacity_bytes - limited.gpu.context_bytes
+    assert (free.gpu.name, free.gpu.context_bytes) == (limited.gpu.name, limited.gpu.context_bytes)
+    assert free.max_batch_size > limited.max_batch_size
+    assert free.peak_allocated_bytes > limited.peak_allocated_bytes
+
+
 # -- add
 
 
@@ -159,6 +187,17 @@ def test_a_second_measurement_replaces_the_first(measure, published):
     assert (2, rows[0]) == (len(again), again[0])
     assert -MIB == again[1].difference_bytes("allocated")
     assert 3 == len(elsewhere)
+
+
+def test_what_played_another_card_is_predicted_anew(measure, seed):
+    """A prediction of the played card says nothing of it."""
+    device = replace(DEVICE, name="NVIDIA H100 80GB HBM3")
+    measured = measure(batch_size=8, device=device, run=replace(RUN, cap_bytes=GIB))
+    wrong = replace(predict_cell(seed(batch_size=8)), peak_allocated_bytes=5 * MIB)
+    (row,) = add_results([], [wrong, measured])
+
+    assert ("H100 80 GB", GIB) == (row.cell.gpu, row.held_to_bytes)
+    assert figures_of(predict_row(row)) == row.predicted
 
 
 def test_notes_outlive_a_measurement_that_finds_the_same(measure):

@@ -15,7 +15,7 @@ from actprof.scenario.cell import Cell
 from actprof.trace.cache import trace_for
 
 LEDGER = Path(__file__).resolve().parents[1] / "reports" / "accuracy"
-ROWS = [row for row in read_rows(LEDGER) if row.measured.step_seconds]
+ROWS = [row for row in read_rows(LEDGER) if row.measured.step_seconds and row.origin == "published"]
 ALONE = [row for row in ROWS if row.gpu != "B200"]  # that run was one of eight processes under DDP
 
 

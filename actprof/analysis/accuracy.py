@@ -5,21 +5,34 @@ A row is one run, predicted and measured (`accuracy_row.py`); the summary is mad
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from actprof.analysis.accuracy_row import NUMBERS, AccuracyRow, Figures, figures_of, row_of
+from actprof.analysis.accuracy_kinds import (
+    Bands,
+    Errors,
+    Kind,
+    Repeats,
+    bands_of,
+    errors_by,
+    errors_of,
+    kinds_of,
+    repeats_of,
+)
+from actprof.analysis.accuracy_row import NUMBERS, AccuracyRow, Figures
+from actprof.analysis.accuracy_run import figures_of, row_of
 
 __all__ = [
     "NUMBERS",
     "Accuracy",
     "AccuracyRow",
+    "Bands",
     "Errors",
     "Figures",
+    "Kind",
     "Matches",
+    "Repeats",
     "Verdicts",
     "figures_of",
     "row_of",
@@ -29,48 +42,45 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Errors:
-    """Differences of one number over all rows that have it, in percent without sign.
-
-    Attributes:
-        n: rows that have it; the others are None without any.
-        p95_percent: the smallest difference that at least 95 % of the rows do not exceed (nearest rank); of
-            fewer than twenty rows it is the largest.
-        worst: the row with the largest difference.
-    """
-
-    n: int
-    median_percent: float | None = None
-    p95_percent: float | None = None
-    worst_percent: float | None = None
-    worst: AccuracyRow | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Matches:
     """Whole figures that are either met or not: largest batch sizes, or bytes tried to allocate.
 
     Attributes:
         n: rows that have one.
         exact: of them, predicted exactly.
+        within_one: of them, off by at most one.
         worst_difference: the largest difference, with its sign.
         worst: its row.
     """
 
     n: int
     exact: int = 0
+    within_one: int = 0
     worst_difference: int = 0
     worst: AccuracyRow | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdicts:
-    """Rows of which it is known whether they ran, and what was said: n of them, and those that disagree."""
+    """Rows of which it is known whether they ran, and what was said: n of them, and those that disagree.
+
+    Attributes:
+        said_runs_ran_out: said to fit or to be tight.
+        sure: rows that tell whether the batch size that was said to fit surely does.
+        sure_ran_out: of them, those that say that it does not.
+    """
 
     n: int
     agree: int
     said_runs_ran_out: tuple[AccuracyRow, ...]
     said_oom_ran: tuple[AccuracyRow, ...]
+    sure: int = 0
+    sure_ran_out: tuple[AccuracyRow, ...] = ()
+
+    @property
+    def said_fits_ran_out(self) -> tuple[AccuracyRow, ...]:
+        """Of the rows that were said to run and ran out, those that were not even said to be tight."""
+        return tuple(row for row in self.said_runs_ran_out if row.predicted.verdict == "fits")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +89,11 @@ class Accuracy:
 
     Attributes:
         rows: all of them, the worst first.
-        allocated, reserved, process, step: differences in percent; of the step, in its seconds.
+        allocated, reserved, process, step: differences in percent; of the step, in its seconds, and of the
+            process what lies beyond the band of its reserved bytes.
+        kinds: the peaks of each kind of run.
+        allocated_band, reserved_band: of all rows that have one.
+        repeats: commands that were measured more than once.
         boundaries: of the largest batch sizes.
         tried: of the bytes that the out-of-memory messages name.
         unexplained: rows with a difference that nobody has explained.
@@ -92,6 +106,10 @@ class Accuracy:
     reserved: Errors
     process: Errors
     step: Errors
+    kinds: tuple[Kind, ...]
+    allocated_band: Bands
+    reserved_band: Bands
+    repeats: tuple[Repeats, ...]
     boundaries: Matches
     tried: Matches
     verdicts: Verdicts
@@ -110,10 +128,14 @@ def summarise(rows: Iterable[AccuracyRow]) -> Accuracy:
     known = [row for row in ordered if row.verdict_agrees is not None]
     return Accuracy(
         rows=ordered,
-        allocated=_errors(ordered, lambda row: row.difference_percent("allocated")),
-        reserved=_errors(ordered, lambda row: row.difference_percent("reserved")),
-        process=_errors(ordered, lambda row: row.difference_percent("process")),
-        step=_errors(ordered, lambda row: row.step_percent),
+        allocated=errors_of(ordered, "allocated"),
+        reserved=errors_of(ordered, "reserved"),
+        process=errors_by(ordered, lambda row: row.beyond_band_percent("process")),
+        step=errors_by(ordered, lambda row: row.step_percent),
+        kinds=kinds_of(ordered),
+        allocated_band=bands_of(ordered, "allocated"),
+        reserved_band=bands_of(ordered, "reserved"),
+        repeats=repeats_of(ordered),
         boundaries=_matches(ordered, lambda row: row.batch_size_difference),
         tried=_matches(ordered, lambda row: row.difference_bytes("tried")),
         verdicts=Verdicts(
@@ -121,30 +143,29 @@ def summarise(rows: Iterable[AccuracyRow]) -> Accuracy:
             agree=sum(row.verdict_agrees is True for row in known),
             said_runs_ran_out=tuple(row for row in known if row.said_runs_ran_out),
             said_oom_ran=tuple(row for row in known if row.said_oom_ran),
+            sure=sum(row.surely_ran_out is not None for row in ordered),
+            sure_ran_out=tuple(row for row in ordered if row.surely_ran_out),
         ),
         unexplained=tuple(row for row in ordered if row.unexplained),
     )
 
 
 def worst_first(rows: Iterable[AccuracyRow]) -> tuple[AccuracyRow, ...]:
-    """Return wrong verdicts first, those that were said to fit before all; then by the largest percentage."""
+    """Return wrong verdicts first, those that were said to fit before all; then by the largest percentage.
+
+    What the band of repeated runs holds does not count as a difference.
+    """
     return tuple(
-        sorted(rows, key=lambda row: (-row.said_runs_ran_out, -row.said_oom_ran, -row.worst_percent, row.key))
-    )
-
-
-def _errors(rows: Sequence[AccuracyRow], of: Callable[[AccuracyRow], float | None]) -> Errors:
-    known = [(abs(percent), row) for row in rows if (percent := of(row)) is not None]
-    if not known:
-        return Errors(n=0)
-    values = sorted(value for value, _ in known)
-    worst_percent, worst = max(known, key=lambda pair: pair[0])
-    return Errors(
-        n=len(known),
-        median_percent=statistics.median(values),
-        p95_percent=values[math.ceil(0.95 * len(values)) - 1],
-        worst_percent=worst_percent,
-        worst=worst,
+        sorted(
+            rows,
+            key=lambda row: (
+                -row.said_runs_ran_out,
+                -row.said_oom_ran,
+                -row.worst_percent,
+                row.name,
+                row.run,
+            ),
+        )
     )
 
 
@@ -153,8 +174,13 @@ def _matches(rows: Sequence[AccuracyRow], of: Callable[[AccuracyRow], int | None
     if not known:
         return Matches(n=0)
     worst_difference, worst = max(known, key=lambda pair: abs(pair[0]))
-    exact = sum(difference == 0 for difference, _ in known)
-    return Matches(n=len(known), exact=exact, worst_difference=worst_difference, worst=worst)
+    return Matches(
+        n=len(known),
+        exact=sum(difference == 0 for difference, _ in known),
+        within_one=sum(abs(difference) <= 1 for difference, _ in known),
+        worst_difference=worst_difference,
+        worst=worst,
+    )
 
 
 def _row_json(row: AccuracyRow) -> dict[str, Any]:
@@ -165,6 +191,7 @@ def _row_json(row: AccuracyRow) -> dict[str, Any]:
         "difference_bytes": {number: row.difference_bytes(number) for number in numbers},
         "difference_percent": {number: row.difference_percent(number) for number in numbers}
         | {"step": row.step_percent},
+        "band_holds": {number: row.band_holds(number) for number in ("allocated", "reserved")},
         "verdict_agrees": row.verdict_agrees,
         "unexplained": list(row.unexplained),
     }
@@ -175,6 +202,6 @@ def _plain(value: Any) -> Any:
         return value.name
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, Errors | Matches | Verdicts):
+    if isinstance(value, Bands | Errors | Kind | Matches | Repeats | Verdicts):
         return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
     return value

@@ -6,24 +6,23 @@ bytes, times seconds. Nothing here predicts or measures.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from actprof.allocator import AllocatorConfig
 from actprof.errors import UsageError
-from actprof.measure.measurement import Measurement
 from actprof.records import from_plain, to_plain
-from actprof.results import MEASURED, Result
 from actprof.scenario.cell import Cell
-from actprof.units import format_bytes, parse_bytes
+from actprof.units import format_bytes
 
 SCHEMA_VERSION = 1
 ORIGINS = ("measured", "published")
 NUMBERS = ("allocated", "reserved", "process")
-_ENOUGH = {"allocated": 0.001, "reserved": 0.01, "process": 0.01}  # a larger share needs a cause
+_ENOUGH_PERCENT = {"allocated": 0.1, "reserved": 1.0, "process": 1.0}  # more needs a cause
 _GETS_THROUGH = {"fits": True, "tight": True, "ran": True, "oom": False}
-_IN_USE = re.compile(r"this process has (\d[\d.]* [KMG]iB) memory in use")
+
+Range = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +31,9 @@ class Figures:
 
     Attributes:
         allocated_bytes, reserved_bytes, process_bytes: peaks of a settled step, as in a `Result`.
+        allocated_band_bytes, reserved_band_bytes: predicted (low, high) of repeated runs, as in a `Result`.
         max_batch_size: largest batch size that runs.
+        surely_fits_batch_size: predicted: the largest that runs whichever plans cuDNN takes.
         verdict: `fits`, `tight` or `oom`, or `ran` where it is only known that it got through.
         tried_bytes: what the out-of-memory message says was tried to allocate: a segment's size.
         in_use_bytes: what the same message says the process had in use.
@@ -42,7 +43,10 @@ class Figures:
     allocated_bytes: int | None = None
     reserved_bytes: int | None = None
     process_bytes: int | None = None
+    allocated_band_bytes: Range | None = None
+    reserved_band_bytes: Range | None = None
     max_batch_size: int | None = None
+    surely_fits_batch_size: int | None = None
     verdict: str = ""
     tried_bytes: int | None = None
     in_use_bytes: int | None = None
@@ -59,9 +63,12 @@ class AccuracyRow:
     """One run: what was predicted of it beside what was measured.
 
     Attributes:
-        cell: what was predicted, and run.
+        cell: what was predicted, and run; its GPU is the one that ran it, also where that played another.
         origin: `measured` by actprof itself, or `published` by others.
-        gpu: name of the device that it was measured on; `H100 as RTX 3090` where it stood in for another.
+        gpu: name of the device that it was measured on; `H100 as RTX 3090` where it played another.
+        held_to_bytes: where it played another, what PyTorch's segments were held to.
+        cublas_workspace_bytes: where the run's `CUBLAS_WORKSPACE_CONFIG` set it.
+        run: its name among the runs of the same cell, of which each is a row; empty for the only one.
         source: where a published figure stands, and how it was obtained.
         versions: of the measured run: torch, lerobot, driver and others by name.
         date: of the measurement, ISO 8601.
@@ -74,6 +81,9 @@ class AccuracyRow:
     cell: Cell
     origin: str
     gpu: str
+    held_to_bytes: int | None = None
+    cublas_workspace_bytes: int | None = None
+    run: str = ""
     predicted: Figures = Figures()
     measured: Figures = Figures()
     source: str = ""
@@ -94,24 +104,43 @@ class AccuracyRow:
             raise UsageError(f"{self.origin!r} is not an origin; choose one of {', '.join(ORIGINS)}")
 
     @property
-    def name(self) -> str:
-        """The run in words: `ACT, 2 cameras 640x480, batch 32, RTX 3090`."""
-        cell = self.cell
+    def words(self) -> tuple[str, ...]:
+        """What tells the run from others: policy, cameras, batch size, then all that is not as usual."""
+        cell, usual = self.cell, Cell()
         words = [cell.policy.upper(), f"{cell.cameras_text} {cell.resolution}", f"batch {cell.batch_size}"]
-        words += [] if cell.precision == "fp32" else [cell.precision]
-        words += [] if cell.optimizer == "preset" else [cell.optimizer]
+        words += [f"{name}={value}" for name, value in sorted(cell.overrides.items())]
+        words += [] if cell.state_dim == usual.state_dim else [f"state {cell.state_dim}"]
+        words += [] if cell.action_dim == usual.action_dim else [f"action {cell.action_dim}"]
+        words += [] if cell.precision == usual.precision else [cell.precision]
+        words += [] if cell.optimizer == usual.optimizer else [cell.optimizer]
         words += [*cell.changes, self.gpu, *([cell.alloc_conf] if cell.alloc_conf else [])]
         words += [] if cell.cudnn_benchmark else ["cudnn.benchmark off"]
-        if cell.capacity_bytes:
-            words.append(f"held to {format_bytes(cell.capacity_bytes)}")
-        if cell.used_by_others_bytes:
-            words.append(f"{format_bytes(cell.used_by_others_bytes)} used by others")
-        return ", ".join(words)
+        held_to = self.held_to_bytes or cell.capacity_bytes
+        words += [f"held to {format_bytes(held_to)}"] if held_to else []
+        others = cell.used_by_others_bytes
+        words += [f"{format_bytes(others)} used by others"] if others else []
+        return tuple(words)
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def name(self) -> str:
+        """The run in words: `ACT, 2 cameras 640x480, batch 32, RTX 3090`; another cell has another name."""
+        return ", ".join(self.words)
+
+    @property
+    def command_key(self) -> tuple[object, ...]:
+        """What rows have in common that measured the same command on the same kind of device."""
+        held = self.held_to_bytes, self.cublas_workspace_bytes
+        return self.origin, self.gpu, self.cell.identity(), *held
+
+    @property
+    def key(self) -> tuple[object, ...]:
         """What makes it a row of its own: a second row with the same key replaces the first."""
-        return self.origin, self.gpu, self.cell.identity()
+        return *self.command_key, self.run
+
+    @property
+    def expandable(self) -> bool:
+        """Whether the allocator's segments were expandable."""
+        return AllocatorConfig.parse(self.cell.alloc_conf).expandable_segments
 
     def difference_bytes(self, number: str) -> int | None:
         """Return predicted minus measured of a number (`allocated`, `reserved`, `process`, `tried`)."""
@@ -128,10 +157,46 @@ class AccuracyRow:
         said, was = self.predicted.step_seconds, self.measured.step_seconds
         return None if said is None or not was else 100 * (said - was) / was
 
-    def beyond_resolution_bytes(self, number: str) -> int | None:
-        """Return how far the difference exceeds what the published digits leave open, without sign."""
+    def is_exact(self, number: str) -> bool:
+        """Return whether a number is known and predicted exactly, as far as published digits tell."""
         difference = self.difference_bytes(number)
-        return None if difference is None else max(abs(difference) - self.resolution_bytes.get(number, 0), 0)
+        return difference is not None and abs(difference) <= self.resolution_bytes.get(number, 0)
+
+    def band(self, number: str) -> Range | None:
+        """Return the predicted (low, high) of repeated runs; None where one figure is predicted.
+
+        That is so of runs whose plans cuDNN does not choose by time, and of older rows. The process has the
+        band of its reserved bytes.
+        """
+        said, name = self.predicted, "reserved" if number == "process" else number
+        band: Range | None = getattr(said, f"{name}_band_bytes", None)
+        if band is None or not self.cell.cudnn_benchmark:
+            return None
+        context = (said.process_bytes or 0) - (said.reserved_bytes or 0) if number == "process" else 0
+        return band[0] + context, band[1] + context
+
+    def beyond_band_bytes(self, number: str) -> int | None:
+        """Return how far what was measured lies outside the band, without sign; 0 inside.
+
+        What published digits leave open counts as inside. Where there is no band it is the difference; None
+        where that is not known.
+        """
+        measured: int | None = getattr(self.measured, f"{number}_bytes")
+        difference = self.difference_bytes(number)
+        if measured is None or difference is None:
+            return None
+        low, high = self.band(number) or (measured + difference, measured + difference)
+        return max(max(low - measured, measured - high) - self.resolution_bytes.get(number, 0), 0)
+
+    def beyond_band_percent(self, number: str) -> float | None:
+        """Return the same in percent of what was measured."""
+        beyond, measured = self.beyond_band_bytes(number), getattr(self.measured, f"{number}_bytes")
+        return None if beyond is None else 100 * beyond / measured
+
+    def band_holds(self, number: str) -> bool | None:
+        """Return whether what was measured lies in the band; None without either."""
+        beyond = self.beyond_band_bytes(number)
+        return None if beyond is None or self.band(number) is None else not beyond
 
     @property
     def batch_size_difference(self) -> int | None:
@@ -150,36 +215,49 @@ class AccuracyRow:
         return self.verdict_agrees is False and self.predicted.runs is True
 
     @property
+    def surely_ran_out(self) -> bool | None:
+        """Whether a batch size that was said to fit surely ran out; None where either is not known."""
+        sure, largest = self.predicted.surely_fits_batch_size, self.measured.max_batch_size
+        if sure is None or (largest is None and self.measured.runs is None):
+            return None
+        ran_out = self.measured.runs is False and self.cell.batch_size <= sure
+        return ran_out or (largest is not None and largest < sure)
+
+    @property
     def said_oom_ran(self) -> bool:
         """It was said to run out, and ran."""
         return self.verdict_agrees is False and self.predicted.runs is False
 
     @property
+    def asked(self) -> tuple[str, ...]:
+        """The numbers that judge a row; where reserved was not measured, the process stands in for it."""
+        has_reserved = self.difference_bytes("reserved") is not None
+        return "allocated", "reserved" if has_reserved else "process"
+
+    @property
     def worst_percent(self) -> float:
-        """Largest difference of its memory in percent, without sign; 0.0 when it has none."""
-        known = (self.difference_percent(number) for number in NUMBERS)
-        return max((abs(value) for value in known if value is not None), default=0.0)
+        """Largest difference of its memory beyond the band in percent, without sign; 0.0 when it has none."""
+        return max((self.beyond_band_percent(number) or 0.0 for number in self.asked), default=0.0)
 
     @property
     def unexplained(self) -> tuple[str, ...]:
         """The numbers that are further off than 0.1 % (allocated) or 1 % (reserved) while notes say nothing.
 
-        What the published digits leave open does not count. Where reserved was not measured, the process
-        stands in for it.
+        What the published digits leave open does not count, nor what the predicted band holds.
         """
-        has_reserved = self.difference_bytes("reserved") is not None
-        asked = ("allocated", "reserved" if has_reserved else "process")
-        return () if self.notes else tuple(number for number in asked if self._is_far_off(number))
+        return () if self.notes else tuple(number for number in self.asked if self._is_far_off(number))
 
     def _is_far_off(self, number: str) -> bool:
-        beyond, measured = self.beyond_resolution_bytes(number), getattr(self.measured, f"{number}_bytes")
-        return bool(beyond and measured and beyond > _ENOUGH[number] * measured)
+        return (self.beyond_band_percent(number) or 0.0) > _ENOUGH_PERCENT[number]
 
     def to_json(self) -> dict[str, Any]:
         """Return a dict of JSON values with one entry per field; figures that nobody knows are left out."""
         data: dict[str, Any] = to_plain(self)
         for name in ("predicted", "measured"):
             data[name] = {key: value for key, value in data[name].items() if value not in (None, "")}
+        for name in ("held_to_bytes", "cublas_workspace_bytes", "run"):
+            if data[name] in (None, ""):
+                del data[name]
         for name in ("versions", "resolution_bytes"):
             data[name] = dict(sorted(data[name].items()))
         return {**data, "cell": self.cell.to_json()}
@@ -193,86 +271,3 @@ class AccuracyRow:
 def _minus(predicted: Figures, measured: Figures, name: str) -> int | None:
     said, was = getattr(predicted, name), getattr(measured, name)
     return None if said is None or was is None else int(said - was)
-
-
-# -- from results to a row -----------------------------------------------------------------------------
-
-
-def row_of(predicted: Result, measured: Result, *, notes: str = "") -> AccuracyRow:
-    """Return the row of a prediction and a measurement by actprof of the same cell.
-
-    Raises:
-        UsageError: they are about different cells.
-    """
-    if predicted.cell.identity() != measured.cell.identity():
-        raise UsageError(f"a prediction of {predicted.cell} says nothing about {measured.cell}; predict that")
-    device, run = measured.device, measured.measurement
-    versions = dict(measured.versions)
-    if device is not None:
-        found = {"driver": device.driver, "cuda": device.cuda, "cudnn": device.cudnn}
-        versions |= {name: version for name, version in found.items() if version}
-    return AccuracyRow(
-        cell=measured.cell,
-        origin="measured",
-        gpu=_device_name(measured),
-        predicted=figures_of(predicted),
-        measured=figures_of(measured),
-        source="measured by actprof",
-        versions=versions,
-        date="" if run is None else run.date,
-        command="" if run is None else run.command,
-        notes=notes,
-    )
-
-
-def _device_name(measured: Result) -> str:
-    """Return the device's own name, and the GPU's that it stood in for."""
-    if measured.device is None:
-        return measured.gpu.name
-    stood_in = measured.measurement is not None and measured.measurement.cap_bytes is not None
-    as_other = f" as {measured.gpu.name}" if stood_in and measured.cell.gpu else ""
-    return f"{measured.device.name}{as_other}"
-
-
-def figures_of(result: Result) -> Figures:
-    """Return the figures of a result that can be compared.
-
-    A measured run that ran out has no peaks: it ended before them. One that had to flush its cache has no
-    reserved bytes and no process: they show the device's limit, where predictions say what a device without
-    limit would need. Nor has a run a process where NVML did not name it, or where a larger GPU stood in for
-    the cell's: its CUDA context is another, and so are its seconds.
-    """
-    if result.verdict not in _GETS_THROUGH:
-        return Figures()
-    measured = result.source == MEASURED
-    peaks = not (measured and result.verdict == "oom")
-    segments = peaks and not (measured and result.retries)
-    process = segments and (not measured or _saw_process(result.measurement))
-    oom = result.oom
-    return Figures(
-        allocated_bytes=(result.peak_allocated_bytes or None) if peaks else None,
-        reserved_bytes=(result.peak_reserved_bytes or None) if segments else None,
-        process_bytes=(result.peak_process_bytes or None) if process else None,
-        max_batch_size=result.max_batch_size,
-        verdict=result.verdict,
-        tried_bytes=None if oom is None else oom.segment_bytes or None,
-        in_use_bytes=None if oom is None else _in_use(oom.message),
-        step_seconds=_step_seconds(result),
-    )
-
-
-def _step_seconds(result: Result) -> float | None:
-    """Return the median step; none of a run that runs out, nor of a GPU that stood in for another."""
-    run = result.measurement
-    if result.step_seconds is None or not result.runs or (run is not None and run.cap_bytes is not None):
-        return None
-    return round(result.step_seconds.median, 6)
-
-
-def _saw_process(run: Measurement | None) -> bool:
-    return run is not None and run.cap_bytes is None and run.card is not None and run.card.process_bytes > 0
-
-
-def _in_use(message: str) -> int | None:
-    found = _IN_USE.search(message)
-    return None if found is None else parse_bytes(found[1])

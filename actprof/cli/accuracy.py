@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,13 +17,16 @@ from rich.text import Text
 
 from actprof import api
 from actprof.accuracy_ledger import DEFAULT_FOLDER, PAGE_NAME
-from actprof.analysis.accuracy import NUMBERS, Accuracy, AccuracyRow, Errors
+from actprof.analysis.accuracy import NUMBERS, Accuracy, AccuracyRow, Bands, Errors, Repeats
 from actprof.cli.console import messages, output, print_json, progress_bar
-from actprof.units import format_bytes
+from actprof.report.accuracy_words import lead, more, shared_words, short_name
+from actprof.units import GIB, format_bytes
 
 _WIDE = 110  # columns from which on bytes stand beside the percentages ...
 _NAME = 32  # ... where so many are left for the run's name
 _ROOM = 4  # columns that leave room for one more on a narrow terminal
+_FEW = 5  # rows that are shown without being asked for ...
+_MOST = 8  # ... and of those that need a look
 _NOTHING = "[dim]-[/]"
 _FAILED = 1
 
@@ -44,12 +47,14 @@ _FAILED = 1
     help="Predict every row again, write no page, and exit with 1 when a run that was said to fit ran out, "
     "or a stored prediction is no longer what is predicted.",
 )
+@click.option("--rows", "all_rows", is_flag=True, help="Show all rows, not only the worst.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
-def command(*, folder: Path, as_json: bool, **options: Any) -> int:
+def command(*, folder: Path, as_json: bool, all_rows: bool, **options: Any) -> int:
     """Show how true predictions are, from the ledger in FOLDER (reports/accuracy if left out).
 
     A row is one run, predicted and measured, by actprof or by others who published it. Differences are
-    predicted minus measured. Writes accuracy.html into FOLDER.
+    predicted minus measured. A band is what repeated runs of the same command may show, because cuDNN chooses
+    its plans by time. Writes accuracy.html into FOLDER.
 
     \b
     Examples:
@@ -63,7 +68,7 @@ def command(*, folder: Path, as_json: bool, **options: Any) -> int:
     if as_json:
         print_json({**found.to_json(), "page": None if page is None else str(page)})
     else:
-        print_accuracy(found, output())
+        print_accuracy(found, output(), all_rows=all_rows)
         if page is not None:
             messages().print(f"wrote {escape(str(page))}", soft_wrap=True)
     return _FAILED if options["check"] and (found.changed or found.verdicts.said_runs_ran_out) else 0
@@ -76,18 +81,37 @@ def _progress() -> Iterator[Callable[[AccuracyRow], None]]:
         yield lambda row: progress.update(task, description=f"predicting {escape(row.name)}")
 
 
-def print_accuracy(found: Accuracy, console: Console) -> None:
-    """Print the rows, the worst first, then what they say together and what nobody has explained."""
-    if found.rows:
-        console.print(_rows(found.rows, console))
-        console.print()
+def print_accuracy(found: Accuracy, console: Console, *, all_rows: bool = False) -> None:
+    """Print the answer, what the rows say by kind, how far repeated runs differ, and the worst rows."""
+    console.print(escape(f"{lead(found)} {more(found)}".strip()))
+    console.print()
     console.print(_summary(found))
+    if found.repeats:
+        rows = [one.row for one in found.repeats]
+        _print_title("Measured again", shared_words(rows), console)
+        console.print(_repeats(found.repeats))
+    _print_rows(found.rows if all_rows else found.rows[:_FEW], len(found.rows), console)
     _print_list("Said to fit, and ran out", found.verdicts.said_runs_ran_out, console, style="bold red")
+    _print_list("Said to surely fit, and ran out", found.verdicts.sure_ran_out, console, style="bold red")
     _print_list("Said to run out, and ran", found.verdicts.said_oom_ran, console, style="bold yellow")
-    _print_unexplained(found.unexplained, console)
     _print_list("No longer predicted as stored (see --refresh)", found.changed, console, style="bold yellow")
     if not any(row.origin == "measured" for row in found.rows):
         console.print("\n[dim]No row was measured by actprof itself; all are published by others.[/]")
+
+
+def _print_rows(rows: tuple[AccuracyRow, ...], known: int, console: Console) -> None:
+    if not rows:
+        return
+    which = "Rows" if len(rows) == known else f"The worst of {known} rows (--rows shows all)"
+    _print_title(which, shared_words(rows), console)
+    console.print(_rows(rows, console))
+    if any(row.unexplained for row in rows):
+        console.print("[dim]* over 0.1 % of allocated or 1 % of reserved memory, and nobody has said why[/]")
+
+
+def _print_title(title: str, shared: Sequence[str], console: Console) -> None:
+    rest = f"[dim], {escape(', '.join(shared))}[/]" if shared else ""
+    console.print(f"\n[bold]{title}[/]{rest}")
 
 
 def _rows(rows: tuple[AccuracyRow, ...], console: Console) -> Table:
@@ -100,8 +124,9 @@ def _rows(rows: tuple[AccuracyRow, ...], console: Console) -> Table:
     table.add_column("run", overflow="fold", min_width=16)
     for name, _ in shown:
         table.add_column(name, justify="right", no_wrap=True)
+    shared = shared_words(rows)
     for row in rows:
-        table.add_row(escape(row.name), *(of(row) for _, of in shown))
+        table.add_row(escape(short_name(row, shared)), *(of(row) for _, of in shown))
     return table
 
 
@@ -132,7 +157,9 @@ def _difference(row: AccuracyRow, number: str, *, wide: bool) -> str:
     text = f"{percent:+.2f} %"
     if wide:
         text = f"{_signed_bytes(size)} {text:>8}"
-    return f"[yellow]{text}[/]" if number in row.unexplained else text
+    if row.band_holds(number):
+        return f"[dim]{text}[/]"
+    return f"[yellow]{text}*[/]" if number in row.unexplained else text
 
 
 def _step(row: AccuracyRow) -> str:
@@ -158,34 +185,72 @@ def _verdict(row: AccuracyRow) -> str:
 
 
 def _summary(found: Accuracy) -> Table:
-    table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False)
-    table.add_column("difference", style="dim", no_wrap=True)
-    for name in ("rows", "median", "95 % within", "worst"):
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("difference", no_wrap=True)
+    for name in ("rows", "exact", "median", "worst", "in band", "width"):
         table.add_column(name, justify="right", no_wrap=True)
-    kinds: dict[str, Errors] = {name: getattr(found, name) for name in NUMBERS}
-    for name, errors in {**kinds, "seconds of a step": found.step}.items():
-        values = (errors.median_percent, errors.p95_percent, errors.worst_percent)
-        table.add_row(name, str(errors.n), *(_NOTHING if v is None else f"{v:.3f} %" for v in values))
+    for number in ("allocated", "reserved"):
+        kinds = [(kind.title, getattr(kind, number), getattr(kind, f"{number}_band")) for kind in found.kinds]
+        table.add_row(number, style="dim")
+        for title, errors, bands in kinds:
+            if errors.n:
+                table.add_row(f"  {title}", *_errors(errors), *_bands(bands))
+    for name, errors in (("process", found.process), ("seconds of a step", found.step)):
+        table.add_row(name, *_errors(errors))
     for name, matches in (("largest batch size", found.boundaries), ("tried to allocate", found.tried)):
-        table.add_row(name, str(matches.n), f"{matches.exact} exact" if matches.n else _NOTHING)
+        table.add_row(name, str(matches.n), str(matches.exact) if matches.n else _NOTHING)
     verdicts = found.verdicts
-    table.add_row("ran or ran out", str(verdicts.n), f"{verdicts.agree} alike" if verdicts.n else _NOTHING)
-    table.add_row("  said to fit, ran out", str(len(verdicts.said_runs_ran_out)))
-    table.add_row("  said to run out, ran", str(len(verdicts.said_oom_ran)))
+    table.add_row("ran or ran out, as said", str(verdicts.n), str(verdicts.agree) if verdicts.n else _NOTHING)
+    for name, rows in (
+        ("said to fit, ran out", verdicts.said_runs_ran_out),
+        ("said to run out, ran", verdicts.said_oom_ran),
+        ("said to surely fit, ran out", verdicts.sure_ran_out),
+    ):
+        table.add_row(f"  {name}", str(len(rows)))
+    table.add_row("differences without a cause", str(len(found.unexplained)))
     return table
+
+
+def _errors(errors: Errors) -> tuple[str, ...]:
+    percents = (errors.median_percent, errors.worst_percent)
+    exact = str(errors.exact) if errors.n else _NOTHING
+    return str(errors.n), exact, *(_NOTHING if value is None else _percent(value) for value in percents)
+
+
+def _percent(value: float) -> str:
+    return f"{value:.{3 if value < 1 else 2}f} %"
+
+
+def _bands(bands: Bands) -> tuple[str, ...]:
+    """Return how many lie inside, and how wide the band is in the median."""
+    if bands.width_percent is None:
+        return ()
+    text = f"{bands.held} of {bands.n}"
+    held = text if bands.held == bands.n else f"[yellow]{text}[/]"
+    return held, _percent(bands.width_percent)
+
+
+def _repeats(repeats: tuple[Repeats, ...]) -> Table:
+    """Return how far apart runs of the same command came out, beside the band that was predicted."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("run", overflow="fold", min_width=16)
+    for name in ("runs", "allocated, GiB", "reserved, GiB", "predicted band"):
+        table.add_column(name, justify="right", no_wrap=True)
+    shared = shared_words([one.row for one in repeats])
+    for one in repeats:
+        ranges = (one.allocated, one.reserved, one.row.band("reserved"))
+        table.add_row(escape(short_name(one.row, shared)), str(one.n), *map(_range, ranges))
+    return table
+
+
+def _range(ends: tuple[int, int] | None) -> str:
+    return _NOTHING if ends is None else " to ".join(f"{end / GIB:.3f}" for end in ends)
 
 
 def _print_list(title: str, rows: tuple[AccuracyRow, ...], console: Console, *, style: str) -> None:
     if rows:
         console.print(f"\n[{style}]{title}[/]")
-        for row in rows:
+        for row in rows[:_MOST]:
             console.print(f"  {escape(row.name)}")
-
-
-def _print_unexplained(rows: tuple[AccuracyRow, ...], console: Console) -> None:
-    if not rows:
-        return
-    console.print("\n[bold]Unexplained[/] [dim](allocated off by over 0.1 %, reserved by over 1 %)[/]")
-    for row in rows:
-        differences = ", ".join(f"{name} {_difference(row, name, wide=True)}" for name in row.unexplained)
-        console.print(f"  {escape(row.name)}: {differences}")
+        if len(rows) > _MOST:
+            console.print(f"  [dim]and {len(rows) - _MOST} more[/]")

@@ -20,6 +20,7 @@ from actprof.report.accuracy_figures import (
     draw_scatter,
     numbers_of,
 )
+from actprof.report.accuracy_words import lead, more, percent_text, shared_words, short_name
 from actprof.report.templating import templates
 from actprof.report.words import (
     NARROW_SPACE,
@@ -29,16 +30,14 @@ from actprof.report.words import (
     join,
     plural,
     predict_command,
-    spell,
 )
-from actprof.units import format_bytes, format_seconds
+from actprof.units import GIB, format_bytes, format_seconds
 
 if TYPE_CHECKING:
-    from actprof.analysis.accuracy import Accuracy, AccuracyRow, Errors, Figures, Matches
+    from actprof.analysis.accuracy import Accuracy, AccuracyRow, Bands, Errors, Figures, Matches, Repeats
 
 NOTHING = "\u2013"  # where a row has no such number
 _WORDS = {**VERDICT_WORDS, "ran": "ran"}
-_ENOUGH = 3  # rows from which on a median means something
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +69,16 @@ class Line:
 def render_accuracy(found: Accuracy) -> str:
     """Return the page as HTML text."""
     numbers = numbers_of(found.rows)
+    shared = shared_words([one.row for one in found.repeats]) if found.repeats else ()
     figures = {"scatter": draw_scatter(found.rows), "errors": draw_errors(found.rows)} if numbers else {}
     page = {
         "found": found,
         "lead": lead(found),
-        "alarms": _alarms(found),
+        "more": more(found),
+        "alarms": [f"{title}: {row.name}." for title, rows in _alarms(found).items() for row in rows],
+        "kinds": {number: _kind_lines(found, number) for number in ("allocated", "reserved")},
+        "shared": shared,
+        "repeats": [_repeat_line(one, shared) for one in found.repeats],
         "tiles": _tiles(found),
         "figures": figures,
         "numbers": numbers,
@@ -104,66 +108,29 @@ def write_accuracy_page(found: Accuracy, path: str | Path) -> Path:
     return target
 
 
-# -- words ---------------------------------------------------------------------------------------------
-
-
-def lead(found: Accuracy) -> str:
-    """Return the one sentence that matters most, of as many rows as there are."""
-    if not found.rows:
-        return "No run has been compared with its prediction yet."
-    said = [_say_allocated(found.allocated), _say_verdicts(found)]
-    return " ".join(sentence for sentence in said if sentence) or (
-        f"{capital(spell(len(found.rows)))} {plural(len(found.rows), 'row')}, of which none can be compared."
-    )
-
-
-def _say_allocated(errors: Errors) -> str:
-    if errors.worst_percent is None or errors.median_percent is None:
-        return "Allocated memory has not been compared with a real run yet."
-    worst = percent_text(errors.worst_percent)
-    runs = f"{spell(errors.n)} {plural(errors.n, 'run')}"
-    if errors.n < _ENOUGH:
-        return f"In {runs}, predicted allocated memory is within {worst} of what was measured."
-    median = percent_text(errors.median_percent)
-    return f"Over {runs}, predicted allocated memory is {median} off in the median, and {worst} at worst."
-
-
-def _say_verdicts(found: Accuracy) -> str:
-    verdicts = found.verdicts
-    wrong = len(verdicts.said_runs_ran_out)
-    if wrong:
-        return f"{capital(spell(wrong))} {plural(wrong, 'run')} that was said to fit ran out of memory."
-    if not verdicts.n:
-        return ""
-    if verdicts.n == verdicts.agree:
-        return f"{capital(spell(verdicts.n))} of {spell(verdicts.n)} ran, or ran out, as they were said to."
-    return f"No run that was said to fit ran out; {spell(len(verdicts.said_oom_ran))} said to run out ran."
-
-
-def _alarms(found: Accuracy) -> list[str]:
-    rows = found.verdicts.said_runs_ran_out
-    return [f"Said to fit, and ran out of memory: {row.name}." for row in rows]
-
-
-def percent_text(percent: float) -> str:
-    """Return a percentage without sign, as fine as it is worth: `0.014 %`, `1.99 %`, `12.3 %`."""
-    digits = 3 if percent < 0.1 else 2 if percent < 10 else 1
-    return f"{percent:.{digits}f}{NARROW_SPACE}%"
-
-
 # -- tiles ---------------------------------------------------------------------------------------------
+
+
+def _alarms(found: Accuracy) -> dict[str, tuple[AccuracyRow, ...]]:
+    verdicts = found.verdicts
+    return {
+        "Said to fit, and ran out of memory": verdicts.said_runs_ran_out,
+        "Said to surely fit, and ran out of memory": verdicts.sure_ran_out,
+    }
 
 
 def _tiles(found: Accuracy) -> list[Tile]:
     verdicts = found.verdicts
-    wrong = len(verdicts.said_runs_ran_out)
+    wrong = len(verdicts.said_runs_ran_out) + len(verdicts.sure_ran_out)
     counts = (
-        f"said to fit, ran out: {wrong}",
+        f"said to fit, ran out: {len(verdicts.said_runs_ran_out)}",
+        f"said to surely fit, ran out: {len(verdicts.sure_ran_out)}",
         f"said to run out, ran: {len(verdicts.said_oom_ran)}",
     )
     agree = f"{verdicts.agree} of {verdicts.n}" if verdicts.n else NOTHING
     return [
         *(_error_tile(number, getattr(found, number)) for number in NUMBERS),
+        _band_tile("Reserved within its band", found.reserved_band),
         _error_tile("seconds of a step", found.step),
         Tile("Ran or ran out as said", agree, counts, "bad" if wrong else ""),
         _match_tile("Largest batch size exact", found.boundaries, _signed),
@@ -171,13 +138,21 @@ def _tiles(found: Accuracy) -> list[Tile]:
     ]
 
 
+def _band_tile(title: str, bands: Bands) -> Tile:
+    if bands.width_percent is None:
+        return Tile(title, NOTHING, ("no row has both",))
+    notes = (f"the band is {percent_text(bands.width_percent)} wide in the median",)
+    return Tile(title, f"{bands.held} of {bands.n}", notes)
+
+
 def _error_tile(number: str, errors: Errors) -> Tile:
     if errors.median_percent is None or errors.p95_percent is None or errors.worst_percent is None:
         return Tile(f"{capital(number)}, median", NOTHING, ("no row has both",))
+    rows = f"{errors.n} {plural(errors.n, 'row')}"
     notes = (
+        f"exact in {errors.exact} of {rows}" if errors.exact else rows,
         f"95{NARROW_SPACE}% within {percent_text(errors.p95_percent)}",
         f"worst {percent_text(errors.worst_percent)}",
-        f"{errors.n} {plural(errors.n, 'row')}",
     )
     return Tile(f"{capital(number)}, median", percent_text(errors.median_percent), notes)
 
@@ -188,6 +163,38 @@ def _match_tile(title: str, matches: Matches, show: Any) -> Tile:
     off = matches.exact < matches.n
     notes = (f"worst {show(matches.worst_difference)}",) if off else ("exact in every row",)
     return Tile(title, f"{matches.exact} of {matches.n}", notes)
+
+
+# -- kinds of runs, and repeated ones ------------------------------------------------------------------
+
+
+def _kind_lines(found: Accuracy, number: str) -> list[tuple[str, ...]]:
+    """Return a row of texts for each kind of run that has `number`."""
+    known = [(kind.title, getattr(kind, number), getattr(kind, f"{number}_band")) for kind in found.kinds]
+    return [
+        (capital(title), str(errors.n), str(errors.exact), *_percents(errors), *_held(bands))
+        for title, errors, bands in known
+        if errors.n
+    ]
+
+
+def _percents(errors: Errors) -> tuple[str, str]:
+    return percent_text(errors.median_percent or 0.0), percent_text(errors.worst_percent or 0.0)
+
+
+def _held(bands: Bands) -> tuple[str, str]:
+    if bands.width_percent is None:
+        return NOTHING, NOTHING
+    return f"{bands.held} of {bands.n}", percent_text(bands.width_percent)
+
+
+def _repeat_line(one: Repeats, shared: Sequence[str]) -> tuple[str, ...]:
+    ranges = (one.allocated, one.reserved, one.row.band("reserved"))
+    return short_name(one.row, shared), str(one.n), *map(_range, ranges)
+
+
+def _range(ends: tuple[int, int] | None) -> str:
+    return NOTHING if ends is None else " to ".join(f"{end / GIB:.3f}" for end in ends)
 
 
 # -- the table -----------------------------------------------------------------------------------------
@@ -215,7 +222,8 @@ def _difference(row: AccuracyRow, number: str) -> tuple[str, str, bool]:
     size, measured = row.difference_bytes(number), getattr(row.measured, f"{number}_bytes")
     if size is None:
         return NOTHING, "", False
-    return _signed_bytes(size), difference_text(size, measured), number in row.unexplained
+    inside = ", in the band" if size and row.band_holds(number) else ""
+    return _signed_bytes(size), difference_text(size, measured) + inside, number in row.unexplained
 
 
 def _signed(count: int) -> str:
@@ -235,8 +243,10 @@ def _list_differences(row: AccuracyRow) -> str:
 def _figures(row: AccuracyRow) -> tuple[tuple[str, str, str], ...]:
     """Return (name, predicted, measured) of all figures that at least one side has."""
     names = {
-        "allocated": "allocated_bytes", "reserved": "reserved_bytes", "process": "process_bytes",
-        "largest batch size": "max_batch_size", "verdict": "verdict",
+        "allocated": "allocated_bytes", "allocated, of repeated runs": "allocated_band_bytes",
+        "reserved": "reserved_bytes", "reserved, of repeated runs": "reserved_band_bytes",
+        "process": "process_bytes", "largest batch size": "max_batch_size",
+        "largest that surely fits": "surely_fits_batch_size", "verdict": "verdict",
         "tried to allocate": "tried_bytes", "in use when it ran out": "in_use_bytes",
         "seconds of a step": "step_seconds",
     }  # fmt: skip
@@ -257,6 +267,8 @@ def _figure(figures: Figures, name: str, resolution: int = 0) -> str:
         return NOTHING
     if name == "step_seconds":
         return format_seconds(value)
+    if name.endswith("_band_bytes"):
+        return " to ".join(format_bytes(end, digits=3) for end in value)
     if not name.endswith("_bytes"):
         return _WORDS.get(value, str(value))
     digits = 2 if resolution else 3
@@ -265,13 +277,12 @@ def _figure(figures: Figures, name: str, resolution: int = 0) -> str:
 
 
 def _facts(row: AccuracyRow) -> tuple[tuple[str, str], ...]:
-    overrides = ", ".join(f"{name}={value}" for name, value in sorted(row.cell.overrides.items()))
     facts = {
         "Cause of the difference": row.notes,
         "Source": row.source,
         "Date": row.date,
         "Versions": ", ".join(_versions(row)),
-        "Policy's config": overrides,
+        "Run": row.run,
     }
     return tuple((name, value) for name, value in facts.items() if value)
 

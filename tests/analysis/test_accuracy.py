@@ -2,66 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ledger_rows import CELL, judged, make_row
 
-from actprof.allocator.profile import OutOfMemory
-from actprof.analysis.accuracy import (
-    AccuracyRow,
-    Figures,
-    figures_of,
-    row_of,
-    summarise,
-    worst_first,
-)
+from actprof.analysis.accuracy import AccuracyRow, Figures, summarise, worst_first
 from actprof.errors import UsageError
-from actprof.measure.measurement import CardUse, DeviceFacts, Measurement, Spread
-from actprof.results import GpuUse, Result
 from actprof.scenario.cell import Cell
 from actprof.units import GIB, MIB
-
-CELL = Cell(batch_size=8)
-DEVICE = DeviceFacts(type="cuda", name="NVIDIA GeForce RTX 3090", driver="580.95", cuda="12.8", cudnn="9.1.0")
-RUN = Measurement(
-    command="actprof measure", date="2026-01-02", card=CardUse(samples=9, process_bytes=11 * GIB)
-)
-MESSAGE = (
-    "CUDA out of memory. Tried to allocate 76.00 MiB. GPU 0 has a total capacity of 23.69 GiB of which "
-    "1.00 GiB is free. Including non-PyTorch memory, this process has 20.94 GiB memory in use."
-)
-OOM = OutOfMemory(
-    step=1, phase="forward", module="", op="", requested_bytes=75 * MIB, segment_bytes=76 * MIB,
-    allocated_bytes=1, reserved_bytes=1, message=MESSAGE,
-)  # fmt: skip
-
-
-def result(source="measured", **fields):
-    """Return a result of 10 GiB allocated, 10.5 GiB reserved, 11 GiB in all."""
-    known = {
-        "source": source, "cell": CELL, "verdict": "fits",
-        "gpu": GpuUse(name="RTX 3090", capacity_bytes=24 * GIB, context_bytes=GIB // 2),
-        "peak_allocated_bytes": 10 * GIB, "peak_reserved_bytes": 10 * GIB + GIB // 2,
-        "peak_process_bytes": 11 * GIB,
-    }  # fmt: skip
-    own = {"device": DEVICE, "measurement": RUN, "versions": {"torch": "2.11.0"}}
-    return Result(**{**known, **(own if source == "measured" else {}), **fields})
-
-
-def make_row(*, off=0.0, number="allocated", origin="measured", gpu="RTX 3090", **fields):
-    """Return a row of which one number, of 1000 MiB, is `off` percent off."""
-    name = f"{number}_bytes"
-    measured = 1000 * MIB
-    figures = {
-        "predicted": Figures(**{name: round(measured * (1 + off / 100))}),
-        "measured": Figures(**{name: measured}),
-    }
-    return AccuracyRow(**{"cell": CELL, "origin": origin, "gpu": gpu, **figures, **fields})
-
-
-def judged(said, was, **fields):
-    """Return a row of a verdict and what became of the run."""
-    return make_row(predicted=Figures(verdict=said), measured=Figures(verdict=was), **fields)
 
 
 def test_differences_are_predicted_minus_measured():
@@ -88,93 +40,21 @@ def test_seconds_of_a_step_have_a_summary_of_their_own():
     assert 25.0 == pytest.approx(found.to_json()["rows"][1]["difference_percent"]["step"])
 
 
-def test_a_step_is_compared_of_runs_on_the_gpu_itself():
-    """Not of one that ran out, nor of a GPU that stood in for another."""
-    step = Spread(low=0.4, median=0.5, high=0.7)
-
-    assert 0.5 == figures_of(result(step_seconds=step)).step_seconds
-    assert figures_of(result(step_seconds=step, verdict="oom", oom=OOM)).step_seconds is None
-    capped = replace(RUN, cap_bytes=GIB)
-    assert figures_of(result(step_seconds=step, measurement=capped)).step_seconds is None
-    assert 0.5 == figures_of(result("predicted", step_seconds=step)).step_seconds
-
-
 def test_published_digits_leave_a_difference_open():
     """What is left of a difference beyond half a unit of the last digit; without sign, never below zero."""
     row = make_row(off=-2.0, resolution_bytes={"allocated": 5 * MIB})
 
-    assert 15 * MIB == row.beyond_resolution_bytes("allocated")
-    assert 0 == replace(row, resolution_bytes={"allocated": GIB}).beyond_resolution_bytes("allocated")
-
-
-def test_a_row_of_two_results_has_the_run_beside_its_prediction():
-    """Device, versions, driver, date and command are the measurement's."""
-    row = row_of(result("predicted", max_batch_size=57), result(), notes="a workspace of 96.00 MiB")
-
-    assert ("measured", "NVIDIA GeForce RTX 3090") == (row.origin, row.gpu)
-    assert {"torch": "2.11.0", "driver": "580.95", "cuda": "12.8", "cudnn": "9.1.0"} == row.versions
-    assert ("2026-01-02", "actprof measure") == (row.date, row.command)
-    assert "a workspace of 96.00 MiB" == row.notes
-    assert (57, 10 * GIB) == (row.predicted.max_batch_size, row.predicted.allocated_bytes)
-    assert 0.0 == row.worst_percent
-    assert row.verdict_agrees
-
-
-def test_results_of_different_cells_make_no_row():
-    """Batch size 16 says nothing about batch size 8."""
-    with pytest.raises(UsageError, match="says nothing about"):
-        row_of(result("predicted", cell=replace(CELL, batch_size=16)), result())
+    assert 15 * MIB == row.beyond_band_bytes("allocated")
+    assert 0 == replace(row, resolution_bytes={"allocated": GIB}).beyond_band_bytes("allocated")
+    assert (True, False) == tuple(
+        replace(row, resolution_bytes={"allocated": size}).is_exact("allocated") for size in (GIB, MIB)
+    )
 
 
 def test_an_origin_that_does_not_exist_is_refused():
     """There are two."""
     with pytest.raises(UsageError, match="'guessed' is not an origin; choose one of measured, published"):
         make_row(origin="guessed")
-
-
-def test_a_run_that_ran_out_has_no_peaks_but_its_message():
-    """It ended before them; tried and in use are what PyTorch said."""
-    figures = figures_of(result(verdict="oom", oom=OOM))
-
-    assert Figures(verdict="oom", tried_bytes=76 * MIB, in_use_bytes=round(20.94 * GIB)) == figures
-
-
-def test_a_predicted_run_that_runs_out_keeps_its_peaks():
-    """They are of a device without limit."""
-    assert 10 * GIB == figures_of(result("predicted", verdict="oom", oom=OOM)).allocated_bytes
-
-
-def test_a_run_that_flushed_its_cache_has_no_reserved_bytes_to_compare():
-    """They show the device's limit; allocated bytes do not."""
-    figures = figures_of(result(retries=1))
-
-    assert (10 * GIB, None, None) == (
-        figures.allocated_bytes, figures.reserved_bytes, figures.process_bytes,
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "run", [None, Measurement(), replace(RUN, cap_bytes=GIB), replace(RUN, card=CardUse(samples=3))]
-)
-def test_a_process_is_compared_only_where_it_was_seen_on_the_cells_own_gpu(run):
-    """Not where NVML did not name it, nor where a larger GPU stood in."""
-    figures = figures_of(result(measurement=run))
-
-    assert (10 * GIB + GIB // 2, None) == (figures.reserved_bytes, figures.process_bytes)
-    assert 11 * GIB == figures_of(result()).process_bytes
-
-
-def test_a_gpu_that_stood_in_for_another_says_so():
-    """The device's name, and the one that it played."""
-    row = row_of(result("predicted"), result(measurement=replace(RUN, cap_bytes=GIB)))
-
-    assert "NVIDIA GeForce RTX 3090 as RTX 3090" == row.gpu
-
-
-@pytest.mark.parametrize("verdict", ["unknown", "error"])
-def test_what_nobody_knows_is_not_compared(verdict):
-    """No figure at all."""
-    assert Figures() == figures_of(result(verdict=verdict))
 
 
 @pytest.mark.parametrize(
@@ -252,7 +132,9 @@ def test_boundaries_are_exact_or_not():
     ]
     found = summarise(rows).boundaries
 
-    assert (3, 1, -2, rows[2]) == (found.n, found.exact, found.worst_difference, found.worst)
+    assert (3, 1, 2, -2, rows[2]) == (
+        found.n, found.exact, found.within_one, found.worst_difference, found.worst,
+    )  # fmt: skip
 
 
 def test_wrong_verdicts_come_first_then_the_largest_percentage():
@@ -272,6 +154,11 @@ def test_a_name_tells_what_sets_a_row_apart():
     cell = replace(CELL, alloc_conf="a:b", capacity_bytes=2 * GIB, used_by_others_bytes=GIB, precision="bf16")
 
     assert "ACT, 2 cameras 640x480, batch 8, RTX 3090" == make_row().name
+    small = replace(CELL, overrides={"use_vae": False, "chunk_size": 50}, action_dim=14)
+    named = make_row(cell=small, held_to_bytes=GIB).name
+    assert (
+        "ACT, 2 cameras 640x480, batch 8, chunk_size=50, use_vae=False, action 14, RTX 3090, held to 1.00 GiB"
+    ) == named
     assert (
         "ACT, 2 cameras 640x480, batch 8, bf16, RTX 3090, a:b, held to 2.00 GiB, 1.00 GiB used by others"
     ) == make_row(cell=cell).name
@@ -279,13 +166,43 @@ def test_a_name_tells_what_sets_a_row_apart():
     assert make_row(cell=cell).name.endswith("adam, checkpoint_encoder, RTX 3090, cudnn.benchmark off")
 
 
+@given(data=st.data())
+def test_rows_of_different_cells_have_different_names(data):
+    """Whatever field of the cell it is that differs; the GPU is the row's own."""
+    fields = {
+        "cameras": st.integers(1, 3),
+        "resolution": st.sampled_from(["640x480", "224x224"]),
+        "batch_size": st.sampled_from([8, 16]),
+        "overrides": st.dictionaries(
+            st.sampled_from(["chunk_size", "use_vae"]), st.sampled_from([50, False])
+        ),
+        "state_dim": st.sampled_from([6, 14]),
+        "action_dim": st.sampled_from([6, 14]),
+        "precision": st.sampled_from(["fp32", "bf16"]),
+        "optimizer": st.sampled_from(["preset", "sgd"]),
+        "alloc_conf": st.sampled_from(["", "expandable_segments:True"]),
+        "capacity_bytes": st.sampled_from([None, 8 * GIB]),
+        "used_by_others_bytes": st.sampled_from([0, GIB]),
+        "cudnn_benchmark": st.booleans(),
+        "changes": st.sampled_from([(), ("channels_last",)]),
+    }
+    cells = st.builds(Cell, **fields)
+    one, other = data.draw(cells), data.draw(cells)
+
+    assert (one == other) == (make_row(cell=one).name == make_row(cell=other).name)
+
+
 def test_a_row_comes_back_from_its_json():
     """Equal, with nothing in the text that nobody knows."""
     row = make_row(off=1.0, versions={"torch": "2.11.0", "driver": "580"}, notes="because")
-    data = row.to_json()
+    row = replace(row, predicted=replace(row.predicted, reserved_band_bytes=(1, 2)))
+    data = json.loads(json.dumps(row.to_json()))
 
     assert row == AccuracyRow.from_json(data)
     assert {"allocated_bytes"} == set(data["measured"])
+    assert not {"run", "held_to_bytes", "cublas_workspace_bytes"} & set(data)
+    held = replace(row, run="first", held_to_bytes=GIB, cublas_workspace_bytes=MIB)
+    assert held == AccuracyRow.from_json(json.loads(json.dumps(held.to_json())))
     assert ["driver", "torch"] == list(data["versions"])
 
 

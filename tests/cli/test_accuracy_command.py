@@ -31,21 +31,60 @@ def ledger(tmp_path, seed):
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-def test_the_worst_row_comes_first_and_lines_fit_the_terminal(run, ledger, monkeypatch, columns):
-    """Then the summary, what is unexplained, and where the page is."""
+def test_the_answer_comes_first_and_lines_fit_the_terminal(run, ledger, monkeypatch, columns):
+    """Then the summary by kind, the worst rows, and where the page is."""
     monkeypatch.setenv("COLUMNS", str(columns))
     shown = run("accuracy", ledger)
 
     assert 0 == shown.code
-    assert shown.out.index("batch 16") < shown.out.index("batch 8")
-    assert shown.out.index("median") < shown.out.index("Unexplained")
-    assert "+2.00 %" in shown.out
-    assert "said to fit, ran out      0" in shown.out
+    assert shown.out.startswith("In two runs, predicted allocated memory is within 2.00")
+    assert shown.out.index("median") < shown.out.index("batch 16") < shown.out.index("batch 8")
+    assert "+2.00 %*" in shown.out
+    assert ["2", "1"] == line_of(shown.out, "native, benchmark, published")[:2]
+    assert ["0"] == line_of(shown.out, "said to fit, ran out")
+    assert ["1"] == line_of(shown.out, "differences without a cause")
     assert "No row was measured by actprof itself" in shown.out
-    table, summary = shown.out.split("\n\n")[:2]
-    assert columns >= max(len(line.rstrip()) for line in [*table.splitlines(), *summary.splitlines()])
+    tables = shown.out.split("\n\n")[1:3]
+    assert columns >= max(len(line.rstrip()) for table in tables for line in table.splitlines())
     assert f"wrote {ledger / 'accuracy.html'}" in shown.err.replace("\n", "")
     assert (ledger / "accuracy.html").is_file()
+
+
+def line_of(text, title):
+    """Return the words that stand behind a title."""
+    (line,) = (line for line in text.splitlines() if line.strip().startswith(title))
+    return line.split(title)[1].split()
+
+
+def test_few_rows_are_shown_and_all_on_request(run, ledger):
+    """The worst ones; what all of them have in common is said once."""
+    rows = read_rows(ledger)
+    more = [replace(row, gpu=f"GPU {number}") for number in range(6) for row in rows]
+    write_rows(ledger, [replace(row, cell=replace(row.cell, overrides={"chunk_size": 50})) for row in more])
+    shown, whole = run("accuracy", ledger).out, run("accuracy", ledger, "--rows").out
+
+    assert "The worst of 12 rows (--rows shows all), chunk_size=50" in shown
+    assert (5, 12) == (shown.count("ACT, "), whole.count("ACT, "))
+    assert 1 == whole.count("chunk_size=50")
+
+
+def test_repeated_runs_are_shown_with_the_band(run, ledger):
+    """Lowest and highest of each, beside what was predicted."""
+    first, second = read_rows(ledger)
+    found = Figures(allocated_bytes=GIB, reserved_bytes=2 * GIB)
+    runs = [
+        replace(first, run="a", measured=found),
+        replace(first, run="b", measured=replace(found, reserved_bytes=3 * GIB)),
+    ]
+    said = replace(first.predicted, reserved_band_bytes=(GIB, 3 * GIB))
+    write_rows(ledger, [second, *(replace(row, predicted=said) for row in runs)])
+    shown = run("accuracy", ledger).out
+
+    assert ["2", "1.000", "to", "1.000", "2.000", "to", "3.000", "1.000", "to", "3.000"] == (
+        line_of(shown.split("Measured again")[1].split("Rows")[0], first.name)
+    )
+    summary = shown.split("Measured again")[0].split("\nreserved")[1]
+    assert "2 of 2" in " ".join(line_of(summary, "native, benchmark, published"))
 
 
 def test_a_long_name_has_room_before_bytes(run, ledger, monkeypatch):
@@ -55,14 +94,13 @@ def test_a_long_name_has_room_before_bytes(run, ledger, monkeypatch):
     write_rows(ledger, [replace(row, measured=replace(row.measured, **sizes)) for row in rows])
     for columns, is_wide in ((120, False), (180, True)):
         monkeypatch.setenv("COLUMNS", str(columns))
-        table = run("accuracy", ledger).out.split("\n\n")[0]
-        assert is_wide == ("KiB" in table)
+        assert is_wide == ("KiB" in run("accuracy", ledger).out.split("Rows")[1])
 
 
 @pytest.mark.parametrize("columns", [80, 120])
 def test_seconds_of_a_step_have_a_column_and_a_line(run, ledger, monkeypatch, columns):
     """Where a row has them."""
-    assert "step" not in run("accuracy", ledger).out.splitlines()[0]
+    assert " step\n" not in run("accuracy", ledger).out
     first, *rest = read_rows(ledger)
     said = first.predicted.step_seconds
     timed = replace(first, measured=replace(first.measured, step_seconds=said / 1.1, max_batch_size=None))
@@ -70,9 +108,9 @@ def test_seconds_of_a_step_have_a_column_and_a_line(run, ledger, monkeypatch, co
     monkeypatch.setenv("COLUMNS", str(columns))
     shown = run("accuracy", ledger).out
 
-    assert "step" in shown.splitlines()[0].split()
+    assert "step" in shown.split("Rows")[1].splitlines()[1].split()
     assert "+10.0 %" in shown
-    assert ["1", "10.000", "%"] == shown.split("seconds of a step")[1].split()[:3]
+    assert ["1", "0", "10.00", "%"] == line_of(shown, "seconds of a step")[:4]
 
 
 def test_json_is_one_object(run, ledger):
@@ -81,6 +119,9 @@ def test_json_is_one_object(run, ledger):
 
     assert {"rows", "allocated", "reserved", "process", "boundaries", "tried", "verdicts"} <= set(data)
     assert (2, 1, 1) == (len(data["rows"]), data["boundaries"]["exact"], len(data["unexplained"]))
+    assert ["native, benchmark, published"] == [kind["title"] for kind in data["kinds"]]
+    assert {"held", "n", "outside", "width_percent"} == set(data["allocated_band"])
+    assert "allocated" in data["rows"][0]["band_holds"]
     assert str(ledger / "accuracy.html") == data["page"]
 
 

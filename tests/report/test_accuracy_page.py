@@ -11,7 +11,8 @@ import pytest
 from actprof.analysis.accuracy import AccuracyRow, Figures, summarise
 from actprof.errors import StoreError
 from actprof.report.accuracy_figures import bar_width, count_bars, devices_of, draw_errors, draw_scatter
-from actprof.report.accuracy_page import lead, percent_text, render_accuracy, write_accuracy_page
+from actprof.report.accuracy_page import render_accuracy, write_accuracy_page
+from actprof.report.accuracy_words import lead, more, percent_text, shared_words, short_name
 from actprof.scenario.cell import Cell
 from actprof.units import GIB, MIB
 
@@ -108,6 +109,46 @@ def test_the_lead_tells_as_much_as_there_is():
         "Allocated memory has not been compared with a real run yet. "
         "No run that was said to fit ran out; one said to run out ran."
     ) == lead(summarise([verdict]))
+
+
+def test_kinds_and_repeated_runs_are_told_apart():
+    """What is exact, what the band held, and how far apart the same command came out."""
+    bands = {"reserved_band_bytes": (9 * GIB, 10 * GIB), "surely_fits_batch_size": 50}
+    rows = [
+        replace(row, predicted=replace(row.predicted, **bands)) for row in (make_row(), make_row(run="2"))
+    ]
+    cell = Cell(batch_size=8, alloc_conf="expandable_segments:True", cudnn_benchmark=False)
+    found = summarise([*rows, make_row(off=1.0, cell=cell)])
+    page = render_accuracy(found)
+
+    assert (
+        "With expandable segments allocated memory is exact to the byte in 0 of 1 runs. Reserved memory is "
+        "within the predicted band in 2 of 2 runs, and in deterministic runs 0\u202f% off at worst. "
+        "The largest batch size is exact in 3 of 3 searches."
+    ) == more(found)
+    assert "<td>Expandable, deterministic</td>" in page
+    assert '<td class="n">2 of 2</td>' in page
+    assert '<td class="n">9.000 to 9.000</td><td class="n">9.000 to 10.000</td>' in page
+    assert "9.000 GiB to 10.000 GiB" in page
+    assert "largest that surely fits" in page
+
+
+def test_a_sure_batch_size_that_ran_out_is_an_alarm():
+    """It was promised whatever plans are taken."""
+    said = Figures(verdict="oom", surely_fits_batch_size=8)
+    page = render_accuracy(summarise([make_row(predicted=said, measured=Figures(verdict="oom"))]))
+
+    assert "Said to surely fit, and ran out of memory: ACT, 2 cameras 640x480, batch 8, RTX 3090." in page
+
+
+def test_what_rows_have_in_common_is_said_once():
+    """But for policy, cameras and batch size; of a single row nothing is common."""
+    cells = [Cell(batch_size=size, overrides={"chunk_size": 50}) for size in (8, 16)]
+    rows = [make_row(cell=cells[0]), make_row(cell=cells[1], gpu="B")]
+
+    assert ("chunk_size=50",) == shared_words(rows)
+    assert "ACT, 2 cameras 640x480, batch 16, B" == short_name(rows[1], shared_words(rows))
+    assert () == shared_words(rows[:1])
 
 
 def test_an_empty_ledger_says_how_to_begin():

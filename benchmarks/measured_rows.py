@@ -1,0 +1,153 @@
+"""Turn the runs of one machine into rows of the accuracy ledger. Needs no GPU, and predicts the rows.
+
+    python benchmarks/measured_rows.py CELLS --machine MACHINE --torch 2.11.0+cu130 --date 2026-11-25
+
+CELLS has one run a line: its `cell`, [peak allocated, peak reserved, retries] of each of its `steps`, what
+NVML said of the process, seconds, and the out-of-memory report. MACHINE says which card it was. A run is a
+row, and its last step the settled one; repeated runs are told apart by their names. Where a batch size ran
+and the next one ran out, the row of the former has the largest batch size. Runs that are no training by one
+process of a policy that can be traced are left out, and named.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from actprof.accuracy_ledger import read_rows, refresh, write_rows
+from actprof.allocator.profile import OutOfMemory
+from actprof.analysis.accuracy import AccuracyRow, row_of
+from actprof.hardware import find_gpu
+from actprof.hardware.workspaces import parse_workspace_config
+from actprof.measure.measurement import CardUse, DeviceFacts, Measurement, Spread, StepMemory
+from actprof.policies import policy_names
+from actprof.records import from_plain
+from actprof.results import MEASURED, GpuUse, Result
+from actprof.scenario.cell import Cell
+
+LEDGER = Path(__file__).parents[1] / "reports" / "accuracy"
+
+
+def read_machine(path: Path, *, torch: str) -> tuple[DeviceFacts, dict[str, str]]:
+    """Return the card of `path`, and the versions of what ran on it."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    (shown,) = csv.DictReader(found["smi"].splitlines(), skipinitialspace=True)
+    major, rest = divmod(found["cudnn"], 10_000)
+    minor, patch = divmod(rest, 100)
+    device = DeviceFacts(
+        type="cuda",
+        name=found["name"],
+        total_bytes=found["total"],
+        driver=shown["driver_version"],
+        cudnn=f"{major}.{minor}.{patch}",
+    )
+    return device, {"torch": torch}
+
+
+def row_of_run(
+    run: Mapping[str, Any], *, device: DeviceFacts, versions: Mapping[str, str], date: str
+) -> AccuracyRow:
+    """Return the row of one run, without a prediction."""
+    cell = Cell.from_json({**run["cell"], "gpu": run["cell"]["gpu"] or find_gpu(device.name).name})
+    memory = tuple(_step_memory(*step) for step in run["steps"])
+    settled = memory[1:] if cell.cudnn_benchmark else memory
+    seconds = run["update_seconds"] if run["alone_on_the_gpu"] else None
+    measured = Result(
+        source=MEASURED,
+        cell=cell,
+        gpu=GpuUse(name=device.name, capacity_bytes=device.total_bytes, context_bytes=0),
+        peak_allocated_bytes=memory[-1].peak_allocated_bytes,
+        peak_reserved_bytes=memory[-1].peak_reserved_bytes,
+        peak_process_bytes=run["process_bytes"],
+        retries=sum(step.retries for step in settled),
+        verdict="oom" if run["oom"] else "ran",
+        oom=None if run["oom"] is None else from_plain(OutOfMemory, run["oom"]),
+        step_seconds=None if seconds is None else from_plain(Spread, seconds),
+        versions=versions,
+        device=device,
+        measurement=Measurement(
+            cap_bytes=run["cap_bytes"],
+            card=CardUse(samples=1, process_bytes=run["process_bytes"]),
+            date=date,
+        ),
+    )
+    config = run["cublas_workspace_config"]
+    source = f"measured by actprof on one {device.name}: {len(memory)} steps, a process of its own"
+    return replace(
+        row_of(measured),
+        run=run["name"],
+        cublas_workspace_bytes=parse_workspace_config(config) if config else None,
+        source=source if run["alone_on_the_gpu"] else f"{source}, others on the card",
+    )
+
+
+def _step_memory(allocated: int, reserved: int, retries: int) -> StepMemory:
+    return StepMemory(peak_allocated_bytes=allocated, peak_reserved_bytes=reserved, retries=retries)
+
+
+def with_boundaries(rows: Iterable[AccuracyRow]) -> tuple[AccuracyRow, ...]:
+    """Return the rows; where a batch size ran and the next one ran out, those of the former say so."""
+    known = tuple(rows)
+    series = [_series(row) for row in known]
+    ran_out = {
+        (place, row.cell.batch_size)
+        for place, row in zip(series, known, strict=True)
+        if not row.measured.runs
+    }
+
+    def is_largest(place: tuple[object, ...], size: int) -> bool:
+        return (place, size) not in ran_out and (place, size + 1) in ran_out
+
+    return tuple(
+        replace(row, measured=replace(row.measured, max_batch_size=row.cell.batch_size))
+        if is_largest(place, row.cell.batch_size)
+        else row
+        for place, row in zip(series, known, strict=True)
+    )
+
+
+def _series(row: AccuracyRow) -> tuple[object, ...]:
+    """Return what the runs of one search for the largest batch size have in common."""
+    alike = replace(row.cell, batch_size=2 * row.cell.micro_batches)
+    return replace(row, cell=alike).command_key
+
+
+def why_left_out(run: Mapping[str, Any]) -> str:
+    """Return why a run is no row, or nothing."""
+    if run["cell"]["policy"] not in policy_names():
+        return f"the policy {run['cell']['policy']} cannot be traced"
+    if "ddp" in run:
+        return "it ran under DDP"
+    return f"it failed ({run['error']})" if run["error"] else ""
+
+
+@click.command()
+@click.argument("cells", type=click.Path(path_type=Path, exists=True))
+@click.option("--machine", type=click.Path(path_type=Path, exists=True), required=True)
+@click.option("--torch", required=True, help="PyTorch's version in those runs.")
+@click.option("--date", required=True, help="Of the measurement, ISO 8601.")
+@click.option("--ledger", type=click.Path(path_type=Path), default=LEDGER)
+def main(*, cells: Path, machine: Path, torch: str, date: str, ledger: Path) -> None:
+    """Add the runs in CELLS to the accuracy ledger; one that is there already is replaced."""
+    device, versions = read_machine(machine, torch=torch)
+    runs = [json.loads(line) for line in cells.read_text(encoding="utf-8").splitlines()]
+    taken = []
+    for run in runs:
+        if reason := why_left_out(run):
+            print(f"{run['name']}: left out, {reason}")
+        else:
+            taken.append(row_of_run(run, device=device, versions=versions, date=date))
+    added = refresh(with_boundaries(taken), listener=lambda row: print(f"predicting {row.name}", flush=True))
+    kept = {row.key: row for row in read_rows(ledger, missing_ok=True)}
+    write_rows(ledger, (kept | {row.key: row for row in added}).values())
+    print(f"{len(added)} rows added to {ledger}")
+
+
+if __name__ == "__main__":
+    main()
