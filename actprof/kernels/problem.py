@@ -1,7 +1,7 @@
 """A problem whose numbers grow with the batch size: what a trace keeps instead of bytes.
 
 How much a reduction or a convolution takes inside depends on the GPU, and not in a straight line on the batch
-size. Its dimensions do, so they are kept: `constant + per_sample * batch_size`, each.
+size. Its dimensions do, so they are kept: `(constant + per_sample * batch_size) / divisor`, each.
 """
 
 from __future__ import annotations
@@ -58,16 +58,21 @@ def _taken(numbers: Iterator[int], count: int) -> int | tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class GrowingProblem:
-    """A problem as a function of the batch size; `constant` and `per_sample` are numbers of the form."""
+    """A problem as a function of the batch size; `constant` and `per_sample` are numbers of the form.
+
+    The divisor is more than one where a batch goes through the policy in parts.
+    """
 
     form: Form
     constant: tuple[int, ...]
     per_sample: tuple[int, ...]
+    divisor: int = 1
 
     def at(self, batch_size: int) -> Problem:
         """Return the problem at `batch_size`."""
         pairs = zip(self.constant, self.per_sample, strict=True)
-        return put_together(self.form, tuple(constant + each * batch_size for constant, each in pairs))
+        numbers = ((constant + each * batch_size) // self.divisor for constant, each in pairs)
+        return put_together(self.form, tuple(numbers))
 
     @property
     def is_convolution(self) -> bool:
@@ -76,13 +81,13 @@ class GrowingProblem:
 
     def to_json(self) -> list[Any]:
         """Return a list of JSON values."""
-        return [self.form, self.constant, self.per_sample]
+        return [self.form, self.constant, self.per_sample, self.divisor]
 
     @classmethod
     def from_json(cls, data: Sequence[Any]) -> Self:
         """Rebuild a problem from `to_json`."""
-        form, constant, per_sample = (_tupled(part) for part in data)
-        return cls(form, constant, per_sample)
+        form, constant, per_sample, divisor = (_tupled(part) for part in data)
+        return cls(form, constant, per_sample, divisor)
 
 
 def _tupled(value: Any) -> Any:

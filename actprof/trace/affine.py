@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import gcd
 from typing import Any
 
 import numpy as np
 
-from actprof.kernels.problem import GrowingProblem, take_apart
+from actprof.kernels.problem import Form, GrowingProblem, take_apart
 from actprof.trace.details import Shape, TraceDetails
 from actprof.trace.model import Ints, OpTable, TensorTable
 from actprof.trace.recorder import Recorder
@@ -88,14 +89,26 @@ def _problems(recorders: Sequence[Recorder], batch_sizes: Sequence[int]) -> _Pro
     problem, part = (np.full(len(first.sizes), value, dtype=np.int64) for value in (-1, 0))
     for tensor, (_problem, which) in first.problems.items():
         forms, rows = zip(*(take_apart(r.problems[tensor][0]) for r in recorders), strict=True)
-        fitted = _affine(rows, batch_sizes) if len(set(forms)) == 1 else None
-        if fitted is None:
+        growing = _growing(forms[0], rows, batch_sizes) if len(set(forms)) == 1 else None
+        if growing is None:
             return None
-        constant, per_sample = (tuple(column.tolist()) for column in fitted)
-        growing = GrowingProblem(forms[0], constant, per_sample)
         problem[tensor] = index.setdefault(growing, len(index))
         part[tensor] = which
     return _Problems(tuple(index), problem, part)
+
+
+def _growing(
+    form: Form, rows: Sequence[tuple[int, ...]], batch_sizes: Sequence[int]
+) -> GrowingProblem | None:
+    """Return the numbers of `rows` as functions of the batch size, whole or in equal parts."""
+    divisor = batch_sizes[1] - batch_sizes[0] if len(batch_sizes) > 1 else 1
+    fitted = _affine([[number * divisor for number in row] for row in rows], batch_sizes)
+    if fitted is None:
+        return None
+    constant, per_sample = (column.tolist() for column in fitted)
+    common = gcd(divisor, *constant, *per_sample)
+    constant, per_sample = ([number // common for number in column] for column in (constant, per_sample))
+    return GrowingProblem(form, tuple(constant), tuple(per_sample), divisor // common)
 
 
 def _settled(recorder: Recorder) -> list[int]:

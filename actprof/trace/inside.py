@@ -149,6 +149,12 @@ def _mse_loss(args: tuple[Any, ...], _kwargs: dict[str, Any], out: torch.Tensor)
     return with_temporaries([Output(0)], Take(bytes_of(args[0])), *reduction_of(args[0], ()))
 
 
+def _efficient_attention(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> list[Step]:
+    """Without dropout seed and offset lie on the host (transformers/cuda/attention.cu)."""
+    dropout = args[5] if len(args) > 5 else kwargs.get("dropout_p", 0.0)
+    return [Output(index) for index in range(4 if dropout else 2) if out[index].numel()]
+
+
 def _efficient_attention_backward(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
     """Mirror `_efficient_attention_backward` in transformers/cuda/attention_backward.cu.
 
@@ -200,6 +206,7 @@ _RULES: dict[Any, Callable[[tuple[Any, ...], dict[str, Any], Any], list[Step]]] 
     aten.native_group_norm.default: _group_norm,
     aten.native_group_norm_backward.default: _group_norm_backward,
     aten.mse_loss.default: _mse_loss,
+    aten._scaled_dot_product_efficient_attention.default: _efficient_attention,
     aten._scaled_dot_product_efficient_attention_backward.default: _efficient_attention_backward,
     aten._scaled_dot_product_flash_attention_backward.default: _flash_attention_backward,
     aten.sum.default: _sum,

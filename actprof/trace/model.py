@@ -88,7 +88,7 @@ class TensorTable:
     part: Ints
 
     def requested_bytes(self, batch_size: int) -> Ints:
-        """Return the requested bytes of every allocation at `batch_size`, shape (tensors,); of a problem 0."""
+        """Return the requested bytes of every allocation, shape (tensors,); 0 where a problem decides."""
         return self.constant + self.per_sample * batch_size
 
 

@@ -166,7 +166,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         before = len(self.sizes)
         out = self._run(func, args, kwargs)
         steps = steps_inside(func, args, kwargs, out) if self.device_type == "cuda" else None
-        if steps is None:
+        if steps is None or not self._is_ours(args):
             for tensor in tensors_in(out):
                 self._track(tensor, row)
         else:
