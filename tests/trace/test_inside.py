@@ -1,0 +1,181 @@
+"""What kernels take inside, op by op: the same sequence of allocations that one H100 recorded."""
+
+# ruff: noqa: FBT003 - ATen's ops take flags by their place
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional
+
+from actprof.hardware import find_gpu
+from actprof.kernels.problem import GrowingProblem, take_apart
+from actprof.replay.kernel_bytes import Kernels, architecture_of, sizes_of
+from actprof.trace.fake import fake_cuda
+from actprof.trace.inside import steps_inside
+from actprof.trace.recorder import Recorder
+from actprof.trace.steps import Output
+
+aten = torch.ops.aten
+RECORDED = Path(__file__).parents[2] / "reports/accuracy/h100/ops.json.gz"
+_DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+
+
+def layer_norm(x, w, b):
+    return aten.native_layer_norm(x, [x.shape[-1]], w, b, 1e-5)
+
+
+def layer_norm_both(g, x, w, b):
+    _out, mean, deviation = kept = layer_norm(x, w, b)
+    wanted = [True, True, True]
+    return aten.native_layer_norm_backward(g, x, [x.shape[-1]], mean, deviation, w, b, wanted), kept
+
+
+def group_norm(x, w, b, groups=8):
+    return aten.native_group_norm(x, w, b, *x.shape[:2], x[0, 0].numel(), groups, 1e-5)
+
+
+def group_norm_both(g, x, w, b, groups=8):
+    _out, mean, deviation = kept = group_norm(x, w, b, groups)
+    shape = (*x.shape[:2], x[0, 0].numel())
+    wanted = [True, True, True]
+    return aten.native_group_norm_backward(g, x, mean, deviation, w, *shape, groups, wanted), kept
+
+
+def efficient_both(q):
+    out, rows, seed, offset = aten._scaled_dot_product_efficient_attention(q, q, q, None, True)
+    wanted = [True, True, True, False]
+    return aten._scaled_dot_product_efficient_attention_backward(
+        out, q, q, q, None, out, rows, seed, offset, 0.0, wanted
+    )
+
+
+def max_pool_both(x):
+    out, indices = aten.max_pool2d_with_indices(x, [3, 3], [2, 2], [1, 1])
+    return aten.max_pool2d_with_indices_backward(out, x, [3, 3], [2, 2], [1, 1], [1, 1], False, indices), out
+
+
+PROGRAMS = {
+    "native_dropout": lambda x: aten.native_dropout(x, 0.1, True),
+    "native_dropout_b": lambda x: aten.native_dropout(x, 0.1, True),
+    "_softmax": lambda x: aten._softmax(x, -1, False),
+    "_softmax_backward_data": lambda g, o: aten._softmax_backward_data(g, o, -1, o.dtype),
+    "_softmax_backward_data_dim1": lambda g, o: aten._softmax_backward_data(g, o, 1, o.dtype),
+    "_softmax_backward_data_t": lambda g, o: aten._softmax_backward_data(g, o.mT, -1, o.dtype),
+    "_log_softmax": lambda x: aten._log_softmax(x, -1, False),
+    "_log_softmax_backward_data": lambda g, o: aten._log_softmax_backward_data(g, o, -1, o.dtype),
+    "native_layer_norm": layer_norm,
+    "native_layer_norm_fb": layer_norm_both,
+    "native_group_norm_1d": group_norm,
+    "native_group_norm_fb_1d": group_norm_both,
+    "gelu_backward": aten.gelu_backward.default,
+    "mse_loss_none": lambda x, y: aten.mse_loss(x, y, 0),
+    "max_pool": lambda x: aten.max_pool2d_with_indices(x, [3, 3], [2, 2], [1, 1]),
+    "max_pool_fb": max_pool_both,
+    "avg_pool2d": lambda x: functional.avg_pool2d(x, 2),
+    "cat2": lambda x: torch.cat([x, x]),
+    "cat8": lambda x: torch.cat([x] * 8, 1),
+    "cat200": lambda x: torch.cat([x] * 200, 1),
+    "cat_mixed": lambda x, y: torch.cat([x, y.transpose(0, 1)], 1),
+    "stack": lambda x: torch.stack([x] * 3),
+    "sdpa_eff_fb": efficient_both,
+    "masked_fill": lambda x: x.masked_fill(x > 0, 1.0),
+    "randn": torch.randn_like,
+    "addmm": lambda b, x, y: torch.addmm(b, x, y.t()),
+    "bmm": torch.bmm,
+    "roll": lambda x: torch.roll(x, 1, 1),
+    "tril": torch.tril,
+    "copy_nc": lambda x: x.transpose(1, 2).contiguous(),
+}
+
+
+def rows():
+    """Return the recorded ops that a program above repeats."""
+    with gzip.open(RECORDED) as file:
+        found = json.load(file)["rows"]
+    return [row for row in found if row[0] in PROGRAMS]
+
+
+def played(program, shapes, dtype):
+    """Return the allocations (positive) and frees of `program` on an H100, in order."""
+    kernels = Kernels(architecture=architecture_of(find_gpu("H100 80 GB")), benchmark=False)
+    with fake_cuda(), Recorder("cuda") as recorder:
+        inputs = [torch.empty(shape, device="cuda", dtype=dtype) for shape in shapes]
+        before = len(recorder.events)
+        kept = program(*inputs)
+        events = recorder.events[before:]
+        del kept
+    sizes = list(recorder.sizes)
+    for tensor, (problem, part) in recorder.problems.items():
+        form, numbers = take_apart(problem)
+        sizes[tensor] = sizes_of(GrowingProblem(form, numbers, (0,) * len(numbers)), 1, kernels)[part]
+    signed = [sizes[abs(event) - 1] * (1 if event > 0 else -1) for event in events]
+    return [size for size in signed if size]
+
+
+@pytest.mark.parametrize("name", sorted(PROGRAMS))
+def test_the_allocations_are_those_that_an_h100_recorded(name):
+    """In three dtypes, at two shapes each."""
+    cases = [row for row in rows() if row[0] == name]
+    assert cases
+    for _name, dtype, shapes, _outputs, recorded in cases:
+        expected = [size for size in recorded if size > 0]
+        found = played(PROGRAMS[name], shapes, _DTYPES[dtype])
+        assert expected == [size for size in found if size > 0], (dtype, shapes)
+
+
+def test_a_norm_of_many_tensors_takes_a_sum_for_each_chunk():
+    """Before its results: of ten tensors of four chunks each, forty floats."""
+    with fake_cuda(), Recorder("cuda") as recorder:
+        tensors = [torch.empty(512, 512, device="cuda") for _ in range(10)]
+        before = len(recorder.sizes)
+        kept = aten._foreach_norm(tensors, 2)
+    assert [10 * 4 * 4, *[4] * 10] == recorder.sizes[before:]
+    assert 10 == len(kept)
+    assert -(before + 1) in recorder.events
+
+
+def test_a_sum_of_flags_is_a_sum_of_integers():
+    """They become int64 first, and the reduction is one of eight bytes."""
+    with fake_cuda(), Recorder("cuda") as recorder:
+        flags = torch.ones(64, 100, dtype=torch.bool, device="cuda")
+        before = len(recorder.sizes)
+        flags.sum()
+    assert [8, 64 * 100 * 8, 0, 0] == recorder.sizes[before:]
+    (problem, part), (_same, other) = recorder.problems.values()
+    assert (8, 8, 0, 1) == (problem.element_bytes, problem.accumulator_bytes, part, other)
+
+
+@pytest.mark.parametrize("inner", ["contiguous", "transposed"])
+def test_a_layer_norm_makes_its_inputs_dense(inner):
+    """The input before its results; in the reverse pass the gradient behind them."""
+    with fake_cuda(), Recorder("cuda") as recorder:
+        x = torch.empty(4, 3, 8, device="cuda")
+        g = torch.empty(4, 3, 8, device="cuda")
+        x, g = (x.transpose(0, 1), g.transpose(0, 1)) if inner == "transposed" else (x, g)
+        before = len(recorder.sizes)
+        out, mean, deviation = aten.native_layer_norm(x, [8], None, None, 1e-5)
+        middle = len(recorder.sizes)
+        kept = aten.native_layer_norm_backward(g, x, [8], mean, deviation, None, None, [True, False, False])
+    copy = [4 * 3 * 8 * 4] if inner == "transposed" else []
+    assert [*copy, 384, 48, 48] == recorder.sizes[before:middle]
+    assert [*copy, 384, *copy] == recorder.sizes[middle:]
+    assert out.shape == kept[0].shape
+
+
+def test_every_output_has_its_place():
+    """A rule that forgets an output would lose its memory; one that names it twice would count none twice."""
+    with fake_cuda(), Recorder("cuda"):
+        x = torch.empty(2, 16, 8, 8, device="cuda")
+        for func, args in (
+            (aten.native_dropout.default, (x, 0.5, True)),
+            (aten.native_group_norm.default, (x, None, None, 2, 16, 64, 4, 1e-5)),
+            (aten.max.dim, (x, 1)),
+            (aten.var_mean.correction, (x, [0])),
+        ):
+            out = func(*args)
+            steps = steps_inside(func, args, {}, out)
+            assert set(range(len(out))) == {step.index for step in steps if isinstance(step, Output)}
