@@ -36,9 +36,7 @@ class KindCourse:
     moment: int
 
 
-def follow_kinds(
-    profile: MemoryProfile, program: Program, *, points: int = POINTS
-) -> KindCourse:
+def follow_kinds(profile: MemoryProfile, program: Program, *, points: int = POINTS) -> KindCourse:
     """Return the course of a replay in at most `points` points, of which one is the profile's moment.
 
     Args:
