@@ -7,6 +7,7 @@ op. docs/kernels.md lists every op that has been looked at.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -24,6 +25,12 @@ def steps_inside(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: 
     """Return the allocations of one op on CUDA in order; None where there are only its outputs, in order."""
     rule = _RULES.get(func)
     return None if rule is None else rule(args, kwargs, out)
+
+
+@cache
+def ruled_ops() -> frozenset[str]:
+    """Return the names of the ops that a rule covers."""
+    return frozenset(func._overloadpacket._qualified_op_name.removeprefix("aten::") for func in _RULES)
 
 
 # -- reductions (aten/src/ATen/native/cuda/Reduce.cuh and the files beside it) -----------------------------

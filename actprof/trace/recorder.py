@@ -21,6 +21,7 @@ from actprof.kernels.problem import Problem
 from actprof.trace.inside import steps_inside
 from actprof.trace.kernels import blas_route, bytes_moved, flops_of, tensors_in
 from actprof.trace.launches import kernels_of
+from actprof.trace.looked_at import is_known
 from actprof.trace.model import KINDS, PHASES
 from actprof.trace.origins import Origins
 from actprof.trace.sources import Site
@@ -174,6 +175,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         # An op that neither allocates nor writes is a view: nothing is launched.
         if len(self.sizes) > before or (func._schema.is_mutable and self._is_ours(args)):
             self._add_op(func, args, kwargs, out)
+            if not is_known(func):
+                self.notes[f"nobody has looked at what {func} takes inside on a GPU"] = None
         return out
 
     def _follow(self, steps: list[Step], out: Any, row: int) -> None:

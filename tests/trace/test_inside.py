@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ from torch.nn import functional
 from actprof.hardware import find_gpu
 from actprof.kernels.problem import GrowingProblem, take_apart
 from actprof.replay.kernel_bytes import Kernels, architecture_of, sizes_of
+from actprof.trace.cache import trace_for
 from actprof.trace.fake import fake_cuda
-from actprof.trace.inside import steps_inside
+from actprof.trace.inside import ruled_ops, steps_inside
+from actprof.trace.looked_at import PLAIN, UNRULED
 from actprof.trace.recorder import Recorder
 from actprof.trace.steps import Output
 
@@ -179,3 +182,47 @@ def test_every_output_has_its_place():
             out = func(*args)
             steps = steps_inside(func, args, {}, out)
             assert set(range(len(out))) == {step.index for step in steps if isinstance(step, Output)}
+
+
+# -- the table of docs/kernels.md ---------------------------------------------------------------------------
+
+
+DOCS = Path(__file__).parents[2] / "docs/kernels.md"
+
+
+def sections():
+    """Return the ops that each section of the page names in its tables or lists."""
+    parts = DOCS.read_text(encoding="utf-8").split("\n## ")[1:]
+    named = {}
+    for part in parts:
+        title, _, text = part.partition("\n")
+        cells = [line.split("|")[1] if line.startswith("|") else line for line in text.splitlines()]
+        lines = [
+            cell for cell, line in zip(cells, text.splitlines(), strict=True) if line.startswith(("|", "`"))
+        ]
+        named[title] = set(re.findall(r"`([\w.]+)`", " ".join(lines)))
+    return named
+
+
+def test_the_page_says_what_the_rules_say():
+    """Every op with a rule, every op without one, every op that takes nothing: neither more nor less."""
+    rules, unruled, plain = sections().values()
+    assert ruled_ops() == rules
+    assert set(UNRULED) == unruled
+    assert plain == PLAIN
+    assert len(rules) + len(unruled) + len(plain) == len(rules | unruled | plain)
+
+
+def test_somebody_has_looked_at_every_op_of_the_real_policy(small_cell):
+    """So no assumption names one."""
+    trace, _cached = trace_for(small_cell)
+    names = {name.split(".")[1] for name in trace.ops.names}
+    assert names <= ruled_ops() | PLAIN | set(UNRULED)
+    assert not [text for text in trace.assumptions if "nobody has looked at" in text]
+
+
+def test_an_op_that_nobody_has_looked_at_is_named():
+    """In the trace's assumptions, which every result carries."""
+    with fake_cuda(), Recorder("cuda") as recorder:
+        torch.empty(4, 4, device="cuda").erfinv()
+    assert ["nobody has looked at what aten.erfinv.default takes inside on a GPU"] == list(recorder.notes)
