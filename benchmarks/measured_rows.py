@@ -28,6 +28,7 @@ from actprof.hardware.workspaces import parse_workspace_config
 from actprof.measure.measurement import CardUse, DeviceFacts, Measurement, Spread, StepMemory
 from actprof.policies import policy_names
 from actprof.records import from_plain
+from actprof.report.words import predict_command
 from actprof.results import MEASURED, GpuUse, Result
 from actprof.scenario.cell import Cell
 
@@ -77,11 +78,13 @@ def row_of_run(
             date=date,
         ),
     )
+    asked = predict_command(Cell.from_json(run["cell"]))
     config = run["cublas_workspace_config"]
     source = f"measured by actprof on one {device.name}: {len(memory)} steps, a process of its own"
     return replace(
         row_of(measured),
         run=run["name"],
+        command=asked.replace("actprof predict", "actprof measure", 1),
         cublas_workspace_bytes=parse_workspace_config(config) if config else None,
         source=source if run["alone_on_the_gpu"] else f"{source}, others on the card",
     )

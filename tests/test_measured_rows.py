@@ -104,6 +104,8 @@ def test_a_card_that_played_another_was_held_to_its_room(rows_of):
         row.held_to_bytes, row.cublas_workspace_bytes, row.cell.gpu,
     )  # fmt: skip
     assert row.name.endswith("NVIDIA H100 80GB HBM3 as RTX 3090, held to 23.00 GiB")
+    assert row.command.startswith("actprof measure --policy act")
+    assert row.command.endswith("--gpu 'RTX 3090'")
 
 
 def test_where_the_next_batch_size_ran_out_is_the_largest(rows_of):

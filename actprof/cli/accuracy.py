@@ -28,6 +28,10 @@ _ROOM = 4  # columns that leave room for one more on a narrow terminal
 _FEW = 5  # rows that are shown without being asked for ...
 _MOST = 8  # ... and of those that need a look
 _NOTHING = "[dim]-[/]"
+_LEGEND = (
+    "[dim]benchmark: cuDNN chooses plans by time, so that repeated runs fill a band;\n"
+    "in band: measured inside of it; width: of the band, in % of what was measured[/]"
+)
 _FAILED = 1
 
 
@@ -86,6 +90,7 @@ def print_accuracy(found: Accuracy, console: Console, *, all_rows: bool = False)
     console.print(escape(f"{lead(found)} {more(found)}".strip()))
     console.print()
     console.print(_summary(found))
+    console.print(_LEGEND)
     if found.repeats:
         rows = [one.row for one in found.repeats]
         _print_title("Measured again", shared_words(rows), console)

@@ -55,7 +55,7 @@ class Line:
     """One row of the table: texts by column, and what unfolds below it."""
 
     name: str
-    differences: tuple[tuple[str, str, bool], ...]  # size, percentage, unexplained
+    differences: tuple[tuple[str, str, str, bool], ...]  # size, percentage, what the band says, unexplained
     step: str
     boundary: str
     said: str
@@ -202,7 +202,8 @@ def _range(ends: tuple[int, int] | None) -> str:
 
 def _line(row: AccuracyRow) -> Line:
     boundary = row.batch_size_difference
-    prediction = predict_command(row.cell)
+    # no command holds another card to that room; the ledger does
+    prediction = "actprof accuracy --refresh" if row.held_to_bytes else predict_command(row.cell)
     own = [("The measurement", row.command)] if row.command not in ("", prediction) else []
     return Line(
         name=row.name,
@@ -218,12 +219,12 @@ def _line(row: AccuracyRow) -> Line:
     )
 
 
-def _difference(row: AccuracyRow, number: str) -> tuple[str, str, bool]:
+def _difference(row: AccuracyRow, number: str) -> tuple[str, str, str, bool]:
     size, measured = row.difference_bytes(number), getattr(row.measured, f"{number}_bytes")
     if size is None:
-        return NOTHING, "", False
-    inside = ", in the band" if size and row.band_holds(number) else ""
-    return _signed_bytes(size), difference_text(size, measured) + inside, number in row.unexplained
+        return NOTHING, "", "", False
+    inside = "in the band" if size and row.band_holds(number) else ""
+    return _signed_bytes(size), difference_text(size, measured), inside, number in row.unexplained
 
 
 def _signed(count: int) -> str:

@@ -133,6 +133,14 @@ def test_kinds_and_repeated_runs_are_told_apart():
     assert "largest that surely fits" in page
 
 
+def test_a_card_that_played_another_is_predicted_by_the_ledger():
+    """No command of one cell holds it to that room."""
+    page = render_accuracy(summarise([make_row(held_to_bytes=GIB)]))
+
+    assert "<pre>actprof accuracy --refresh</pre>" in page
+    assert "<pre>actprof predict" not in page
+
+
 def test_a_sure_batch_size_that_ran_out_is_an_alarm():
     """It was promised whatever plans are taken."""
     said = Figures(verdict="oom", surely_fits_batch_size=8)
