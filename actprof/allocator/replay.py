@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from actprof.allocator.addresses import DriverAddresses
 from actprof.allocator.caching import CachingAllocator
 from actprof.allocator.out_of_memory import OutOfMemoryError, out_of_memory_message
 from actprof.allocator.profile import MemoryProfile, OutOfMemory, Timeline
@@ -84,6 +85,7 @@ class _Replay:
         self.sizes = self.program.sizes
         self.addresses = [0] * len(self.sizes)
         self.trials = deque(self.program.trials)
+        self._place = DriverAddresses()
         self.steps = 0
         self.settled = True
         self.most_reserved = 0
@@ -93,12 +95,14 @@ class _Replay:
             capacity_bytes=device.available_bytes,
             total_bytes=device.capacity_bytes,
             torch_version=device.torch_version,
+            place=self._place if not config.expandable_segments else None,
         )
 
     def run(self) -> MemoryProfile:
         starts = [*self.program.step_starts, len(self.program.events)]
         try:
             self._play(0, starts[0])
+            self._place.load_kernels()  # setting up copies and clears, which takes no kernel of PyTorch's
             for step, start in enumerate(starts[:-1]):
                 self._step(start, self.program.update_starts[step], starts[step + 1])
             self._settle(starts[-2], self.program.update_starts[-1], starts[-1])

@@ -17,7 +17,7 @@ from actprof.replay.kernel_bytes import MOST
 from actprof.trace.model import Trace
 from actprof.units import MIB
 
-_DRAWS = (1, 2, 3, 4, 5, 6, 7)
+_DRAWS = tuple(range(1, 10))
 _SURE_DRAWS = (MOST, 1, 2)
 _SEGMENT_BYTES = 20 * MIB  # kLargeBuffer
 
