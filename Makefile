@@ -35,7 +35,7 @@ types: env
 	$(BIN)/mypy
 
 tests: env
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 format: env
 	$(BIN)/ruff check --fix .

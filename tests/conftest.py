@@ -1,5 +1,7 @@
 """Fixtures for all tests; nothing here imports torch."""
 
+import os
+
 import pytest
 
 from actprof.scenario.cell import Cell
@@ -18,12 +20,19 @@ SMALL_ACT = {
 
 
 @pytest.fixture(scope="session")
+def session_cache(tmp_path_factory):
+    """The folder of traces and plans that all processes of this test session share."""
+    base = tmp_path_factory.getbasetemp()
+    return str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache")
+
+
+@pytest.fixture(scope="session")
 def small_cell():
     """A cell whose ACT is small enough to run anywhere in a second."""
     return Cell(overrides=SMALL_ACT, resolution="64x64", batch_size=2, gpu=None)
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
+def _own_cache(session_cache, monkeypatch):
     """Keep the user's cache of traces out of the tests, and the tests out of it."""
-    monkeypatch.setenv("ACTPROF_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("ACTPROF_CACHE_DIR", session_cache)

@@ -70,10 +70,10 @@ def sources():
 
 
 @pytest.fixture(scope="module", params=sources())
-def recorded(request, tmp_path_factory):
+def recorded(request, session_cache):
     """One recording and its prediction."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ACTPROF_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "cache"))
+        patch.setenv("ACTPROF_CACHE_DIR", session_cache)
         yield load(request.param)
 
 

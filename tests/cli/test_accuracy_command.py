@@ -68,8 +68,9 @@ def test_few_rows_are_shown_and_all_on_request(run, ledger):
     assert 1 == whole.count("chunk_size=50")
 
 
-def test_repeated_runs_are_shown_with_the_band(run, ledger):
+def test_repeated_runs_are_shown_with_the_band(run, ledger, monkeypatch):
     """Lowest and highest of each, beside what was predicted."""
+    monkeypatch.setenv("COLUMNS", "160")
     first, second = read_rows(ledger)
     found = Figures(allocated_bytes=GIB, reserved_bytes=2 * GIB)
     runs = [

@@ -123,5 +123,5 @@ def test_results_go_into_the_store_and_the_report_of_a_sweep(run, tmp_path, seed
     assert 0 == run("sweep", scenario, "--no-ground", "--mode", "predict", "--out", folder).code
     assert "Loading data" in (folder / "report.html").read_text(encoding="utf-8")
     (folder / "report.html").unlink()
-    assert "report.html" in run("loader", "--synthetic", "2x640x480", "--out", folder).err
+    assert "report.html" in run("loader", "--synthetic", "2x640x480", "--out", folder).err.replace("\n", "")
     assert "4.0 times faster" in (folder / "report.html").read_text(encoding="utf-8")

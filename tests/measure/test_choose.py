@@ -68,7 +68,7 @@ def test_a_larger_card_plays_the_cells():
 
     assert card.capacity_bytes - card.context_bytes == choice.cap_bytes
     assert ("RTX 3090", ":4096:2:16:8") == (choice.plays, choice.workspace_config)
-    assert "the H100 80 GB here (GPU 0) plays the RTX 3090, with 23.29 GiB for PyTorch" == choice.reason
+    assert "the H100 80 GB here (GPU 0) plays the RTX 3090, with 23.24 GiB for PyTorch" == choice.reason
 
 
 def test_the_workspace_of_hopper_is_played_too():
@@ -107,14 +107,14 @@ def test_what_others_hold_and_a_smaller_capacity_cap_the_cells_own_card():
 
     assert CATALOGUE.find("RTX 3090").capacity_bytes - context - 2 * GIB == others.cap_bytes
     assert (20 * GIB - context, "") == (smaller.cap_bytes, smaller.plays)
-    assert "the RTX 3090 here (GPU 0) is the cell's own, with 19.60 GiB for PyTorch" == smaller.reason
+    assert "the RTX 3090 here (GPU 0) is the cell's own, with 19.55 GiB for PyTorch" == smaller.reason
 
 
 def test_a_capacity_alone_is_played():
     """As in a prediction: a card of which only the memory is known, with a cautious context."""
     choice = choose(Cell(gpu=None, capacity_bytes=20 * GIB), H100)
 
-    assert (20 * GIB - 680 * MIB, "20.00 GiB GPU") == (choice.cap_bytes, choice.plays)
+    assert (20 * GIB - 850 * MIB, "20.00 GiB GPU") == (choice.cap_bytes, choice.plays)
 
 
 def test_a_cell_without_card_takes_what_is_here():

@@ -15,7 +15,7 @@ KEYS = (
 )
 
 OTHER_KEYS = "name, question, ground, gpus, sweep, exclude, expect"
-NEAREST = "RTX 3080, RTX 5070 Ti, RTX 5060 Ti 16 GB"
+NEAREST = "RTX 3090 Ti, RTX 3080, RTX 5070 Ti"
 TO_SWEEP = "to try several, write it under sweep:"
 
 

@@ -68,7 +68,7 @@ def test_auto_measures_where_a_card_is_large_enough(scenario):
     cap = find_gpu("RTX 3090").capacity_bytes - find_gpu("RTX 3090").context_bytes
     assert [cap, cap] == [choice.cap_bytes for _cell, choice in larger.choices]
     assert ((), ()) == (smaller.choices, none.choices)
-    plays = "the H100 80 GB here (GPU 0) plays the RTX 3090, with 23.29 GiB for PyTorch"
+    plays = "the H100 80 GB here (GPU 0) plays the RTX 3090, with 23.24 GiB for PyTorch"
     assert f"measured: {plays}" == larger.reason
     assert smaller.reason.startswith("not measured: the RTX 3060")
     assert "not measured: no NVIDIA GPU here" == none.reason
