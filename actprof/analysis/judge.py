@@ -8,7 +8,7 @@ from actprof.allocator.profile import MemoryProfile, OutOfMemory
 from actprof.units import format_bytes
 
 # Below this share of the device's capacity a run that gets through counts as tight: the context grows as
-# kernels are loaded, cuDNN takes workspaces that cannot be predicted, a desktop opens a window.
+# kernels are loaded, other plans of cuDNN's are chosen, a desktop opens a window.
 HEADROOM_SHARE = 0.03
 
 

@@ -3,8 +3,8 @@
 Measured piece by piece on one H100 (driver 580, CUDA 13.0, torch 2.11; `reports/accuracy/h100/`): 518 MiB
 when the context is there, 92 MiB with the first of PyTorch's kernels (lazy loading takes the rest of the file
 with it), 2 with cuBLAS, some 24 more with cuDNN and what a training run loads, and 64 for each of the two
-threads that multiply. The first grows with the multiprocessors: 3.92 MiB each on the H100's 132, and
-the same on the 36 of an RTX 5060 Ti, whose out-of-memory message gives 307 MiB in all.
+threads that multiply. The first is taken to grow with the multiprocessors, 3.92 MiB each; so the estimate for
+the 36 of an RTX 5060 Ti is 307 MiB where its out-of-memory message gives 287.
 """
 
 from __future__ import annotations
