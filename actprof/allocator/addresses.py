@@ -1,10 +1,10 @@
 """At which addresses the CUDA driver puts new segments of a training process.
 
 Ties between free blocks of one size are decided by address up to torch 2.11, so that the driver has a say in
-how memory is cut up. Read off the recordings of one H100 (driver 580): room is taken in pieces of 32 MiB, each
-below the last; what a segment leaves of its piece is filled first, the newest piece before older ones; and
-when the first kernels are loaded the driver leaves a hole, of 416 MiB less the 64 that cuBLAS takes of it,
-which is filled from below.
+how memory is cut up. Read off the recordings of one H100 (driver 580): room is taken in pieces of 32 MiB,
+each below the last; what a segment leaves of its piece is filled first, the newest piece before older ones;
+and when the first kernels are loaded the driver leaves a hole, of 416 MiB less the 64 that cuBLAS takes of
+it, which is filled from below.
 """
 
 from __future__ import annotations

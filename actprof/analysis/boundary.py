@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 MOST_BATCH_SIZE = 4096
-_NEIGHBOURS = 4
+NEIGHBOURS = 4
 
 
 def find_boundary(
@@ -33,7 +33,7 @@ def find_boundary(
         return 0
     boundary = _bisect(holds, top)
     while True:
-        above = range(min(boundary + _NEIGHBOURS, top), boundary, -1)
+        above = range(min(boundary + NEIGHBOURS, top), boundary, -1)
         larger = next((size for size in above if holds(size)), None)
         if larger is None:
             return boundary

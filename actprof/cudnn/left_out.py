@@ -19,7 +19,8 @@ _PRODUCTS = 3  # as many plans of it come first
 _WINOGRAD_ENGINE = 17
 _TILE, _PADDED_TILE = 4, 6  # F(4x4, 3x3): each 4x4 patch of the output from 6x6 of the input
 # Where the heuristics put them first.
-_FEWEST_PIXELS, _MANY_PIXELS, _FEW_ROWS = 9, 128, 512
+_MANY_PIXELS, _FEW_ROWS, _FEW_HALF_ROWS, _DEEP, _WIDE_WEIGHT = 128, 512, 4096, 2048, 2**20
+_ODD_ONE_OUT = ("forward", (4, 512, 7, 7), (512, 512, 1, 1))  # alone among 13 batch sizes of its shape
 _MOST_WORK = {64: 2**20, 128: 2**20, 256: 2**19}  # elements of the image, by channels
 
 
@@ -42,12 +43,15 @@ def _is_product(problem: Convolution) -> bool:
     if not plain or problem.image[1] != problem.weight[1]:
         return False
     pixels = prod(problem.image[2:])
+    rows = problem.image[0] * pixels
     if problem.dtype != "float32":
-        return problem.kind != "weight" and pixels >= _MANY_PIXELS
+        return pixels >= _MANY_PIXELS and (problem.kind != "weight" or rows <= _FEW_HALF_ROWS)
+    few_rows = rows <= _FEW_ROWS
     if problem.kind == "weight":
-        few = pixels >= _FEWEST_PIXELS and problem.image[0] * pixels <= _FEW_ROWS
-        return few or pixels >= _MANY_PIXELS
-    return problem.kind == "image" or pixels >= _FEWEST_PIXELS
+        return pixels >= _MANY_PIXELS or (few_rows and prod(problem.weight) < _WIDE_WEIGHT)
+    if (problem.kind, problem.image, problem.weight) == _ODD_ONE_OUT:
+        return False
+    return problem.kind == "image" or not (few_rows and problem.image[1] >= _DEEP)
 
 
 def _product_bytes(problem: Convolution) -> int:

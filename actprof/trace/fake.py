@@ -23,6 +23,7 @@ import torch
 from torch._subclasses import FakeTensor, FakeTensorMode
 from torch.cuda.amp import common as amp_common
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from actprof.trace.attention import scaled_dot_product_attention
@@ -60,12 +61,25 @@ def _linear(
 ) -> torch.Tensor:
     """Do what `at::linear` does where no mode is active (aten/src/ATen/native/Linear.cpp).
 
-    Under autocast the bias would have to be cast and cached there: its out-of-place addition is let be.
+    Under autocast the bias is cast and cached inside, so that its addition has to be caught there.
     """
-    fused = input.dim() == 2 or input.is_contiguous()
-    if bias is None or fused or torch.is_autocast_enabled(input.device.type):
+    if bias is None or input.dim() == 2 or input.is_contiguous():
         return _aten_linear(input, weight, bias)
+    if torch.is_autocast_enabled(input.device.type):
+        with _AddsInPlace():
+            return _aten_linear(input, weight, bias)
     return torch.matmul(input, weight.t()).add_(bias)
+
+
+class _AddsInPlace(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Makes of `a + b` what `a += b` is."""
+
+    def __torch_dispatch__(
+        self, func: Any, _types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is torch.ops.aten.add.Tensor:
+            func = torch.ops.aten.add_.Tensor
+        return func(*args, **(kwargs or {}))
 
 
 def _fake_type_in(target: str) -> Any:

@@ -93,9 +93,9 @@ def _extreme(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[
 # -- everything else ---------------------------------------------------------------------------------------
 
 
-def _softmax_backward(args: tuple[Any, ...], _kwargs: dict[str, Any], out: torch.Tensor) -> list[Step]:
-    """The product of gradient and output (`softmax_backward_cuda_out` in cuda/SoftMax.cu)."""
-    return with_temporaries([Output(0)], *_dense_copies(*args[:2]), Take(bytes_of(out)))
+def _softmax_backward(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: torch.Tensor) -> list[Step]:
+    """The product of gradient and output, in fp32 too where the result is fp16 (cuda/SoftMax.cu)."""
+    return with_temporaries([Output(0)], *_dense_copies(*args[:2]), Take(bytes_of(args[0])))
 
 
 def _dropout(_args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:

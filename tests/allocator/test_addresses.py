@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from actprof.allocator.addresses import DriverAddresses
 from actprof.units import MIB
 
@@ -44,4 +46,4 @@ def test_segments_never_overlap():
             addresses.load_kernels()
         taken.append((addresses(size * MIB), size * MIB))
     taken.sort()
-    assert all(start + size <= after for (start, size), (after, _) in zip(taken, taken[1:], strict=False))
+    assert all(start + size <= after for (start, size), (after, _) in pairwise(taken))

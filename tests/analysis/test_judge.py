@@ -75,3 +75,18 @@ def test_no_room_at_all_is_said_as_such():
 
     assert "nothing is left" in verdict(PROFILE, limited, available=0).reason
     assert "while the run is set up" in verdict(PROFILE, limited, available=1).reason
+
+
+@pytest.mark.parametrize(("most", "name"), [(8.7, "fits"), (8.8, "tight"), (12, "tight")])
+def test_other_plans_of_cudnn_can_make_it_tight(most, name):
+    """Three GiB are left likely; where some choice of plans leaves less than 3 %, that is said."""
+    answer = judge(
+        PROFILE,
+        PROFILE,
+        capacity_bytes=CAPACITY,
+        available_bytes=9 * GIB,
+        most_reserved_bytes=int(most * GIB),
+    )
+
+    assert (name, 3 * GIB) == (answer.name, answer.headroom_bytes)
+    assert (name == "tight") == ("which plans cuDNN takes" in answer.reason)

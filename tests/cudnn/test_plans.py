@@ -61,7 +61,8 @@ def convolution(kind, image, weight, output, **fields):
     defaults = {"dtype": "float32", "padding": (1, 1), "stride": (1, 1), "dilation": (1, 1)}
     return Convolution(
         kind=kind, image=image, weight=weight, output=output, image_strides=dense(image, last=last),
-        weight_strides=dense(weight, last=last), output_strides=dense(output, last=last), **{**defaults, **fields},
+        weight_strides=dense(weight, last=last), output_strides=dense(output, last=last),
+        **{**defaults, **fields},
     )  # fmt: skip
 
 

@@ -86,7 +86,7 @@ def test_counters_and_clock_are_those_of_torch():
 
 @pytest.mark.parametrize("alloc_conf", ["", "expandable_segments:True"])
 def test_a_snapshot_begins_with_nothing_and_is_replayed(tmp_path, alloc_conf):
-    """The simulated allocator lands on its addresses; without plans chosen by time each request is predicted."""
+    """The simulated allocator lands on its addresses; each request is predicted where plans are fixed."""
     path = tmp_path / "act.pickle"
     result = actprof.measure(**SMALL, snapshot=path, alloc_conf=alloc_conf, cudnn_benchmark=False)
 

@@ -118,6 +118,35 @@ def test_linear_does_what_it_does_without_a_mode(shape, transposed, bias):
     assert torch.equal(*outputs)
 
 
+def test_under_autocast_linear_adds_its_bias_in_place_too():
+    """What it computes, and the gradients, are those of torch; no second result is allocated."""
+
+    def run(device):
+        layer, x = nn.Linear(8, 6).to(device), torch.ones(5, 3, 8, device=device).transpose(0, 1)
+        with saving_tensors(), torch.autocast(device, dtype=torch.bfloat16):
+            y = torch.nn.functional.linear(x, layer.weight, layer.bias)
+            loss = y.float().sum()
+        reverse_pass(loss)
+        return y, layer.bias.grad
+
+    with fake_cuda(), Recorder("cuda") as recorder:
+        y, gradient = run("cuda")
+    assert (3, 5, 6) == y.shape
+    assert torch.bfloat16 == y.dtype
+    assert (6,) == gradient.shape
+    assert "aten.add_.Tensor" in recorder.op_names
+    assert "aten.add.Tensor" not in recorder.op_names
+    with fake_cuda():
+        linear = torch.nn.functional.linear
+    torch.manual_seed(0)
+    expected = run("cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.functional, "linear", linear)
+        torch.manual_seed(0)
+        for one, other in zip(expected, run("cpu"), strict=True):
+            assert torch.equal(one, other)
+
+
 def test_fake_accumulation_is_in_place_as_on_a_gpu():
     """Fake tensors have no holders of their own that would make a gradient look shared."""
 
