@@ -156,10 +156,9 @@ def _mse_loss(args: tuple[Any, ...], _kwargs: dict[str, Any], out: torch.Tensor)
     return with_temporaries([Output(0)], Take(bytes_of(args[0])), *reduction_of(args[0], ()))
 
 
-def _efficient_attention(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> list[Step]:
-    """Without dropout seed and offset lie on the host (transformers/cuda/attention.cu)."""
-    dropout = args[5] if len(args) > 5 else kwargs.get("dropout_p", 0.0)
-    return [Output(index) for index in range(4 if dropout else 2) if out[index].numel()]
+def _efficient_attention(_args: tuple[Any, ...], _kwargs: dict[str, Any], out: Any) -> list[Step]:
+    """Dropout's seed and offset lie on the host (transformers/cuda/attention.cu)."""
+    return [Output(index) for index in range(2) if out[index].numel()]
 
 
 def _efficient_attention_backward(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
