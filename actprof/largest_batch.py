@@ -9,7 +9,7 @@ import numpy as np
 
 from actprof.allocator.config import AllocatorConfig
 from actprof.allocator.replay import Device, replay
-from actprof.analysis.boundary import MOST_BATCH_SIZE, NEIGHBOURS, find_boundary
+from actprof.analysis.boundary import MOST_BATCH_SIZE, find_boundary
 from actprof.analysis.plan_band import surely_runs
 from actprof.scenario.cell import Cell
 from actprof.trace.cache import trace_for
@@ -37,27 +37,21 @@ def surely_largest(
 ) -> int | None:
     """Return the largest batch size up to `at_most` that runs whichever plans cuDNN takes.
 
-    Nor does one of the sizes right below it run out: where they do, it is luck that a larger one runs.
-    None when the largest batch size is not known.
+    None when the largest batch size is not known; of a run without choices it is `at_most`.
     """
-    if at_most is None or trace.fixed_batch_size is not None:
+    choices = device.kernels is not None and device.kernels.benchmark
+    if at_most is None or not choices or trace.fixed_batch_size is not None:
         return at_most
     return _surely_of(trace, config, device, cell.micro_batches, at_most)
 
 
 @lru_cache(maxsize=256)
 def _surely_of(trace: Trace, config: AllocatorConfig, device: Device, parts: int, at_most: int) -> int:
-    size = at_most
-    while size > parts:
-        least = max(size - NEIGHBOURS * parts, 2 * parts)
-        gap = next((one for one in range(least, size, parts) if not _runs(trace, config, device, one)), None)
-        if gap is not None:
-            size = gap - parts
-        elif surely_runs(trace, size, config=config, device=device):
-            return size
-        else:
-            size -= parts
-    return min(at_most, parts)
+    sizes = range(at_most, parts, -parts)
+    return next(
+        (size for size in sizes if surely_runs(trace, size, config=config, device=device)),
+        min(at_most, parts),
+    )
 
 
 @lru_cache(maxsize=256)
@@ -65,14 +59,10 @@ def _boundary_of(trace: Trace, config: AllocatorConfig, device: Device, parts: i
     """Return the largest batch size of `parts` equal parts that runs; parts of a single sample left out."""
 
     def runs(samples: int) -> bool:
-        return samples > 1 and _runs(trace, config, device, samples * parts)
+        size = max(samples, 2) * parts  # what two samples can, one can
+        return replay(trace, size, config=config, device=device).oom is None
 
     return find_boundary(runs, at_most=_most_that_could_run(trace, device) // parts) * parts
-
-
-@lru_cache(maxsize=4096)
-def _runs(trace: Trace, config: AllocatorConfig, device: Device, batch_size: int) -> bool:
-    return replay(trace, batch_size, config=config, device=device).oom is None
 
 
 def _most_that_could_run(trace: Trace, device: Device) -> int:

@@ -74,8 +74,8 @@ def test_every_view_adds_up(seed, batch_size, conf):
 
 def test_every_view_adds_up_for_act(small_cell):
     """The real policy, at its peak and where it runs out."""
-    for batch_size, capacity in ((2, GIB), (512, GIB)):
-        found = explain_cell(replace(small_cell, batch_size=batch_size, capacity_bytes=capacity))
+    for batch_size in (2, 512):
+        found = explain_cell(replace(small_cell, batch_size=batch_size, capacity_bytes=5 * GIB // 4))
         for moment in found.moments:
             assert_it_adds_up(moment)
         assert (1 if batch_size == 2 else 2) == len(found.moments)
@@ -214,7 +214,7 @@ def test_the_run_that_started_all_this():
         parts = (sum(encoder.values()), sum(backbone.values()), encoder["attention maps"])
         return tuple(round(100 * part / whole) for part in parts)
 
-    assert (52, 37, 27) == percent(out, out.allocated_bytes)
+    assert (54, 38, 28) == percent(out, out.allocated_bytes)
     assert (54, 35, 25) == percent(need, need.allocated_bytes)
     assert (57, 37, 27) == percent(need, need.by_kind["activations"])
-    assert headline(out).startswith("The encoder's activations hold 52\u00a0% of the 22.81 GiB allocated")
+    assert headline(out).startswith("The encoder's activations hold 54\u00a0% of the 22.33 GiB allocated")

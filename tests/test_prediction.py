@@ -65,8 +65,8 @@ def test_hopper_takes_larger_workspaces(seed):
 
 def test_a_memory_fraction_is_honoured(seed):
     """`per_process_memory_fraction:0.4` caps what the run can have, and says so in the message."""
-    free = predict_cell(seed(batch_size=600, **SMALL_GPU))
-    capped = predict_cell(seed(batch_size=600, alloc_conf="per_process_memory_fraction:0.4", **SMALL_GPU))
+    free = predict_cell(seed(batch_size=500, **SMALL_GPU))
+    capped = predict_cell(seed(batch_size=500, alloc_conf="per_process_memory_fraction:0.4", **SMALL_GPU))
 
     assert ("fits", "oom") == (free.verdict, capped.verdict)
     assert "819.20 MiB allowed" in capped.oom.message

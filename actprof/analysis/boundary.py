@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 MOST_BATCH_SIZE = 4096
-NEIGHBOURS = 4
+_NEIGHBOURS = 4
 
 
 def find_boundary(
     runs: Callable[[int], bool], *, at_most: int = MOST_BATCH_SIZE, limit: int = MOST_BATCH_SIZE
 ) -> int:
-    """Return the largest batch size for which `runs` holds; 0 when there is none.
+    """Return the largest batch size for which `runs` holds, and for those right below it; 0 for none.
 
-    Whether a run fits need not be monotonic in the batch size (a larger block can leave less slack), so
-    the neighbours above the boundary are tried too.
+    Whether a run fits need not be monotonic in the batch size (a larger block can leave less slack). A size
+    that runs although a smaller one does not is luck, which the next version of a library ends.
 
     Args:
         runs: whether a batch size gets through.
@@ -32,12 +32,13 @@ def find_boundary(
     if top < 1:
         return 0
     boundary = _bisect(holds, top)
-    while True:
-        above = range(min(boundary + NEIGHBOURS, top), boundary, -1)
-        larger = next((size for size in above if holds(size)), None)
-        if larger is None:
+    while boundary:
+        below = range(max(boundary - _NEIGHBOURS, 1), boundary + 1)
+        gap = next((size for size in below if not holds(size)), None)
+        if gap is None:
             return boundary
-        boundary = larger
+        boundary = gap - 1
+    return 0
 
 
 def _bisect(holds: Callable[[int], bool], top: int) -> int:

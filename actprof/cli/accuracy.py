@@ -48,7 +48,7 @@ _FAILED = 1
 @click.option(
     "--check",
     is_flag=True,
-    help="Predict every row again, write no page, and exit with 1 when a run that was said to fit ran out, "
+    help="Predict every row again, write no page, and exit with 1 when a run that was said to run ran out, "
     "or a stored prediction is no longer what is predicted.",
 )
 @click.option("--rows", "all_rows", is_flag=True, help="Show all rows, not only the worst.")
@@ -96,7 +96,7 @@ def print_accuracy(found: Accuracy, console: Console, *, all_rows: bool = False)
         _print_title("Measured again", shared_words(rows), console)
         console.print(_repeats(found.repeats))
     _print_rows(found.rows if all_rows else found.rows[:_FEW], len(found.rows), console)
-    _print_list("Said to fit, and ran out", found.verdicts.said_runs_ran_out, console, style="bold red")
+    _print_list("Said to run, and ran out", found.verdicts.said_runs_ran_out, console, style="bold red")
     _print_list("Said to surely fit, and ran out", found.verdicts.sure_ran_out, console, style="bold red")
     _print_list("Said to run out, and ran", found.verdicts.said_oom_ran, console, style="bold yellow")
     _print_list("No longer predicted as stored (see --refresh)", found.changed, console, style="bold yellow")
@@ -207,7 +207,7 @@ def _summary(found: Accuracy) -> Table:
     verdicts = found.verdicts
     table.add_row("ran or ran out, as said", str(verdicts.n), str(verdicts.agree) if verdicts.n else _NOTHING)
     for name, rows in (
-        ("said to fit, ran out", verdicts.said_runs_ran_out),
+        ("said to run, ran out", verdicts.said_runs_ran_out),
         ("said to run out, ran", verdicts.said_oom_ran),
         ("said to surely fit, ran out", verdicts.sure_ran_out),
     ):

@@ -114,7 +114,7 @@ def write_accuracy_page(found: Accuracy, path: str | Path) -> Path:
 def _alarms(found: Accuracy) -> dict[str, tuple[AccuracyRow, ...]]:
     verdicts = found.verdicts
     return {
-        "Said to fit, and ran out of memory": verdicts.said_runs_ran_out,
+        "Said to run, and ran out of memory": verdicts.said_runs_ran_out,
         "Said to surely fit, and ran out of memory": verdicts.sure_ran_out,
     }
 
@@ -123,7 +123,7 @@ def _tiles(found: Accuracy) -> list[Tile]:
     verdicts = found.verdicts
     wrong = len(verdicts.said_runs_ran_out) + len(verdicts.sure_ran_out)
     counts = (
-        f"said to fit, ran out: {len(verdicts.said_runs_ran_out)}",
+        f"said to run, ran out: {len(verdicts.said_runs_ran_out)}",
         f"said to surely fit, ran out: {len(verdicts.sure_ran_out)}",
         f"said to run out, ran: {len(verdicts.said_oom_ran)}",
     )

@@ -64,12 +64,13 @@ def _say_verdicts(found: Accuracy) -> str:
     wrong = len(verdicts.said_runs_ran_out)
     if wrong:
         runs = "run that was" if wrong == 1 else "runs that were"
-        return f"{capital(spell(wrong))} {runs} said to fit ran out of memory."
+        return f"{capital(spell(wrong))} {runs} said to get through ran out of memory."
     if not verdicts.n:
         return ""
     if verdicts.n == verdicts.agree:
         return f"{capital(spell(verdicts.n))} of {spell(verdicts.n)} ran, or ran out, as they were said to."
-    return f"No run that was said to fit ran out; {spell(len(verdicts.said_oom_ran))} said to run out ran."
+    ran = spell(len(verdicts.said_oom_ran))
+    return f"No run that was said to get through ran out; {ran} said to run out ran."
 
 
 def _say_boundaries(found: Accuracy) -> str:

@@ -66,7 +66,7 @@ def _linear(
     if bias is None or input.dim() == 2 or input.is_contiguous():
         return _aten_linear(input, weight, bias)
     if torch.is_autocast_enabled(input.device.type):
-        with _AddsInPlace():
+        with _AddsInPlace():  # type: ignore[no-untyped-call]
             return _aten_linear(input, weight, bias)
     return torch.matmul(input, weight.t()).add_(bias)
 

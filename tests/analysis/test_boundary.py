@@ -14,14 +14,13 @@ def test_a_single_boundary_is_found_exactly(boundary, limit):
     assert min(boundary, limit) == find_boundary(lambda size: size <= boundary, limit=limit)
 
 
-@given(st.integers(2, 500), st.integers(1, 3))
-def test_a_gap_below_the_boundary_is_crossed(boundary, gap):
-    """A size that runs although the ones just below it do not is found from below."""
+@given(st.integers(5, 500), st.integers(1, 3))
+def test_a_size_right_above_one_that_fails_is_luck(boundary, gap):
+    """As seen: 59 ran on an H100 held to 11.41 GiB, 60 ran out, and the replay lets 61 through again."""
     holes = range(boundary - gap, boundary)
+    found = find_boundary(lambda size: size <= boundary and size not in holes, at_most=boundary + 40)
 
-    assert boundary == find_boundary(
-        lambda size: size <= boundary and size not in holes, at_most=boundary + 40
-    )
+    assert boundary - gap - 1 == found
 
 
 @given(st.integers(1, 4096), st.integers(1, 4096))

@@ -85,17 +85,18 @@ def test_sure_is_no_more_than_likely(trace, device):
     assert replay(trace, likely + 1, config=NATIVE, device=room).oom is not None
 
 
-def test_a_size_above_one_that_runs_out_is_not_sure(trace, monkeypatch):
-    """61 runs, 60 does not: by luck. 59 is sure, for nothing right below it runs out."""
-    monkeypatch.setattr("actprof.largest_batch._runs", lambda *asked: asked[-1] != 60)
-    monkeypatch.setattr("actprof.largest_batch.surely_runs", lambda *_asked, **_with: True)
-
-    assert 59 == surely_largest(CELL, trace, NATIVE, held(BY_PLACE, 401), at_most=61)
-
-
 def test_nothing_is_sure_where_nothing_is_known(trace):
     """Without a largest batch size there is no sure one; a trace of one batch size tells of that only."""
     fixed = replace(trace, fixed_batch_size=4)
 
     assert surely_largest(CELL, trace, NATIVE, held(BY_TIME, 400), at_most=None) is None
     assert 4 == surely_largest(CELL, fixed, NATIVE, held(BY_TIME, 400), at_most=4)
+
+
+@pytest.mark.parametrize("most", [2, 3, 4, 5])
+def test_small_boundaries_are_found_too(make_trace, most):
+    """A single sample has a trace of its own; that it is not replayed does not count against two."""
+    trace = make_trace(activation=100 * MIB, temporary=0)
+    device = Device(capacity_bytes=(most * 100 + 90) * MIB)
+
+    assert most == largest_batch(CELL, trace, NATIVE, device)

@@ -41,7 +41,7 @@ def test_the_answer_comes_first_and_lines_fit_the_terminal(run, ledger, monkeypa
     assert shown.out.index("median") < shown.out.index("batch 16") < shown.out.index("batch 8")
     assert "+2.00 %*" in shown.out
     assert ["2", "1"] == line_of(shown.out, "native, benchmark, published")[:2]
-    assert ["0"] == line_of(shown.out, "said to fit, ran out")
+    assert ["0"] == line_of(shown.out, "said to run, ran out")
     assert ["1"] == line_of(shown.out, "differences without a cause")
     assert "No row was measured by actprof itself" in shown.out
     tables = shown.out.split("\n\n")[1:3]
@@ -170,7 +170,7 @@ def test_a_check_fails_when_a_run_that_was_said_to_fit_ran_out(run, ledger):
     shown = run("accuracy", ledger, "--check")
 
     assert 1 == shown.code
-    assert f"Said to fit, and ran out\n  {second.name}" in shown.out
+    assert f"Said to run, and ran out\n  {second.name}" in shown.out
     assert 0 == run("accuracy", ledger).code
 
 

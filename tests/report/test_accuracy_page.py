@@ -87,8 +87,8 @@ def test_a_step_has_a_tile_and_a_column_where_there_is_one():
 
 def test_the_mistake_that_must_not_happen_is_said_first(text, found):
     """In the lead, as an alarm, and in its row, which is the first."""
-    assert "One run that was said to fit ran out of memory." in lead(found)
-    assert "Said to fit, and ran out of memory: ACT, 2 cameras 640x480, batch 64, RTX 3090." in text
+    assert "One run that was said to get through ran out of memory." in lead(found)
+    assert "Said to run, and ran out of memory: ACT, 2 cameras 640x480, batch 64, RTX 3090." in text
     assert text.index("batch 64") < text.index("batch 32")
     assert 64 == found.rows[0].cell.batch_size
 
@@ -107,7 +107,7 @@ def test_the_lead_tells_as_much_as_there_is():
     verdict = make_row(predicted=Figures(verdict="oom"), measured=Figures(verdict="ran"))
     assert (
         "Allocated memory has not been compared with a real run yet. "
-        "No run that was said to fit ran out; one said to run out ran."
+        "No run that was said to get through ran out; one said to run out ran."
     ) == lead(summarise([verdict]))
 
 
