@@ -216,7 +216,7 @@ def _parse_events(data: dict[str, Any], streams: Mapping[int, int]) -> Events:
     actions = [name if name in ACTIONS else "other" for name in data["actions"]]
     return Events.of(
         Event(actions[action], address, size, streams.get(stream, stream))
-        for action, address, size, stream in data["events"]
+        for action, address, size, stream, *_ in data["events"]
     )
 
 
