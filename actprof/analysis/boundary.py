@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 MOST_BATCH_SIZE = 4096
-_NEIGHBOURS = 4
+_NEIGHBOURS = 3
 
 
 def find_boundary(

@@ -18,6 +18,7 @@ from actprof.trace.model import Trace
 from actprof.units import MIB
 
 _DRAWS = tuple(range(1, 10))
+_EXPANDABLE_DRAWS = _DRAWS[:3]  # segments that grow differ by what is alive at once, not by how it is cut up
 _SURE_DRAWS = (MOST, 1, 2)
 _SEGMENT_BYTES = 20 * MIB  # kLargeBuffer
 
@@ -40,7 +41,7 @@ def memory_band(trace: Trace, config: AllocatorConfig, device: Device, likely: M
         device: without limit.
         likely: the replay with the likely choice of plans.
     """
-    others = _other_choices(device, _DRAWS)
+    others = _other_choices(device, _EXPANDABLE_DRAWS if config.expandable_segments else _DRAWS)
     drawn = [replay(trace, likely.batch_size, config=config, device=other) for other in others]
     runs = [likely, *drawn]
     allocated = [run.peak_allocated_bytes for run in runs]
@@ -54,9 +55,9 @@ def memory_band(trace: Trace, config: AllocatorConfig, device: Device, likely: M
 
 
 def surely_runs(trace: Trace, batch_size: int, *, config: AllocatorConfig, device: Device) -> bool:
-    """Return whether `batch_size` gets through on `device` whichever plans cuDNN takes."""
-    choices = (*_other_choices(device, _SURE_DRAWS), device)  # the most demanding first
-    return all(replay(trace, batch_size, config=config, device=one).oom is None for one in choices)
+    """Return whether `batch_size`, which likely runs on `device`, does so whichever plans cuDNN takes."""
+    others = _other_choices(device, _SURE_DRAWS)  # the most demanding first
+    return all(replay(trace, batch_size, config=config, device=other).oom is None for other in others)
 
 
 def _other_choices(device: Device, draws: tuple[int, ...]) -> Iterator[Device]:
