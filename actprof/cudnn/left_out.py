@@ -51,7 +51,8 @@ def _is_product(problem: Convolution) -> bool:
         return pixels >= _MANY_PIXELS or (few_rows and prod(problem.weight) < _WIDE_WEIGHT)
     if (problem.kind, problem.image, problem.weight) == _ODD_ONE_OUT:
         return False
-    return problem.kind == "image" or not (few_rows and problem.image[1] >= _DEEP)
+    summed = problem.weight[0] if problem.kind == "image" else problem.image[1]
+    return not (few_rows and summed >= _DEEP)
 
 
 def _product_bytes(problem: Convolution) -> int:

@@ -30,7 +30,7 @@ from actprof.cudnn.split_sums import with_split_sums
 _log = logging.getLogger(__name__)
 _CACHE_VARIABLE = "ACTPROF_CACHE_DIR"
 _TABLE = "CREATE TABLE IF NOT EXISTS plans (key TEXT PRIMARY KEY, complete INTEGER, plans TEXT NOT NULL)"
-_SCHEMA = 6
+_SCHEMA = 7
 
 
 @dataclass(slots=True)

@@ -91,6 +91,29 @@ def first_allowed(problem, listed, *, deterministic):
     )
 
 
+@pytest.mark.parametrize(
+    ("kind", "dtype", "image", "channels_out", "expected"),
+    [
+        ("forward", "float32", (8, 2048, 7, 7), 512, 4_014_096),
+        ("weight", "float32", (8, 2048, 7, 7), 512, 4_014_224),
+        ("weight", "float32", (8, 512, 7, 7), 2048, 4_014_096),
+        ("image", "float32", (8, 512, 7, 7), 2048, 6_373_695),
+        ("weight", "float32", (8, 512, 7, 7), 512, 8_388_608),
+        ("forward", "float32", (4, 512, 7, 7), 512, 802_832),
+        ("forward", "float32", (8, 512, 7, 7), 512, 0),
+        ("weight", "bfloat16", (8, 512, 15, 20), 512, 8_388_608),
+        ("weight", "bfloat16", (32, 512, 15, 20), 512, 19_660_816),
+    ],
+)
+def test_products_are_those_of_an_h100(kind, dtype, image, channels_out, expected):
+    """Of ACT's projection and ResNet-50's last layers, as recorded in whole training runs."""
+    output = (image[0], channels_out, *image[2:])
+    problem = convolution(kind, image, (channels_out, image[1], 1, 1), output, dtype=dtype, padding=(0, 0))
+    (plan,) = plans_for(problem, H100, most=1, deterministic=True)
+
+    assert expected == plan.workspace_bytes
+
+
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_the_first_plan_is_that_of_an_h100(recorded, deterministic):
     """At least 99 % to the byte, 97 % of those without rounding; the rest are small products."""
