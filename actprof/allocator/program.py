@@ -123,7 +123,7 @@ def _solve(
         if isinstance(at, Convolution):
             solved[index] = at
         mine = trace.tensors.problem == index
-        for part, size in enumerate(sizes_of(problem, batch_size, kernels)):
+        for part, size in enumerate(sizes_of(at, kernels)):
             sizes[mine & (trace.tensors.part == part)] = size
     return solved
 

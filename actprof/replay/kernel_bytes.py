@@ -16,7 +16,7 @@ from itertools import accumulate
 
 from actprof.cudnn import Architecture, Convolution, Plan, plans_for
 from actprof.hardware import Gpu
-from actprof.kernels.problem import GrowingProblem
+from actprof.kernels.problem import Problem
 from actprof.kernels.reduction import Multiprocessors, Reduction, reduction_buffers
 
 # `torch.backends.cudnn.benchmark_limit`: so many plans are timed (`benchmarkLimitCuDNN` in ATen/Context.h).
@@ -56,14 +56,13 @@ class Kernels:
     draw: int = LIKELY
 
 
-def sizes_of(problem: GrowingProblem, batch_size: int, kernels: Kernels) -> tuple[int, ...]:
-    """Return the bytes of each part of a problem at `batch_size`; 0 for one that is not needed."""
-    solved = problem.at(batch_size)
-    if isinstance(solved, Reduction):
+def sizes_of(problem: Problem, kernels: Kernels) -> tuple[int, ...]:
+    """Return the bytes of each part of a problem; 0 for one that is not needed."""
+    if isinstance(problem, Reduction):
         architecture = kernels.architecture
         width = Multiprocessors(architecture.multiprocessors, architecture.threads_per_multiprocessor)
-        return reduction_buffers(solved, width)
-    return (chosen_workspace(solved, kernels),)
+        return reduction_buffers(problem, width)
+    return (chosen_workspace(problem, kernels),)
 
 
 @lru_cache(maxsize=4096)

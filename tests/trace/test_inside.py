@@ -13,7 +13,6 @@ import torch
 from torch.nn import functional
 
 from actprof.hardware import find_gpu
-from actprof.kernels.problem import GrowingProblem, take_apart
 from actprof.replay.kernel_bytes import Kernels, architecture_of, sizes_of
 from actprof.trace.cache import trace_for
 from actprof.trace.fake import fake_cuda
@@ -113,8 +112,7 @@ def played(program, shapes, dtype):
         del kept
     sizes = list(recorder.sizes)
     for tensor, (problem, part) in recorder.problems.items():
-        form, numbers = take_apart(problem)
-        sizes[tensor] = sizes_of(GrowingProblem(form, numbers, (0,) * len(numbers)), 1, kernels)[part]
+        sizes[tensor] = sizes_of(problem, kernels)[part]
     signed = [sizes[abs(event) - 1] * (1 if event > 0 else -1) for event in events]
     return [size for size in signed if size]
 
