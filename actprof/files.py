@@ -1,4 +1,4 @@
-"""Write files so that nobody ever sees half of one."""
+"""Where what can be made again is kept, and files of which nobody ever sees half."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+import platformdirs
+
 from actprof.errors import StoreError
+
+CACHE_VARIABLE = "ACTPROF_CACHE_DIR"
+
+
+def cache_folder() -> Path:
+    """Return the folder of what can be made again: `$ACTPROF_CACHE_DIR`, else the user's cache folder."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("actprof"))
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -17,8 +17,6 @@ from functools import cache, lru_cache
 from itertools import chain, islice
 from pathlib import Path
 
-import platformdirs
-
 from actprof.cudnn.ask import Plan, ask_plans
 from actprof.cudnn.closed_form import STAND_IN, closed_form
 from actprof.cudnn.device import Architecture
@@ -26,9 +24,9 @@ from actprof.cudnn.left_out import plans_left_out
 from actprof.cudnn.library import CudnnError, installed_version
 from actprof.cudnn.problem import Convolution
 from actprof.cudnn.split_sums import with_split_sums
+from actprof.files import cache_folder
 
 _log = logging.getLogger(__name__)
-_CACHE_VARIABLE = "ACTPROF_CACHE_DIR"
 _TABLE = "CREATE TABLE IF NOT EXISTS plans (key TEXT PRIMARY KEY, complete INTEGER, plans TEXT NOT NULL)"
 _SCHEMA = 7
 
@@ -117,7 +115,7 @@ def _known(problem: Convolution, architecture: Architecture) -> _Known:
     known = _Known()
     with suppress(CudnnError, sqlite3.Error, OSError, ValueError, TypeError):
         row = (
-            _database(_folder(), os.getpid())
+            _database(cache_folder() / "cudnn", os.getpid())
             .execute("SELECT complete, plans FROM plans WHERE key = ?", (_key(problem, architecture),))
             .fetchone()
         )
@@ -134,16 +132,11 @@ def _write(key: str, known: _Known) -> None:
     """Keep what is known for the next process; a cache that cannot be written is none."""
     rows = [[p.engine, p.workspace_bytes, p.deterministic, p.knobs] for p in known.plans]
     try:
-        _database(_folder(), os.getpid()).execute(
+        _database(cache_folder() / "cudnn", os.getpid()).execute(
             "INSERT OR REPLACE INTO plans VALUES (?, ?, ?)", (key, known.complete, json.dumps(rows))
         )
     except (sqlite3.Error, OSError) as error:
         _log.debug("cuDNN's plans are not kept: %s", error)
-
-
-def _folder() -> Path:
-    chosen = os.environ.get(_CACHE_VARIABLE)
-    return (Path(chosen) if chosen else Path(platformdirs.user_cache_dir("actprof"))) / "cudnn"
 
 
 @lru_cache(maxsize=4)

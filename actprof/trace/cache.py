@@ -20,17 +20,14 @@ from functools import lru_cache
 from pathlib import Path
 from unittest import mock
 
-import platformdirs
-
 from actprof.errors import StoreError
-from actprof.files import write_whole
+from actprof.files import CACHE_VARIABLE, cache_folder, write_whole
 from actprof.scenario.cell import Cell
 from actprof.trace.model import SCHEMA_VERSION, Trace
 from actprof.trace.storage import trace_from_bytes, trace_to_bytes
 from actprof.versions import code_digest, library_versions
 from actprof.workers import Worker, in_worker
 
-CACHE_VARIABLE = "ACTPROF_CACHE_DIR"
 _RECORDER = "actprof.trace.record"
 _log = logging.getLogger(__name__)
 _worker = Worker()  # one for all traces: importing lerobot takes as long as a trace
@@ -38,9 +35,8 @@ atexit.register(_worker.close)
 
 
 def cache_directory() -> Path:
-    """Return the folder of cached traces: `$ACTPROF_CACHE_DIR`, else the user's cache folder."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    return (Path(chosen) if chosen else Path(platformdirs.user_cache_dir("actprof"))) / "traces"
+    """Return the folder of cached traces."""
+    return cache_folder() / "traces"
 
 
 @contextmanager
