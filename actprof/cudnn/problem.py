@@ -8,6 +8,17 @@ from typing import Literal
 type Dims = tuple[int, ...]
 
 
+def dense_strides(shape: Dims, *, last: bool = False) -> Dims:
+    """Return the strides of a dense tensor with channels last or first."""
+    order = (0, *range(2, len(shape)), 1) if last else tuple(range(len(shape)))
+    strides = [0] * len(shape)
+    step = 1
+    for dim in reversed(order):
+        strides[dim] = step
+        step *= shape[dim]
+    return tuple(strides)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Convolution:
     """A forward convolution, or one of its two gradients; dims and strides in elements.

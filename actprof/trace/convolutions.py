@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from actprof.cudnn.problem import Convolution, Dims
+from actprof.cudnn.problem import Convolution, Dims, dense_strides
 from actprof.trace.steps import Give, Output, Step, Take, bytes_of, reduction_of, with_temporaries
 
 _CUDNN_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -102,9 +102,9 @@ def _problem(
         image=dims[0],
         weight=dims[1],
         output=dims[2],
-        image_strides=_dense_strides(dims[0], last=last),
-        weight_strides=_dense_strides(dims[1], last=last),
-        output_strides=_dense_strides(dims[2], last=last),
+        image_strides=dense_strides(dims[0], last=last),
+        weight_strides=dense_strides(dims[1], last=last),
+        output_strides=dense_strides(dims[2], last=last),
         padding=_padded(padding, dims[0], 0),
         stride=_padded(stride, dims[0], 1),
         dilation=_padded(dilation, dims[0], 1),
@@ -121,17 +121,6 @@ def _padded(values: list[int], image: Dims, before: int) -> Dims:
     wanted = len(image) - 2
     given = given * wanted if len(given) == 1 and wanted > _SPATIAL_DIMS else given
     return (before,) * (wanted - len(given)) + given
-
-
-def _dense_strides(shape: Dims, *, last: bool) -> Dims:
-    """Return the strides of a dense tensor with channels last or first."""
-    order = (0, *range(2, len(shape)), 1) if last else tuple(range(len(shape)))
-    strides = [0] * len(shape)
-    step = 1
-    for dim in reversed(order):
-        strides[dim] = step
-        step *= shape[dim]
-    return tuple(strides)
 
 
 def _through_cudnn(image: torch.Tensor, weight: torch.Tensor, args: tuple[Any, ...]) -> bool:

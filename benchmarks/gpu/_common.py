@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from actprof.cudnn.problem import Convolution, Dims
+from actprof.cudnn.problem import Convolution, Dims, dense_strides
 from actprof.measure.nvml import device_handle, open_nvml
 from actprof.measure.processes import listed_processes
 
@@ -140,16 +140,6 @@ def write_json_gz(path: Path, content: Any) -> None:
 # -- convolutions -------------------------------------------------------------------------------------------
 
 
-def dense(dims: Dims, *, last: bool = False) -> Dims:
-    """Return the strides of a dense tensor, channels last or first."""
-    order = (0, *range(2, len(dims)), 1) if last else range(len(dims))
-    strides, step = [0] * len(dims), 1
-    for dim in reversed(tuple(order)):
-        strides[dim] = step
-        step *= dims[dim]
-    return tuple(strides)
-
-
 def convolutions(
     image: Dims,
     weight: Dims,
@@ -176,9 +166,9 @@ def convolutions(
             image=image,
             weight=weight,
             output=output,
-            image_strides=dense(image, last=last),
-            weight_strides=dense(weight, last=last),
-            output_strides=dense(output, last=last),
+            image_strides=dense_strides(image, last=last),
+            weight_strides=dense_strides(weight, last=last),
+            output_strides=dense_strides(output, last=last),
             padding=paddings,
             stride=strides,
             dilation=(1,) * len(strides),
@@ -217,7 +207,7 @@ def described(problem: Convolution) -> dict[str, Any]:
         "pad": problem.padding,
         "dil": problem.dilation,
         "dt": NAMES[problem.dtype],
-        "cl": int(problem.image_strides == dense(problem.image, last=True)),
+        "cl": int(problem.image_strides == dense_strides(problem.image, last=True)),
     }
 
 

@@ -13,6 +13,7 @@ from actprof.cudnn import Architecture, Convolution, answers, library, plans, pl
 from actprof.cudnn.ask import Plan
 from actprof.cudnn.closed_form import STAND_IN, closed_form
 from actprof.cudnn.library import CudnnError
+from actprof.cudnn.problem import dense_strides
 from actprof.cudnn.split_sums import with_split_sums
 from actprof.hardware import all_gpus
 from actprof.replay.kernel_bytes import architecture_of
@@ -45,23 +46,13 @@ def recorded():
     return [(problem_of(row), row["plans"]) for row in rows]
 
 
-def dense(dims, *, last=False):
-    """Return the strides of a tensor with channels last or first."""
-    order = (0, *range(2, len(dims)), 1) if last else range(len(dims))
-    strides, step = [0] * len(dims), 1
-    for dim in reversed(tuple(order)):
-        strides[dim] = step
-        step *= dims[dim]
-    return tuple(strides)
-
-
 def convolution(kind, image, weight, output, **fields):
     """Return a problem of 3x3 kernels with dense tensors."""
     last = fields.pop("last", False)
     defaults = {"dtype": "float32", "padding": (1, 1), "stride": (1, 1), "dilation": (1, 1)}
     return Convolution(
-        kind=kind, image=image, weight=weight, output=output, image_strides=dense(image, last=last),
-        weight_strides=dense(weight, last=last), output_strides=dense(output, last=last),
+        kind=kind, image=image, weight=weight, output=output, image_strides=dense_strides(image, last=last),
+        weight_strides=dense_strides(weight, last=last), output_strides=dense_strides(output, last=last),
         **{**defaults, **fields},
     )  # fmt: skip
 
