@@ -53,3 +53,8 @@ def format_seconds(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def ceil_div(number: int, divisor: int) -> int:
+    """Return how many pieces of `divisor` hold `number`."""
+    return -(-number // divisor)

@@ -19,6 +19,7 @@ from math import floor, prod
 from actprof.cudnn.ask import Plan
 from actprof.cudnn.device import Architecture
 from actprof.cudnn.problem import Convolution
+from actprof.units import ceil_div
 
 _CAPABILITY = (9, 0)
 _ENGINES = (62, 65, 67, 68, 71)
@@ -105,7 +106,7 @@ def _flags(splits: int) -> int:
     """Return the flags of one split tile: one for each sum of two, in each round of adding."""
     count = 0
     while splits > 1:
-        splits = _over(splits, 2)
+        splits = ceil_div(splits, 2)
         count += splits
     return count
 
@@ -116,16 +117,16 @@ def _work(problem: Convolution, knobs: dict[int, int]) -> _Work:
     taps = prod(weight[2:])
     step = 32 if problem.dtype == "float32" else 32 << knobs[_STEP]
     if problem.kind == "weight":
-        down, across = _over(weight[0], rows), _over(weight[1], columns) * taps
-        steps = _over(output[0] * prod(output[2:]), step)
+        down, across = ceil_div(weight[0], rows), ceil_div(weight[1], columns) * taps
+        steps = ceil_div(output[0] * prod(output[2:]), step)
     else:
         made, inner, outer = (
             (output, weight[1], weight[0]) if problem.kind == "forward" else (image, weight[0], weight[1])
         )
-        down, across = _over(made[0] * prod(made[2:]), rows), _over(outer, columns)
-        steps = _over(inner, step) * taps
+        down, across = ceil_div(made[0] * prod(made[2:]), rows), ceil_div(outer, columns)
+        steps = ceil_div(inner, step) * taps
     in_m, in_n = knobs[_CLUSTER_M], knobs[_CLUSTER_N]
-    return _Work(_over(down, in_m) * in_m * _over(across, in_n) * in_n, steps, step)
+    return _Work(ceil_div(down, in_m) * in_m * ceil_div(across, in_n) * in_n, steps, step)
 
 
 class _Choice:
@@ -145,8 +146,8 @@ class _Choice:
         dearer = tile == 1 and work.step == 32 and plan.engine != 71
         self._part = self._whole * 1.1 if dearer else self._whole
         self._size = size
-        self._store = _over(size, self._write)
-        self._round = _ROUND_CYCLES + _over(size, self._read) + self._store
+        self._store = ceil_div(size, self._write)
+        self._round = _ROUND_CYCLES + ceil_div(size, self._read) + self._store
 
     def best(self) -> tuple[int, int]:
         """Return (parts of a split tile, tiles that are split); (1, 0) for none."""
@@ -166,19 +167,19 @@ class _Choice:
 
     def _in_one_wave(self, splits: int) -> float:
         work = self._work
-        longest = _over(work.steps, splits) * self._part
+        longest = ceil_div(work.steps, splits) * self._part
         cycles = longest + _rounds(splits) * self._round
         if splits > _MANY_PARTS and work.steps // splits * work.step > _LONG_K:
-            at_once = _ALL_AT_ONCE_CYCLES + 2 * _over(self._size, self._read)
-            cycles = min(cycles, longest + at_once + _over(self._size, splits * self._write))
+            at_once = _ALL_AT_ONCE_CYCLES + 2 * ceil_div(self._size, self._read)
+            cycles = min(cycles, longest + at_once + ceil_div(self._size, splits * self._write))
         return cycles
 
     def _after_whole_waves(self, splits: int) -> float:
         """Return the steps of the longest part; without end where adding up does not hide behind the loop."""
         work = self._work
-        waves, longest, rounds = work.tiles // self._blocks, _over(work.steps, splits), _rounds(splits)
+        waves, longest, rounds = work.tiles // self._blocks, ceil_div(work.steps, splits), _rounds(splits)
         half = 1 << (rounds - 1)
-        hidden = self._part * (work.steps + _over(max(0, work.steps - half * longest), half))
+        hidden = self._part * (work.steps + ceil_div(max(0, work.steps - half * longest), half))
         gain = (waves + 1) * work.steps * self._whole - (waves * work.steps + longest) * self._part
         most = min(hidden, gain + work.steps * self._part) + 1e-6
         return float(longest) if gain > 0 and rounds * self._round + self._store <= most else float("inf")
@@ -187,7 +188,3 @@ class _Choice:
 def _rounds(splits: int) -> int:
     """Return in how many rounds the parts of one tile are added, two and two."""
     return (splits - 1).bit_length()
-
-
-def _over(number: int, divisor: int) -> int:
-    return -(-number // divisor)

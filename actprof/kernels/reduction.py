@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 
+from actprof.units import ceil_div
+
 _MOST_THREADS = 512
 _WARP = 32
 _LEAST_PER_THREAD, _MOST_PER_THREAD = 16, 256
@@ -167,15 +169,17 @@ def _buffers(dimensions: Sequence[_Dimension], problem: Reduction, gpu: Multipro
         width //= output_vector
     block_width, block_height = _block(width, height, _MOST_THREADS // output_vector)
     step_input, step_output = (block_width, 1) if along else (1, block_width)
-    if _over(inputs, step_input) < min(block_height * _LEAST_PER_THREAD, _MOST_PER_THREAD):
+    if ceil_div(inputs, step_input) < min(block_height * _LEAST_PER_THREAD, _MOST_PER_THREAD):
         return 0, 0  # every warp has outputs of its own
     step_input *= block_height
-    each = _over(inputs, step_input)
-    grid = _over(outputs // output_vector, step_output)
+    each = ceil_div(inputs, step_input)
+    grid = ceil_div(outputs // output_vector, step_output)
     target = gpu.count * (gpu.threads_each // (block_width * block_height))
     if each < _MOST_PER_THREAD or grid > target:
         return 0, 0
-    blocks = max(min(_over(target, grid), _over(each, _LEAST_PER_THREAD)), _over(each, _MOST_PER_THREAD))
+    blocks = max(
+        min(ceil_div(target, grid), ceil_div(each, _LEAST_PER_THREAD)), ceil_div(each, _MOST_PER_THREAD)
+    )
     if blocks <= 1:
         return 0, 0
     lanes = 1 if along else block_width * output_vector
@@ -203,7 +207,3 @@ def _output_vector(dimensions: Sequence[_Dimension], reduced: int, offset: int) 
 def _power_of_two(number: int, most: int) -> int:
     """Return the largest power of two that is at most `number`, and at most `most`."""
     return most if number >= most else 1 << (max(number, 1).bit_length() - 1)
-
-
-def _over(number: int, divisor: int) -> int:
-    return -(-number // divisor)

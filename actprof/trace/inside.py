@@ -14,6 +14,7 @@ import torch
 
 from actprof.trace.convolutions import convolution_backward_steps, convolution_steps
 from actprof.trace.steps import Give, Output, Step, Take, bytes_of, reduction_of, with_temporaries
+from actprof.units import ceil_div
 
 aten = torch.ops.aten
 
@@ -171,7 +172,7 @@ def _efficient_attention_backward(args: tuple[Any, ...], _kwargs: dict[str, Any]
     gradient, out = args[0], args[5]
     batch, heads, tokens, size = gradient.shape
     rows = Take(batch * heads * tokens * 4)
-    tiles = batch * heads * _over(tokens, _TILE) * _over(size, _TILE)
+    tiles = batch * heads * ceil_div(tokens, _TILE) * ceil_div(size, _TILE)
     workspace = Take(tiles * (_TILE * _TILE * 4 + _LOCK_BYTES))
     dense = gradient.transpose(1, 2).is_contiguous()
     steps: list[Step] = [] if dense else [Take(bytes_of(gradient))]
@@ -189,15 +190,11 @@ def _flash_attention_backward(args: tuple[Any, ...], _kwargs: dict[str, Any], _o
     """Mirror `mha_bwd` in transformers/cuda/flash_attn/flash_api.cpp: row sums, and dQ summed up in fp32."""
     batch, heads, tokens, size = args[1].shape
     tokens, size = (
-        _over(tokens, 128) * 128,
-        _over(size, 32 if size <= 128 else 64) * (32 if size <= 128 else 64),
+        ceil_div(tokens, 128) * 128,
+        ceil_div(size, 32 if size <= 128 else 64) * (32 if size <= 128 else 64),
     )
     rows = Take(batch * heads * tokens * 4)
     return [Output(0), Output(1), Output(2), rows, Take(batch * heads * tokens * size * 4)]
-
-
-def _over(number: int, divisor: int) -> int:
-    return -(-number // divisor)
 
 
 _RULES: dict[Any, Callable[[tuple[Any, ...], dict[str, Any], Any], list[Step]]] = {
