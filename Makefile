@@ -30,6 +30,7 @@ check: test
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 types: env
 	$(BIN)/mypy

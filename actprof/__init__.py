@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         write_report,
     )
     from actprof.errors import ActprofError
-    from actprof.explanation import Explanation
+    from actprof.explanation.explain import Explanation
     from actprof.results import Result
     from actprof.scenario import Cell, Scenario
 
@@ -66,18 +66,15 @@ __all__ = [
 
 _HOMES = {
     "ActprofError": "actprof.errors",
-    "Cell": "actprof.scenario",
-    "Explanation": "actprof.explanation",
+    "Cell": "actprof.cell",
+    "Explanation": "actprof.explanation.explain",
     "Result": "actprof.results",
     "Scenario": "actprof.scenario",
 }
-_PACKAGES = ("measure", "sweep")  # callable packages, see `actprof._callable`
 
 
 def __getattr__(name: str) -> Any:
     """Import the home of a public name (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name in _PACKAGES:
-        return import_module(f"{__name__}.{name}")
     return getattr(import_module(_HOMES.get(name, "actprof.api")), name)

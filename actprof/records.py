@@ -5,12 +5,15 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from enum import Enum
 from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 
 def to_plain(value: Any) -> Any:
     """Return `value` with JSON's own types only; a record becomes a dict with one entry per field."""
+    if isinstance(value, Enum):
+        return value.value
     if is_dataclass(value):
         return {item.name: to_plain(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, Mapping):
@@ -47,6 +50,8 @@ def _rebuild(hint: Any, value: Any) -> Any:
     if origin is tuple:
         parts = inside[:1] * len(value) if inside[-1] is Ellipsis else inside
         return tuple(_rebuild(part, item) for part, item in zip(parts, value, strict=True))
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return hint(value)
     if is_dataclass(hint):
         if not isinstance(value, Mapping):
             raise TypeError(f"{value!r} cannot be read as {hint}")

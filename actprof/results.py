@@ -7,17 +7,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Self
 
-from actprof.allocator.profile import OutOfMemory
-from actprof.measure.measurement import DeviceFacts, Measurement, Spread
+from actprof.cell import Cell
+from actprof.measurement import DeviceFacts, Measurement, Spread
+from actprof.out_of_memory import OutOfMemory
 from actprof.records import from_plain, to_plain
-from actprof.scenario.cell import Cell
 
 SCHEMA_VERSION = 1
 
+MOST_BATCH_SIZE = 4096  # the search for the largest one ends there
 SOURCES = PREDICTED, MEASURED = ("predicted", "measured")
-VERDICTS = ("fits", "tight", "oom", "unknown", "error")
+
+
+class Verdict(StrEnum):
+    """What becomes of a run.
+
+    `fits`: it gets through with headroom; `tight`: it gets through after a flush of the cache, or with less;
+    `oom`: it runs out of memory; `unknown`: it cannot be told; `error`: a real run failed otherwise.
+    """
+
+    FITS = "fits"
+    TIGHT = "tight"
+    OOM = "oom"
+    UNKNOWN = "unknown"
+    FAILED = "error"
+
+    @property
+    def runs(self) -> bool:
+        """Whether the run gets through."""
+        return self in (Verdict.FITS, Verdict.TIGHT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +179,7 @@ class Result:
     peak_process_bytes: int = 0
     peak_allocated_band_bytes: tuple[int, int] | None = None
     peak_reserved_band_bytes: tuple[int, int] | None = None
-    verdict: str = "unknown"
+    verdict: Verdict = Verdict.UNKNOWN
     reason: str = ""
     headroom_bytes: int = 0
     retries: int = 0
@@ -181,10 +201,14 @@ class Result:
     work: StepWork | None = None
     schema_version: int = SCHEMA_VERSION
 
+    def __post_init__(self) -> None:
+        """Take a verdict by its name as well."""
+        object.__setattr__(self, "verdict", Verdict(self.verdict))
+
     @property
     def runs(self) -> bool:
         """Whether the run gets through: `fits` or `tight`."""
-        return self.verdict in ("fits", "tight")
+        return self.verdict.runs
 
     def to_json(self, *, curve: bool = True) -> dict[str, Any]:
         """Return a dict of JSON values; the curve is left out on request."""

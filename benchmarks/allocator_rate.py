@@ -19,11 +19,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from actprof.allocator import AllocatorConfig, CachingAllocator
-from actprof.allocator.events import Event, Events
-from actprof.allocator.observe import watch
-from actprof.allocator.record_player import Start
-from actprof.allocator.recording import Recording, load_recording
-from actprof.allocator.what_if import RequestPlayer, Settings
+from actprof.snapshots.events import Event, Events
+from actprof.snapshots.observe import watch
+from actprof.snapshots.record_player import Start
+from actprof.snapshots.recording import Recording, load_recording
+from actprof.snapshots.what_if import RequestPlayer, Settings
 from actprof.units import GIB, KIB, MIB
 
 SETTINGS = {"native": AllocatorConfig(), "expandable": AllocatorConfig(expandable_segments=True)}

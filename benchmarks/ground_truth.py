@@ -29,15 +29,15 @@ import click
 
 import actprof
 from actprof.api import make_cell
+from actprof.cell import Cell
 from actprof.files import write_whole
 from actprof.hardware import builtin_catalogue
-from actprof.measure.boundary import STEPS, measure_boundary
-from actprof.measure.choose import choose_gpu, usable_gpus
-from actprof.measure.measurement import Measurement
-from actprof.measure.run import Run, on_this_card
+from actprof.measurement import Measurement
+from actprof.measuring.boundary import STEPS, measure_boundary
+from actprof.measuring.choose import choose_gpu, usable_gpus
+from actprof.measuring.run import Run, on_this_card
 from actprof.records import to_plain
 from actprof.results import Result
-from actprof.scenario.cell import Cell
 from actprof.versions import library_versions
 
 SCENARIO = Path(__file__).parents[1] / "scenarios" / "accuracy.yaml"

@@ -20,17 +20,17 @@ from typing import Any
 
 import click
 
-from actprof.accuracy_ledger import read_rows, refresh, write_rows
-from actprof.allocator.profile import OutOfMemory
-from actprof.analysis.accuracy import AccuracyRow, row_of
+from actprof.cell import Cell
 from actprof.hardware import find_gpu
 from actprof.hardware.workspaces import parse_workspace_config
-from actprof.measure.measurement import CardUse, DeviceFacts, Measurement, Spread, StepMemory
+from actprof.ledger.accuracy import AccuracyRow, row_of
+from actprof.ledger.keep import read_rows, refresh, write_rows
+from actprof.measurement import CardUse, DeviceFacts, Measurement, Spread, StepMemory
+from actprof.out_of_memory import OutOfMemory
 from actprof.policies import policy_names
 from actprof.records import from_plain
-from actprof.report.words import predict_command
 from actprof.results import MEASURED, GpuUse, Result
-from actprof.scenario.cell import Cell
+from actprof.words import predict_command
 
 LEDGER = Path(__file__).parents[1] / "reports" / "accuracy"
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from actprof.accuracy_ledger import read_rows
-from actprof.analysis.accuracy import AccuracyRow
-from actprof.prediction import predict_cell
+from actprof.ledger.accuracy import AccuracyRow
+from actprof.ledger.keep import read_rows
+from actprof.prediction.predict import predict_cell
 from actprof.units import GIB, MIB
 
 LEDGER = Path(__file__).resolve().parents[1] / "reports" / "accuracy"

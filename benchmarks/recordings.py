@@ -11,8 +11,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from actprof.allocator.recording import open_recording
-from actprof.allocator.verify import verify
+from actprof.snapshots.recording import open_recording
+from actprof.snapshots.verify import verify
 
 
 def main() -> None:

@@ -56,9 +56,9 @@ def write(path: Path, megabytes: int) -> None:
 
 def measure(path: Path) -> None:
     """Read and replay a file in this process, and print what that took."""
-    from actprof.allocator.observe import watch
-    from actprof.allocator.recording import open_recording
-    from actprof.allocator.what_if import RequestPlayer, Settings
+    from actprof.snapshots.observe import watch
+    from actprof.snapshots.recording import open_recording
+    from actprof.snapshots.what_if import RequestPlayer, Settings
 
     open_recording(SOURCE)
     before = _most_memory()

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from actprof.scenario.cell import Cell
+from actprof.cell import Cell
 
 pytest_plugins = ["handmade"]
 

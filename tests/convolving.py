@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from actprof.allocator.program import build_program
 from actprof.cudnn import Architecture, Convolution, Plan
 from actprof.kernels.problem import GrowingProblem, take_apart
 from actprof.replay import kernel_bytes
+from actprof.replay.program import build_program
 from actprof.units import MIB
 
 CONVOLUTION = Convolution(

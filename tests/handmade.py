@@ -7,9 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from actprof.scenario.cell import Cell
+from actprof.cell import Cell
+from actprof.policies.facts import PolicyFacts
 from actprof.trace.cache import save_trace
-from actprof.trace.model import KINDS, PHASES, OpTable, PolicyFacts, TensorTable, Trace
+from actprof.trace.model import KINDS, PHASES, OpTable, TensorTable, Trace
 
 
 @pytest.fixture

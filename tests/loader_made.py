@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from actprof.loading.rows import COLD, DatasetFacts, LoaderResult, LoaderRow, Source
-from actprof.measure.measurement import Spread
+from actprof.measurement import Spread
 
 PYAV = Source(storage="video", width=640, height=480, backend="pyav")
 TORCHCODEC = Source(storage="video", width=640, height=480, backend="torchcodec")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from actprof.accuracy_ledger import read_rows
-from actprof.analysis.accuracy import summarise
+from actprof.ledger.accuracy import summarise
+from actprof.ledger.keep import read_rows
 from actprof.units import GIB
 
 LEDGER = Path(__file__).resolve().parents[1] / "reports" / "accuracy"

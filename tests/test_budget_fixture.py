@@ -63,13 +63,13 @@ def test_nonsense_is_a_usage_error(budget, actprof_budget):
 def test_the_fixture_comes_through_an_entry_point():
     """It is found without any configuration."""
     found = [entry.value for entry in entry_points(group="pytest11") if entry.name == "actprof"]
-    assert "actprof.testing" in found
+    assert "actprof.pytest_plugin" in found
 
 
 def test_the_plugin_imports_nothing_heavy():
     """It is loaded for every run of everybody who has actprof."""
     heavy = ("torch", "lerobot", "numpy", "pandas", "pydantic", "click", "actprof.api")
-    code = f"import sys, actprof.testing; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, actprof.pytest_plugin; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
     )

@@ -14,9 +14,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from actprof.allocator.recording import open_recording
-from actprof.measure.measurement import DeviceFacts, Measurement, Spread, StepMemory
-from actprof.measure.request import Answer
+from actprof.measurement import DeviceFacts, Measurement, Spread, StepMemory
+from actprof.measuring.request import Answer
+from actprof.snapshots.recording import open_recording
 from actprof.trace.fake import fake_cuda
 from actprof.units import GIB
 

@@ -11,7 +11,8 @@ import actprof
 
 ROOT = Path(actprof.__file__).parent
 LIGHT = (
-    "scenario", "hardware", "allocator", "analysis", "sweep", "report", "cli", "api", "launch", "loading",
+    "scenario", "hardware", "allocator", "replay", "prediction", "claims", "explanation", "advice", "ledger",
+    "snapshots", "sweeps", "report", "cli", "api", "preflight_check", "loading",
 )  # fmt: skip
 HEAVY_MODULES = ("torch", "torchvision", "lerobot", "accelerate", "pynvml")
 
@@ -84,10 +85,10 @@ def imported(tree):
 @pytest.mark.parametrize(
     ("library", "packages"),
     [
-        ("lerobot", ("policies", "measure")),
-        ("accelerate", ("policies", "measure")),
-        ("torch", ("policies", "trace", "measure")),
-        ("pynvml", ("measure",)),
+        ("lerobot", ("policies", "measuring", "loading")),
+        ("accelerate", ("policies", "measuring", "loading")),
+        ("torch", ("policies", "trace", "measuring", "loading")),
+        ("pynvml", ("measuring",)),
     ],
     ids=["lerobot", "accelerate", "torch", "pynvml"],
 )
@@ -109,7 +110,7 @@ def test_only_measure_touches_cuda():
     calls = [
         (path, node.lineno, node.attr)
         for path, tree in sources()
-        if not path.startswith("measure")
+        if not path.startswith("measuring")
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute)
         and node.attr in STARTS_CUDA

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from actprof.accuracy_ledger import read_rows
+from actprof.ledger.keep import read_rows
 from actprof.units import GIB, MIB
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "measured_rows.py"

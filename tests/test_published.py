@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import actprof
-from actprof.accuracy_ledger import read_rows, refresh
-from actprof.prediction import predict_cell
+from actprof.ledger.keep import read_rows, refresh
+from actprof.prediction.predict import predict_cell
 from actprof.units import GIB, format_bytes
 
 LEDGER = Path(__file__).resolve().parents[1] / "reports" / "accuracy"

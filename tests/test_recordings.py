@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from actprof.allocator import AllocatorConfig
-from actprof.allocator.replay import Device, replay
+from actprof.cell import Cell
 from actprof.hardware import find_gpu
-from actprof.prediction import device_of
-from actprof.scenario.cell import Cell
+from actprof.prediction.predict import device_of
+from actprof.replay.replay import Device, replay
 from actprof.trace.cache import trace_for
 from actprof.trace.model import Trace
 

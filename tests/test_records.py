@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from actprof.measure.measurement import CardUse, Measurement, Spread, StepMemory
+from actprof.measurement import CardUse, Measurement, Spread, StepMemory
 from actprof.records import from_plain, to_plain
 
 

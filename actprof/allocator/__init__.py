@@ -8,7 +8,7 @@ from __future__ import annotations
 from actprof.allocator.blocks import BlockRecord, SegmentRecord
 from actprof.allocator.caching import CachingAllocator
 from actprof.allocator.config import AllocatorConfig
-from actprof.allocator.out_of_memory import OutOfMemoryError, out_of_memory_message
+from actprof.out_of_memory import OutOfMemoryError, out_of_memory_message
 
 __all__ = [
     "AllocatorConfig",

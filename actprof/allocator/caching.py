@@ -15,7 +15,6 @@ from actprof.allocator.blocks import ADDRESS_MASK, Arena, Block, Heap
 from actprof.allocator.config import AllocatorConfig
 from actprof.allocator.device import Device
 from actprof.allocator.expandable import allocate_expandable
-from actprof.allocator.out_of_memory import OutOfMemoryError
 from actprof.allocator.release import collect_garbage, release_available, release_cached
 from actprof.allocator.rounding import (
     MIN_BLOCK_BYTES,
@@ -24,8 +23,9 @@ from actprof.allocator.rounding import (
     round_size,
     segment_size,
 )
-from actprof.allocator.snapshot import restore_segments, take_snapshot
+from actprof.allocator.state import restore_segments, take_snapshot
 from actprof.errors import UsageError
+from actprof.out_of_memory import OutOfMemoryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

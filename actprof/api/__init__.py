@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from actprof.api.cells import DEFAULT_GPU, make_cell
-from actprof.api.real import (
+from actprof.api.ledger import accuracy
+from actprof.api.measurements import (
     compare_snapshot,
     keep_loading,
     measure,
@@ -12,7 +13,7 @@ from actprof.api.real import (
     write_loader_page,
 )
 from actprof.api.runs import explain, params, predict, preflight, reach, suggest, write_explanation_page
-from actprof.api.scenarios import CSV_NAME, REPORT_NAME, accuracy, check, load_scenario, sweep, write_report
+from actprof.api.scenarios import CSV_NAME, REPORT_NAME, check, load_scenario, sweep, write_report
 from actprof.api.snapshots import replay_snapshot, verify_snapshot, write_replay_page
 
 __all__ = [

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from actprof.api.cells import either, make_cell
 from actprof.errors import UsageError
-from actprof.explanation import Explanation, explain_cell
-from actprof.prediction import predict_cell
+from actprof.explanation.explain import Explanation, explain_cell
+from actprof.policies.facts import PolicyFacts
+from actprof.prediction.predict import predict_cell
 from actprof.results import Result
 from actprof.scenario import Cell
 from actprof.trace.cache import trace_for
-from actprof.trace.model import PolicyFacts
 
 if TYPE_CHECKING:
-    from actprof.analysis.reach import Combination
-    from actprof.analysis.suggest import Listener, Remedy
-    from actprof.launch.preflight import Preflight
+    from actprof.advice.combinations import Combination
+    from actprof.advice.suggest import Listener, Remedy
+    from actprof.preflight_check.answer import Preflight
 
 
 def predict(**options: Any) -> Result:
@@ -94,7 +94,7 @@ def suggest(
     Raises:
         UsageError: an option that cannot be.
     """
-    from actprof.analysis.suggest import suggest as suggest_for
+    from actprof.advice.suggest import suggest as suggest_for
 
     return suggest_for(
         either(cell, options),
@@ -128,7 +128,7 @@ def reach(
     Raises:
         UsageError: an option that cannot be.
     """
-    from actprof.analysis.reach import reach as reach_for
+    from actprof.advice.combinations import reach as reach_for
 
     return reach_for(either(cell, options), target_batch, limit=limit, jobs=jobs, listener=listener)
 
@@ -169,10 +169,10 @@ def preflight(
         UsageError: lerobot refuses the command, or something needed is neither found nor given.
         UnknownAnswerError: the command names a file on the Hub that cannot be had.
     """
-    from actprof.launch.command_line import parse_command_line
-    from actprof.launch.duration import SpeedGiven
-    from actprof.launch.preflight import GpuAsked, config_command, run_preflight
-    from actprof.launch.run_cell import Given
+    from actprof.preflight_check.answer import GpuAsked, config_command, run_preflight
+    from actprof.preflight_check.command_line import parse_command_line
+    from actprof.preflight_check.duration import SpeedGiven
+    from actprof.preflight_check.run_cell import Given
 
     if config is not None and command:
         raise UsageError("give a command or --config, not both; a command may have --config_path itself")

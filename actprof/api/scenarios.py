@@ -1,9 +1,9 @@
-"""Scenarios: grids of runs, their expectations and reports, and the ledger of how true predictions are."""
+"""Scenarios: grids of runs, their expectations and reports."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,8 @@ from actprof.versions import library_versions
 if TYPE_CHECKING:
     import pandas as pd
 
-    from actprof.analysis.accuracy import Accuracy, AccuracyRow
-    from actprof.analysis.expectations import Outcome
-    from actprof.sweep.runner import Progress
+    from actprof.claims.judge import Outcome
+    from actprof.progress import Progress
 
 
 REPORT_NAME = "report.html"
@@ -61,17 +60,17 @@ def sweep(
         listener: told about the progress after every task.
 
     Returns:
-        One row per cell, and one more for each measured cell; see `actprof.sweep.table.results_frame`.
+        One row per cell, and one more for each measured cell; see `actprof.sweeps.table.results_frame`.
 
     Raises:
         UsageError: the scenario asks for what cannot be.
         StoreError: the folder cannot be written.
     """
-    from actprof.sweep.checking import check_with
-    from actprof.sweep.measuring import measure_cells, plan_measuring
-    from actprof.sweep.runner import default_folder, run_sweep
-    from actprof.sweep.store import ResultsStore
-    from actprof.sweep.table import results_frame, write_csv
+    from actprof.sweeps.checking import check_with
+    from actprof.sweeps.measure_cells import measure_cells, plan_measuring
+    from actprof.sweeps.runner import default_folder, run_sweep
+    from actprof.sweeps.store import ResultsStore
+    from actprof.sweeps.table import results_frame, write_csv
 
     if gpu is not None:
         scenario = scenario.with_gpu(gpu)
@@ -115,8 +114,8 @@ def check(
         UsageError: the scenario expects nothing, or asks for what cannot be.
         StoreError: the results cannot be read or written.
     """
-    from actprof.sweep.checking import check_scenario
-    from actprof.sweep.runner import default_folder
+    from actprof.sweeps.checking import check_scenario
+    from actprof.sweeps.runner import default_folder
 
     if gpu is not None:
         scenario = scenario.with_gpu(gpu)
@@ -148,11 +147,11 @@ def write_report(folder: str | Path) -> Path:
     Raises:
         StoreError: there is no store, or the page cannot be written.
     """
-    from actprof.analysis.expectations import Outcome
+    from actprof.claims.judge import Outcome
     from actprof.loading.rows import LoaderResult
     from actprof.report import Report
     from actprof.report import write_report as write_page
-    from actprof.sweep.store import ResultsStore
+    from actprof.sweeps.store import ResultsStore
 
     folder = Path(folder)
     with ResultsStore(folder, create=False) as store:
@@ -174,29 +173,3 @@ def write_report(folder: str | Path) -> Path:
     path = folder / REPORT_NAME
     write_page(page, path)
     return path
-
-
-def accuracy(
-    folder: str | Path = "reports/accuracy",
-    *,
-    add: Sequence[str | Path] = (),
-    refresh: bool = False,
-    check: bool = False,
-    listener: Callable[[AccuracyRow], None] | None = None,
-) -> Accuracy:
-    """Return how true predictions are, by the ledger in `folder`, and write its page there.
-
-    Args:
-        folder: with `rows.jsonl`; the page is `accuracy.html`.
-        add: folders of sweeps with measured results, and files that `actprof measure --json` printed.
-        refresh: predict every row again and store that.
-        check: predict every row again and only compare (see `changed`); no page is written.
-        listener: told of each row before it is predicted.
-
-    Raises:
-        UsageError: nothing can be compared in what is to be added, or a cell that can no longer be.
-        StoreError: a file cannot be read or written, or there is no ledger.
-    """
-    from actprof.accuracy_ledger import keep_ledger
-
-    return keep_ledger(folder, add=add, predict_again=refresh, check=check, listener=listener)

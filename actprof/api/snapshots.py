@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from actprof.allocator.outcome import SnapshotReplay
-    from actprof.allocator.verify import Verification
+    from actprof.snapshots.outcome import SnapshotReplay
+    from actprof.snapshots.verify import Verification
 
 
 def replay_snapshot(
@@ -37,9 +37,9 @@ def replay_snapshot(
     Raises:
         UsageError: a setting or GPU that cannot be, or (as `SnapshotError`) a file that cannot be used.
     """
-    from actprof.allocator.questions import make_questions
-    from actprof.allocator.recording import open_recording
-    from actprof.allocator.snapshot_replay import replay_recording
+    from actprof.snapshots.questions import make_questions
+    from actprof.snapshots.recording import open_recording
+    from actprof.snapshots.replay_recording import replay_recording
 
     tell = listener or (lambda _what, _amount: None)
     questions = make_questions(gpu=gpu, capacity=capacity, alloc_conf=alloc_conf, compare=compare)
@@ -72,8 +72,8 @@ def verify_snapshot(
     Raises:
         UsageError: a version that cannot be, or (as `SnapshotError`) a file that cannot be used.
     """
-    from actprof.allocator.recording import open_recording
-    from actprof.allocator.verify import verify
+    from actprof.snapshots.recording import open_recording
+    from actprof.snapshots.verify import verify
 
     tell = listener or (lambda _what, _amount: None)
     recording = open_recording(

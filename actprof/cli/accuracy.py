@@ -16,9 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from actprof import api
-from actprof.accuracy_ledger import DEFAULT_FOLDER, PAGE_NAME
-from actprof.analysis.accuracy import NUMBERS, Accuracy, AccuracyRow, Bands, Errors, Repeats
+from actprof.api.ledger import PAGE_NAME
 from actprof.cli.console import messages, output, print_json, progress_bar
+from actprof.ledger.accuracy import NUMBERS, Accuracy, AccuracyRow, Bands, Errors, Repeats
+from actprof.ledger.keep import DEFAULT_FOLDER
 from actprof.report.accuracy_words import lead, more, shared_words, short_name
 from actprof.units import GIB, format_bytes
 

@@ -7,15 +7,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from actprof.cli.console import VERDICT_STYLES
-from actprof.results import Result
+from actprof.results import Result, Verdict
 from actprof.units import format_bytes
 
 HEADLINES = {
-    "fits": "It fits.",
-    "tight": "It runs, but tightly.",
-    "oom": "It runs out of memory.",
-    "unknown": "It cannot be told.",
-    "error": "It failed.",
+    Verdict.FITS: "It fits.",
+    Verdict.TIGHT: "It runs, but tightly.",
+    Verdict.OOM: "It runs out of memory.",
+    Verdict.UNKNOWN: "It cannot be told.",
+    Verdict.FAILED: "It failed.",
 }
 _LABEL_WIDTH = 10
 _SIZE_WIDTH = 11

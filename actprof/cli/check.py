@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import TextColumn, TimeElapsedColumn
 
 from actprof import api
-from actprof.analysis.expectations import Outcome
+from actprof.claims.judge import Outcome
 from actprof.cli.console import output, print_json, progress_bar
 from actprof.records import to_plain
 from actprof.results import SCHEMA_VERSION

@@ -10,16 +10,15 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn
 
-from actprof.analysis.boundary import MOST_BATCH_SIZE
-from actprof.results import Result
+from actprof.results import MOST_BATCH_SIZE, Result, Verdict
 
 _PIPE_COLUMNS = 200
 VERDICT_STYLES = {
-    "fits": "bold green",
-    "tight": "bold yellow",
-    "oom": "bold red",
-    "unknown": "bold magenta",
-    "error": "bold white on red",
+    Verdict.FITS: "bold green",
+    Verdict.TIGHT: "bold yellow",
+    Verdict.OOM: "bold red",
+    Verdict.UNKNOWN: "bold magenta",
+    Verdict.FAILED: "bold white on red",
 }
 
 

@@ -15,7 +15,7 @@ from actprof.cli.console import messages, output, print_json
 from actprof.cli.explained import print_difference, print_explanation
 from actprof.cli.options import cell_options, parse_overrides
 from actprof.errors import UsageError
-from actprof.explanation import difference
+from actprof.explanation.explain import difference
 from actprof.records import to_plain
 
 

@@ -9,12 +9,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from actprof.analysis.difference import Change
-from actprof.analysis.holders import HeldTensor
-from actprof.analysis.holding import CONTEXT, UNUSED, Holding
-from actprof.analysis.tell import freed_text, headline, made_text, request_text, share, short_op
-from actprof.analysis.tree_rows import TreeRow, list_rows
-from actprof.explanation import Explanation, difference
+from actprof.explanation.difference import Change
+from actprof.explanation.explain import Explanation, difference
+from actprof.explanation.holders import HeldTensor
+from actprof.explanation.moment import CONTEXT, UNUSED, Holding
+from actprof.explanation.sentences import freed_text, headline, made_text, request_text, share, short_op
+from actprof.explanation.tree_rows import TreeRow, list_rows
+from actprof.results import Verdict
 from actprof.units import format_bytes
 
 _WIDE = 110  # columns from which on a module's bytes per sample and constant part stand beside it
@@ -59,7 +60,7 @@ def _print_head(found: Explanation, console: Console) -> None:
 
 
 def _verdict(found: Explanation) -> str:
-    return {"oom": "out of memory"}.get(found.result.verdict, found.result.verdict)
+    return {Verdict.OOM: "out of memory"}.get(found.result.verdict, found.result.verdict)
 
 
 def _title(console: Console, title: str, note: str = "") -> None:

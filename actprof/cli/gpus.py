@@ -37,7 +37,7 @@ def command(*, name: str | None, sources: bool, as_json: bool) -> None:
 
 def _print_local(console: Console) -> None:
     """Say which GPUs this machine has, and what is free on them."""
-    from actprof.measure.nvml import local_gpus
+    from actprof.measuring.nvml import local_gpus
 
     found = local_gpus()
     if not found:

@@ -15,12 +15,12 @@ from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from actprof import api
-from actprof.analysis.compare_allocations import Unmatched
 from actprof.cli.console import output, print_json, progress_bar
 from actprof.cli.measured import print_measured
 from actprof.cli.options import played_cell_options
 from actprof.errors import UsageError
-from actprof.results import Result
+from actprof.results import Result, Verdict
+from actprof.snapshots.compare_allocations import Unmatched
 from actprof.units import format_bytes
 
 _FAILED = 1
@@ -81,9 +81,9 @@ def command(
         print_json(result.to_json(curve=False))
     else:
         print_measured(result, output(), predicted=predicted)
-        if snapshot is not None and result.verdict != "error":
+        if snapshot is not None and result.verdict != Verdict.FAILED:
             _print_unmatched(snapshot, api.compare_snapshot(snapshot, result.cell))
-    return _FAILED if result.verdict == "error" else 0
+    return _FAILED if result.verdict == Verdict.FAILED else 0
 
 
 def _check_alone(others: Mapping[str, Any]) -> None:
@@ -97,7 +97,7 @@ def _predicted(result: Result, progress: Callable[[str], None]) -> Result | None
     """Return the prediction of the same cell; of a run on the CPU, or one that failed, there is none."""
     if result.device is None or result.device.type != "cuda":
         return None
-    from actprof.prediction import predict_cell
+    from actprof.prediction.predict import predict_cell
 
     progress("predicting the same run")
     return predict_cell(result.cell)

@@ -10,9 +10,9 @@ from rich.table import Table
 
 from actprof.cli.answer import fact_table, print_bars, print_verdict
 from actprof.cli.console import boundary_text, verdict_text
-from actprof.measure.measurement import CardUse, DeviceFacts, Measurement, Spread
+from actprof.measurement import CardUse, DeviceFacts, Measurement, Spread
 from actprof.report.measured import Pair
-from actprof.results import Result
+from actprof.results import Result, Verdict
 from actprof.units import format_bytes, format_seconds
 
 
@@ -25,7 +25,7 @@ def print_measured(result: Result, console: Console, *, predicted: Result | None
         predicted: the answer to the same cell without a device; adds a table of both with their difference.
     """
     pair = Pair(result, predicted)
-    on_cpu = pair.on_cpu and result.verdict == "unknown"
+    on_cpu = pair.on_cpu and result.verdict == Verdict.UNKNOWN
     print_verdict(result, console, headline="There is no verdict." if on_cpu else "", place=_place(result))
     if pair.ran_out_unforeseen and predicted is not None:
         console.print(f"\n[bold white on red]The prediction was {predicted.verdict}: it is wrong.[/]")
@@ -51,7 +51,7 @@ def _place(result: Result) -> str:
 
 def _print_stderr(result: Result, console: Console) -> None:
     lines = result.measurement.stderr if result.measurement else ()
-    if result.verdict != "error" or not lines:
+    if result.verdict != Verdict.FAILED or not lines:
         return
     console.print("\n[dim]The worker's last lines:[/]")
     for line in lines:
@@ -148,7 +148,7 @@ def _fact_texts(result: Result) -> Iterator[tuple[str, str]]:
         yield "headroom", format_bytes(result.headroom_bytes)
     if result.max_batch_size is not None:
         yield "largest batch size", boundary_text(result)
-    if on_gpu and result.verdict != "error":
+    if on_gpu and result.verdict != Verdict.FAILED:
         yield "cache flushes", f"{run.allocator_retries} in the whole run"
         yield "spike", _spike(run)
     yield "live tensors", format_bytes(run.live_tensor_bytes) if run.live_tensor_bytes else ""

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from actprof.scenario.cell import CHANGES
+from actprof.cell import CHANGES
 
 _CONSTANTS = {"true": True, "false": False, "none": None, "null": None}
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from actprof.api import params
 from actprof.cli.console import output, print_json
 from actprof.cli.options import cell_options
-from actprof.trace.model import Parameter, PolicyFacts
+from actprof.policies.facts import Parameter, PolicyFacts
 from actprof.units import format_bytes
 
 

@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from actprof.analysis.speed import limit_shares, speed_text, what_helps
 from actprof.api import predict
 from actprof.cli.answer import fact_table, print_bars, print_verdict
 from actprof.cli.console import boundary_text, output, print_json
 from actprof.cli.options import cell_options
-from actprof.results import Result
+from actprof.prediction.limits import limit_shares, speed_text, what_helps
+from actprof.results import Result, Verdict
 from actprof.units import format_bytes, format_seconds
 
 
@@ -41,7 +41,7 @@ def command(*, as_json: bool, **options: Any) -> None:
 def print_result(result: Result, console: Console) -> None:
     """Print a verdict, then the numbers behind it."""
     print_verdict(result, console)
-    if result.verdict == "unknown":
+    if result.verdict == Verdict.UNKNOWN:
         return
     console.print()
     print_bars(result, console)

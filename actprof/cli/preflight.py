@@ -17,12 +17,12 @@ from actprof import api
 from actprof.cli.answer import HEADLINES, fact_table, print_bars, print_verdict
 from actprof.cli.console import VERDICT_STYLES, boundary_text, output, print_json
 from actprof.cli.predict import holders_text, speed_facts
-from actprof.report.words import predict_command
-from actprof.results import Result
+from actprof.results import Result, Verdict
 from actprof.units import format_bytes, format_seconds
+from actprof.words import predict_command
 
 if TYPE_CHECKING:
-    from actprof.launch.preflight import Preflight
+    from actprof.preflight_check.answer import Preflight
 
 
 @click.command(name="preflight", context_settings={"allow_interspersed_args": False})
@@ -77,9 +77,9 @@ def command(*, words: tuple[str, ...], require: str, as_json: bool, **options: A
         print_json(answer.to_json())
     else:
         print_preflight(answer, output())
-    if answer.verdict == "tight":
+    if answer.verdict == Verdict.TIGHT:
         click.echo(f"actprof: warning: tight: {answer.reason}", err=True)
-    return 1 if answer.verdict == "tight" and require == "fits" else answer.exit_code
+    return 1 if answer.verdict == Verdict.TIGHT and require == Verdict.FITS else answer.exit_code
 
 
 def print_preflight(answer: Preflight, console: Console) -> None:

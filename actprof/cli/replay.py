@@ -14,13 +14,13 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from actprof import api
-from actprof.allocator.outcome import Outcome, SnapshotReplay, say_ambiguous
 from actprof.cli.console import messages, output, print_json, progress_bar
 from actprof.errors import UsageError
+from actprof.snapshots.outcome import Outcome, SnapshotReplay, say_ambiguous
 from actprof.units import format_bytes
 
 if TYPE_CHECKING:
-    from actprof.allocator.verify import Verification
+    from actprof.snapshots.verify import Verification
 
 _HOLDERS = 5
 

@@ -14,19 +14,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.table import Table
 
 from actprof import api
+from actprof.cell import CHANGES
 from actprof.cli.answer import print_verdict
 from actprof.cli.console import batch_size_text, output, print_json, progress_bar, verdict_text
 from actprof.cli.options import cell_options
-from actprof.report.words import rate_text
-from actprof.results import Result
-from actprof.scenario.cell import CHANGES
+from actprof.results import Result, Verdict
 from actprof.units import format_bytes
+from actprof.words import rate_text
 
 if TYPE_CHECKING:
-    from actprof.analysis.reach import Combination
-    from actprof.analysis.remedies import Offer
-    from actprof.analysis.suggest import Remedy
-    from actprof.sweep.runner import Progress
+    from actprof.advice.combinations import Combination
+    from actprof.advice.remedies import Offer
+    from actprof.advice.suggest import Remedy
+    from actprof.progress import Progress
 
 _HOW = {1: "env", 2: "flag", 3: "data", 4: "code"}
 _EXPLAINED = 3
@@ -100,7 +100,7 @@ def command(
         search: dict[str, Any] = {"target_batch": target_batch, "jobs": jobs, "listener": listener}
         start = api.predict(**options)
         remedies = api.suggest(cell=start.cell, limit=limit, only_cached=fast, **search)
-        if target_batch is not None and start.verdict != "fits" and not fast:
+        if target_batch is not None and start.verdict != Verdict.FITS and not fast:
             together = api.reach(cell=start.cell, **search)
     if as_json:
         remedy_rows = [remedy.to_json() for remedy in remedies]
@@ -148,7 +148,7 @@ def _figures(result: Result) -> tuple[str, str, str, str, str]:
 def print_combinations(start: Result, together: Sequence[Combination], console: Console) -> None:
     """Print what makes a batch size fit, and how to apply the cheapest of it."""
     size = start.cell.batch_size
-    if start.verdict == "fits":
+    if start.verdict == Verdict.FITS:
         console.print(f"\nBatch size {size} fits as it is.")
         return
     if not together:

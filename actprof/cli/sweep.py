@@ -14,9 +14,9 @@ from rich.table import Table
 from actprof import api
 from actprof.cli.console import VERDICT_STYLES, batch_size_text, output, print_json, progress_bar
 from actprof.errors import UsageError
-from actprof.report.words import rate_text
-from actprof.results import MEASURED, PREDICTED
+from actprof.results import MEASURED, PREDICTED, Verdict
 from actprof.units import GIB, format_bytes
+from actprof.words import rate_text
 
 
 @click.command(name="sweep")
@@ -53,7 +53,7 @@ def command(
 
     A second run does only what is missing. The exit code is 0 whatever the verdicts.
     """
-    from actprof.sweep.runner import default_folder
+    from actprof.sweeps.runner import default_folder
 
     loaded = api.load_scenario(scenario)
     folder = out or default_folder(loaded)
@@ -82,9 +82,18 @@ def command(
     console.print(f"report   {folder / api.REPORT_NAME}", soft_wrap=True)
 
 
+_MARKS: dict[str, str] = {
+    Verdict.FITS: "",
+    Verdict.TIGHT: "~",
+    Verdict.OOM: "✗",
+    Verdict.UNKNOWN: "?",
+    Verdict.FAILED: "!",
+}
+
+
 def _print_rows(source: str, frame: Any, console: Console) -> None:
     """Print the table of predicted or of measured rows, and how many have which verdict."""
-    failed = ", ! failed" if (frame["verdict"] == "error").any() else ""
+    failed = ", ! failed" if (frame["verdict"] == Verdict.FAILED).any() else ""
     legend = f"(~ runs tightly, ✗ runs out{failed})"
     console.print(f"[bold]Peak reserved memory in GiB by batch size, {source}[/] {legend}")
     console.print(_table(frame))
@@ -99,7 +108,7 @@ def _print_rows(source: str, frame: Any, console: Console) -> None:
 
 def _fastest(frame: Any) -> str:
     """Return the cell that fits with the most predicted samples per second; nothing where none is known."""
-    known = frame[(frame["verdict"] == "fits") & frame["samples_per_second"].notna()]
+    known = frame[(frame["verdict"] == Verdict.FITS) & frame["samples_per_second"].notna()]
     if known.empty:
         return ""
     best = known.loc[known["samples_per_second"].astype(float).idxmax()]
@@ -113,7 +122,7 @@ def _fastest(frame: Any) -> str:
 def _measuring(folder: Path) -> str:
     """Return what was measured, where and why; or why nothing was."""
     from actprof.scenario import Cell
-    from actprof.sweep.store import ResultsStore
+    from actprof.sweeps.store import ResultsStore
 
     with ResultsStore(folder, create=False) as store:
         meta = store.meta()
@@ -140,7 +149,7 @@ def _running(labels: tuple[str, ...]) -> str:
 def _as_json(folder: Path) -> dict[str, Any]:
     from actprof.results import SCHEMA_VERSION
     from actprof.scenario import Cell
-    from actprof.sweep.store import ResultsStore
+    from actprof.sweeps.store import ResultsStore
 
     with ResultsStore(folder, create=False) as store:
         meta = store.meta()
@@ -207,8 +216,14 @@ def _cell(row: Any) -> str:
     if row is None:
         return ""
     style = VERDICT_STYLES[row.verdict].removeprefix("bold ")
-    mark = {"fits": "", "tight": "~", "oom": "✗", "unknown": "?", "error": "!"}[row.verdict]
-    is_known = row.peak_reserved_bytes and row.verdict not in ("unknown", "error")
+    mark = {
+        Verdict.FITS: "",
+        Verdict.TIGHT: "~",
+        Verdict.OOM: "✗",
+        Verdict.UNKNOWN: "?",
+        Verdict.FAILED: "!",
+    }[row.verdict]
+    is_known = row.peak_reserved_bytes and row.verdict not in (Verdict.UNKNOWN, Verdict.FAILED)
     size = f"{row.peak_reserved_bytes / GIB:.1f}" if is_known else ""
     return f"[{style}]{mark}{size}[/]"
 

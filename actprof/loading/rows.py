@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from actprof.errors import StoreError
-from actprof.measure.measurement import Spread
+from actprof.measurement import Spread
 from actprof.records import from_plain, to_plain
 
 SCHEMA_VERSION = 1

@@ -88,7 +88,7 @@ def change_policy(policy: Any, names: Iterable[str], *, backward: Callable[[Any]
 
     Args:
         policy: lerobot's, on its device.
-        names: of `actprof.scenario.cell.CHANGES`.
+        names: of `actprof.cell.CHANGES`.
         backward: computes the gradients of a part of the batch.
 
     Raises:

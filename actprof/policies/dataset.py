@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from actprof.scenario.cell import Cell
+from actprof.cell import Cell
 
 _STATISTICS = ("min", "max", "mean", "std", "q01", "q10", "q50", "q90", "q99")
 _INDEX_DTYPES = {

@@ -6,8 +6,8 @@ from typing import Any, Self
 
 import torch
 
+from actprof.policies.facts import Parameter, PolicyFacts, find_component
 from actprof.policies.spec import PolicySpec
-from actprof.trace.model import Parameter, PolicyFacts, find_component
 
 
 class Probe:

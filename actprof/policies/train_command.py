@@ -1,7 +1,7 @@
 """What `lerobot-train` makes of a command's arguments, asked of lerobot's own parser, classes and checks.
 
 Nothing is trained and no weights are fetched. The answer is plain JSON values (`draccus.encode`), so that who
-reads it needs no lerobot. Importing lerobot takes ten seconds, so `actprof.launch` comes here only with
+reads it needs no lerobot. Importing lerobot takes ten seconds, so pre-flight comes here only with
 commands that it cannot surely read by itself.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 from unittest import mock
 
 from actprof.errors import UnknownAnswerError, UsageError
-from actprof.policies.quiet import quiet_imports
+from actprof.quiet import quiet_imports
 
 HUB_SECONDS = 4.0
 SIMPLE = {int: "int", float: "float", bool: "bool", str: "str", Path: "Path"}

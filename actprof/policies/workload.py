@@ -13,12 +13,12 @@ from unittest import mock
 
 import torch
 
+from actprof.cell import Cell
 from actprof.errors import UsageError
 from actprof.policies.accelerator import PhaseContext, StepAccelerator, no_phase
 from actprof.policies.changes import change_optimizer, change_policy
 from actprof.policies.dataset import batches, camera_keys, dataset_meta
-from actprof.policies.quiet import quiet_imports
-from actprof.scenario.cell import Cell
+from actprof.quiet import quiet_imports
 
 
 @dataclass(slots=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actprof.analysis.accuracy import NUMBERS
 from actprof.files import write_whole
+from actprof.ledger.accuracy import NUMBERS
 from actprof.report.accuracy_figures import (
     COLOURS,
     SYMBOLS,
@@ -22,7 +22,8 @@ from actprof.report.accuracy_figures import (
 )
 from actprof.report.accuracy_words import lead, more, percent_text, shared_words, short_name
 from actprof.report.templating import templates
-from actprof.report.words import (
+from actprof.units import GIB, format_bytes, format_seconds
+from actprof.words import (
     NARROW_SPACE,
     VERDICT_WORDS,
     capital,
@@ -31,10 +32,9 @@ from actprof.report.words import (
     plural,
     predict_command,
 )
-from actprof.units import GIB, format_bytes, format_seconds
 
 if TYPE_CHECKING:
-    from actprof.analysis.accuracy import Accuracy, AccuracyRow, Bands, Errors, Figures, Matches, Repeats
+    from actprof.ledger.accuracy import Accuracy, AccuracyRow, Bands, Errors, Figures, Matches, Repeats
 
 NOTHING = "\u2013"  # where a row has no such number
 _WORDS = {**VERDICT_WORDS, "ran": "ran"}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from actprof.report.words import NARROW_SPACE, capital, plural, spell
+from actprof.words import NARROW_SPACE, capital, plural, spell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from actprof.analysis.accuracy import Accuracy, AccuracyRow, Errors
+    from actprof.ledger.accuracy import Accuracy, AccuracyRow, Errors
 
 _SUBJECT = 3  # words of a row that say what is trained
 _ENOUGH = 3  # rows from which on a median means something

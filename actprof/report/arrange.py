@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from actprof.report.words import gib
+from actprof.results import Verdict
+from actprof.words import gib
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from actprof.cell import Cell
     from actprof.results import Result
-    from actprof.scenario.cell import Cell
 
 _AXES = ("resolution", "cameras", "batch_size", "alloc_conf")
 
@@ -52,7 +53,7 @@ class Line:
     def first_failing(self) -> Result | None:
         """The cell that runs out next after the last one that runs."""
         least = self.last_running.cell.batch_size if self.last_running else 0
-        return next((r for r in self.results if r.verdict == "oom" and r.cell.batch_size > least), None)
+        return next((r for r in self.results if r.verdict == Verdict.OOM and r.cell.batch_size > least), None)
 
     @property
     def around_limit(self) -> tuple[Result, ...]:

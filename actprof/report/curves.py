@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from actprof.report.arrange import Setup, arrange, room_bytes
 from actprof.report.sentences import summary
-from actprof.report.words import allocator_text, cameras_text
 from actprof.units import MIB
+from actprof.words import allocator_text, cameras_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from actprof.report.words import capital, join, plural, spell
+from actprof.words import capital, join, plural, spell
 
 if TYPE_CHECKING:
-    from actprof.analysis.expectations import Outcome
+    from actprof.claims.judge import Outcome
 
 _WORDS = {"broken": "broken", "open": "not told", "held": "held"}
 _HEADINGS = {"broken": "Broken", "open": "Cannot be told", "held": "Held"}

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 
-from actprof.analysis.holding import RUNS_OUT
-from actprof.analysis.tell import share
-from actprof.analysis.tree_rows import ITSELF, end_of_chain
+from actprof.explanation.moment import RUNS_OUT
+from actprof.explanation.sentences import share
+from actprof.explanation.tree_rows import ITSELF, end_of_chain
 from actprof.report.palette import component_colour, kind_colour, text_on
 from actprof.units import GIB, format_bytes
 
 if TYPE_CHECKING:
-    from actprof.analysis.course import KindCourse
-    from actprof.analysis.holders import ModuleNode
-    from actprof.analysis.holding import Holding
+    from actprof.explanation.course import KindCourse
+    from actprof.explanation.holders import ModuleNode
+    from actprof.explanation.moment import Holding
 
 OTHER = "other"
 PHASE_COLOURS = {

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actprof.analysis.difference import difference
-from actprof.analysis.holding import CONTEXT, RUNS_OUT, UNUSED
-from actprof.analysis.tell import freed_text, headline, made_text, request_text, share, short_op
+from actprof.explanation.difference import difference
+from actprof.explanation.moment import CONTEXT, RUNS_OUT, UNUSED
+from actprof.explanation.sentences import freed_text, headline, made_text, request_text, share, short_op
 from actprof.files import write_whole
 from actprof.report.explain_figures import (
     LIMIT,
@@ -24,14 +24,14 @@ from actprof.report.explain_figures import (
 )
 from actprof.report.palette import kind_colour
 from actprof.report.templating import templates
-from actprof.report.words import capital, cell_text, predict_command
 from actprof.units import format_bytes
+from actprof.words import capital, cell_text, predict_command
 
 if TYPE_CHECKING:
-    from actprof.analysis.difference import Change
-    from actprof.analysis.holders import HeldTensor
-    from actprof.analysis.holding import Holding
-    from actprof.explanation import Explanation
+    from actprof.explanation.difference import Change
+    from actprof.explanation.explain import Explanation
+    from actprof.explanation.holders import HeldTensor
+    from actprof.explanation.moment import Holding
 
 _MOST_TENSORS = 400
 _MOST_CHANGES = 30

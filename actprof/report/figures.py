@@ -15,7 +15,9 @@ import plotly.graph_objects as go
 
 from actprof.report.arrange import Line, room_bytes, share_of_device
 from actprof.report.palette import SHADES, allocator_mark, colour_at, colour_scale, shade, text_on
-from actprof.report.words import (
+from actprof.results import Verdict
+from actprof.units import GIB
+from actprof.words import (
     VERDICT_WORDS,
     allocator_text,
     cameras_text,
@@ -24,7 +26,6 @@ from actprof.report.words import (
     limit_text,
     percent,
 )
-from actprof.units import GIB
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,13 @@ if TYPE_CHECKING:
     from actprof.report.makeup import Bar
     from actprof.results import Result
 
-_MARKS = {"fits": "", "tight": "tight", "oom": "OOM", "unknown": "?", "error": "fail"}
+_MARKS = {
+    Verdict.FITS: "",
+    Verdict.TIGHT: "tight",
+    Verdict.OOM: "OOM",
+    Verdict.UNKNOWN: "?",
+    Verdict.FAILED: "fail",
+}
 _STILL = {"fixedrange": True}  # no zoom: a finger on the figure scrolls the page
 _HOVER_WIDTH = 56
 _SEAM = {"width": 1, "color": "rgba(255,255,255,.45)"}  # between the parts of a bar
@@ -278,7 +285,7 @@ def _log10(value: float) -> float:
 
 
 def _bar_name(bar: Bar) -> str:
-    mark = " <b>OOM</b>" if bar.result.verdict == "oom" else ""
+    mark = " <b>OOM</b>" if bar.result.verdict == Verdict.OOM else ""
     return f"{escape(bar.label)}{mark}"
 
 

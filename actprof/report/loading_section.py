@@ -13,8 +13,8 @@ from actprof.loading.sentences import advise, say_cold, say_result, workers_text
 from actprof.report.loader_page import Line, Tile, change_tiles, rate_lines
 from actprof.report.speed_section import timed_setups
 from actprof.report.speed_sentences import MOST_SETUPS, ends_of
-from actprof.report.words import views_text
 from actprof.units import format_seconds
+from actprof.words import views_text
 
 if TYPE_CHECKING:
     from actprof.loading.rows import LoaderResult

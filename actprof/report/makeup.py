@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from actprof.report.palette import component_colour, kind_colour
-from actprof.report.words import VERDICT_WORDS, cell_text, gib
+from actprof.words import VERDICT_WORDS, cell_text, gib
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from actprof.report.arrange import arrange
-from actprof.report.words import VERDICT_WORDS, capital, cell_text, difference_text, gib, join, plural
+from actprof.results import Verdict
+from actprof.words import VERDICT_WORDS, capital, cell_text, difference_text, gib, join, plural
 
 if TYPE_CHECKING:
+    from actprof.cell import Cell
     from actprof.report.arrange import Setup
     from actprof.results import Result
-    from actprof.scenario.cell import Cell
 
-_JUDGED = ("fits", "tight", "oom")
+_JUDGED = (Verdict.FITS, Verdict.TIGHT, Verdict.OOM)
 _FEW = 3  # more are counted, not named
 
 
@@ -49,7 +50,7 @@ class Pair:
     @property
     def ran_out_unforeseen(self) -> bool:
         """Whether it was said to run, and ran out of memory."""
-        return self.predicted is not None and self.predicted.runs and self.measured.verdict == "oom"
+        return self.predicted is not None and self.predicted.runs and self.measured.verdict == Verdict.OOM
 
     @property
     def allocated(self) -> tuple[int, int]:
@@ -129,7 +130,7 @@ def say_measured(pairs: Sequence[Pair], total: int) -> tuple[str, ...]:
 def say_alarms(pairs: Sequence[Pair]) -> tuple[str, ...]:
     """Return the cells that were said to run and ran out of memory; what a prediction must never do."""
     said = []
-    for verdict, words in (("fits", "fit"), ("tight", "run tightly")):
+    for verdict, words in ((Verdict.FITS, "fit"), (Verdict.TIGHT, "run tightly")):
         cells = [p for p in pairs if p.ran_out_unforeseen and p.predicted and p.predicted.verdict == verdict]
         if cells:
             count = f"{len(cells)} {plural(len(cells), 'cell')}"
@@ -182,8 +183,8 @@ def _say_verdicts(pairs: Sequence[Pair]) -> str:
 
 
 def _say_disagreeing(pairs: Sequence[Pair]) -> str:
-    said = {"fits": "to fit", "tight": "to run tightly", "oom": "to run out"}
-    did = {"fits": "fits", "tight": "runs tightly", "oom": "ran out"}
+    said = {Verdict.FITS: "to fit", Verdict.TIGHT: "to run tightly", Verdict.OOM: "to run out"}
+    did = {Verdict.FITS: Verdict.FITS, Verdict.TIGHT: "runs tightly", Verdict.OOM: "ran out"}
     verdicts = [(p.measured.cell, p.predicted.verdict, p.measured.verdict) for p in pairs if p.predicted]
     return join(
         f"{cell_name(cell)} was said {said[first]} and {did[second]}" for cell, first, second in verdicts
@@ -220,10 +221,10 @@ def _say_steps(pairs: Sequence[Pair]) -> str:
 
 
 def _say_failed(pairs: Sequence[Pair]) -> str:
-    failed = [p for p in pairs if p.measured.verdict == "error"]
+    failed = [p for p in pairs if p.measured.verdict == Verdict.FAILED]
     if not failed:
         return ""
-    runs = f"{len(failed)} {plural(len(failed), 'run')} {VERDICT_WORDS['error']}"
+    runs = f"{len(failed)} {plural(len(failed), 'run')} {VERDICT_WORDS[Verdict.FAILED]}"
     rows = "its row unfolds" if len(failed) == 1 else "their rows unfold"
     return f"{runs} for another reason than memory: {_name_some(failed)}; {rows} to the reason."
 

@@ -13,9 +13,9 @@ import plotly.graph_objects as go
 from actprof.report.figures import lay_out, row_heights
 from actprof.report.measured import cell_name
 from actprof.report.palette import MEMORY, allocator_mark
-from actprof.report.words import VERDICT_WORDS, difference_text, gib
-from actprof.results import PREDICTED
+from actprof.results import PREDICTED, Verdict
 from actprof.units import GIB, format_seconds
+from actprof.words import VERDICT_WORDS, difference_text, gib
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +83,7 @@ def _groups(pairs: Sequence[Pair]) -> list[tuple[str, int]]:
 
 def _row_name(pair: Pair) -> str:
     cell = pair.measured.cell
-    mark = {"oom": " <b>OOM</b>", "error": " <b>failed</b>"}.get(pair.measured.verdict, "")
+    mark = {Verdict.OOM: " <b>OOM</b>", Verdict.FAILED: " <b>failed</b>"}.get(pair.measured.verdict, "")
     return f"{escape(cell.resolution)} \u00b7 {cell.cameras} \u00b7 {cell.batch_size}{mark}"
 
 

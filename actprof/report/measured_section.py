@@ -11,7 +11,7 @@ from actprof.report.measured_figures import draw_peaks, draw_speed
 from actprof.report.measured_table import MeasuredRow, cell_columns, list_pairs, number_columns
 from actprof.report.palette import MEMORY, allocator_mark
 from actprof.report.panels import Panel
-from actprof.report.words import allocator_text, cameras_text, plural
+from actprof.words import allocator_text, cameras_text, plural
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from actprof.report.measured import device_name
 from actprof.report.table import asked_for
-from actprof.report.words import allocator_text, difference_text, gib, limit_text
 from actprof.units import format_bytes, format_seconds
+from actprof.words import allocator_text, difference_text, gib, limit_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from actprof.measure.measurement import Measurement, Spread
+    from actprof.measurement import Measurement, Spread
     from actprof.report.arrange import Setup
     from actprof.report.measured import Pair
     from actprof.results import Result

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from actprof.analysis.expectations import Outcome
+    from actprof.claims.judge import Outcome
     from actprof.hardware import Catalogue
     from actprof.loading.rows import LoaderResult
-    from actprof.measure.grounding import Grounding
+    from actprof.measuring.grounding import Grounding
     from actprof.results import Result
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from actprof.analysis.judge import HEADROOM_SHARE
+from actprof.prediction.verdict import HEADROOM_SHARE
 from actprof.report.arrange import Setup, arrange, fixed_facts
 from actprof.report.curves import AXES, pack_curves
 from actprof.report.expectations_section import present_expectations
@@ -28,8 +28,9 @@ from actprof.report.sentences import answer, device_text
 from actprof.report.speed_section import OP_COLUMNS, present_speed
 from actprof.report.table import GROUNDING_COLUMNS, columns, list_groundings, list_rows, list_tokens
 from actprof.report.templating import templates
-from actprof.report.words import VERDICT_WORDS, allocator_text, cameras_text, gib, join
+from actprof.results import Verdict
 from actprof.units import MIB, format_seconds
+from actprof.words import VERDICT_WORDS, allocator_text, cameras_text, gib, join
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -44,7 +45,7 @@ _HELPERS = {
     "op_columns": OP_COLUMNS,
     "colour_at": colour_at,
     "css_gradient": css_gradient,
-    "shades": {"unknown": UNKNOWN, "error": ERROR},
+    "shades": {Verdict.UNKNOWN: UNKNOWN, Verdict.FAILED: ERROR},
     "words": VERDICT_WORDS,
 }
 
@@ -103,7 +104,7 @@ def _heatmaps(setup: Setup, figures: dict[str, Any]) -> View:
                 continue
             title = f"{cameras_text(cameras)}, {allocator_text(conf)}"
             cells = [result for line in lines for result in line.results]
-            failing = sum(r.verdict == "oom" for r in cells)
+            failing = sum(r.verdict == Verdict.OOM for r in cells)
             label = f"Heatmap of memory needed, {title}: {len(cells)} cells, {failing} out of memory"
             sizes = len({r.cell.batch_size for r in cells})
             panels.append(Panel(_add(figures, draw_heatmap(setup, cameras, conf)), title, label, sizes, conf))
@@ -168,7 +169,7 @@ def _parts(bars: Mapping[str, list[Bar]], components: list[str]) -> list[tuple[s
 
 def _counts(results: Sequence[Result]) -> list[tuple[str, str, int]]:
     counts = Counter(r.verdict for r in results)
-    return [(verdict, word, counts[verdict]) for verdict, word in VERDICT_WORDS.items() if counts[verdict]]
+    return [(verdict, VERDICT_WORDS[verdict], counts[verdict]) for verdict in Verdict if counts[verdict]]
 
 
 def _facts(results: Sequence[Result], setups: Sequence[Setup]) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from actprof.report.arrange import share_of_device
+from actprof.results import Verdict
 
 if TYPE_CHECKING:
     from actprof.results import Result
@@ -44,14 +45,14 @@ _TINT = "#dfe5ec"
 
 def shade(result: Result) -> float:
     """Return where a result stands on the scale."""
-    if result.verdict == "error":
+    if result.verdict == Verdict.FAILED:
         return ERROR
-    if result.verdict == "tight":
+    if result.verdict == Verdict.TIGHT:
         return _TIGHT
     share = share_of_device(result)
-    if result.verdict == "oom":
+    if result.verdict == Verdict.OOM:
         return _OOM + min(max((share or 0.0) - 1, 0.0), 1.0)
-    return UNKNOWN if result.verdict == "unknown" or share is None else min(share, 1.0)
+    return UNKNOWN if result.verdict == Verdict.UNKNOWN or share is None else min(share, 1.0)
 
 
 def colour_at(value: float) -> str:

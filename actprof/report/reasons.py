@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from actprof.analysis.boundary import MOST_BATCH_SIZE
-from actprof.report.words import capital, cell_text, gib, join, limit_text, percent, plural, times, views_text
+from actprof.results import MOST_BATCH_SIZE, Verdict
+from actprof.words import capital, cell_text, gib, join, limit_text, percent, plural, times, views_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from actprof.results import Result
 
 MAPS = "attention maps"
-_JUDGED = {"fits", "tight", "oom"}
+_JUDGED = {Verdict.FITS, Verdict.TIGHT, Verdict.OOM}
 
 
 def say_allocators(setups: Sequence[Setup]) -> list[tuple[str, tuple[str, ...]]]:
@@ -97,8 +97,8 @@ def _say_flips(pairs: Sequence[tuple[Line, Line]]) -> str:
             if other is None or not {other.verdict, result.verdict} <= _JUDGED:
                 continue
             compared += 1
-            saved += result.runs and other.verdict == "oom"
-            lost += other.runs and result.verdict == "oom"
+            saved += result.runs and other.verdict == Verdict.OOM
+            lost += other.runs and result.verdict == Verdict.OOM
     if not compared:
         return ""
     verb = "run" if saved > 1 else "runs"

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 
-from actprof.allocator.observe import BEFORE_RECORDING, NO_FRAME
 from actprof.files import write_whole
 from actprof.report.segment_map import WIDTH, SegmentMap, draw_segments
 from actprof.report.templating import templates
+from actprof.snapshots.observe import BEFORE_RECORDING, NO_FRAME
 from actprof.units import GIB, format_bytes
 
 if TYPE_CHECKING:
-    from actprof.allocator.outcome import Outcome, SnapshotReplay
+    from actprof.snapshots.outcome import Outcome, SnapshotReplay
 
 _LINES = {"reserved": "#cf6a17", "allocated": "#2f7dc4", "requested": "#15876b"}
 _DASHES = {"requested": "dot"}  # it often covers the line of what is allocated

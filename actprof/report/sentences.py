@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from actprof.report.arrange import Line, Setup, arrange, share_of_device
 from actprof.report.reasons import say_allocators, say_holders, say_tokens, token_ends
-from actprof.report.words import (
+from actprof.results import Verdict
+from actprof.words import (
     VERDICT_WORDS,
     cameras_text,
     capital,
@@ -113,7 +114,12 @@ def _one_per_policy(setups: Sequence[Setup]) -> list[Setup]:
 
 
 def _say_one(result: Result) -> str:
-    verbs = {"fits": "fits", "tight": "is tight", "oom": "does not fit", "error": "failed"}
+    verbs = {
+        Verdict.FITS: "fits",
+        Verdict.TIGHT: "is tight",
+        Verdict.OOM: "does not fit",
+        Verdict.FAILED: "failed",
+    }
     verb = verbs.get(result.verdict, "has no verdict")
     said = f"Training {result.cell.policy} with {cell_text(result.cell)}, on {device_text([result])} {verb}"
     said += f": {result.reason.rstrip('.')}." if result.reason else "."
@@ -134,24 +140,25 @@ def _surely(result: Result) -> str:
 
 def _say_many(results: Sequence[Result]) -> str:
     counts = Counter(r.verdict for r in results)
-    total, fits = len(results), counts["fits"]
+    total, fits = len(results), counts[Verdict.FITS]
     where = device_text(results)
     if fits == total:
         return f"All {total} runs fit {where}."
-    if counts["oom"] == total:
+    if counts[Verdict.OOM] == total:
         return f"None of the {total} runs fits {where}: all run out of memory."
+    tight, oom, unknown, failed = (counts[v] for v in Verdict if v != Verdict.FITS)
     rest = [
-        f"{counts['tight']} {_be(counts['tight'])} tight" if counts["tight"] else "",
-        f"{counts['oom']} {_run(counts['oom'])} out of memory" if counts["oom"] else "",
-        f"{counts['unknown']} {_be(counts['unknown'])} unknown" if counts["unknown"] else "",
-        f"{counts['error']} failed" if counts["error"] else "",
+        f"{tight} {_be(tight)} tight" if tight else "",
+        f"{oom} {_run(oom)} out of memory" if oom else "",
+        f"{unknown} {_be(unknown)} unknown" if unknown else "",
+        f"{failed} failed" if failed else "",
     ]
     return f"{_say_fits(results)}; {join(part for part in rest if part)}."
 
 
 def _say_fits(results: Sequence[Result]) -> str:
     """Return how many fit, device by device where there are a few."""
-    total, fits = len(results), sum(r.verdict == "fits" for r in results)
+    total, fits = len(results), sum(r.verdict == Verdict.FITS for r in results)
     if not fits:
         return f"None of the {total} runs fits {device_text(results)}"
     verb = "fits" if fits == 1 else "fit"
@@ -217,7 +224,7 @@ def _limits_by_camera(lines: Sequence[Line]) -> list[str]:
 def summary(result: Result) -> str:
     """Return one line on a cell: what it needs, of how much, and the verdict's reason."""
     if share_of_device(result) is None:
-        head = "Not known" if result.verdict == "unknown" else capital(VERDICT_WORDS[result.verdict])
+        head = "Not known" if result.verdict == Verdict.UNKNOWN else capital(VERDICT_WORDS[result.verdict])
         return f"{head}: {result.reason.rstrip('.') or 'no numbers'}."
     need, capacity = gib(result.peak_process_bytes), gib(result.gpu.capacity_bytes)
     return f"Needs {need} of {capacity} GiB; {result.reason.rstrip('.') or result.verdict}."

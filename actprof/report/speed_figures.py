@@ -16,15 +16,15 @@ import plotly.graph_objects as go
 from actprof.hardware.efficiency import DEFAULT_EFFICIENCY, Efficiency
 from actprof.report.figures import lay_out
 from actprof.report.palette import LIMITS
-from actprof.report.words import cell_text, percent
 from actprof.units import format_seconds
+from actprof.words import cell_text, percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from actprof.cell import Cell
     from actprof.hardware import Gpu
     from actprof.results import OpCost, Result
-    from actprof.scenario.cell import Cell
 
 _ROOF = "#8f98a3"
 _MARK = (9.0, 30.0)  # diameters of the cheapest and of the dearest op, in pixels

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from actprof.analysis.speed import what_helps
 from actprof.errors import UsageError
 from actprof.hardware import Catalogue, Gpu, builtin_catalogue
+from actprof.prediction.limits import what_helps
 from actprof.report.arrange import Setup, arrange
 from actprof.report.measured import pair_up
 from actprof.report.measured_figures import draw_speed
@@ -28,8 +28,8 @@ from actprof.report.speed_sentences import (
     say_caveat,
     say_setup,
 )
-from actprof.report.words import cameras_text, percent
 from actprof.results import PREDICTED, Result
+from actprof.words import cameras_text, percent
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from actprof.report.words import capital, join, percent, rate_text, views_text
 from actprof.units import format_seconds
+from actprof.words import capital, join, percent, rate_text, views_text
 
 if TYPE_CHECKING:
     from actprof.report.arrange import Setup

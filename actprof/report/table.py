@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from actprof.analysis.speed import limit_shares
+from actprof.prediction.limits import limit_shares
 from actprof.report.arrange import Setup, share_of_device
-from actprof.report.words import (
+from actprof.results import Verdict
+from actprof.units import MIB, format_bytes, format_seconds
+from actprof.words import (
     VERDICT_WORDS,
     allocator_text,
     cameras_text,
@@ -17,13 +19,12 @@ from actprof.report.words import (
     predict_command,
     rate_text,
 )
-from actprof.units import MIB, format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from actprof.allocator.profile import OutOfMemory
-    from actprof.measure.grounding import Grounding
+    from actprof.measuring.grounding import Grounding
+    from actprof.out_of_memory import OutOfMemory
     from actprof.results import Result
 
 
@@ -146,7 +147,7 @@ def _numbers(result: Result) -> tuple[Field, ...]:
 def _speed(result: Result) -> tuple[Field, ...]:
     """Return the median step and the rate; of a run that does not get through nobody has either."""
     seconds, rate = result.step_seconds, result.samples_per_second
-    if seconds is None or rate is None or result.verdict == "oom":
+    if seconds is None or rate is None or result.verdict == Verdict.OOM:
         return (Field("", -1),) * 2
     step = 1000 * seconds.median
     return Field(f"{step:.{1 if step < 100 else 0}f}", seconds.median), Field(rate_text(rate), rate)

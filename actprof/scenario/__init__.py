@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from actprof.scenario.cell import Cell
+from actprof.cell import Cell
 from actprof.scenario.grid import KNOWN_POLICIES, Scenario
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from actprof.cell import CHANGES, OPTIMIZERS, PRECISIONS, parse_resolution
 from actprof.errors import UsageError
 from actprof.hardware.catalogue import Catalogue, all_gpus, builtin_catalogue
 from actprof.hardware.entries import parse_bandwidth, parse_capacity, parse_compute_capability, parse_flops
-from actprof.scenario.cell import CHANGES, OPTIMIZERS, PRECISIONS, parse_resolution
 from actprof.scenario.grid import KNOWN_POLICIES
 from actprof.units import MIB, parse_bytes
 

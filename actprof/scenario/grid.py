@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from actprof.cell import Cell
+from actprof.claims.claim import Expectation
 from actprof.errors import UsageError
 from actprof.hardware.catalogue import Catalogue, builtin_catalogue
 from actprof.policies import policy_names
-from actprof.scenario.cell import Cell
-from actprof.scenario.expectation import Expectation
 
 KNOWN_POLICIES = policy_names()
 LARGEST_GRID = 100_000
@@ -41,7 +41,7 @@ class Scenario:
         fixed: the fields that are the same for all cells, as given.
         catalogue: the GPUs that the cells may name: the shipped ones and the file's own.
         ground: whether a sweep also runs the policy on the CPU.
-        expectations: what somebody claims, or wants to hold; see `actprof.analysis.expectations`.
+        expectations: what somebody claims, or wants to hold; see `actprof.claims.judge`.
     """
 
     name: str

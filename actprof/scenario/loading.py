@@ -16,8 +16,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from actprof.hardware.catalogue import Catalogue, builtin_catalogue
+from actprof.scenario.claims_section import read_expectations
 from actprof.scenario.document import Document, Path, read_document
-from actprof.scenario.expecting import read_expectations
 from actprof.scenario.grid import GridError, Scenario, build_scenario
 from actprof.scenario.messages import problem_text
 from actprof.scenario.schema import SET_PREFIX, CellFields, GpuFile, ScenarioFile

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
+from actprof.cell import Cell
+from actprof.claims.quantities import PARTED, PLAIN
 from actprof.scenario import fields as f
-from actprof.scenario.cell import Cell
-from actprof.scenario.quantities import PARTED, PLAIN
 
 _DEFAULT: Any = Cell()
 # Stands for "left out": only the keys that a file has are read from a model.

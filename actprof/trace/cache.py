@@ -20,13 +20,13 @@ from functools import lru_cache
 from pathlib import Path
 from unittest import mock
 
+from actprof.cell import Cell
 from actprof.errors import StoreError
 from actprof.files import CACHE_VARIABLE, cache_folder, write_whole
-from actprof.scenario.cell import Cell
+from actprof.processes.worker import Worker, in_worker
 from actprof.trace.model import SCHEMA_VERSION, Trace
 from actprof.trace.storage import trace_from_bytes, trace_to_bytes
 from actprof.versions import code_digest, library_versions
-from actprof.workers import Worker, in_worker
 
 _RECORDER = "actprof.trace.record"
 _log = logging.getLogger(__name__)

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actprof.kernels.problem import GrowingProblem
+from actprof.policies.facts import PolicyFacts
 from actprof.trace.details import TraceDetails
 
 SCHEMA_VERSION = 2
@@ -90,52 +91,6 @@ class TensorTable:
     def requested_bytes(self, batch_size: int) -> Ints:
         """Return the requested bytes of every allocation, shape (tensors,); 0 where a problem decides."""
         return self.constant + self.per_sample * batch_size
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parameter:
-    """One parameter (or buffer) of the policy: path, component, element count, bytes, trainable."""
-
-    path: str
-    component: str
-    count: int
-    bytes: int
-    trainable: bool
-    is_buffer: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyFacts:
-    """What a policy says of itself when it is built and run once.
-
-    Attributes:
-        parameters: every parameter and buffer.
-        encoder_tokens: length of the token sequence that enters the main encoder, read off its input.
-        output_shape: shape of the predicted action chunk without the batch dimension.
-        components: (module path prefix, component) pairs; see `PolicySpec`.
-        other_component: component of whatever no prefix matches.
-    """
-
-    parameters: tuple[Parameter, ...]
-    encoder_tokens: int
-    output_shape: tuple[int, ...]
-    components: tuple[tuple[str, str], ...]
-    other_component: str
-
-    @property
-    def parameter_count(self) -> int:
-        """Number of elements of all parameters, buffers left out."""
-        return sum(p.count for p in self.parameters if not p.is_buffer)
-
-    def component_of(self, path: str) -> str:
-        """Return the component of a module or parameter path."""
-        return find_component(path, self.components) or self.other_component
-
-
-def find_component(path: str, components: tuple[tuple[str, str], ...]) -> str | None:
-    """Return the component of the first (prefix, component) pair that covers a dotted path."""
-    covering = (name for prefix, name in components if path == prefix or path.startswith(prefix + "."))
-    return next(covering, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

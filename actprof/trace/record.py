@@ -12,15 +12,16 @@ from typing import Any
 
 import torch
 
+from actprof.cell import Cell
 from actprof.errors import ActprofError, TraceError, UsageError
 from actprof.policies import policy_spec
 from actprof.policies.accelerator import StepAccelerator
+from actprof.policies.facts import PolicyFacts
 from actprof.policies.probe import Probe, policy_facts
 from actprof.policies.workload import Workload, build_workload
-from actprof.scenario.cell import Cell
 from actprof.trace.affine import fit
 from actprof.trace.fake import fake_cuda
-from actprof.trace.model import PolicyFacts, Trace
+from actprof.trace.model import Trace
 from actprof.trace.recorder import Recorder
 from actprof.trace.reverse import reverse_pass, saving_tensors
 from actprof.versions import library_versions

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from actprof.errors import StoreError
 from actprof.kernels.problem import GrowingProblem
+from actprof.policies.facts import Parameter, PolicyFacts
 from actprof.trace.details import TraceDetails
-from actprof.trace.model import SCHEMA_VERSION, OpTable, Parameter, PolicyFacts, TensorTable, Trace
+from actprof.trace.model import SCHEMA_VERSION, OpTable, TensorTable, Trace
 
 _HEADER = "header"
 _DETAILS = "details"

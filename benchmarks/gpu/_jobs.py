@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from actprof.api import make_cell
+from actprof.cell import Cell
 from actprof.hardware import find_gpu
-from actprof.scenario.cell import Cell
 from actprof.units import GIB
 
 _CHUNK = {"chunk_size": 50, "n_action_steps": 50}

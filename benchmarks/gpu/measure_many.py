@@ -30,12 +30,12 @@ from _common import process_bytes, write_json_gz
 from _jobs import Job, jobs
 from strip_recording import read_pickle, strip
 
-from actprof.analysis.boundary import bracket_boundary
 from actprof.hardware import builtin_catalogue
-from actprof.measure.choose import choose_gpu, usable_gpus
-from actprof.measure.request import Answer
-from actprof.measure.run import Run
-from actprof.measure.worker import answer, make_build, make_device
+from actprof.measuring.choose import choose_gpu, usable_gpus
+from actprof.measuring.request import Answer
+from actprof.measuring.run import Run
+from actprof.measuring.worker import answer, make_build, make_device
+from actprof.prediction.boundary import bracket_boundary
 from actprof.records import to_plain
 
 _FORK = multiprocessing.get_context("fork")
@@ -206,7 +206,7 @@ def import_everything() -> None:
     """
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # a GPU is looked for without starting CUDA
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from actprof.policies.quiet import quiet_imports
+    from actprof.quiet import quiet_imports
 
     with quiet_imports():
         import lerobot.policies.factory

@@ -20,10 +20,10 @@ from _common import write_json_gz
 from torch.profiler import ProfilerActivity, profile
 
 from actprof.api import make_cell
-from actprof.measure.request import Request
-from actprof.measure.worker import make_build, make_device
+from actprof.cell import Cell
+from actprof.measuring.request import Request
+from actprof.measuring.worker import make_build, make_device
 from actprof.policies.accelerator import no_phase
-from actprof.scenario.cell import Cell
 
 _WARM_UP, _PLAIN = 4, 8
 _CPU = torch.autograd.DeviceType.CPU

@@ -4,7 +4,7 @@
 
 `events` are [action, address, bytes, stream, frame], `final_segments` [address, bytes, stream, pool, whether
 expandable, [address, bytes, requested, state] of each block]; actions, streams and frames are indices.
-Without the frame that is what `actprof.allocator.recording` reads. `event_callers` names, for each event, the
+Without the frame that is what `actprof.snapshots.recording` reads. `event_callers` names, for each event, the
 innermost frame that belongs to a library of policies, where `frames` has the innermost of all.
 """
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actprof.allocator import AllocatorConfig, BlockRecord, CachingAllocator, OutOfMemoryError, SegmentRecord
-from actprof.allocator.events import Event, Events
-from actprof.allocator.outcome import Question
-from actprof.allocator.recording import Recording, open_recording
-from actprof.allocator.snapshot_replay import replay_recording
+from actprof.snapshots.events import Event, Events
+from actprof.snapshots.outcome import Question
+from actprof.snapshots.recording import Recording, open_recording
+from actprof.snapshots.replay_recording import replay_recording
 
 MIB = 1024**2
 BASE = 0x7F00_0000_0000

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from actprof.accuracy_ledger import read_rows, refresh, write_rows
-from actprof.analysis.accuracy import AccuracyRow, Figures
-from actprof.measure.measurement import DeviceFacts, Measurement
-from actprof.prediction import predict_cell
+from actprof.ledger.accuracy import AccuracyRow, Figures
+from actprof.ledger.keep import read_rows, refresh, write_rows
+from actprof.measurement import DeviceFacts, Measurement
+from actprof.prediction.predict import predict_cell
 from actprof.units import GIB
 
 

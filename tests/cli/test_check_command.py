@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from actprof.sweep import tasks
+from actprof.prediction import tasks
 
 SCENARIO = "set: {chunk_size: 7}\nsweep:\n  batch_size: [8, 16]\nexpect:\n"
 HELD = "  - claim: seven tokens <b>\n    source: notes\n    encoder_tokens: 7\n    verdict: fits\n"

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from actprof.allocator.profile import OutOfMemory
+from actprof.cell import Cell
 from actprof.cli.measured import print_measured
 from actprof.cli.predict import print_result
-from actprof.measure.measurement import CardUse, DeviceFacts, Measurement, Spread
+from actprof.measurement import CardUse, DeviceFacts, Measurement, Spread
+from actprof.out_of_memory import OutOfMemory
 from actprof.results import GpuUse, Result
-from actprof.scenario.cell import Cell
 from actprof.units import GIB, MIB
 
 H100 = DeviceFacts(

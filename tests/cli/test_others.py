@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from actprof.hardware import all_gpus
-from actprof.measure.nvml import LocalGpu
+from actprof.measuring.nvml import LocalGpu
 
 
 def test_gpus_lists_all_and_marks_estimates(run, monkeypatch):
@@ -14,7 +14,7 @@ def test_gpus_lists_all_and_marks_estimates(run, monkeypatch):
     local = LocalGpu(
         index=0, name="My GPU", total_bytes=2**34, used_bytes=0, free_bytes=2**33, driver="595.84"
     )
-    monkeypatch.setattr("actprof.measure.nvml.local_gpus", lambda: (local,))
+    monkeypatch.setattr("actprof.measuring.nvml.local_gpus", lambda: (local,))
     shown = run("gpus").out
 
     assert all(gpu.name in shown for gpu in all_gpus())

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import pytest
 
-from actprof.launch.field_table import field_table
-from actprof.launch.run_cell import NCCL_BYTES
-from actprof.measure.nvml import LocalGpu
+from actprof.measuring.nvml import LocalGpu
+from actprof.preflight_check.field_table import field_table
+from actprof.preflight_check.run_cell import NCCL_BYTES
 
 CAMERA = {"dtype": "video", "shape": [480, 640, 3], "names": ["height", "width", "channels"]}
 JOINTS = {"dtype": "float32", "shape": [6], "names": None}
@@ -126,12 +126,12 @@ FULL_GPU = LocalGpu(
 
 def test_the_gpu_here_is_taken_as_it_is_now(run, words, monkeypatch):
     """Its free memory counts, and who holds the rest is named."""
-    from actprof.measure.processes import CardProcess
+    from actprof.measuring.gpu_processes import CardProcess
 
     gpu = FULL_GPU
-    monkeypatch.setattr("actprof.measure.nvml.local_gpus", lambda: (gpu,))
+    monkeypatch.setattr("actprof.measuring.nvml.local_gpus", lambda: (gpu,))
     monkeypatch.setattr(
-        "actprof.measure.processes.processes_on",
+        "actprof.measuring.gpu_processes.processes_on",
         lambda _which: (CardProcess(pid=7, name="python", used_bytes=22 * GIB),),
     )
     shown = run("preflight", "--no-remedies", "--", *words("--batch_size=4000"))
@@ -142,7 +142,7 @@ def test_the_gpu_here_is_taken_as_it_is_now(run, words, monkeypatch):
 
 def test_without_a_gpu_the_message_says_what_to_give(run, words, monkeypatch):
     """Nothing is assumed."""
-    monkeypatch.setattr("actprof.measure.nvml.local_gpus", tuple)
+    monkeypatch.setattr("actprof.measuring.nvml.local_gpus", tuple)
     shown = run("preflight", "--", *words())
     assert 2 == shown.code
     assert "--gpu 'RTX 3090'" in shown.err
@@ -152,8 +152,8 @@ def test_without_a_gpu_the_message_says_what_to_give(run, words, monkeypatch):
 def test_the_gpu_is_the_one_that_the_command_shows_to_cuda(run, words, monkeypatch, shown_gpu, place):
     """`CUDA_VISIBLE_DEVICES` before the command takes the place of this process's own."""
     empty = replace(FULL_GPU, index=1, uuid="GPU-2", used_bytes=GIB, free_bytes=23 * GIB)
-    monkeypatch.setattr("actprof.measure.nvml.local_gpus", lambda: (FULL_GPU, empty))
-    monkeypatch.setattr("actprof.measure.processes.processes_on", lambda _which: ())
+    monkeypatch.setattr("actprof.measuring.nvml.local_gpus", lambda: (FULL_GPU, empty))
+    monkeypatch.setattr("actprof.measuring.gpu_processes.processes_on", lambda _which: ())
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     shown = run("preflight", "--no-remedies", "--", f"CUDA_VISIBLE_DEVICES={shown_gpu}", *words())
     assert f"on the RTX 3090 here ({place}" in shown.out
@@ -161,7 +161,7 @@ def test_the_gpu_is_the_one_that_the_command_shows_to_cuda(run, words, monkeypat
 
 def test_a_command_that_hides_every_gpu_says_so(run, words, monkeypatch):
     """The variable and its value are named."""
-    monkeypatch.setattr("actprof.measure.nvml.local_gpus", lambda: (FULL_GPU,))
+    monkeypatch.setattr("actprof.measuring.nvml.local_gpus", lambda: (FULL_GPU,))
     shown = run("preflight", "--", "CUDA_VISIBLE_DEVICES=7", *words())
     assert 2 == shown.code
     assert "CUDA_VISIBLE_DEVICES=7 hides every GPU of this machine" in shown.err

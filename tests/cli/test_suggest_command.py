@@ -7,11 +7,11 @@ import json
 import pytest
 from rich.console import Console
 
-from actprof.analysis.reach import Combination
-from actprof.analysis.remedies import offers
+from actprof.advice.combinations import Combination
+from actprof.advice.remedies import offers
+from actprof.cell import Cell
 from actprof.cli.suggest import print_combinations
 from actprof.results import GpuUse, Result
-from actprof.scenario.cell import Cell
 from actprof.units import MIB
 
 OPTIONS = ("--set", "chunk_size=7", "--batch-size", 64, "--fast")

@@ -7,8 +7,8 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 
+from actprof.cell import CHANGES
 from actprof.policies.change_code import change_code, train_script
-from actprof.scenario.cell import CHANGES
 
 
 @pytest.mark.parametrize("name", CHANGES)

@@ -9,8 +9,8 @@ import torch
 from actprof.errors import UsageError
 from actprof.policies import policy_names, policy_spec
 from actprof.policies.accelerator import StepAccelerator
+from actprof.policies.facts import find_component
 from actprof.policies.workload import build_workload, policy_config
-from actprof.trace.model import find_component
 
 CPU = torch.device("cpu")
 

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from actprof.allocator.profile import OutOfMemory
-from actprof.measure.measurement import DeviceFacts, Measurement, Spread
+from actprof.cell import Cell
+from actprof.measurement import DeviceFacts, Measurement, Spread
+from actprof.out_of_memory import OutOfMemory
 from actprof.results import Breakdown, GpuUse, MemoryCurve, Result
-from actprof.scenario.cell import Cell
 from actprof.units import GIB, MIB
 
 CAPACITY = 24 * GIB

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from actprof.analysis.expectations import Outcome
+from actprof.cell import Cell
+from actprof.claims.judge import Outcome
 from actprof.report import Report, render_report
 from actprof.report.expectations_section import present_expectations
-from actprof.scenario.cell import Cell
 
 EVIL = "<script>alert(1)</script>"
 

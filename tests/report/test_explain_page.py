@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from actprof.analysis.holding import RUNS_OUT
 from actprof.errors import StoreError
-from actprof.explanation import explain_cell
+from actprof.explanation.explain import explain_cell
+from actprof.explanation.moment import RUNS_OUT
 from actprof.report.explain_figures import draw_course, draw_modules, stacked_kinds
 from actprof.report.explain_page import render_explanation, write_explain_page
 from actprof.units import GIB

@@ -6,7 +6,7 @@ import pytest
 from loader_made import make_result as make_loading
 from loader_made import make_row
 
-from actprof.measure.measurement import Spread
+from actprof.measurement import Spread
 from actprof.report import Report, render_report
 from actprof.report.loading_section import present_loading
 from actprof.results import StepWork

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from actprof.measure.measurement import CardUse, Spread
+from actprof.measurement import CardUse, Spread
 from actprof.report import Report, render_report
 from actprof.report.arrange import arrange
 from actprof.report.figures import cell_label

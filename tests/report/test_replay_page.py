@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from actprof.allocator import BlockRecord, SegmentRecord
-from actprof.allocator.questions import make_questions
-from actprof.allocator.recording import open_recording
-from actprof.allocator.snapshot_replay import replay_recording
 from actprof.errors import StoreError
 from actprof.report.replay_page import render_replay, write_replay_page
 from actprof.report.segment_map import FREE, OTHERS, ROWS, WIDTH, draw_segments
+from actprof.snapshots.questions import make_questions
+from actprof.snapshots.recording import open_recording
+from actprof.snapshots.replay_recording import replay_recording
 
 MIB = 1024**2
 SNAPSHOT = Path(__file__).resolve().parents[1] / "data" / "expandable-oom.pickle"

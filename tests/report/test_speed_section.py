@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from actprof.hardware import find_gpu
-from actprof.measure.measurement import Spread
+from actprof.measurement import Spread
 from actprof.report import Report, render_report, write_report
 from actprof.report.arrange import arrange
 from actprof.report.speed_figures import draw_roofline, draw_shares, roofs_of, short_name

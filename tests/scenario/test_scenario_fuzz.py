@@ -8,12 +8,12 @@ import re
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actprof.allocator.profile import OutOfMemory
-from actprof.analysis.expectations import evaluate
+from actprof.claims.claim import expected_cells
+from actprof.claims.judge import evaluate
 from actprof.errors import ScenarioError, TraceError
+from actprof.out_of_memory import OutOfMemory
 from actprof.results import GpuUse, Result
 from actprof.scenario import load_scenario
-from actprof.scenario.expectation import expected_cells
 
 # What may stand at each key, the right thing first; anything else may stand there too.
 GOOD = {

@@ -6,8 +6,8 @@ from importlib import resources
 
 import pytest
 
+from actprof.cell import parse_resolution
 from actprof.scenario import scenario_json_schema
-from actprof.scenario.cell import parse_resolution
 from actprof.scenario.schema import CellFields, ScenarioFile
 
 SHIPPED = json.loads(resources.files("actprof.scenario").joinpath("scenario.schema.json").read_text("utf-8"))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from actprof.scenario.cell import CHANGES
+from actprof.cell import CHANGES
 from actprof.trace.fake import fake_cuda
 from actprof.trace.record import record
 
@@ -59,7 +59,7 @@ def test_real_tensors_are_left_to_torch():
 @pytest.mark.parametrize("change", CHANGES)
 def test_changed_workloads_trace_replay_and_add_up(small_cell, change):
     """Every change gives a trace that repeats, one for all batch sizes, whose holders add up."""
-    from actprof.prediction import predict_cell
+    from actprof.prediction.predict import predict_cell
     from actprof.trace.cache import trace_for
 
     cell = replace(small_cell, batch_size=4, gpu="RTX 3090", changes=(change,))

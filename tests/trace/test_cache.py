@@ -10,9 +10,9 @@ import pytest
 from processes import crash
 from test_storage import TRACE, same
 
+from actprof.cell import Cell
 from actprof.errors import DiedError, UsageError
-from actprof.prediction import predict_cell
-from actprof.scenario.cell import Cell
+from actprof.prediction.predict import predict_cell
 from actprof.trace import cache
 from actprof.trace.cache import cache_directory, cached_trace, save_trace, trace_for
 
@@ -200,7 +200,7 @@ def test_a_cached_trace_needs_no_torch():
     save_trace(TRACE, CELL)
     program = (
         "import sys; sys.modules.update(torch=None, lerobot=None)\n"
-        "from actprof.scenario.cell import Cell\n"
+        "from actprof.cell import Cell\n"
         "from actprof.trace.cache import trace_for\n"
         "assert trace_for(Cell(batch_size=8))[1]"
     )

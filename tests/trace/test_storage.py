@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 
 from actprof.errors import StoreError
+from actprof.policies.facts import Parameter, PolicyFacts
 from actprof.trace.details import TraceDetails
-from actprof.trace.model import SCHEMA_VERSION, OpTable, Parameter, PolicyFacts, TensorTable, Trace
+from actprof.trace.model import SCHEMA_VERSION, OpTable, TensorTable, Trace
 from actprof.trace.storage import trace_from_bytes, trace_to_bytes
 
 

@@ -1,0 +1,270 @@
+"""What can be done about a run that does not fit: one function per remedy, from a cell to an `Offer`.
+
+A remedy that does not concern a cell returns None. `set_to_none` is not among them: lerobot clears gradients
+with `optimizer.zero_grad()`, which has done that by default since torch 2.0. Nor is there a flag for gradient
+accumulation: `lerobot-train` never enters `Accelerator.accumulate`, so that accelerate's own setting only
+divides the loss.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from actprof.allocator import AllocatorConfig
+from actprof.cell import Cell, parse_resolution
+from actprof.policies.change_code import change_code
+
+LOSSLESS = "lossless"
+NUMERICS = "changes the numerics"
+INPUT = "changes the input"
+TRAINING = "changes the training"
+MODEL = "changes the model"
+KINDS = (LOSSLESS, NUMERICS, INPUT, TRAINING, MODEL)
+
+# The cheapest change first.
+ENVIRONMENT, FLAG, DATA, CODE = 1, 2, 3, 4
+
+# Each with its burden: the smaller the image, the more it lacks.
+RESOLUTIONS = {"320x240": 1.5, "256x256": 1.6, "224x224": 1.7}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """A remedy for one cell, before anybody knows what it does.
+
+    Attributes:
+        name: of the remedy (`resize_224x224`).
+        title: what is done, in words.
+        family: remedies of one family stand for each other; a combination has at most one.
+        kind: one of `KINDS`; a lossless one computes the same up to rounding.
+        cost: what the change itself takes: `ENVIRONMENT`, `FLAG`, `DATA` or `CODE`.
+        burden: what it takes from the training: 1 nothing, up to 4 a whole camera.
+        cell: the cell with the remedy.
+        flags: for `lerobot-train`.
+        environment: variables to set.
+        code: lines of Python, the very ones that a cell with this change runs.
+        note: what else there is to know.
+    """
+
+    name: str
+    title: str
+    family: str
+    kind: str
+    cost: int
+    cell: Cell
+    burden: float = 1.0
+    flags: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    code: str = ""
+    note: str = ""
+
+    @property
+    def effort(self) -> float:
+        """Cost times burden: what a search wants little of."""
+        return self.cost * self.burden
+
+
+Make = Callable[[Cell], Offer | None]
+
+
+def expandable_segments(cell: Cell) -> Offer | None:
+    """Let segments grow, so that less lies between them unused."""
+    if AllocatorConfig.parse(cell.alloc_conf).expandable_segments:
+        return None
+    parts = [part for part in cell.alloc_conf.split(",") if part and "expandable_segments" not in part]
+    conf = ",".join([*parts, "expandable_segments:True"])
+    return Offer(
+        name="expandable_segments",
+        title="expandable segments",
+        family="allocator",
+        kind=LOSSLESS,
+        cost=ENVIRONMENT,
+        cell=replace(cell, alloc_conf=conf),
+        environment={"PYTORCH_CUDA_ALLOC_CONF": conf},
+    )
+
+
+def smaller_batch(cell: Cell, largest: int | None = None) -> Offer | None:
+    """Take half the batch, or the largest power of two that runs if that is less."""
+    size = cell.batch_size // 2
+    if largest is not None and largest < size:
+        size = 1 << (largest.bit_length() - 1) if largest else 0
+    size -= size % cell.micro_batches
+    if size < 1:
+        return None
+    return Offer(
+        name="smaller_batch",
+        title=f"batch size {size}",
+        family="batch",
+        kind=TRAINING,
+        cost=FLAG,
+        burden=1.5,
+        cell=replace(cell, batch_size=size),
+        flags=(f"--batch_size={size}",),
+        note="an epoch then has more steps; raise --steps to see as many samples",
+    )
+
+
+def bf16(cell: Cell) -> Offer | None:
+    """Run the forward pass under autocast, as accelerate does.
+
+    Not by `--policy.use_amp=true`: lerobot 0.6.1 takes autocast's default dtype then, which is fp16 on CUDA.
+    """
+    if cell.autocast != "fp32":
+        return None
+    return Offer(
+        name="bf16",
+        title="bf16 autocast",
+        family="precision",
+        kind=NUMERICS,
+        cost=ENVIRONMENT,
+        burden=1.25,
+        cell=replace(cell, precision="bf16"),
+        environment={"ACCELERATE_MIXED_PRECISION": "bf16"},
+        note="with accelerate launch: --mixed_precision=bf16; --policy.use_amp=true would be fp16 on CUDA",
+    )
+
+
+def smaller_images(cell: Cell, resolution: str) -> Offer | None:
+    """Resize each frame while it is loaded."""
+    width, height = parse_resolution(resolution)
+    if width * height >= cell.width * cell.height:
+        return None
+    transform = json.dumps({"resize": {"type": "Resize", "kwargs": {"size": [height, width]}}})
+    prefix = "--dataset.image_transforms"
+    return Offer(
+        name=f"resize_{resolution}",
+        title=f"images of {resolution}",
+        family="resolution",
+        kind=INPUT,
+        cost=FLAG,
+        burden=RESOLUTIONS[resolution],
+        cell=replace(cell, resolution=resolution),
+        flags=(f"{prefix}.enable=true", f"{prefix}.max_num_transforms=1", f"{prefix}.tfs={transform}"),
+        note=(
+            "the robot's frames must then be resized alike when the policy runs; recording or re-encoding "
+            "the videos at that size does both, and they decode faster"
+        ),
+    )
+
+
+def fewer_cameras(cell: Cell) -> Offer | None:
+    """Leave out one camera."""
+    if cell.cameras < 2:
+        return None
+    left = cell.cameras - 1
+    return Offer(
+        name="fewer_cameras",
+        title=f"{left} camera" if left == 1 else f"{left} cameras",
+        family="cameras",
+        kind=INPUT,
+        cost=DATA,
+        burden=4,
+        cell=replace(cell, cameras=left),
+        note=(
+            "lerobot-edit-dataset --repo_id=… --operation.type=remove_feature "
+            "--operation.feature_names=\"['observation.images.NAME']\" makes a dataset without it"
+        ),
+    )
+
+
+def _in_python(
+    cell: Cell,
+    name: str,
+    *,
+    title: str,
+    family: str,
+    kind: str = LOSSLESS,
+    burden: float = 1.0,
+    note: str = "",
+) -> Offer | None:
+    """Offer a change of `actprof.policies.changes`."""
+    if name in cell.changes:
+        return None
+    if name == "accumulate_2" and not _can_be_halved(cell):
+        return None
+    return Offer(
+        name=name,
+        title=title,
+        family=family,
+        kind=kind,
+        cost=CODE,
+        burden=burden,
+        cell=replace(cell, changes=(*cell.changes, name)),
+        code=change_code(name),
+        note=note,
+    )
+
+
+def _can_be_halved(cell: Cell) -> bool:
+    """Tell whether two backward passes make the gradients of one: fp16's would lack the scale of the loss."""
+    return cell.batch_size >= 4 and cell.batch_size % 2 == 0 and cell.autocast != "fp16"
+
+
+REMEDIES: tuple[Make, ...] = (
+    expandable_segments,
+    bf16,
+    *(partial(smaller_images, resolution=size) for size in RESOLUTIONS),
+    fewer_cameras,
+    partial(
+        _in_python,
+        name="fused_attention",
+        title="attention without maps",
+        family="attention",
+        note="lerobot has no flag for it; ACT throws the attention weights away",
+    ),
+    partial(
+        _in_python,
+        name="accumulate_2",
+        title="each batch in two halves",
+        family="batch",
+        note=(
+            "the mean of the halves is that of the batch where both have as many padded actions; "
+            "with one process only, as the first backward pass is the policy's own"
+        ),
+    ),
+    partial(
+        _in_python, name="checkpoint_encoder", title="encoder layers run twice", family="encoder checkpoints"
+    ),
+    partial(_in_python, name="checkpoint_backbone", title="backbone runs twice", family="backbone"),
+    partial(
+        _in_python,
+        name="frozen_backbone",
+        title="frozen backbone",
+        family="backbone",
+        kind=MODEL,
+        burden=3,
+        note="only with pretrained_backbone_weights, which are lerobot's default for ACT",
+    ),
+    partial(_in_python, name="channels_last", title="channels last", family="layout"),
+    partial(_in_python, name="fused_adamw", title="fused AdamW", family="optimizer"),
+)
+
+
+def offers(cell: Cell, *, largest: int | None = None) -> tuple[Offer, ...]:
+    """Return every remedy that concerns `cell`, the cheapest first.
+
+    Args:
+        cell: the run that is in trouble.
+        largest: the largest batch size that runs, for the remedy that makes it smaller.
+    """
+    found = [smaller_batch(cell, largest), *(make(cell) for make in REMEDIES)]
+    return tuple(sorted((offer for offer in found if offer is not None), key=lambda offer: offer.effort))
+
+
+def combine(cell: Cell, chosen: tuple[Offer, ...]) -> Cell:
+    """Return `cell` with all the remedies of `chosen`: offered for it, and each of another family."""
+    together: dict[str, object] = {}
+    for offer in chosen:
+        if offer.cell.changes != cell.changes:
+            added = [name for name in offer.cell.changes if name not in cell.changes]
+            known = together.get("changes", cell.changes)
+            together["changes"] = (*known, *added)  # type: ignore[misc] # a tuple of names
+        for name in ("alloc_conf", "batch_size", "precision", "resolution", "cameras"):
+            value = getattr(offer.cell, name)
+            if value != getattr(cell, name):
+                together[name] = value
+    return replace(cell, **together)  # type: ignore[arg-type] # fields of a cell

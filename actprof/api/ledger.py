@@ -1,0 +1,92 @@
+"""The accuracy ledger: how true predictions are, and how measurements get into it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from actprof.errors import ActprofError, StoreError, UsageError
+from actprof.results import MEASURED, PREDICTED, Result
+
+if TYPE_CHECKING:
+    from actprof.ledger.accuracy import Accuracy, AccuracyRow
+
+PAGE_NAME = "accuracy.html"
+
+
+def accuracy(
+    folder: str | Path = "reports/accuracy",
+    *,
+    add: Sequence[str | Path] = (),
+    refresh: bool = False,
+    check: bool = False,
+    listener: Callable[[AccuracyRow], None] | None = None,
+) -> Accuracy:
+    """Return how true predictions are, by the ledger in `folder`, and write its page there.
+
+    Args:
+        folder: with `rows.jsonl`; the page is `accuracy.html`.
+        add: folders of sweeps with measured results, and files that `actprof measure --json` printed.
+        refresh: predict every row again and store that.
+        check: predict every row again and only compare (see `changed`); no page is written.
+        listener: told of each row before it is predicted.
+
+    Raises:
+        UsageError: nothing can be compared in what is to be added, or a cell that can no longer be.
+        StoreError: a file cannot be read or written, or there is no ledger.
+    """
+    from actprof.ledger.keep import keep_ledger
+
+    results = [result for path in add for result in read_results(path)]
+    found = keep_ledger(folder, add=results, predict_again=refresh, check=check, listener=listener)
+    if not check:
+        from actprof.report.accuracy_page import write_accuracy_page
+
+        write_accuracy_page(found, Path(folder) / PAGE_NAME)
+    return found
+
+
+def read_results(path: str | Path) -> tuple[Result, ...]:
+    """Return the results of a sweep's folder, or of a file that `actprof measure --json` printed.
+
+    Raises:
+        UsageError: there is no measurement of a GPU in it that could be compared.
+        StoreError: it cannot be read.
+    """
+    from actprof.ledger.keep import is_comparable
+    from actprof.sweeps.store import ResultsStore
+
+    source = Path(path)
+    if source.is_dir():
+        with ResultsStore(source, create=False) as store:
+            measured = store.results(source=MEASURED)
+            cells = [result.cell for result in measured]
+            results: Sequence[Result] = (*measured, *store.results(cells, source=PREDICTED))
+    else:
+        results = [_read_result(source)]
+    if not any(map(is_comparable, results)):
+        raise UsageError(_nothing_to_compare(source, results))
+    return tuple(results)
+
+
+def _read_result(path: Path) -> Result:
+    try:
+        return Result.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, AttributeError, ActprofError) as error:
+        raise UsageError(
+            f"{path} is not what `actprof measure --json` prints ({error}); save that as it is"
+        ) from error
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read ({error.strerror or error})") from error
+
+
+def _nothing_to_compare(path: Path, results: Sequence[Result]) -> str:
+    measured = [result for result in results if result.source == MEASURED]
+    if not measured:
+        return f"{path} has no measured result; measure on a GPU with `actprof measure --json` and add that"
+    first = measured[0]
+    if first.device is not None and first.device.type == "cpu":
+        return f"{path} was measured on a CPU, which has no CUDA memory to compare; measure on a GPU"
+    return f"{path} has only runs that failed ({first.reason or first.verdict}); measure again"

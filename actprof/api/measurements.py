@@ -1,0 +1,189 @@
+"""What is really there: runs on the GPUs and the CPU of this machine, and its data loading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from actprof.api.cells import make_cell
+from actprof.errors import UsageError
+from actprof.hardware import builtin_catalogue
+from actprof.results import Result, Verdict
+from actprof.scenario import Cell
+from actprof.trace.cache import trace_for
+
+if TYPE_CHECKING:
+    from actprof.loading.rows import LoaderResult
+    from actprof.measuring.run import Run
+    from actprof.snapshots.compare_allocations import Unmatched
+
+
+def measure(
+    *,
+    device: str | None = None,
+    boundary: bool = False,
+    snapshot: str | Path | None = None,
+    steps: int | None = None,
+    timeout: float | None = None,
+    command: str = "",
+    progress: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Result:
+    """Run one training run for real, on a CUDA GPU of this machine or else on its CPU.
+
+    With `gpu` or `capacity` a larger card is held to what that card would have (`actprof.measuring.choose`).
+
+    Args:
+        device: `cpu`, `cuda` or `cuda:1`; the best GPU for it if left out, the CPU where there is none.
+        boundary: also find the largest batch size that runs, with a process for each one tried.
+        snapshot: leave a memory snapshot of PyTorch there, of a run of its own.
+        steps: time exactly so many, without warm-up; two to warm up and at least five if left out.
+        timeout: seconds for each process.
+        command: what repeats it, for the record.
+        progress: told what is happening.
+        **options: those of `make_cell`.
+
+    Returns:
+        A result whose source is `measured`; a run that failed has the verdict `error`, and nothing more is
+        tried.
+
+    Raises:
+        UsageError: an option or a device that cannot be, or no folder for the snapshot.
+        ActprofError: the boundary or the snapshot could not be had.
+    """
+    run, cell = _measuring(device=device, timeout=timeout, command=command, progress=progress, **options)
+    for asked, option in ((boundary, "--boundary"), (snapshot is not None, "--snapshot")):
+        if asked:
+            run.check_cuda(option)
+    if snapshot is not None and not Path(snapshot).absolute().parent.is_dir():
+        raise UsageError(f"--snapshot {snapshot}: there is no folder {Path(snapshot).parent}; make it first")
+    result = replace(run, steps=steps).measure(cell)
+    if result.verdict == Verdict.FAILED:
+        return result
+    if boundary:
+        from actprof.measuring.boundary import measure_boundary
+
+        result = replace(result, max_batch_size=measure_boundary(run, cell))
+    if snapshot is not None:
+        run.snapshot(cell, Path(snapshot))
+    return result
+
+
+def compare_snapshot(path: str | Path, cell: Cell) -> tuple[Unmatched, ...]:
+    """Return what a memory snapshot of `measure` and the prediction of its cell do not have in common.
+
+    Args:
+        path: a snapshot that begins with an empty allocator, as `measure(snapshot=…)` leaves it.
+        cell: the cell that was measured.
+
+    Raises:
+        UsageError: the snapshot cannot be used, or nobody knows the cell's GPU.
+    """
+    from actprof.prediction.predict import device_of, gpu_of
+    from actprof.snapshots import compare_allocations as compare
+    from actprof.snapshots.recording import open_recording
+
+    trace, _cached = trace_for(cell)
+    device = device_of(gpu_of(cell, builtin_catalogue()), cell)
+    predicted = compare.predicted_requests(trace, device.program(trace, cell.batch_size))
+    recording = open_recording(path)
+    recorded = compare.recorded_requests(recording)
+    return compare.compare_allocations(predicted, recorded, cut_off=compare.ran_out(recording))
+
+
+def measure_lines(
+    *,
+    device: str | None = None,
+    timeout: float | None = None,
+    progress: Callable[[str], None] | None = None,
+    **options: Any,
+) -> str:
+    """Return a table of GPU memory by source line of the policy's forward; options as in `measure`.
+
+    Raises:
+        UsageError: there is no CUDA GPU.
+        ActprofError: the run failed.
+    """
+    run, cell = _measuring(device=device, timeout=timeout, command="", progress=progress, **options)
+    return run.lines(cell)
+
+
+def _measuring(
+    *,
+    device: str | None,
+    timeout: float | None,
+    command: str,
+    progress: Callable[[str], None] | None,
+    **options: Any,
+) -> tuple[Run, Cell]:
+    from actprof.measuring.choose import choose_gpu, usable_gpus
+    from actprof.measuring.run import Run, on_this_card
+    from actprof.processes.ask import TIMEOUT_SECONDS
+
+    catalogue = builtin_catalogue()
+    cell = make_cell(default_gpu=None, **options)
+    choice = choose_gpu(cell, usable_gpus(), catalogue, device=device)
+    run = Run(choice=choice, timeout=timeout or TIMEOUT_SECONDS, progress=progress, command=command)
+    return run, on_this_card(cell, choice, catalogue)
+
+
+def measure_loader(
+    *, listener: Callable[[int, int, str], None] | None = None, **question: Any
+) -> LoaderResult:
+    """Measure data loading on this machine, through lerobot's own dataset and DataLoader.
+
+    `actprof.measure_loader(synthetic=(2, 640, 480), resize="224x224")`.
+
+    Args:
+        listener: told (loaders done, loaders in all, what is being done).
+        **question: fields of `actprof.loading.plan.LoaderQuestion`: synthetic, repo_id, root,
+            batch_sizes, workers, backends, storages, resize, chunk_size, seconds, timeout.
+
+    Raises:
+        UsageError: a question that cannot be, or a dataset that lerobot does not find or understand.
+        StoreError: the synthetic dataset cannot be written.
+    """
+    from actprof.loading.measure import measure_loading
+    from actprof.loading.plan import LoaderQuestion
+
+    try:
+        asked = LoaderQuestion(**question)
+    except TypeError as error:
+        raise UsageError(f"{error}; there are {', '.join(LoaderQuestion.__dataclass_fields__)}") from error
+    return measure_loading(asked, listener=listener)
+
+
+def write_loader_page(
+    result: LoaderResult,
+    path: str | Path,
+    *,
+    step_seconds: float | None = None,
+    step_batch_size: int | None = None,
+) -> Path:
+    """Write the page of loader results to `path` and return it; with a step also what keeps it fed.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    from actprof.report.loader_page import write_loader_page as write
+
+    return write(result, path, step_seconds=step_seconds, step_batch_size=step_batch_size)
+
+
+def keep_loading(result: LoaderResult, folder: str | Path) -> Path | None:
+    """Put loader results into the store in `folder`; return the report, written again, if a sweep is in it.
+
+    A folder keeps one: a later one takes its place.
+
+    Raises:
+        StoreError: the store or the page cannot be written.
+    """
+    from actprof.api.scenarios import write_report
+    from actprof.sweeps.store import ResultsStore
+
+    with ResultsStore(Path(folder)) as store:
+        store.put_meta({"loading": result.to_json()})
+        is_swept = "cells" in store.meta()
+    return write_report(folder) if is_swept else None

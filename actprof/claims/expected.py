@@ -1,0 +1,278 @@
+"""The grammar of an expected value: `602`, `< 13 GiB`, `51.6M ± 0.1M`, `12 GiB .. 14 GiB`, `fits or tight`.
+
+A figure on its own holds when the actual one rounds to it as it is written: `602` is exactly that, `17.3M`
+is anything that rounds to 17.3 million. Comparisons, tolerances and ranges take figures as exact.
+`str` of an expected value reads back as the same one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from actprof.claims.quantities import BYTES, COUNT, RATIO, SHARE, WORD, Quantity
+from actprof.errors import UsageError
+from actprof.units import GIB, KIB, MIB
+
+LONGEST = 200
+_SCALES = {
+    "": 1, "%": 1, "K": 10**3, "M": 10**6, "G": 10**9,
+    "B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": 1024**4,
+    "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+}  # fmt: skip
+_UNITS = {
+    COUNT: ("", "K", "M", "G"),
+    BYTES: ("B", "KiB", "MiB", "GiB", "TiB", "KB", "MB", "GB", "TB"),
+    SHARE: ("%",),
+    RATIO: ("",),
+}
+_LIKE = {COUNT: "602 or 51.6M", BYTES: "13 GiB or 76 MiB", SHARE: "27 %", RATIO: "6 or 6.02"}
+_AMOUNT = re.compile(
+    r"(?P<sign>[-+\u2212]?)(?P<number>(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,18})(?:\.[0-9]{1,9})?)\s*"
+    r"(?P<unit>[A-Za-z%\u00d7]*)"
+)
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+# How a comparison may be written; the first form is how it is shown.
+_COMPARISONS = {
+    "<=": ("<=", "\u2264", "at most"),
+    ">=": (">=", "\u2265", "at least"),
+    "<": ("<", "less than", "below", "under"),
+    ">": (">", "more than", "above", "over"),
+}
+
+type Actual = int | Decimal | str
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """A number as it is written, with its unit."""
+
+    number: Decimal
+    unit: str = ""
+
+    @property
+    def value(self) -> Decimal:
+        """The number in the unit's base: bytes, elements, percent."""
+        return self.number * _SCALES[self.unit]
+
+    @property
+    def half_digit(self) -> Decimal:
+        """Half of the last digit that is written, in the unit's base."""
+        exponent = self.number.as_tuple().exponent
+        return Decimal((0, (5,), int(exponent) - 1)) * _SCALES[self.unit]
+
+    def __str__(self) -> str:
+        space = "" if self.unit in ("", "K", "M", "G") else " "
+        return f"{self.number:f}{space}{self.unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class Equal:
+    """A word, or a figure as precise as it is written; a dotted path stands for what lies in it too."""
+
+    value: Amount | str
+
+    def holds(self, actual: Actual) -> bool:
+        """Return whether `actual` is what is expected."""
+        if isinstance(self.value, str):
+            return actual == self.value or str(actual).startswith(f"{self.value}.")
+        return abs(Decimal(actual) - self.value.value) <= self.value.half_digit
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """A bound: `<`, `<=`, `>` or `>=`, and a figure."""
+
+    sign: str
+    bound: Amount
+
+    def holds(self, actual: Actual) -> bool:
+        """Return whether `actual` keeps the bound."""
+        value, bound = Decimal(actual), self.bound.value
+        if value == bound:
+            return "=" in self.sign
+        return (value < bound) == ("<" in self.sign)
+
+    def __str__(self) -> str:
+        return f"{self.sign} {self.bound}"
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """A figure and how far off it may be; in percent of the figure where that is no share."""
+
+    middle: Amount
+    tolerance: Amount
+
+    def holds(self, actual: Actual) -> bool:
+        """Return whether `actual` is near enough."""
+        tolerance = self.tolerance.value
+        if self.tolerance.unit == "%" != self.middle.unit:
+            tolerance = abs(self.middle.value) * tolerance / 100
+        return abs(Decimal(actual) - self.middle.value) <= tolerance
+
+    def __str__(self) -> str:
+        return f"{self.middle} ± {self.tolerance}"
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """A range, both ends included."""
+
+    low: Amount
+    high: Amount
+
+    def holds(self, actual: Actual) -> bool:
+        """Return whether `actual` lies in it."""
+        return self.low.value <= Decimal(actual) <= self.high.value
+
+    def __str__(self) -> str:
+        return f"{self.low} .. {self.high}"
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Any of several words or figures."""
+
+    choices: tuple[Equal, ...]
+
+    def holds(self, actual: Actual) -> bool:
+        """Return whether `actual` is one of them."""
+        return any(choice.holds(actual) for choice in self.choices)
+
+    def __str__(self) -> str:
+        return " or ".join(map(str, self.choices))
+
+
+type Expected = Equal | Compare | Within | Between | OneOf
+
+
+def parse_expected(value: Any, quantity: Quantity) -> Expected:
+    """Return what is expected of `quantity`.
+
+    Args:
+        value: a text, a number, or a list of them of which one must hold.
+        quantity: says what kind of figure or which words there can be.
+
+    Raises:
+        UsageError: says what is wrong with `value` and what to write.
+    """
+    if isinstance(value, list | tuple):
+        return _one_of([_text(item, quantity) for item in value], quantity)
+    text = _text(value, quantity)
+    if " or " in text:
+        return _one_of(text.split(" or "), quantity)
+    if quantity.kind == WORD:
+        return Equal(_word(text, quantity))
+    return _figure(text, quantity)
+
+
+def _figure(text: str, quantity: Quantity) -> Expected:
+    for sign, forms in _COMPARISONS.items():
+        for form in forms:
+            if text.startswith(form):
+                return Compare(sign, _amount(text.removeprefix(form), quantity))
+    for mark in ("±", "+-", "+/-"):
+        if mark in text:
+            middle, _, tolerance = text.partition(mark)
+            return Within(_amount(middle, quantity), _tolerance(tolerance, quantity))
+    return _between(text, quantity) if ".." in text else Equal(_amount(text, quantity))
+
+
+def units_in(expected: Expected) -> str:
+    """Return the unit in which an actual figure is best shown beside `expected`; nothing for words."""
+    match expected:
+        case Equal(Amount() as amount) | Compare(_, amount) | Within(amount) | Between(amount):
+            return amount.unit
+        case OneOf(choices):
+            return units_in(choices[0])
+    return ""
+
+
+def scale_of(unit: str) -> int:
+    """Return what one of `unit` is in its base."""
+    return _SCALES[unit]
+
+
+def _text(value: Any, quantity: Quantity) -> str:
+    if value is None or isinstance(value, bool) or not isinstance(value, str | int | float):
+        shown = {type(None): "nothing", dict: "a mapping"}.get(type(value), repr(value))
+        raise UsageError(f"{quantity.name} cannot be {shown}; write {_like(quantity)}")
+    text = str(value).strip()
+    if not text or len(text) > LONGEST:
+        raise UsageError(
+            f"{quantity.name} has {'no' if not text else 'too long a'} value; {_write(quantity)}"
+        )
+    return text
+
+
+def _one_of(texts: Sequence[str], quantity: Quantity) -> Expected:
+    if not texts:
+        raise UsageError(f"{quantity.name} has no values to choose from; {_write(quantity)}")
+    choices = tuple(
+        Equal(_word(text.strip(), quantity) if quantity.kind == WORD else _amount(text, quantity))
+        for text in texts
+    )
+    return choices[0] if len(choices) == 1 else OneOf(choices)
+
+
+def _between(text: str, quantity: Quantity) -> Between:
+    low, _, high = text.partition("..")
+    between = Between(_amount(low, quantity), _amount(high, quantity))
+    if between.low.value > between.high.value:
+        raise UsageError(f"{quantity.name}: the range {text!r} has nothing in it; write the lower end first")
+    return between
+
+
+def _tolerance(text: str, quantity: Quantity) -> Amount:
+    units = (*_UNITS[quantity.kind], "%")
+    tolerance = _amount(text, quantity, units=units)
+    if tolerance.number < 0:
+        raise UsageError(f"{quantity.name}: the tolerance {text.strip()!r} is negative; leave out its sign")
+    return tolerance
+
+
+def _amount(text: str, quantity: Quantity, *, units: Sequence[str] | None = None) -> Amount:
+    match = _AMOUNT.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{quantity.name} cannot be {text.strip()!r}; {_write(quantity)}")
+    units = units or _UNITS[quantity.kind]
+    number = Decimal(match["number"].replace(",", "")) * (-1 if match["sign"] in ("-", "\u2212") else 1)
+    said: str = match["unit"]
+    if quantity.kind == RATIO and said.lower() in ("x", "\u00d7", "times"):
+        said = ""
+    unit = next((known for known in units if known.lower() == said.lower()), None)
+    if unit is None and not said and number == 0:
+        unit = ""  # nothing is nothing in every unit
+    if unit is None:
+        what = f"the unit {said!r} is not one of" if said else "has no unit; add one of"
+        known = ", ".join(filter(None, units)) or "none: it is a plain number"
+        raise UsageError(f"{quantity.name}: {text.strip()!r}: {what} {known}; {_write(quantity)}")
+    return Amount(number, unit)
+
+
+def _word(text: str, quantity: Quantity) -> str:
+    if quantity.words and text not in quantity.words:
+        raise UsageError(f"{quantity.name} is never {text!r}; it is one of {', '.join(quantity.words)}")
+    if not _WORD.fullmatch(text):
+        raise UsageError(f"{quantity.name} cannot be {text!r}; {_write(quantity)}")
+    return text
+
+
+def _like(quantity: Quantity) -> str:
+    if quantity.kind == WORD:
+        return quantity.words[0] if quantity.words else "a path, like model.encoder"
+    return _LIKE[quantity.kind]
+
+
+def _write(quantity: Quantity) -> str:
+    if quantity.kind == WORD:
+        return f"write {_like(quantity)}"
+    example = _LIKE[quantity.kind].split(" or ", maxsplit=1)[0]
+    return f"write like {example}, at most {example}, {example} ± {example} or {example} .. {example}"

@@ -1,0 +1,263 @@
+"""Which tensors hold the allocated memory at one moment: listed, by op, and by module as a tree.
+
+The moment is that of `attribute`: the peak, or where the run is out of memory. A tensor counts with the
+bytes that were asked for; rounding and unsplit blocks are one part of their own, the allocator's slack,
+so that every sum here is the allocated bytes of that moment exactly.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from actprof.replay.profile import MemoryProfile
+from actprof.replay.program import WORKSPACE_KIND, Program
+from actprof.trace.details import TraceDetails, shape_text
+from actprof.trace.model import KINDS, PHASES, Trace
+
+WORKSPACES = "workspaces"
+SLACK = "allocator slack"
+_ROOT = "allocated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpSite:
+    """One launched op and where it comes from; of the reverse pass, the forward that it belongs to.
+
+    Attributes:
+        op: ATen overload (`aten.mm.default`).
+        phase: one of `PHASES`.
+        module: path of the innermost module; empty outside the policy's modules.
+        line: innermost line of any library, `torch/nn/functional.py:6645 multi_head_attention_forward`.
+        caller: innermost line of lerobot. Both empty when unknown, equal where lerobot made the op.
+    """
+
+    op: str
+    phase: str
+    module: str
+    line: str = ""
+    caller: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldTensor:
+    """One tensor (or workspace of a matrix library) that is alive at the moment.
+
+    Attributes:
+        kind: one of `KINDS`, or `workspaces`.
+        module: to which its memory belongs: of a parameter or buffer, and of its gradient and optimizer
+            state, the module that owns it; of anything else the module of the op that made it.
+        owner: path of that parameter or buffer; empty for anything else.
+        shape: with `B` for the batch size, as `(B, 512, 15, 20)`; empty when unknown.
+        dtype: as `float32`; empty when unknown.
+        bytes: requested, `constant + per_sample * batch_size`.
+        made_by: the op that allocated it.
+        freed_by: the op after which it is freed, if need be in the next step; None when it stays.
+    """
+
+    kind: str
+    module: str
+    owner: str
+    shape: str
+    dtype: str
+    bytes: int
+    constant: int
+    per_sample: int
+    made_by: OpSite
+    freed_by: OpSite | None
+
+    @property
+    def phase(self) -> str:
+        """Phase in which it was made."""
+        return self.made_by.phase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleNode:
+    """What one module and the modules inside it hold; `own_bytes` and the children add up to `total_bytes`.
+
+    Attributes:
+        name: last part of the path; of a leaf that is no module, what it is.
+        path: of the module; empty for the root and for leaves that are no module.
+        own_bytes: of the module itself.
+        total_bytes: with the modules inside.
+        constant, per_sample: `total_bytes` without allocator slack is `constant + per_sample * batch_size`.
+        by_kind: `total_bytes` by kind, largest first.
+        children: largest first.
+    """
+
+    name: str
+    path: str
+    own_bytes: int
+    total_bytes: int
+    constant: int
+    per_sample: int
+    by_kind: Mapping[str, int]
+    children: tuple[ModuleNode, ...] = ()
+
+
+def list_tensors(trace: Trace, profile: MemoryProfile, program: Program) -> tuple[HeldTensor, ...]:
+    """Return what is alive at the profile's peak, or where it ran out, largest first.
+
+    The bytes add up to the allocated bytes less the allocator's slack.
+
+    Args:
+        trace: what was replayed.
+        profile: of a replay with `detail=True`.
+        program: that was replayed.
+
+    Raises:
+        ValueError: the profile has no detail.
+    """
+    if profile.alive_at_peak is None:
+        raise ValueError("the profile was replayed without detail")
+    reader = _Reader(trace, program)
+    held = [reader.held(index) for index in profile.alive_at_peak.tolist()]
+    return tuple(sorted(held, key=lambda tensor: -tensor.bytes))
+
+
+def by_op(trace: Trace, profile: MemoryProfile, program: Program) -> dict[str, int]:
+    """Return the bytes of that moment by the op that allocated them, largest first.
+
+    Workspaces and the allocator's slack stand under their own names; all add up to the allocated bytes.
+
+    Raises:
+        ValueError: the profile has no detail.
+    """
+    held = list_tensors(trace, profile, program)
+    sums: dict[str, int] = defaultdict(int)
+    for tensor in held:
+        sums[WORKSPACES if tensor.kind == WORKSPACES else tensor.made_by.op] += tensor.bytes
+    sums[SLACK] += _slack(profile, held)
+    return _largest_first(sums)
+
+
+def module_tree(trace: Trace, profile: MemoryProfile, program: Program) -> ModuleNode:
+    """Return the bytes of that moment by module, as a tree whose root holds all allocated bytes.
+
+    What belongs to no module (inputs, statistics of the pre-processor, temporaries of the optimizer, …)
+    stands beneath the root as one leaf per kind, and so do the workspaces and the allocator's slack.
+
+    Raises:
+        ValueError: the profile has no detail.
+    """
+    held = list_tensors(trace, profile, program)
+    root = _Branch(name=_ROOT)
+    for tensor in held:
+        parts = tensor.module.split(".") if tensor.module else [tensor.kind]
+        leaf = root.down(parts, is_module=bool(tensor.module))
+        leaf.own[tensor.kind] += tensor.bytes
+        leaf.constant += tensor.constant
+        leaf.per_sample += tensor.per_sample
+    root.down([SLACK], is_module=False).own[SLACK] += _slack(profile, held)
+    return root.grown()
+
+
+def op_site(trace: Trace, details: TraceDetails, row: int) -> OpSite:
+    """Return the op of `row` of the trace's ops; `details` are the trace's own."""
+    return OpSite(
+        op=trace.ops.names[row],
+        phase=PHASES[int(trace.ops.phase[row])],
+        module=trace.ops.modules[row],
+        line=details.op_lines[row],
+        caller=details.op_callers[row],
+    )
+
+
+def _slack(profile: MemoryProfile, held: Iterable[HeldTensor]) -> int:
+    allocated = profile.peak_allocated_bytes if profile.oom is None else profile.oom.allocated_bytes
+    return allocated - sum(tensor.bytes for tensor in held)
+
+
+def _largest_first(sums: Mapping[str, int]) -> dict[str, int]:
+    return {name: size for name, size in sorted(sums.items(), key=lambda item: -item[1]) if size}
+
+
+class _Reader:
+    """Reads rows of a trace as `HeldTensor` and `OpSite`."""
+
+    def __init__(self, trace: Trace, program: Program) -> None:
+        self._trace = trace
+        self._program = program
+        self._details: TraceDetails = trace.details()
+        # What the last step leaves behind is freed as its twin of the step before was.
+        self._twins = {left: found for found, left in trace.carried or ()}
+
+    def held(self, index: int) -> HeldTensor:
+        """Return tensor `index` of the program, of the trace or a library's workspace."""
+        kinds = self._program.kinds
+        return self._workspace(index) if kinds[index] == WORKSPACE_KIND else self._tensor(index)
+
+    def _tensor(self, index: int) -> HeldTensor:
+        tensors, details = self._trace.tensors, self._details
+        made_by = op_site(self._trace, details, int(tensors.op[index]))
+        freed_by = max(int(details.freed_by[i]) for i in (index, self._twins.get(index, index)))
+        constant, per_sample = int(tensors.constant[index]), int(tensors.per_sample[index])
+        size = self._program.sizes[index]
+        owner = details.owners[index]
+        return HeldTensor(
+            kind=KINDS[int(tensors.kind[index])],
+            module=owner.rpartition(".")[0] if owner else made_by.module,
+            owner=owner,
+            shape=shape_text(details.shapes[index]),
+            dtype=details.dtypes[index],
+            bytes=size,
+            constant=constant if tensors.problem[index] < 0 else size,
+            per_sample=per_sample,
+            made_by=made_by,
+            freed_by=None if freed_by < 0 else op_site(self._trace, details, freed_by),
+        )
+
+    def _workspace(self, index: int) -> HeldTensor:
+        size = self._program.sizes[index]
+        return HeldTensor(
+            kind=WORKSPACES,
+            module="",
+            owner="",
+            shape="",
+            dtype="",
+            bytes=size,
+            constant=size,
+            per_sample=0,
+            made_by=op_site(self._trace, self._details, self._program.ops[index]),
+            freed_by=None,
+        )
+
+
+@dataclass(slots=True)
+class _Branch:
+    """A `ModuleNode` while it grows; the numbers are its own, without the children's."""
+
+    name: str
+    path: str = ""
+    own: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    constant: int = 0
+    per_sample: int = 0
+    children: dict[tuple[str, bool], _Branch] = field(default_factory=dict)
+
+    def down(self, parts: list[str], *, is_module: bool) -> _Branch:
+        """Return the branch at the end of `parts`, which is made where it is missing."""
+        branch = self
+        for part in parts:
+            path = f"{branch.path}.{part}".removeprefix(".") if is_module else ""
+            branch = branch.children.setdefault((part, is_module), _Branch(part, path))
+        return branch
+
+    def grown(self) -> ModuleNode:
+        """Return the node with everything added up."""
+        children = sorted((child.grown() for child in self.children.values()), key=lambda c: -c.total_bytes)
+        by_kind = defaultdict(int, self.own)
+        for child in children:
+            for kind, size in child.by_kind.items():
+                by_kind[kind] += size
+        return ModuleNode(
+            name=self.name,
+            path=self.path,
+            own_bytes=sum(self.own.values()),
+            total_bytes=sum(by_kind.values()),
+            constant=self.constant + sum(child.constant for child in children),
+            per_sample=self.per_sample + sum(child.per_sample for child in children),
+            by_kind=_largest_first(by_kind),
+            children=tuple(children),
+        )

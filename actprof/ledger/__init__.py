@@ -1,0 +1,1 @@
+"""The accuracy ledger: rows of predicted and measured runs, and what they say together."""

@@ -1,0 +1,168 @@
+"""lerobot's own dataset and DataLoader, made as `lerobot_train` makes them, and what the dataset is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from actprof.errors import UsageError
+from actprof.loading.request import Load, SourceRequest
+from actprof.loading.rows import IMAGES, VIDEO, DatasetFacts, Source
+
+
+def make_config(request: SourceRequest, load: Load) -> Any:
+    """Return lerobot's training config of ACT for this dataset and loader."""
+    from lerobot.configs.default import DatasetConfig
+    from lerobot.configs.train import TrainPipelineConfig
+    from lerobot.policies.act.configuration_act import ACTConfig
+    from lerobot.transforms import ImageTransformsConfig
+    from lerobot.transforms.transforms import ImageTransformConfig
+
+    transforms = ImageTransformsConfig()
+    if request.resize:
+        width, height = map(int, request.resize.split("x"))
+        resize = ImageTransformConfig(weight=1.0, type="Resize", kwargs={"size": (height, width)})
+        transforms = ImageTransformsConfig(enable=True, max_num_transforms=1, tfs={"resize": resize})
+    chunk = request.chunk_size
+    return TrainPipelineConfig(
+        dataset=DatasetConfig(
+            repo_id=request.repo_id, root=request.root or None, image_transforms=transforms,
+            video_backend=request.backend or "pyav",
+        ),
+        policy=ACTConfig(chunk_size=chunk, n_action_steps=chunk, device="cpu", push_to_hub=False),
+        batch_size=load.batch_size, num_workers=load.workers,
+    )  # fmt: skip
+
+
+def open_dataset(config: Any) -> Any:
+    """Return the dataset that lerobot's `make_dataset` makes.
+
+    Raises:
+        UsageError: lerobot does not find or understand it.
+    """
+    from lerobot.datasets.factory import make_dataset
+
+    try:
+        return make_dataset(config)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        where = config.dataset.root or "lerobot's cache and the Hub"
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise UsageError(f"lerobot cannot open {config.dataset.repo_id} in {where}: {said[0]}") from error
+
+
+def make_loader(dataset: Any, config: Any) -> Any:
+    """Return the DataLoader that `lerobot_train` makes, but for a sampler that never comes to an end.
+
+    The end of an epoch drains the workers; a small dataset would show little else.
+    """
+    import torch
+    from lerobot.datasets import EpisodeAwareSampler
+    from lerobot.utils.collate import lerobot_collate_fn
+
+    sampler = EpisodeAwareSampler(
+        dataset.meta.episodes["dataset_from_index"],
+        dataset.meta.episodes["dataset_to_index"],
+        episode_indices_to_use=dataset.episodes,
+        drop_n_last_frames=getattr(config.policy, "drop_n_last_frames", 0),
+        shuffle=True,
+        seed=config.seed if config.seed is not None else 0,
+        absolute_to_relative_idx=dataset.absolute_to_relative_idx,
+    )
+    return torch.utils.data.DataLoader(
+        dataset,
+        num_workers=config.num_workers,
+        batch_size=config.batch_size,
+        shuffle=False,
+        sampler=Endless(sampler),
+        pin_memory=torch.cuda.is_available(),
+        drop_last=False,
+        collate_fn=lerobot_collate_fn if dataset.meta.has_language_columns else None,
+        **worker_arguments(config),
+    )
+
+
+def worker_arguments(config: Any) -> dict[str, Any]:
+    """Return what `lerobot_train._dataloader_worker_kwargs` returns, without ten seconds of imports."""
+    some = config.num_workers > 0
+    return {
+        "prefetch_factor": config.prefetch_factor if some else None,
+        "persistent_workers": config.persistent_workers and some,
+        "multiprocessing_context": config.dataloader_multiprocessing_context if some else None,
+    }
+
+
+class Endless:
+    """A sampler that begins its next epoch at once."""
+
+    def __init__(self, sampler: Any) -> None:
+        self._sampler = sampler
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield indices for ever."""
+        while True:
+            yield from self._sampler
+
+    def __len__(self) -> int:
+        """Return the length of an epoch."""
+        return len(self._sampler)
+
+
+def query_of_numbers(reader: Any, cameras: list[str]) -> Callable[[dict[str, list[int]]], dict[str, Any]]:
+    """Return a `_query_hf_dataset` that decodes no image.
+
+    lerobot's own goes through a transform that is handed all columns of all rows of a chunk.
+    """
+    import torch
+
+    keys = [key for key in reader.hf_dataset.column_names if key not in cameras]
+    numbers = reader.hf_dataset.select_columns(keys)
+    place = reader._absolute_to_relative_idx
+
+    def query(indices: dict[str, list[int]]) -> dict[str, Any]:
+        chosen = {
+            key: rows if place is None else [place[row] for row in rows] for key, rows in indices.items()
+        }
+        return {key: torch.stack(numbers[rows][key]) for key, rows in chosen.items()}
+
+    return query
+
+
+def describe(dataset: Any, request: SourceRequest) -> tuple[Source, DatasetFacts]:
+    """Return how the dataset's frames are stored, of its first camera.
+
+    Raises:
+        UsageError: it has no cameras.
+    """
+    keys = [key for key in dataset.meta.camera_keys if key not in dataset.meta.depth_keys]
+    if not keys:
+        raise UsageError(f"{request.repo_id} has no cameras; there is nothing to load but numbers")
+    feature = dataset.meta.features[keys[0]]
+    by_name = dict(zip(feature["names"], feature["shape"], strict=True))
+    height, width = by_name["height"], by_name["width"]
+    storage = VIDEO if keys[0] in dataset.meta.video_keys else IMAGES
+    source = Source(
+        storage=storage, width=width, height=height, resize=request.resize,
+        backend=request.backend if storage == VIDEO else "",
+    )  # fmt: skip
+    info = feature.get("info") or {}
+    parts = (info.get("video.codec"), info.get("video.pix_fmt"), _say_gop(info.get("video.g")))
+    below = Path(dataset.root) / ("videos" if storage == VIDEO else "data")
+    size = sum(path.stat().st_size for path in below.rglob("*") if path.is_file())
+    facts = DatasetFacts(
+        storage=storage, width=width, height=height, cameras=len(keys), frames=dataset.meta.total_frames,
+        episodes=dataset.meta.total_episodes, fps=dataset.meta.fps,
+        codec=", ".join(str(part) for part in parts if part) if storage == VIDEO else "",
+        frame_bytes=size // max(dataset.meta.total_frames * len(keys), 1),
+    )  # fmt: skip
+    return source, facts
+
+
+def dataset_files(dataset: Any) -> list[Path]:
+    """Return the files that samples are read from: videos, and the tables as `datasets` keeps them."""
+    videos = [path for path in (Path(dataset.root) / "videos").rglob("*") if path.is_file()]
+    return videos + [Path(entry["filename"]) for entry in dataset.hf_dataset.cache_files]
+
+
+def _say_gop(frames: int | None) -> str:
+    return f"a key frame every {frames}" if frames else ""

@@ -1,0 +1,205 @@
+"""Measure data loading: plan the sources, run each in a process of its own, gather the rows.
+
+A source (how frames are stored, what decodes them, whether the loader resizes) has a process of its own, in
+which its DataLoaders are timed one after another, each with fresh workers. A source that cannot be measured
+becomes rows with the reason.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from actprof.errors import StoreError, UsageError
+from actprof.loading.lend_ffmpeg import lend_ffmpeg
+from actprof.loading.plan import LoaderQuestion, Planned, available_cores, plan
+from actprof.loading.request import SourceAnswer, SourceRequest
+from actprof.loading.rows import COLD, TORCHCODEC, DatasetFacts, LoaderResult, LoaderRow, Source
+from actprof.loading.synthetic import datasets_folder, quiet_environment, synthetic_dataset
+from actprof.processes.ask import WorkerError, ask_worker
+from actprof.versions import library_versions, package_version
+
+Listener = Callable[[int, int, str], None]
+_COMMAND = (sys.executable, "-m", "actprof.loading.worker")
+_START_SECONDS = 120.0  # allowed for importing lerobot, and for workers to do so
+_BUSY = 0.5  # load per core from which on others disturb what is timed
+_ALLOWANCE = 6.0  # times the seconds of a load, for its rounds and its parts
+
+
+def measure_loading(question: LoaderQuestion, *, listener: Listener | None = None) -> LoaderResult:
+    """Measure data loading and return all rows.
+
+    Args:
+        question: what to measure.
+        listener: told (steps done, steps in all, what is being done).
+
+    Raises:
+        UsageError: lerobot does not find or understand the dataset.
+        StoreError: the synthetic dataset cannot be written.
+    """
+    if question.root and not (Path(question.root).expanduser() / "meta" / "info.json").is_file():
+        raise UsageError(
+            f"{question.root} has no meta/info.json; give the folder of a LeRobotDataset as --root"
+        )
+    tell = listener or (lambda _done, _total, _text: None)
+    planned = plan(question, cores=available_cores())
+    loads = sum(len(item.request.loads) for item in planned)
+    measuring = _Measuring(question)
+    busy = _load_average()
+    answers: list[SourceAnswer] = []
+    done = 0
+    for item in planned:
+        answers.append(measuring.measure(item, partial(tell, done, loads)))
+        done += len(item.request.loads)
+    return _gather(question, answers, [*measuring.notes, *_busy_notes(busy)])
+
+
+# -- one source ----------------------------------------------------------------------------------------
+
+
+class _Measuring:
+    """Runs sources one after another, and remembers what torchcodec needs to be loaded."""
+
+    def __init__(self, question: LoaderQuestion) -> None:
+        self._question = question
+        self._lent: dict[str, str] = {}
+        self.notes: list[str] = []
+
+    def measure(self, item: Planned, progress: Callable[[str], None]) -> SourceAnswer:
+        """Return the rows of one source; if it cannot be measured, with the reason."""
+        request = item.request
+        environment: dict[str, str] = {}
+        try:
+            if item.what is not None:
+                environment = quiet_environment()
+                request = replace(request, root=str(synthetic_dataset(item.what, progress=progress)))
+            if request.backend == TORCHCODEC:
+                answer = self._ask_torchcodec(request, environment, progress)
+            else:
+                answer = self._ask(request, environment, progress)
+        except WorkerError as error:
+            answer = SourceAnswer(refused=error.reason)
+        return replace(answer, rows=_refused(item, answer.refused)) if answer.refused else answer
+
+    def _ask(
+        self, request: SourceRequest, environment: dict[str, str], progress: Callable[[str], None]
+    ) -> SourceAnswer:
+        enough = _START_SECONDS + len(request.loads) * (_START_SECONDS / 2 + _ALLOWANCE * request.seconds)
+        timeout = self._question.timeout or enough
+        return ask_worker(
+            request, SourceAnswer, _COMMAND, environment=environment, timeout=timeout, progress=progress
+        )
+
+    def _ask_torchcodec(
+        self, request: SourceRequest, environment: dict[str, str], progress: Callable[[str], None]
+    ) -> SourceAnswer:
+        """Ask; if FFmpeg's libraries are missing ask again with PyAV's, as a training run can do as well."""
+        answer = self._ask(request, {**environment, **self._lent}, progress)
+        folder = _lend() if answer.refused and not self._lent else None
+        if folder is None:
+            return answer
+        before = os.environ.get("LD_LIBRARY_PATH")
+        lent = {"LD_LIBRARY_PATH": f"{folder}{os.pathsep}{before}" if before else str(folder)}
+        again = self._ask(request, {**environment, **lent}, progress)
+        if again.refused:
+            return answer
+        self._lent = lent
+        self.notes.append(
+            f"{answer.refused}. It was measured with those of PyAV's wheel; for training as well: "
+            f"export LD_LIBRARY_PATH={folder}"
+        )
+        return again
+
+
+def _lend() -> Path | None:
+    try:
+        return lend_ffmpeg(datasets_folder().parent / f"ffmpeg-of-av-{package_version('av')}")
+    except OSError as error:
+        raise StoreError(f"links to PyAV's libraries cannot be made ({error})") from error
+
+
+def _refused(item: Planned, reason: str) -> tuple[LoaderRow, ...]:
+    return tuple(
+        LoaderRow(
+            source=item.source(), batch_size=load.batch_size, workers=load.workers, cache=load.cache,
+            reason=reason,
+        )
+        for load in item.request.loads
+    )  # fmt: skip
+
+
+# -- gathering -----------------------------------------------------------------------------------------
+
+
+def _gather(question: LoaderQuestion, answers: list[SourceAnswer], notes: list[str]) -> LoaderResult:
+    facts: dict[DatasetFacts, None] = dict.fromkeys(answer.facts for answer in answers if answer.facts)
+    rows: dict[tuple[Source, int, int, str], LoaderRow] = {}
+    for row in (_sized(row, next(iter(facts), None)) for answer in answers for row in answer.rows):
+        # a dataset of images gives the same source for every backend of video
+        rows.setdefault((row.source, row.batch_size, row.workers, row.cache), row)
+    known = next((answer for answer in answers if answer.settings), SourceAnswer())
+    return LoaderResult(
+        name=question.name,
+        rows=tuple(rows.values()),
+        datasets=tuple(facts),
+        chunk_size=question.chunk_size,
+        cores=available_cores(),
+        torch_threads=known.torch_threads,
+        settings=known.settings,
+        notes=(*notes, *_image_notes(tuple(rows.values())), *_cold_notes(tuple(rows.values()))),
+        versions={
+            **library_versions(),
+            **{name: package_version(name) for name in ("av", "torchcodec", "datasets")},
+        },
+    )
+
+
+def _sized(row: LoaderRow, facts: DatasetFacts | None) -> LoaderRow:
+    """Give a row that was refused before its dataset was opened the size that another source found."""
+    if row.source.width or facts is None:
+        return row
+    return replace(row, source=replace(row.source, width=facts.width, height=facts.height))
+
+
+def _load_average() -> float:
+    """Return how many processes wanted a core in the last minute, before anything of ours does."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
+def _busy_notes(load: float) -> tuple[str, ...]:
+    if load < _BUSY * available_cores():
+        return ()
+    said = (
+        f"other programs kept the machine busy (load {load:.1f} on {available_cores()} cores): rates are too "
+        "low, and rows that were measured at different moments compare badly"
+    )
+    return (said,)
+
+
+def _image_notes(rows: tuple[LoaderRow, ...]) -> tuple[str, ...]:
+    """Say how many images a sample decodes, where that is more than one that reads its actions alone."""
+    decoded = {row.source: row.frames_decoded for row in rows if row.frames_decoded}
+    for source, frames in decoded.items():
+        alone = decoded.get(replace(source, actions_alone=True))
+        if not source.actions_alone and alone is not None and frames > alone:
+            said = (
+                f"a sample of stored images decodes {frames:.0f} images and keeps {alone:.0f}: lerobot reads "
+                "the action chunk through a transform that is handed every column of its rows; 'actions read "
+                "alone' is the same dataset without that"
+            )
+            return (said,)
+    return ()
+
+
+def _cold_notes(rows: tuple[LoaderRow, ...]) -> tuple[str, ...]:
+    measured = [row for row in rows if row.cache == COLD and row.batch_seconds is not None]
+    if any(row.cached_share is None for row in measured):
+        return ("whether the files left the page cache cannot be told here, so that cold may mean warm",)
+    kept = max((row.cached_share or 0.0 for row in measured), default=0.0)
+    if kept > 0.5:
+        return (f"the file system kept {kept:.0%} of the files in the page cache: cold is nearly warm here",)
+    return ()

@@ -1,0 +1,146 @@
+"""What to measure of data loading: the question, and the sources and loaders that answer it."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+from actprof.errors import UsageError
+from actprof.loading.request import DEFAULT_SECONDS, Load, SourceRequest, Synthetic
+from actprof.loading.rows import COLD, IMAGES, PYAV, TORCHCODEC, VIDEO, Source
+from actprof.loading.synthetic import REPO_ID
+
+BACKENDS = (PYAV, TORCHCODEC)
+_SIZE = re.compile(r"[1-9]\d*x[1-9]\d*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoaderQuestion:
+    """What to measure.
+
+    Attributes:
+        synthetic: (cameras, width, height) of a dataset to write; or None, then
+        repo_id, root: name a LeRobotDataset.
+        batch_sizes: of the loaders.
+        workers: numbers of DataLoader workers; empty: 0, 1, 2, 4 … up to the cores for the first source, 0
+            and the most for other video at the stored size, 0 elsewhere.
+        backends: of video.
+        storages: of a synthetic dataset.
+        resize: `WIDTHxHEIGHT` of the loader, and of a second synthetic dataset as recorded; or empty.
+        chunk_size: of the ACT config.
+        seconds: to time each loader for.
+        timeout: seconds for one source; None: enough.
+    """
+
+    synthetic: tuple[int, int, int] | None = None
+    repo_id: str = ""
+    root: str = ""
+    batch_sizes: tuple[int, ...] = (8,)
+    workers: tuple[int, ...] = ()
+    backends: tuple[str, ...] = BACKENDS
+    storages: tuple[str, ...] = (VIDEO, IMAGES)
+    resize: str = ""
+    chunk_size: int = 100
+    seconds: float = DEFAULT_SECONDS
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be measured."""
+        if (self.synthetic is None) == (not self.repo_id):
+            raise UsageError("name a dataset (--repo-id) or ask for a synthetic one (--synthetic), not both")
+        unknown = [name for name in self.backends if name not in BACKENDS]
+        if unknown or not self.backends:
+            raise UsageError(f"backend {', '.join(unknown) or 'none'}: there are {' and '.join(BACKENDS)}")
+        if not self.storages or set(self.storages) - {VIDEO, IMAGES}:
+            raise UsageError(f"storage {', '.join(self.storages) or 'none'}: there are {VIDEO} and {IMAGES}")
+        if not self.batch_sizes or min(self.batch_sizes) < 1 or min(self.workers, default=0) < 0:
+            raise UsageError("batch sizes must be 1 or more, workers 0 or more")
+        if self.resize and not _SIZE.fullmatch(self.resize):
+            raise UsageError(f"resize {self.resize!r} is not WIDTHxHEIGHT, like 224x224")
+        if self.seconds <= 0 or self.chunk_size < 1:
+            raise UsageError(
+                f"{self.seconds} s a loader and a chunk of {self.chunk_size}: both must be above zero"
+            )
+
+    @property
+    def name(self) -> str:
+        """Return the dataset, or `synthetic 2x640x480`."""
+        if self.synthetic is None:
+            return self.repo_id
+        return "synthetic " + "x".join(map(str, self.synthetic))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """One source to measure.
+
+    Attributes:
+        request: what its process is asked; the root of a synthetic dataset is filled in once it is written.
+        what: the synthetic dataset, or None.
+    """
+
+    request: SourceRequest
+    what: Synthetic | None = None
+
+    def source(self) -> Source:
+        """Return what is known of it before it is measured."""
+        width, height = (self.what.width, self.what.height) if self.what else (0, 0)
+        if self.what and self.what.recorded:
+            width, height = map(int, self.what.recorded.split("x"))
+        storage = self.what.storage if self.what else VIDEO
+        return Source(
+            storage=storage, width=width, height=height, backend=self.request.backend,
+            resize=self.request.resize,
+        )  # fmt: skip
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def plan(question: LoaderQuestion, *, cores: int) -> list[Planned]:
+    """Return the sources to measure, what a run does today first."""
+    kinds = _kinds(question)
+    found = []
+    for index, (storage, backend, resize, recorded) in enumerate(kinds):
+        is_main = storage == VIDEO and not resize + recorded
+        request = SourceRequest(
+            repo_id=question.repo_id or REPO_ID, root=question.root, backend=backend, resize=resize,
+            chunk_size=question.chunk_size, seconds=question.seconds,
+            loads=_loads(question, cores, first=index == 0, is_main=is_main),
+        )  # fmt: skip
+        what = None
+        if question.synthetic is not None:
+            cameras, width, height = question.synthetic
+            what = Synthetic(cameras=cameras, width=width, height=height, storage=storage, recorded=recorded)
+        found.append(Planned(request=request, what=what))
+    return found
+
+
+def _kinds(question: LoaderQuestion) -> list[tuple[str, str, str, str]]:
+    """Return (storage, backend, resize in the loader, size at record time) of each source."""
+    is_synthetic = question.synthetic is not None
+    stored = [(VIDEO, backend) for backend in question.backends] if VIDEO in question.storages else []
+    if is_synthetic and IMAGES in question.storages:
+        stored.append((IMAGES, ""))
+    kinds = [(storage, backend, "", "") for storage, backend in stored]
+    if question.resize and question.resize != _stored(question):
+        kinds.append((*stored[0], question.resize, ""))
+        kinds += [(storage, backend, "", question.resize) for storage, backend in stored if is_synthetic]
+    return kinds
+
+
+def _stored(question: LoaderQuestion) -> str:
+    return "" if question.synthetic is None else "{1}x{2}".format(*question.synthetic)
+
+
+def _loads(question: LoaderQuestion, cores: int, *, first: bool, is_main: bool) -> tuple[Load, ...]:
+    workers = question.workers
+    if not workers:
+        powers = [2**power for power in range(cores.bit_length()) if 2**power < cores]
+        workers = (0, *powers, cores) if first else (0, cores) if is_main else (0,)
+    loads = [Load(batch_size=size, workers=count) for size in question.batch_sizes for count in workers]
+    cold = [Load(batch_size=question.batch_sizes[0], workers=0, cache=COLD)] if first and 0 in workers else []
+    return tuple(cold + loads)

@@ -1,0 +1,160 @@
+"""A small real LeRobotDataset: cameras that see something move, written by lerobot's own recorder.
+
+`python -m actprof.loading.synthetic FD PARENT` is the process that writes one; `synthetic_dataset` is what
+others call, and writes each kind once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from actprof.errors import StoreError
+from actprof.loading.request import Synthetic, WriteAnswer, WriteRequest
+from actprof.loading.rows import VIDEO
+from actprof.processes.answer import Send, serve
+from actprof.processes.ask import ask_worker
+from actprof.trace.cache import cache_directory
+from actprof.versions import code_digest, package_version
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Frame = npt.NDArray[np.uint8]
+
+REPO_ID = "actprof/synthetic"
+FPS = 30
+STATE_DIM = ACTION_DIM = 6
+_COMMAND = (sys.executable, "-m", "actprof.loading.synthetic")
+_COARSE = 16  # pixels of a patch of the texture
+_NOISE = 2.0  # standard deviation of a camera's noise, of 255
+_SHIFT = (2, 3)  # pixels by which the background moves from frame to frame
+
+
+def datasets_folder() -> Path:
+    """Return the folder of synthetic datasets, beside the cache of traces."""
+    return cache_directory().parent / "datasets"
+
+
+def synthetic_dataset(what: Synthetic, *, progress: Callable[[str], None] | None = None) -> Path:
+    """Return the folder of a synthetic dataset; it is written if it is not there yet.
+
+    Raises:
+        StoreError: the folder cannot be written.
+        WorkerError: lerobot could not write it.
+    """
+    made_by = f"{package_version('lerobot')}-{code_digest('loading/synthetic.py')[:8]}"
+    target = datasets_folder() / f"{what.name}-{made_by}"
+    if target.is_dir():
+        return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".unfinished-") as temporary:
+            place = Path(temporary) / "dataset"
+            request = WriteRequest(what=what, root=str(place))
+            ask_worker(request, WriteAnswer, _COMMAND, environment=quiet_environment(), progress=progress)
+            with suppress(FileExistsError):  # somebody else was faster
+                place.rename(target)
+    except OSError as error:
+        raise StoreError(f"{target} cannot be written ({error.strerror or error})") from error
+    return target
+
+
+def quiet_environment() -> dict[str, str]:
+    """Return variables for processes that read only synthetic datasets: no network, and no other cache."""
+    return {
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_CACHE": str(datasets_folder() / "arrow"),
+        "HF_LEROBOT_HOME": str(datasets_folder() / "lerobot"),
+        "SVT_LOG": "1",
+    }
+
+
+def write_dataset(request: WriteRequest, send: Send) -> WriteAnswer:
+    """Write the dataset with lerobot's recorder."""
+    import numpy as np
+
+    from actprof.quiet import quiet_imports
+
+    what = request.what
+    width, height = map(int, (what.recorded or f"{what.width}x{what.height}").split("x"))
+    keys = [f"observation.images.camera{index}" for index in range(what.cameras)]
+    with quiet_imports():
+        from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+        dataset = LeRobotDataset.create(
+            REPO_ID, fps=FPS, features=_features(keys, width, height, what.storage), root=request.root,
+            use_videos=what.storage == VIDEO, image_writer_threads=os.cpu_count() or 1, video_backend="pyav",
+        )  # fmt: skip
+        for episode in range(what.episodes):
+            send({"progress": f"writing {what.storage} {width}x{height}, episode {episode + 1}"})
+            views = [draw_frames(what, seed=episode * what.cameras + index) for index in range(len(keys))]
+            for index, frames in enumerate(zip(*views, strict=True)):
+                state = np.full(STATE_DIM, index / what.frames, dtype=np.float32)
+                images = {
+                    key: _resized(frame, width, height) for key, frame in zip(keys, frames, strict=True)
+                }
+                dataset.add_frame({**images, "observation.state": state, "action": state, "task": "move"})
+            dataset.save_episode()
+        dataset.finalize()
+    return WriteAnswer(root=request.root)
+
+
+def _features(keys: list[str], width: int, height: int, storage: str) -> dict[str, Any]:
+    image = {
+        "dtype": "video" if storage == VIDEO else "image",
+        "shape": (height, width, 3),
+        "names": ["height", "width", "channels"],
+    }
+    vectors = {"observation.state": STATE_DIM, "action": ACTION_DIM}
+    return {
+        **dict.fromkeys(keys, image),
+        **{key: {"dtype": "float32", "shape": (size,), "names": None} for key, size in vectors.items()},
+    }
+
+
+def draw_frames(what: Synthetic, *, seed: int) -> Iterator[Frame]:
+    """Yield RGB frames (height, width, 3): a textured background that moves, a disc before it, and noise."""
+    import numpy as np
+
+    random = np.random.default_rng(seed)
+    background = _texture(random, what.width, what.height)
+    rows, columns = np.mgrid[0 : what.height, 0 : what.width]
+    radius = what.height / 6
+    for index in range(what.frames):
+        frame = np.roll(background, (index * _SHIFT[0], index * _SHIFT[1]), axis=(0, 1)).astype(np.float32)
+        across = (seed * 50 + index * 7) % what.width
+        down = what.height * (0.5 + 0.25 * np.sin(index / 7))
+        frame[(columns - across) ** 2 + (rows - down) ** 2 < radius**2] = (220, 60, 40)
+        frame += random.normal(0, _NOISE, frame.shape).astype(np.float32)
+        yield np.clip(frame, 0, 255).astype(np.uint8)
+
+
+def _texture(random: np.random.Generator, width: int, height: int) -> Frame:
+    """Return patches of random colours, smoothed, with grain: plain surfaces and soft edges."""
+    import numpy as np
+    from PIL import Image
+
+    coarse = random.integers(30, 226, (height // _COARSE + 2, width // _COARSE + 2, 3), dtype=np.uint8)
+    fine = random.integers(-12, 13, (height, width, 1))
+    smooth = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+    return np.clip(smooth.astype(np.int16) + fine, 0, 255).astype(np.uint8)
+
+
+def _resized(frame: Frame, width: int, height: int) -> Frame:
+    import numpy as np
+    from PIL import Image
+
+    if frame.shape[:2] == (height, width):
+        return frame
+    return np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR))
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1:], WriteRequest, write_dataset)

@@ -1,0 +1,204 @@
+"""The process that loads one source: `python -m actprof.loading.worker FD PARENT`.
+
+The dataset is made by lerobot's `make_dataset` from a training config of ACT, the DataLoader with the
+arguments that `lerobot_train` gives it. DataLoader workers are started by `spawn`, lerobot's default, and
+import this module: nothing heavy is imported at its top.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+from actprof.loading.dataset import (
+    dataset_files,
+    describe,
+    make_config,
+    make_loader,
+    open_dataset,
+    query_of_numbers,
+)
+from actprof.loading.file_cache import drop_cached
+from actprof.loading.lend_ffmpeg import say_why_not
+from actprof.loading.request import Load, SourceAnswer, SourceRequest
+from actprof.loading.rows import COLD, IMAGES, TORCHCODEC, WARM, LoaderRow, Source
+from actprof.measurement import Spread
+from actprof.processes.answer import Send, serve
+
+_LEAST_ROUNDS = 3
+_PATIENCE = 4  # times the seconds after which even the least number of rounds is not waited for
+_STAGE_SAMPLES = 64
+
+
+def load_source(request: SourceRequest, send: Send) -> SourceAnswer:
+    """Measure every load of the request.
+
+    Raises:
+        UsageError: lerobot does not find or understand the dataset.
+    """
+    refused = why_not(request.backend)
+    if refused:
+        return SourceAnswer(refused=refused)
+    import torch
+
+    from actprof.quiet import quiet_imports
+
+    with quiet_imports():
+        config = make_config(request, request.loads[0])
+        dataset = open_dataset(config)
+    source, facts = describe(dataset, request)
+    rows: list[LoaderRow] = []
+    for load in request.loads:
+        send({"progress": f"{source}: {_say(load)}"})
+        reason = too_slow(rows, request.seconds) if load.workers else ""
+        if reason:
+            rows.append(_without_figures(source, load, reason))
+        else:
+            rows.append(_measure(dataset, make_config(request, load), source, load, request.seconds))
+    if source.storage == IMAGES:
+        rows += _with_actions_alone(dataset, request, source, send)
+    config = make_config(request, request.loads[-1])
+    return SourceAnswer(
+        source=source, rows=tuple(rows), facts=facts, torch_threads=torch.get_num_threads(),
+        settings=_settings(config),
+    )  # fmt: skip
+
+
+def why_not(backend: str) -> str:
+    """Return why a video backend cannot be used here, or nothing."""
+    if backend == TORCHCODEC:
+        try:
+            import_module("torchcodec.decoders")
+        except (ImportError, OSError, RuntimeError) as error:
+            return say_why_not(error)
+    return ""
+
+
+def too_slow(rows: list[LoaderRow], seconds: float) -> str:
+    """Return why loaders with workers are not waited for, after what one batch takes without; or nothing."""
+    taken = max((row.batch_seconds.median for row in rows if row.batch_seconds is not None), default=0.0)
+    if taken <= _PATIENCE * seconds:
+        return ""
+    return f"a batch takes {taken:.0f} s without workers; give --seconds {taken:.0f} to measure with some"
+
+
+def _without_figures(source: Source, load: Load, reason: str) -> LoaderRow:
+    return LoaderRow(
+        source=source, batch_size=load.batch_size, workers=load.workers, cache=load.cache, reason=reason
+    )
+
+
+def _with_actions_alone(dataset: Any, request: SourceRequest, source: Source, send: Send) -> list[LoaderRow]:
+    """Return rows of the same dataset, its action chunks read without the images of their rows."""
+    loads = [
+        Load(batch_size=size, workers=0) for size in dict.fromkeys(it.batch_size for it in request.loads)
+    ]
+    alone = replace(source, actions_alone=True)
+    send({"progress": str(alone)})
+    reader = dataset.reader
+    reader._query_hf_dataset = query_of_numbers(reader, dataset.meta.camera_keys)
+    return [_measure(dataset, make_config(request, load), alone, load, request.seconds) for load in loads]
+
+
+def _measure(dataset: Any, config: Any, source: Source, load: Load, seconds: float) -> LoaderRow:
+    loader = make_loader(dataset, config)
+    parts: dict[str, float] = {}
+    frames = None
+    if load.workers == 0 and load.cache == WARM:
+        parts, frames = _stages(dataset, loader, seconds)
+        taken = load.batch_size * sum(parts.values())
+        if taken > _PATIENCE * seconds:
+            return LoaderRow(
+                source=source, batch_size=load.batch_size, workers=0, stages=parts, frames_decoded=frames,
+                batch_seconds=Spread.of([taken]),
+            )  # fmt: skip
+    batches = iter(loader)
+    kept = None
+    before: Callable[[], None] | None = None
+    if load.cache == COLD:
+        files = dataset_files(dataset)
+        kept = drop_cached(files)
+
+        def before() -> None:
+            drop_cached(files)
+
+    spread, counted, processor = time_batches(batches, load.workers, seconds, before=before)
+    alone = load.workers == 0
+    row = LoaderRow(
+        source=source, batch_size=load.batch_size, workers=load.workers, cache=load.cache,
+        batch_seconds=spread, batches=counted, cached_share=kept,
+        cpu_seconds=processor / load.batch_size if alone else None,
+        stages=parts, frames_decoded=frames,
+    )  # fmt: skip
+    del batches, loader
+    gc.collect()  # ends the workers
+    return row
+
+
+def time_batches(
+    batches: Iterator[Any],
+    workers: int,
+    seconds: float,
+    *,
+    before: Callable[[], None] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[Spread, int, float]:
+    """Return seconds from batch to batch, how many were timed, and processor seconds of a batch.
+
+    Workers hand out their batches in turn, in bursts; so a round of one batch from each is timed as one. The
+    first rounds, in which workers start and fill their queues, are left out.
+
+    Args:
+        batches: an endless loader.
+        workers: that it has.
+        seconds: to time for; at least three rounds are, unless that takes four times as long.
+        before: called before each batch, not timed; only without workers.
+        clock: seconds.
+    """
+    size = max(workers, 1)
+    for _ in range(2 * size if workers else 1):
+        next(batches)
+    rounds: list[float] = []
+    processor = 0.0
+    while sum(rounds) < seconds or (len(rounds) < _LEAST_ROUNDS and sum(rounds) < _PATIENCE * seconds):
+        if before is not None:
+            before()
+        start, used = clock(), time.process_time()
+        for _ in range(size):
+            next(batches)
+        rounds.append(clock() - start)
+        processor += time.process_time() - used
+    return Spread.of([taken / size for taken in rounds]), len(rounds) * size, processor / len(rounds) / size
+
+
+def _stages(dataset: Any, loader: Any, seconds: float) -> tuple[dict[str, float], float | None]:
+    from itertools import islice
+
+    from actprof.loading.stages import time_stages
+
+    indices = list(islice(loader.sampler, _STAGE_SAMPLES))
+    return time_stages(dataset, indices, loader.collate_fn, seconds=seconds / 2, batch=loader.batch_size)
+
+
+def _say(load: Load) -> str:
+    workers = "1 worker" if load.workers == 1 else f"{load.workers} workers"
+    return f"batch {load.batch_size}, {workers}" + (", cold" if load.cache == COLD else "")
+
+
+def _settings(config: Any) -> tuple[str, ...]:
+    return (
+        f"prefetch_factor={config.prefetch_factor}",
+        f"persistent_workers={config.persistent_workers}",
+        f"workers started by {config.dataloader_multiprocessing_context}",
+        "return_uint8=True",
+        "shuffled by EpisodeAwareSampler",
+    )
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1:], SourceRequest, load_source)

@@ -1,0 +1,254 @@
+"""Measure one cell: choose the device, run it in a process of its own, watch the card, judge."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from actprof.allocator import AllocatorConfig
+from actprof.cell import Cell
+from actprof.errors import StoreError, UsageError
+from actprof.hardware import Catalogue, Gpu, builtin_catalogue
+from actprof.measurement import CardUse, DeviceFacts, Measurement
+from actprof.measuring.choose import TORCH_SHARE, Choice, identify
+from actprof.measuring.request import Answer, Request, run_worker
+from actprof.measuring.verdict import allowed_bytes, context_bytes, judge_run
+from actprof.measuring.watch import CardWatch
+from actprof.processes.ask import TIMEOUT_SECONDS, WorkerError
+from actprof.results import MEASURED, GpuUse, Result, Verdict
+from actprof.versions import library_versions
+
+Launcher = Callable[..., Answer]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """How cells are measured.
+
+    Attributes:
+        choice: the device.
+        catalogue: where the cells' GPUs are described.
+        timeout: seconds for one process.
+        steps: exactly so many steps; None lets the time decide.
+        progress: told what is happening.
+        command: what repeats the measurement, for the record.
+        launcher, watcher: start a process, watch the card; tests have stand-ins.
+    """
+
+    choice: Choice
+    catalogue: Catalogue = field(default_factory=builtin_catalogue)
+    timeout: float = TIMEOUT_SECONDS
+    steps: int | None = None
+    progress: Callable[[str], None] | None = None
+    command: str = ""
+    launcher: Launcher = run_worker
+    watcher: Callable[..., AbstractContextManager[Any]] = CardWatch
+
+    def measure(self, cell: Cell) -> Result:
+        """Run `cell`; a run that fails has the verdict `error` and the reason.
+
+        Raises:
+            UsageError: lerobot refuses the policy's config.
+        """
+        request = self._request(cell)
+        try:
+            answer, card = self._launch(request)
+        except WorkerError as error:
+            return self._failed(cell, error)
+        return self._result(cell, answer, card)
+
+    def snapshot(self, cell: Cell, path: Path) -> None:
+        """Leave a memory snapshot of a few steps from an empty allocator in `path`, whole or not at all.
+
+        Raises:
+            UsageError: there is no CUDA GPU to record.
+            WorkerError: the run failed.
+            StoreError: the file cannot be written.
+        """
+        self.check_cuda("--snapshot")
+        unfinished = path.absolute().with_name(f".{path.name}.unfinished")
+        request = replace(
+            self._request(cell), purpose="snapshot", snapshot=str(unfinished), steps=_SNAPSHOT_STEPS
+        )
+        try:
+            self._launch(request)
+            unfinished.replace(path)
+        except OSError as error:
+            raise StoreError(f"{path} cannot be written ({error.strerror or error})") from error
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    def lines(self, cell: Cell) -> str:
+        """Return a table of memory by source line of the policy's forward.
+
+        Raises:
+            UsageError: there is no CUDA GPU to profile.
+            WorkerError: the run failed.
+        """
+        self.check_cuda("--lines")
+        return self._launch(replace(self._request(cell), purpose="lines"))[0].text
+
+    def check_cuda(self, option: str) -> None:
+        """Raise `UsageError` when `option` is asked for without a CUDA GPU."""
+        if self.choice.type != "cuda":
+            raise UsageError(f"{option} needs a CUDA GPU: {self.choice.reason}")
+
+    def _request(self, cell: Cell) -> Request:
+        gpu = self.choice.gpu
+        return Request(
+            cell=cell,
+            device_type=self.choice.type,
+            index=gpu.index if gpu else 0,
+            driver=gpu.driver if gpu else "",
+            cap_bytes=self._cap_bytes(cell),
+            steps=self.steps,
+        )
+
+    def _cap_bytes(self, cell: Cell) -> int | None:
+        """Return the cap that plays the cell's card, under the cell's own `per_process_memory_fraction`.
+
+        PyTorch has one limit: setting the cap would replace that of the settings.
+        """
+        cap = self.choice.cap_bytes
+        if cap is None:
+            return None
+        allowed = allowed_bytes(cell.alloc_conf, self._capacity(cell))
+        return cap if allowed is None else min(cap, allowed)
+
+    def _launch(self, request: Request) -> tuple[Answer, CardUse | None]:
+        pids: list[int] = []
+        gpu = self.choice.gpu
+        watch = nullcontext() if gpu is None else self.watcher(gpu.index, lambda: pids[-1] if pids else None)
+        with watch as watching:
+            answer = self.launcher(
+                request,
+                environment=self._environment(request.cell),
+                timeout=self.timeout,
+                progress=self.progress,
+                started=pids.append,
+                answered=None if watching is None else watching.stop,
+            )
+        return answer, watching.use() if watching is not None else None
+
+    def _environment(self, cell: Cell) -> dict[str, str | None]:
+        """Return what the process reads before torch is there: the cell's settings, not the shell's."""
+        environment: dict[str, str | None] = dict.fromkeys(_NOT_THE_CELLS)
+        # both names of the allocator's settings count
+        environment |= {"PYTORCH_CUDA_ALLOC_CONF": cell.alloc_conf, "PYTORCH_ALLOC_CONF": cell.alloc_conf}
+        environment["COLUMNS"] = str(shutil.get_terminal_size().columns)
+        if self.choice.gpu is None:
+            return {**environment, "CUDA_VISIBLE_DEVICES": ""}
+        environment["CUDA_VISIBLE_DEVICES"] = self.choice.gpu.uuid or str(self.choice.gpu.index)
+        environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # NVML's, for an index
+        if self.choice.workspace_config:
+            environment["CUBLAS_WORKSPACE_CONFIG"] = self.choice.workspace_config
+        return environment
+
+    # -- what came out ---------------------------------------------------------------------------------
+
+    def _base(self, cell: Cell) -> Result:
+        local = self.choice.gpu
+        name = cell.gpu or (local.name if local else "CPU")
+        context = self._gpu(cell).context_bytes if cell.gpu else 0
+        return Result(
+            source=MEASURED,
+            cell=cell,
+            gpu=GpuUse(
+                name=name,
+                capacity_bytes=self._capacity(cell) or (local.total_bytes if local else 0),
+                context_bytes=context,
+            ),
+            versions=library_versions(),
+            assumptions=self._assumptions(cell),
+        )
+
+    def _assumptions(self, cell: Cell) -> tuple[str, ...]:
+        config = AllocatorConfig.parse(cell.alloc_conf)
+        if self.choice.cap_bytes is None:
+            return (self.choice.reason,)
+        differences = (_EXPANDABLE,) if config.expandable_segments else ()
+        collects = config.garbage_collection_threshold and config.per_process_memory_fraction is None
+        return (self.choice.reason, *differences, *((_COLLECTION,) if collects else ()))
+
+    def _capacity(self, cell: Cell) -> int:
+        return cell.capacity_bytes or (self._gpu(cell).capacity_bytes if cell.gpu else 0)
+
+    def _gpu(self, cell: Cell) -> Gpu:
+        return self.catalogue.find(cell.gpu or "")
+
+    def _failed(self, cell: Cell, error: WorkerError) -> Result:
+        measurement = Measurement(
+            stderr=error.stderr, command=self.command, date=_now(), cap_bytes=self._cap_bytes(cell)
+        )
+        device, gpu = None, self.choice.gpu
+        if gpu is not None:
+            device = DeviceFacts(
+                type="cuda", name=gpu.name, index=gpu.index, total_bytes=gpu.total_bytes, driver=gpu.driver
+            )
+        return replace(
+            self._base(cell),
+            verdict=Verdict.FAILED,
+            reason=error.reason,
+            measurement=measurement,
+            device=device,
+        )
+
+    def _result(self, cell: Cell, answer: Answer, card: CardUse | None) -> Result:
+        measurement = replace(answer.measurement, card=card, command=self.command, date=_now())
+        if answer.oom is None:
+            measurement = replace(measurement, context_bytes=context_bytes(measurement, card))
+        base = self._base(cell)
+        speed = cell.batch_size / answer.step_seconds.median if answer.step_seconds else None
+        result = replace(
+            base,
+            parameters=answer.parameters,
+            encoder_tokens=answer.encoder_tokens,
+            oom=answer.oom,
+            device=answer.device,
+            step_seconds=answer.step_seconds,
+            samples_per_second=speed,
+            measurement=measurement,
+        )
+        if answer.device.type == "cpu":
+            return replace(
+                result,
+                peak_allocated_bytes=measurement.live_tensor_bytes,
+                peak_process_bytes=measurement.resident_bytes,
+                reason=f"it ran on the CPU ({self.choice.reason}), which says nothing about a GPU's memory",
+            )
+        return judge_run(result, measurement, answer.device)
+
+
+_SNAPSHOT_STEPS = 3
+_EXPANDABLE = (
+    "with expandable segments PyTorch tests a cap for the whole request, also where a segment that is there "
+    "would have to grow by a part of it: it may run out a little earlier than on the card that is played"
+)
+_COLLECTION = (
+    "garbage_collection_threshold counts from the cap here, while the card that is played, which has none, "
+    "collects nothing: cached segments are given back that it would keep"
+)
+# What decides of memory beside the cell: what a shell has set would be measured, but not predicted.
+_NOT_THE_CELLS = (
+    "CUBLAS_WORKSPACE_CONFIG", "CUBLASLT_WORKSPACE_SIZE", "TORCH_CUBLASLT_UNIFIED_WORKSPACE",
+    "CUDNN_CONV_WSCAP_DBG", "PYTORCH_NO_CUDA_MEMORY_CACHING",
+)  # fmt: skip
+
+
+def on_this_card(cell: Cell, choice: Choice, catalogue: Catalogue) -> Cell:
+    """Return the cell with the card that was chosen for it, where it asked for none in particular."""
+    if choice.gpu is None or cell.gpu is not None or cell.capacity_bytes is not None:
+        return cell
+    card = identify(choice.gpu, catalogue)
+    if card is not None:
+        return replace(cell, gpu=card.name)
+    return replace(cell, capacity_bytes=int(TORCH_SHARE * choice.gpu.total_bytes))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,154 @@
+"""Run training steps of one workload on one device, and take their time and memory."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from actprof.measurement import Measurement, Spread, StepMemory
+from actprof.measuring.device import Device
+from actprof.measuring.failure import describe_failure, is_out_of_memory
+from actprof.measuring.request import Request
+from actprof.out_of_memory import OutOfMemory
+from actprof.policies.accelerator import PhaseContext
+
+# Builds the workload; its accelerator enters the phases of the clock.
+Build = Callable[[PhaseContext], Any]
+
+
+class StepClock:
+    """Seconds by phase of each step: wall clock for data and update, the device's clock inside.
+
+    A phase inside another one (the backward of the first half of a batch, which runs in its forward) is taken
+    off that.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._since: Any = None  # when the present phase began, or went on
+        self._spans: list[tuple[str, Any, Any]] = []  # (phase, from, to) of the step
+        self._wall: dict[str, float] = {}
+        self._current = "setup"
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Take the time of phase `name`."""
+        start, before = time.perf_counter(), self._current
+        self._cut(name)
+        yield  # not in a try: after an error the phase stays as it was, and the step is not counted
+        self._cut(before)
+        self._wall[name] = time.perf_counter() - start
+
+    def _cut(self, phase: str) -> None:
+        now = self._device.mark()
+        self._spans.append((self._current, self._since, now))
+        self._current, self._since = phase, now
+
+    @property
+    def phase_name(self) -> str:
+        """The present phase; what an update does besides its parts is the optimizer's step."""
+        return "optimizer" if self._current == "update" else self._current
+
+    def end_step(self) -> None:
+        """Wait for the device and write the step's seconds down."""
+        waited = time.perf_counter()
+        self._device.synchronize()
+        waited = time.perf_counter() - waited
+        self.seconds["data"].append(self._wall["data"])
+        self.seconds["update"].append(self._wall["update"] + waited)
+        between = self._device.seconds_between
+        for name in ("forward", "backward"):
+            spans = [(start, end) for phase, start, end in self._spans if phase == name]
+            self.seconds[name].append(sum(between(start, end) for start, end in spans))
+        after = max(index for index, span in enumerate(self._spans) if span[0] == "backward")
+        self.seconds["optimizer"].append(between(self._spans[after][2], self._spans[-1][2]))
+        self._spans.clear()
+
+
+@dataclass(slots=True)
+class StepsTaken:
+    """What some steps gave; `workload` is None when it could not be built."""
+
+    clock: StepClock
+    warmup_steps: int
+    workload: Any = None
+    memory: list[StepMemory] = field(default_factory=list)
+    oom: OutOfMemory | None = None
+
+    @property
+    def timed(self) -> int:
+        """Number of steps after the warm-up."""
+        return max(len(self.clock.seconds["update"]) - self.warmup_steps, 0)
+
+    def spread(self, name: str) -> Spread | None:
+        """Return the seconds of a phase over the timed steps; None when there was none."""
+        values = self.clock.seconds[name][self.warmup_steps :]
+        return Spread.of(values) if values else None
+
+
+def take_steps(request: Request, device: Device, build: Build) -> StepsTaken:
+    """Build the workload and step until the request is satisfied or the memory is not.
+
+    Raises:
+        UsageError: lerobot refuses the policy's config.
+    """
+    taken = StepsTaken(StepClock(device), request.warmup_steps if request.steps is None else 0)
+    try:
+        taken.workload = build(taken.clock.phase)
+        device.synchronize()
+        started = time.perf_counter()
+        while not _is_enough(request, taken, time.perf_counter() - started):
+            taken.workload.step(taken.clock.phase)
+            taken.clock.end_step()
+            taken.memory.append(_step_memory(device, taken))
+            if len(taken.memory) == taken.warmup_steps:
+                started = time.perf_counter()
+    except RuntimeError as error:
+        if not is_out_of_memory(error, ooms=device.memory().ooms):
+            raise
+        policy = getattr(taken.workload, "policy", None)
+        step = len(taken.memory) + 1 if policy is not None else 0
+        taken.oom = describe_failure(error, step=step, phase=taken.clock.phase_name, policy=policy)
+    return taken
+
+
+def _is_enough(request: Request, taken: StepsTaken, seconds: float) -> bool:
+    if request.steps is not None:
+        return taken.timed >= request.steps
+    if taken.timed < request.least_steps:
+        return False
+    return taken.timed >= request.most_steps or seconds >= request.most_seconds
+
+
+def _step_memory(device: Device, taken: StepsTaken) -> StepMemory:
+    memory = device.memory()
+    return StepMemory(
+        peak_allocated_bytes=memory.peak_allocated_bytes,
+        peak_reserved_bytes=memory.peak_reserved_bytes,
+        retries=memory.retries - sum(step.retries for step in taken.memory),
+    )
+
+
+def summarise(taken: StepsTaken, request: Request, device: Device) -> Measurement:
+    """Return the measurement that some steps amount to."""
+    memory = device.memory()
+    reserved = [step.peak_reserved_bytes for step in taken.memory]
+    return Measurement(
+        warmup_steps=taken.warmup_steps,
+        steps=taken.timed,
+        data_seconds=taken.spread("data"),
+        forward_seconds=taken.spread("forward"),
+        backward_seconds=taken.spread("backward"),
+        optimizer_seconds=taken.spread("optimizer"),
+        step_memory=tuple(taken.memory) if device.torch_device.type == "cuda" else (),
+        spike_reserved_bytes=max(reserved) - reserved[-1] if reserved else 0,
+        allocator_retries=memory.retries,
+        allocator_ooms=memory.ooms,
+        cap_bytes=request.cap_bytes,
+        cudnn_benchmark=request.cell.cudnn_benchmark,
+    )

@@ -1,0 +1,51 @@
+"""What a policy says of itself: its parameters, token count and output. Plain records; imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """One parameter (or buffer) of the policy: path, component, element count, bytes, trainable."""
+
+    path: str
+    component: str
+    count: int
+    bytes: int
+    trainable: bool
+    is_buffer: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyFacts:
+    """What a policy says of itself when it is built and run once.
+
+    Attributes:
+        parameters: every parameter and buffer.
+        encoder_tokens: length of the token sequence that enters the main encoder, read off its input.
+        output_shape: shape of the predicted action chunk without the batch dimension.
+        components: (module path prefix, component) pairs; see `PolicySpec`.
+        other_component: component of whatever no prefix matches.
+    """
+
+    parameters: tuple[Parameter, ...]
+    encoder_tokens: int
+    output_shape: tuple[int, ...]
+    components: tuple[tuple[str, str], ...]
+    other_component: str
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of elements of all parameters, buffers left out."""
+        return sum(p.count for p in self.parameters if not p.is_buffer)
+
+    def component_of(self, path: str) -> str:
+        """Return the component of a module or parameter path."""
+        return find_component(path, self.components) or self.other_component
+
+
+def find_component(path: str, components: tuple[tuple[str, str], ...]) -> str | None:
+    """Return the component of the first (prefix, component) pair that covers a dotted path."""
+    covering = (name for prefix, name in components if path == prefix or path.startswith(prefix + "."))
+    return next(covering, None)

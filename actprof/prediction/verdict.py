@@ -1,0 +1,92 @@
+"""Turn profiles into a verdict: `fits`, `tight` or `oom`, with the reason in a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from actprof.out_of_memory import OutOfMemory
+from actprof.replay.profile import MemoryProfile
+from actprof.results import Verdict
+from actprof.units import format_bytes
+
+# Below this share of the device's capacity a run that gets through counts as tight: the context grows as
+# kernels are loaded, other plans of cuDNN's are chosen, a desktop opens a window.
+HEADROOM_SHARE = 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict, why, and the bytes left of the device at the run's highest moment (negative: lacking)."""
+
+    verdict: Verdict
+    reason: str
+    headroom_bytes: int
+
+
+def judge(
+    unlimited: MemoryProfile,
+    limited: MemoryProfile,
+    *,
+    capacity_bytes: int,
+    available_bytes: int,
+    most_reserved_bytes: int = 0,
+) -> Judgement:
+    """Return the verdict on a run.
+
+    Args:
+        unlimited: replayed on a device without limit.
+        limited: replayed on the named device.
+        capacity_bytes: of the device.
+        available_bytes: of it, what the run's segments can have.
+        most_reserved_bytes: of repeated runs, whose plans cuDNN chooses by time, without limit.
+    """
+    headroom = available_bytes - unlimited.most_reserved_bytes
+    if limited.oom is not None:
+        return Judgement(Verdict.OOM, _where_it_runs_out(limited.oom, available_bytes), headroom)
+    if limited.retries:
+        times = "once" if limited.retries == 1 else f"{limited.retries} times"
+        return Judgement(
+            Verdict.TIGHT,
+            f"it runs, but only because the allocator flushes its cache ({times} in {limited.steps} steps)",
+            available_bytes - limited.most_reserved_bytes,
+        )
+    if headroom < 0:
+        return Judgement(
+            Verdict.TIGHT,
+            "it runs, but only because the allocator gives cached segments back",
+            available_bytes - limited.most_reserved_bytes,
+        )
+    least = int(HEADROOM_SHARE * capacity_bytes)
+    if available_bytes - most_reserved_bytes < least <= headroom:
+        return Judgement(
+            Verdict.TIGHT,
+            f"it runs, but which plans cuDNN takes decides how much is left: repeated runs reserve up to "
+            f"{format_bytes(most_reserved_bytes)} of {format_bytes(available_bytes)}",
+            headroom,
+        )
+    if headroom < least:
+        return Judgement(
+            Verdict.TIGHT,
+            f"it runs with {format_bytes(headroom)} to spare, less than {HEADROOM_SHARE:.0%} of the device",
+            headroom,
+        )
+    return Judgement(Verdict.FITS, f"it runs with {format_bytes(headroom)} to spare", headroom)
+
+
+def compiled_reason(eager_bytes: int) -> str:
+    """Return why nothing is known of a compiled policy that needs `eager_bytes` when it is not compiled."""
+    return (
+        "compile_model hands the policy to torch.compile, which no trace shows: inductor recomputes and "
+        "fuses, and the CUDA graphs of reduce-overhead and max-autotune keep pools of their own; without it "
+        f"the process needs {format_bytes(eager_bytes)}"
+    )
+
+
+def _where_it_runs_out(oom: OutOfMemory, available_bytes: int) -> str:
+    if available_bytes <= 0:
+        return "nothing is left for it beside the CUDA context and what others hold"
+    if oom.step == 0:
+        return f"it runs out while the run is set up, asking for {format_bytes(oom.segment_bytes)}"
+    where = f" in {oom.module}" if oom.module else ""
+    size = format_bytes(oom.segment_bytes)
+    return f"it runs out in the {oom.phase} phase of step {oom.step}{where}, asking for {size}"

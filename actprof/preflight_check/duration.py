@@ -1,0 +1,119 @@
+"""How long a whole run takes, how often it sees the dataset, and what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from actprof.hardware.jobs import PRICE_SOURCE, job_dollars
+from actprof.loading.combine import DATA, Combined, combine
+from actprof.preflight_check.training_run import TrainingRun
+from actprof.results import Result
+
+_HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """Dollars per hour of the whole machine, and where the figure comes from."""
+
+    usd_per_hour: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeedGiven:
+    """What the user knows of a run's speed and price.
+
+    Attributes:
+        load_seconds: from one batch to the next, as `actprof loader` measures.
+        price_per_hour: dollars, of the whole machine.
+    """
+
+    load_seconds: float | None = None
+    price_per_hour: float | None = None
+
+    def price(self, run: TrainingRun) -> Price | None:
+        """Return what the machine of `run` costs: as given, else the price of its job's flavour."""
+        if self.price_per_hour is not None:
+            return Price(usd_per_hour=self.price_per_hour, source="as given")
+        dollars = None if run.job_target is None else job_dollars(run.job_target)
+        return None if dollars is None else Price(usd_per_hour=dollars, source=PRICE_SOURCE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duration:
+    """All steps of a run.
+
+    Attributes:
+        hours, hours_low, hours_high: by the predicted step and its band.
+        samples_per_second: of all processes.
+        data_wait_seconds: per step; None where no loading was given.
+        data_share: of the run's time that is waiting for data, 0 to 1; None where no loading was given.
+        limited_by: `data`, or what the step waits for.
+        epochs: how often the dataset is gone through; None where its frames are not known.
+        cost_usd: by the price; None without one.
+        price: what it was reckoned with.
+    """
+
+    hours: float
+    hours_low: float
+    hours_high: float
+    samples_per_second: float
+    data_wait_seconds: float | None = None
+    data_share: float | None = None
+    limited_by: str = ""
+    epochs: float | None = None
+    cost_usd: float | None = None
+    price: Price | None = None
+
+
+def run_duration(
+    run: TrainingRun,
+    result: Result,
+    *,
+    processes: int = 1,
+    frames: int = 0,
+    load_seconds: float | None = None,
+    price: Price | None = None,
+) -> Duration | None:
+    """Return what all steps of `run` take; None where the step is not known.
+
+    Args:
+        run: whose steps and workers count.
+        result: the prediction of one process.
+        processes: each with a batch of its own.
+        frames: of the dataset; 0 when not known.
+        load_seconds: from one batch to the next, as `actprof loader` measures; None leaves loading out.
+        price: of the machine.
+    """
+    seconds = result.step_seconds
+    if seconds is None or run.steps <= 0:
+        return None
+    wait, limit = 0.0, result.limited_by
+    totals = [seconds.low, seconds.median, seconds.high]
+    if load_seconds is not None:
+        loops = [combine(total, load_seconds, run.num_workers) for total in totals]
+        totals = [loop.total_seconds for loop in loops]
+        wait = loops[1].data_wait_seconds
+        limit = _limit(loops[1], result)
+    low, median, high = (run.steps * total / _HOUR for total in totals)
+    samples = run.batch_size * processes
+    return Duration(
+        hours=median,
+        hours_low=low,
+        hours_high=high,
+        samples_per_second=samples / totals[1],
+        data_wait_seconds=None if load_seconds is None else wait,
+        data_share=None if load_seconds is None else wait / totals[1],
+        limited_by=limit,
+        epochs=run.steps * samples / frames if frames else None,
+        cost_usd=None if price is None else price.usd_per_hour * median,
+        price=price,
+    )
+
+
+def _limit(loop: Combined, result: Result) -> str:
+    """Return what the loop waits for most: data where it holds up the step, or has the largest share."""
+    shares = result.work.shares.values() if result.work is not None else (1.0,)
+    is_largest = loop.data_share > (1 - loop.data_share) * max(shares)
+    return DATA if is_largest or loop.limited_by == DATA else result.limited_by

@@ -1,0 +1,169 @@
+"""What accelerate and torchrun change about a run: processes, mixed precision, and what wraps the model.
+
+Mirrors `accelerate/commands/launch.py` (`_validate_launch_command`) and `accelerate/state.py` of accelerate
+1.x: options first, then the config file, then the number of GPUs; lerobot leaves the precision to
+accelerate's environment unless `use_amp` is on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actprof.errors import UsageError
+from actprof.preflight_check.command_line import CommandLine
+
+_PRECISIONS = {"no": "fp32", "fp16": "fp16", "bf16": "bf16"}
+_WRAPS = {"use_fsdp": "FSDP", "use_deepspeed": "DeepSpeed", "use_megatron_lm": "Megatron-LM", "tpu": "a TPU"}
+_DISTRIBUTED = {"FSDP": "FSDP", "DEEPSPEED": "DeepSpeed", "MEGATRON_LM": "Megatron-LM", "XLA": "a TPU"}
+_NUMBER = re.compile(r"\d+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """How the run's processes start.
+
+    Attributes:
+        processes: of the whole run, each with a model and a batch of its own; None: one for each GPU here.
+        precision: `fp32`, `fp16` or `bf16`, where lerobot leaves it to accelerate.
+        on_cpu: accelerate is told to stay on the CPU.
+        unsupported: what it does that actprof does not know the memory of, in a sentence; or empty.
+        assumptions: what was taken for granted.
+    """
+
+    processes: int | None = 1
+    precision: str = "fp32"
+    on_cpu: bool = False
+    unsupported: str = ""
+    assumptions: tuple[str, ...] = ()
+
+
+def launch_of(command: CommandLine, *, around: Mapping[str, str] | None = None) -> Launch:
+    """Return how `command` starts its processes.
+
+    Args:
+        command: from `parse_command_line`.
+        around: the environment that the command is run in; this process's if left out.
+
+    Raises:
+        UsageError: an option of the launcher that cannot be, or a config file that cannot be read.
+    """
+    seen = command.seen_environment(around)
+    if command.launcher == "accelerate":
+        return _accelerate(_options(command.launcher_options), seen)
+    if command.launcher == "torchrun":
+        return _torchrun(_options(command.launcher_options), seen)
+    return _plain(seen, processes=_count("WORLD_SIZE", seen.get("WORLD_SIZE", "1")))
+
+
+def _options(words: Sequence[str]) -> dict[str, str]:
+    """Return option -> value with underscores for hyphens; an option without value has `true`."""
+    options: dict[str, str] = {}
+    rest = [word for word in words if word not in ("launch", "-m", "--module")]
+    while rest:
+        name, equals, value = rest.pop(0).partition("=")
+        if not name.startswith("-"):
+            continue
+        if not equals:
+            value = rest.pop(0) if rest and not rest[0].startswith("-") else "true"
+        options[name.lstrip("-").replace("-", "_")] = value
+    return options
+
+
+def _plain(seen: Mapping[str, str], *, processes: int | None) -> Launch:
+    """Return what accelerate reads from the environment when nothing launches it."""
+    named = seen.get("ACCELERATE_MIXED_PRECISION", "no").lower()
+    return Launch(
+        processes=processes,
+        precision=_PRECISIONS.get(named, "fp32"),
+        on_cpu=_is_on(seen.get("ACCELERATE_USE_CPU", "")),
+        unsupported=_unsupported(
+            precision=named,
+            dynamo=seen.get("ACCELERATE_DYNAMO_BACKEND", "no"),
+            wraps=[
+                name for flag, name in _WRAPS.items() if _is_on(seen.get(f"ACCELERATE_{flag.upper()}", ""))
+            ],
+        ),
+        assumptions=_accumulation(seen.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")),
+    )
+
+
+def _torchrun(options: Mapping[str, str], seen: Mapping[str, str]) -> Launch:
+    per_node = options.get("nproc_per_node", "1")
+    nodes = _count("--nnodes", options.get("nnodes", "1").partition(":")[0])
+    if per_node in ("gpu", "auto"):
+        return _plain(seen, processes=None)
+    return _plain(seen, processes=nodes * _count("--nproc_per_node", per_node))
+
+
+def _accelerate(options: Mapping[str, str], seen: Mapping[str, str]) -> Launch:
+    config = _config_file(options, seen)
+    merged = {**config, **options}
+    distributed = str(config.get("distributed_type", "NO")).upper()
+    wraps = [name for flag, name in _WRAPS.items() if _is_on(str(options.get(flag, "")))]
+    if distributed in _DISTRIBUTED and not wraps:
+        wraps = [_DISTRIBUTED[distributed]]
+    precision = str(merged.get("mixed_precision") or "no").lower()
+    inner = config.get("dynamo_config")
+    compiled = inner.get("dynamo_backend") if isinstance(inner, dict) else None
+    dynamo = merged.get("dynamo_backend") or compiled or "no"
+    named = merged.get("num_processes")
+    return Launch(
+        processes=None if named is None else _count("--num_processes", str(named)),
+        precision=_PRECISIONS.get(precision, "fp32"),
+        on_cpu=_is_on(str(merged.get("cpu", ""))) or _is_on(str(merged.get("use_cpu", ""))),
+        unsupported=_unsupported(precision=precision, dynamo=str(dynamo), wraps=wraps),
+        assumptions=_accumulation(str(merged.get("gradient_accumulation_steps") or 1)),
+    )
+
+
+def _config_file(options: Mapping[str, str], seen: Mapping[str, str]) -> dict[str, Any]:
+    """Return accelerate's config file: the one named, else the user's, else nothing."""
+    cache = seen.get("XDG_CACHE_HOME") or "~/.cache"
+    home = seen.get("HF_HOME") or f"{cache}/huggingface"
+    usual = Path(home).expanduser() / "accelerate" / "default_config.yaml"
+    named = options.get("config_file")
+    path = Path(named).expanduser() if named else usual
+    if not path.is_file():
+        if named:
+            raise UsageError(f"accelerate's config file {named} is not there; name one that is")
+        return {}
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"accelerate's config file {path} cannot be read: {error}") from error
+    return data if isinstance(data, dict) else {}
+
+
+def _unsupported(*, precision: str, dynamo: str, wraps: Sequence[str]) -> str:
+    if wraps:
+        return f"accelerate wraps the model with {wraps[0]}, which actprof does not trace"
+    if precision not in _PRECISIONS:
+        return f"actprof does not trace mixed precision {precision!r}; it knows no, fp16 and bf16"
+    if dynamo.lower() not in ("no", "none", ""):
+        return f"accelerate compiles the model (dynamo backend {dynamo}), which actprof does not trace"
+    return ""
+
+
+def _accumulation(steps: str) -> tuple[str, ...]:
+    if steps in ("1", ""):
+        return ()
+    said = (
+        f"gradient accumulation over {steps} steps changes no memory: lerobot steps the optimizer with every"
+    )
+    return (f"{said} batch all the same",)
+
+
+def _count(name: str, text: str) -> int:
+    if not _NUMBER.fullmatch(text) or int(text) < 1:
+        raise UsageError(f"{name} is {text!r}; it must be a whole number from 1")
+    return int(text)
+
+
+def _is_on(text: str) -> bool:
+    return text.lower() in ("1", "true", "yes", "y", "on", "t")

@@ -1,0 +1,201 @@
+"""Traps: what a command does that its author may not expect. Each is one small function, found in `TRAPS`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from actprof.allocator.config import AllocatorConfig
+from actprof.cell import parse_resolution
+from actprof.preflight_check.allocator_settings import AllocatorSettings
+from actprof.preflight_check.launcher import Launch
+from actprof.preflight_check.run_cell import Inputs
+from actprof.preflight_check.training_run import TrainingRun
+from actprof.units import format_bytes
+from actprof.versions import package_version
+
+_LARGE_PIXELS = 1920 * 1080
+_FP32_BYTES = 4
+# Tensors of a parameter's size that each optimizer keeps.
+_STATES = {"preset": 2, "adamw": 2, "adam": 2, "sgd": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Trap:
+    """One trap: a name for scripts, and a text that says what happens and what to do."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """All that a trap may look at.
+
+    Attributes:
+        run, launch, inputs: what the command means; `inputs` None where it was not looked for.
+        settings: the allocator's, as the run gets them.
+        parameters: elements of the policy; 0 where it is not known.
+        free_disk: bytes that can be written in a folder.
+    """
+
+    run: TrainingRun
+    launch: Launch
+    inputs: Inputs | None
+    settings: AllocatorSettings
+    parameters: int = 0
+    free_disk: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free
+
+
+def find_traps(facts: Facts) -> tuple[Trap, ...]:
+    """Return the traps of a run, in the order of `TRAPS`."""
+    found = [trap(facts) for trap in TRAPS]
+    return tuple(trap for trap in found if trap is not None)
+
+
+def mixed_precision(facts: Facts) -> Trap | None:
+    """`use_amp` is fp16 here, whatever accelerate is told."""
+    if not facts.run.use_amp:
+        return None
+    told = facts.launch.precision
+    over = f", and takes the place of accelerate's {told}" if told not in ("fp32", "fp16") else ""
+    return Trap(
+        "use_amp",
+        f"--policy.use_amp=true trains in fp16 with loss scaling in lerobot {package_version('lerobot')} "
+        f"(autocast's default on CUDA){over}. Releases 0.4.0 to 0.6.0 ignored it. For bf16 leave it out and "
+        "start with `accelerate launch --mixed_precision=bf16`.",
+    )
+
+
+def large_camera(facts: Facts) -> Trap | None:
+    """A camera at 1080p or above is rarely what ACT needs."""
+    if facts.inputs is None or facts.inputs.unknown:
+        return None
+    resolution = facts.inputs.resolutions[0]
+    width, height = parse_resolution(resolution)
+    if width * height < _LARGE_PIXELS:
+        return None
+    tokens = -(-width // 32) * -(-height // 32)
+    return Trap(
+        "large_camera",
+        f"a camera delivers {resolution}: {tokens:,} tokens each for the encoder, whose attention grows with "
+        "the square of all tokens. 320x240 has 80; resize the dataset's videos before training.",
+    )
+
+
+def transforms_keep_size(facts: Facts) -> Trap | None:
+    """Image transforms are on, and none of them resizes."""
+    if facts.run.image_transforms is None or facts.inputs is None or facts.inputs.resized:
+        return None
+    return Trap(
+        "image_transforms",
+        f"--dataset.image_transforms changes how frames look, not their size: the policy still sees "
+        f"{facts.inputs.raw}.",
+    )
+
+
+def transforms_resize(facts: Facts) -> Trap | None:
+    """A resize among the image transforms is left out when the policy runs on the robot."""
+    if facts.inputs is None or not facts.inputs.resized or facts.inputs.unknown:
+        return None
+    return Trap(
+        "resize_in_training_only",
+        f"the image transforms resize frames from {facts.inputs.raw} to {facts.inputs.resolutions[0]} while "
+        "training only: evaluation and the robot give the policy the camera's own size. Resize the dataset, "
+        "and the camera's frames with it.",
+    )
+
+
+def ignored_optimizer(facts: Facts) -> Trap | None:
+    """The policy's preset replaces the optimizer of the command."""
+    name = facts.run.optimizer_ignored
+    if not name:
+        return None
+    return Trap(
+        "optimizer_ignored",
+        f"--optimizer.type={name} is ignored: the policy's preset replaces it. Add "
+        "--use_policy_training_preset=false and a --scheduler.type to have it.",
+    )
+
+
+def expandable_and_split(facts: Facts) -> Trap | None:
+    """Two settings of the allocator that work against each other."""
+    config = AllocatorConfig.parse(facts.settings.text)
+    if not config.expandable_segments or "max_split_size_mb" not in facts.settings.text:
+        return None
+    return Trap(
+        "expandable_and_max_split",
+        "expandable_segments gathers free memory in large blocks, and max_split_size_mb keeps large blocks "
+        "from small requests: together they can reserve more than either. Leave max_split_size_mb out.",
+    )
+
+
+def hidden_settings(facts: Facts) -> Trap | None:
+    """Two variables name allocator settings, and PyTorch reads one."""
+    settings = facts.settings
+    if not settings.hidden:
+        return None
+    return Trap(
+        "two_allocator_variables",
+        f"{settings.hidden} is not read, because {settings.variable} is set; the two are never merged. "
+        "Unset one of them.",
+    )
+
+
+def job_environment(facts: Facts) -> Trap | None:
+    """Variables of this machine do not reach a job."""
+    if facts.run.job_target is None or not facts.settings.variable:
+        return None
+    return Trap(
+        "job_environment",
+        f"{facts.settings.variable} of this machine does not reach the Hugging Face job; the answer is for a "
+        "job without it.",
+    )
+
+
+def checkpoints_fill_disk(facts: Facts) -> Trap | None:
+    """All checkpoints together are larger than the disk."""
+    run = facts.run
+    if not run.save_checkpoint or run.job_target is not None or not facts.parameters:
+        return None
+    count = checkpoint_count(run)
+    each = facts.parameters * _FP32_BYTES * (1 + _STATES.get(run.optimizer, 2))
+    folder = _existing(Path(run.output_dir or "outputs/train"))
+    free = facts.free_disk(folder)
+    if count * each <= free:
+        return None
+    return Trap(
+        "checkpoints_fill_disk",
+        f"{count:,} checkpoints of {format_bytes(each)} (weights and optimizer state) make "
+        f"{format_bytes(count * each)}, and {folder} has {format_bytes(free)} free. Save less often: "
+        f"--save_freq={max(-(-run.steps // max(free // each - 1, 1)), 1) if free >= each else run.steps}, or "
+        "name an --output_dir on another disk.",
+    )
+
+
+def checkpoint_count(run: TrainingRun) -> int:
+    """Return how many checkpoints the run leaves: every `save_freq` steps, and after the last."""
+    if run.save_freq <= 0:
+        return 1
+    return -(-run.steps // run.save_freq)
+
+
+def _existing(folder: Path) -> Path:
+    """Return the nearest folder above that exists, where the new one will be made."""
+    absolute = folder.absolute()
+    return next(path for path in (absolute, *absolute.parents) if path.is_dir())
+
+
+TRAPS: tuple[Callable[[Facts], Trap | None], ...] = (
+    mixed_precision,
+    large_camera,
+    transforms_keep_size,
+    transforms_resize,
+    ignored_optimizer,
+    expandable_and_split,
+    hidden_settings,
+    job_environment,
+    checkpoints_fill_disk,
+)

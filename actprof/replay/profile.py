@@ -1,0 +1,63 @@
+"""The `MemoryProfile`: what a replay of a trace found. A plain record; sizes are bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from actprof.out_of_memory import OutOfMemory
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """Bytes after every event of a replay, in order.
+
+    Attributes:
+        allocated, reserved: shape (events,).
+        phase: index into `PHASES` per event.
+        step_starts: index of each step's first event.
+    """
+
+    allocated: NDArray[np.int64]
+    reserved: NDArray[np.int64]
+    phase: NDArray[np.int64]
+    step_starts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryProfile:
+    """What a replay found.
+
+    Attributes:
+        batch_size: samples per step.
+        steps: steps replayed until nothing changed any more, or it ran out.
+        peak_allocated_bytes: highest since the start of the last step's `update_policy`
+            (`torch.cuda.max_memory_allocated`, lerobot's `mem_gb`).
+        peak_reserved_bytes: the same of `torch.cuda.max_memory_reserved`.
+        most_reserved_bytes: highest of the whole run.
+        peak_requested_bytes: what the program asked for of the peak; the rest is rounding and slack.
+        settled: whether the last steps left the segments as they found them; False when they kept growing.
+        retries: how often the allocator flushed its cache to satisfy a request.
+        oom: the allocation that ran out, or None.
+        alive_at_peak: tensors of the trace that are alive at the (first) highest moment of the last
+            step, or, if it ran out, at that moment; only with `detail=True`.
+        peak_event: event of the trace at that moment; -1 without detail.
+        timeline: only with `detail=True`.
+    """
+
+    batch_size: int
+    steps: int
+    peak_allocated_bytes: int
+    peak_reserved_bytes: int
+    most_reserved_bytes: int
+    peak_requested_bytes: int
+    retries: int
+    settled: bool = True
+    oom: OutOfMemory | None = None
+    alive_at_peak: NDArray[np.int64] | None = None
+    peak_event: int = -1
+    timeline: Timeline | None = None

@@ -1,0 +1,152 @@
+"""A snapshot file of torch.cuda.memory as a plain record: events in columns, segments, settings.
+
+`read_snapshot` says what is wrong with a file that cannot be used, and how to record one that can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from actprof.errors import SnapshotError
+from actprof.snapshots.events import OOM, Events, Stacks
+from actprof.snapshots.pickle_values import HOW_TO_RECORD, Items
+from actprof.snapshots.snapshot_pickle import SnapshotUnpickler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SEGMENT_KEYS = ("address", "total_size", "stream", "segment_type", "blocks")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What one file holds.
+
+    Attributes:
+        path: of the file.
+        events: per device, in order.
+        segments: per device, as `actprof.snapshots.rewind.final_segments` takes them.
+        private_segments: per device, how many segments belong to a private pool (CUDA graphs).
+        stacks: what `Events.stack` refers to.
+        settings: `allocator_settings`; empty in files of old releases.
+    """
+
+    path: Path
+    events: tuple[Events, ...]
+    segments: tuple[list[Any], ...]
+    private_segments: tuple[int, ...]
+    stacks: Stacks
+    settings: Mapping[str, Any]
+
+    @property
+    def devices(self) -> tuple[int, ...]:
+        """The devices with recorded events; that a snapshot was taken is an event too, but tells nothing."""
+        return tuple(index for index, events in enumerate(self.events) if (events.action <= OOM).any())
+
+
+def read_snapshot(path: str | Path, progress: Callable[[int], None] | None = None) -> Snapshot:
+    """Read a snapshot in bounded memory, without running anything in it.
+
+    Raises:
+        SnapshotError: the file cannot be read, is cut off, is no snapshot, or holds no events.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            reader = SnapshotUnpickler(file, str(path), progress)
+            data = reader.load()
+    except OSError as error:
+        raise SnapshotError(f"{path} cannot be read: {error.strerror or error}") from error
+    _check(data, path)
+    events = _split(reader.events, data["device_traces"], path)
+    segments, private = _segments(data["segments"], path)
+    count = max(len(events), 1 + max(segments, default=0))
+    settings = data.get("allocator_settings")
+    snapshot = Snapshot(
+        path=path,
+        events=events,
+        segments=tuple(segments.get(device, []) for device in range(count)),
+        private_segments=tuple(private.get(device, 0) for device in range(count)),
+        stacks=reader.stacks,
+        settings=settings if isinstance(settings, Mapping) else {},
+    )
+    if not snapshot.devices:
+        raise SnapshotError(f"{path} holds no recorded events, only the state at its end; {HOW_TO_RECORD}")
+    return snapshot
+
+
+def check_device(snapshot: Snapshot, device: int) -> None:
+    """Refuse a device without recorded events.
+
+    Raises:
+        SnapshotError: names the devices that have some.
+    """
+    if device not in snapshot.devices:
+        known = ", ".join(f"{index} ({len(snapshot.events[index])} events)" for index in snapshot.devices)
+        raise SnapshotError(f"{snapshot.path} holds no events of device {device}; --device can be {known}")
+
+
+def _check(data: Any, path: Path) -> None:
+    if isinstance(data, list):
+        raise SnapshotError(
+            f"{path} holds a list, as of torch.cuda.memory_snapshot(): segments without events; "
+            f"{HOW_TO_RECORD}"
+        )
+    if not isinstance(data, dict):
+        raise SnapshotError(
+            f"{path} is not a memory snapshot: it holds one {type(data).__name__}; {HOW_TO_RECORD}"
+        )
+    missing = [key for key in ("segments", "device_traces") if not isinstance(data.get(key), list)]
+    if missing:
+        found = ", ".join(repr(key) for key in list(data)[:8]) or "nothing"
+        raise SnapshotError(
+            f"{path} is not a memory snapshot: it lacks the list {' and the list '.join(map(repr, missing))} "
+            f"(it has {found}); {HOW_TO_RECORD}"
+        )
+
+
+def _split(events: Events, traces: list[Any], path: Path) -> tuple[Events, ...]:
+    """Return the events of each device; they stand one device after the other."""
+    if not all(isinstance(trace, Items) and not trace for trace in traces):
+        raise SnapshotError(f"{path} is not a memory snapshot: 'device_traces' holds more than events")
+    ends = np.cumsum([trace.dropped for trace in traces], dtype=np.int64).tolist()
+    if (ends[-1] if ends else 0) != len(events):
+        raise SnapshotError(f"{path} is not a memory snapshot: it has events outside of 'device_traces'")
+    return tuple(events[start:end] for start, end in zip([0, *ends], ends, strict=False))
+
+
+def _segments(segments: list[Any], path: Path) -> tuple[dict[int, list[Any]], dict[int, int]]:
+    found: dict[int, list[Any]] = {}
+    private: dict[int, int] = {}
+    for number, segment in enumerate(segments):
+        missing = [key for key in _SEGMENT_KEYS if not isinstance(segment, dict) or key not in segment]
+        if missing:
+            raise SnapshotError(
+                f"{path} is not a memory snapshot: segment {number} lacks {', '.join(missing)}"
+            )
+        device = segment.get("device", 0)
+        found.setdefault(device, []).append(_segment(segment))
+        if any(segment.get("segment_pool_id", ())):
+            private[device] = private.get(device, 0) + 1
+    return found, private
+
+
+def _segment(segment: Mapping[str, Any]) -> list[Any]:
+    blocks, address = [], segment["address"]
+    for start, size, requested, state in segment["blocks"]:
+        address = address if start is None else start  # files of torch 2.0 and older have no addresses
+        blocks.append([address, size, requested, state])
+        address += size
+    return [
+        segment["address"],
+        segment["total_size"],
+        segment["stream"],
+        segment["segment_type"],
+        bool(segment.get("is_expandable")),
+        blocks,
+    ]

@@ -1,0 +1,1 @@
+"""The grid of a scenario, answered cell by cell and kept in a store."""

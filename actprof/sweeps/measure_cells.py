@@ -1,0 +1,111 @@
+"""Measure the cells of a scenario one after the other on the GPUs of this machine; store each at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from actprof.cell import Cell
+from actprof.errors import ActprofError, UsageError
+from actprof.measuring.choose import Choice, choose_gpu, usable_gpus
+from actprof.measuring.nvml import LocalGpu
+from actprof.measuring.run import Run
+from actprof.progress import Listener, Progress
+from actprof.results import MEASURED, Result, Verdict
+from actprof.scenario import Scenario
+from actprof.sweeps.runner import cell_label
+from actprof.sweeps.store import ResultsStore, measured_fingerprint
+
+MODES = ("auto", "predict", "measure")
+_FAILED = ""  # the stamp of a failed run, which is tried again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasurePlan:
+    """Which cells are measured, each with its device; and what was decided and why (`not measured: …`)."""
+
+    choices: tuple[tuple[Cell, Choice], ...]
+    reason: str
+
+
+def plan_measuring(
+    scenario: Scenario, mode: str, *, gpus: Callable[[], Sequence[LocalGpu]] = usable_gpus
+) -> MeasurePlan:
+    """Return which cells of `scenario` are measured under `mode`.
+
+    Args:
+        scenario: the grid.
+        mode: `predict` measures none, `auto` those whose GPU, or one with its memory, is here, `measure` too.
+        gpus: lists the GPUs of this machine.
+
+    Raises:
+        UsageError: an unknown mode, or `measure` where no cell can be measured.
+    """
+    if mode not in MODES:
+        raise UsageError(f"{mode!r} is not a mode; choose one of {', '.join(MODES)}")
+    if mode == "predict":
+        return MeasurePlan(choices=(), reason="not measured: predicted only, as asked")
+    here = tuple(gpus())
+    chosen = [(cell, choose_gpu(cell, here, scenario.catalogue)) for cell in scenario.cells]
+    measurable = tuple((cell, choice) for cell, choice in chosen if choice.type == "cuda")
+    reasons = dict.fromkeys(choice.reason for _cell, choice in measurable or chosen)
+    reason = "; ".join(reasons)
+    if mode == "measure" and not measurable:
+        raise UsageError(f"no cell of this scenario can be measured here: {reason}; use --mode predict")
+    if 0 < len(measurable) < len(chosen):
+        reason = f"{len(measurable)} of {len(chosen)} cells can be measured: {reason}"
+    decided = "measured" if measurable else "not measured"
+    return MeasurePlan(choices=measurable, reason=f"{decided}: {reason}")
+
+
+def measure_cells(
+    scenario: Scenario,
+    store: ResultsStore,
+    plan: MeasurePlan,
+    *,
+    fresh: bool = False,
+    command: str = "",
+    listener: Listener | None = None,
+    gpus: Callable[[], Sequence[LocalGpu]] = usable_gpus,
+    make_run: Callable[..., Run] = Run,
+) -> tuple[Result, ...]:
+    """Measure what `plan` names and `store` lacks, smallest batch first; return all measured results.
+
+    Args:
+        scenario: the grid.
+        store: where results are kept.
+        plan: from `plan_measuring`.
+        fresh: measure again what is known.
+        command: what repeats it, for the record.
+        listener: told before and after every cell.
+        gpus: lists the GPUs of this machine.
+        make_run: builds what measures.
+
+    Raises:
+        ActprofError: a GPU has vanished; what was known is stored.
+        UsageError: lerobot refuses a policy's config.
+    """
+    known = {} if fresh else store.stamps(source=MEASURED)
+    missing = [item for item in plan.choices if known.get(item[0].identity()) != _stamp(item[1])]
+    missing.sort(key=lambda item: item[0].batch_size)  # what surely fits is known first
+    tell = listener or (lambda _progress: None)
+    for done, (cell, choice) in enumerate(missing):
+        label = f"measuring {cell_label(cell)} batch {cell.batch_size}"
+        tell(Progress(len(missing), done, (label,)))
+        result = make_run(choice=choice, catalogue=scenario.catalogue, command=command).measure(cell)
+        failed = result.verdict == Verdict.FAILED
+        store.put_result(result, _FAILED if failed else _stamp(choice))
+        if failed:
+            _check_there(choice, gpus())
+    tell(Progress(len(missing), len(missing), ()))
+    return store.results(scenario.cells, source=MEASURED)
+
+
+def _stamp(choice: Choice) -> str:
+    return "" if choice.gpu is None else measured_fingerprint(choice.gpu, choice.cap_bytes)
+
+
+def _check_there(choice: Choice, here: Sequence[LocalGpu]) -> None:
+    gpu = choice.gpu
+    if gpu is not None and all((other.uuid, other.index) != (gpu.uuid, gpu.index) for other in here):
+        raise ActprofError(f"GPU {gpu.index} ({gpu.name}) has vanished; what was known is stored")

@@ -1,0 +1,171 @@
+"""The results store: one SQLite file that survives anything.
+
+One row per cell and source (predicted and measured stand side by side), one per grounding. Each row carries a
+fingerprint of what its answer depends on besides the cell (versions, figures of the GPU); a row whose
+fingerprint differs counts as missing. Every write is a transaction of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from actprof.cell import Cell
+from actprof.errors import StoreError
+from actprof.hardware import Gpu
+from actprof.measuring.grounding import Grounding
+from actprof.measuring.nvml import LocalGpu
+from actprof.results import MEASURED, PREDICTED, SCHEMA_VERSION, Result
+from actprof.versions import code_digest, library_versions
+
+FILE_NAME = "results.sqlite"
+_TABLES = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS results (
+    cell TEXT, source TEXT, fingerprint TEXT NOT NULL, verdict TEXT NOT NULL, result TEXT NOT NULL,
+    stored_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (cell, source));
+CREATE TABLE IF NOT EXISTS groundings (
+    key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, grounding TEXT NOT NULL,
+    stored_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP);
+"""
+
+
+# The code that a prediction comes from.
+_DECIDES = (
+    "trace", "policies", "allocator", "hardware", "kernels", "cudnn", "replay", "prediction",
+    "out_of_memory.py",
+)  # fmt: skip
+
+
+def fingerprint(gpu: Gpu | None = None) -> str:
+    """Return a digest of what a prediction depends on besides its cell."""
+    figures = None if gpu is None else {**gpu.to_json(), "sources": None, "aliases": None}
+    code = code_digest(*_DECIDES)
+    return _digest([library_versions(), code, SCHEMA_VERSION, figures])
+
+
+def measured_fingerprint(gpu: LocalGpu, cap_bytes: int | None) -> str:
+    """Return a digest of what a measurement depends on besides its cell: the card, its driver, the cap."""
+    return _digest([library_versions(), SCHEMA_VERSION, MEASURED, gpu.name, gpu.driver, cap_bytes])
+
+
+def _digest(parts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
+
+
+class ResultsStore:
+    """Results and groundings of one scenario, in `folder/results.sqlite`.
+
+    Raises:
+        StoreError: the folder or file cannot be used; each method too.
+    """
+
+    def __init__(self, folder: Path, *, create: bool = True) -> None:
+        self.path = folder / FILE_NAME
+        if not create and not self.path.is_file():
+            raise StoreError(f"{folder} has no {FILE_NAME}; run `actprof sweep` first")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(self.path, isolation_level=None, timeout=30)
+            self._drop_old_results()
+            self._connection.executescript(_TABLES)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(_cannot_use(self.path, error)) from error
+
+    def __enter__(self) -> Self:
+        """Use it in a with statement."""
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _drop_old_results(self) -> None:
+        """Drop the table of a version that knew predictions only; they are made again."""
+        columns = [row[1] for row in self._connection.execute("PRAGMA table_info(results)")]
+        if columns and "source" not in columns:
+            self._connection.execute("DROP TABLE results")
+
+    def put_result(self, result: Result, stamp: str) -> None:
+        """Store `result`, in place of an older answer about the same cell from the same source."""
+        key = (result.cell.identity(), result.source)
+        self._write(
+            "INSERT OR REPLACE INTO results (cell, source, fingerprint, verdict, result) "
+            "VALUES (?, ?, ?, ?, ?)",
+            (*key, stamp, result.verdict, json.dumps(result.to_json())),
+        )
+
+    def put_grounding(self, cell: Cell, grounding: Grounding, stamp: str) -> None:
+        """Store `grounding` for the policy, resolution and camera count of `cell`."""
+        values = (grounding_key(cell), stamp, json.dumps(grounding.to_json()))
+        self._write(
+            "INSERT OR REPLACE INTO groundings (key, fingerprint, grounding) VALUES (?, ?, ?)", values
+        )
+
+    def put_meta(self, values: Mapping[str, Any]) -> None:
+        """Store what the report says of the scenario, as JSON values by name."""
+        for name, value in values.items():
+            self._write("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (name, json.dumps(value)))
+
+    def meta(self) -> dict[str, Any]:
+        """Return what `put_meta` stored."""
+        return {name: json.loads(value) for name, value in self._read("SELECT name, value FROM meta")}
+
+    def stamps(self, *, source: str = PREDICTED) -> dict[str, str]:
+        """Return the fingerprint of every readable result of a source by the identity of its cell."""
+        rows = self._read(
+            "SELECT cell, fingerprint FROM results WHERE json_valid(result) AND source = ?", (source,)
+        )
+        return dict(rows)
+
+    def grounding_stamps(self) -> dict[str, str]:
+        """Return the fingerprint of every stored grounding by its key."""
+        return dict(self._read("SELECT key, fingerprint FROM groundings"))
+
+    def results(self, cells: Iterable[Cell] | None = None, *, source: str = PREDICTED) -> tuple[Result, ...]:
+        """Return the stored results of `cells`, in their order; of all cells, in the order of storing."""
+        rows = self._read(
+            "SELECT cell, result FROM results WHERE json_valid(result) AND source = ? ORDER BY rowid",
+            (source,),
+        )
+        stored = dict(rows)
+        wanted = stored if cells is None else [cell.identity() for cell in cells]
+        return tuple(Result.from_json(json.loads(stored[key])) for key in wanted if key in stored)
+
+    def groundings(self, cells: Iterable[Cell] | None = None) -> tuple[Grounding, ...]:
+        """Return the stored groundings of `cells`, in their order, each once; of all cells without them."""
+        stored = dict(self._read("SELECT key, grounding FROM groundings ORDER BY rowid"))
+        wanted = stored if cells is None else dict.fromkeys(grounding_key(cell) for cell in cells)
+        return tuple(Grounding.from_json(json.loads(stored[key])) for key in wanted if key in stored)
+
+    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
+        try:
+            self._connection.execute(statement, values)
+        except sqlite3.Error as error:
+            raise StoreError(_cannot_use(self.path, error)) from error
+
+    def _read(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        try:
+            with closing(self._connection.execute(statement, values)) as cursor:
+                return cursor.fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(_cannot_use(self.path, error)) from error
+
+
+def grounding_key(cell: Cell) -> str:
+    """Return the key of the grounding that serves `cell`: what its trace depends on."""
+    return json.dumps(cell.trace_key(), sort_keys=True, separators=(",", ":"))
+
+
+def _cannot_use(path: Path, error: Exception) -> str:
+    return (
+        f"the results store {path} cannot be used ({error}); choose another folder with --out, or remove it"
+    )

@@ -1,0 +1,122 @@
+"""Words and numbers for readers: plurals, lists, shares, names of settings. Plain text, not escaped."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING
+
+from actprof.cell import Cell
+from actprof.results import MOST_BATCH_SIZE, Verdict
+from actprof.units import GIB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+NARROW_SPACE = "\u202f"
+DEFAULT_ALLOCATOR = "default allocator"
+VERDICT_WORDS: dict[str, str] = {verdict: verdict.value for verdict in Verdict}
+VERDICT_WORDS |= {Verdict.OOM: "out of memory", Verdict.FAILED: "failed"}
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def spell(count: int) -> str:
+    """Return a small number as a word (`two`), a larger one in digits."""
+    return _NUMBERS[count] if 0 <= count < len(_NUMBERS) else str(count)
+
+
+def plural(count: int, noun: str) -> str:
+    """Return `noun` in the number that fits `count` (regular nouns only)."""
+    return noun if count == 1 else f"{noun}s"
+
+
+def cameras_text(count: int) -> str:
+    """Return `one camera`, `two cameras` and so on."""
+    return f"{spell(count)} {plural(count, 'camera')}"
+
+
+def join(items: Iterable[str]) -> str:
+    """Return `a`, `a and b`, or `a, b and c`."""
+    *first, last = list(items) or [""]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def gib(count: int, *, digits: int = 2) -> str:
+    """Return bytes in GiB, with the sign of typography for what lacks."""
+    return f"{count / GIB:.{digits}f}".replace("-", "\u2212")
+
+
+def percent(part: float, whole: float) -> str:
+    """Return a share as `27 %` that no line break parts; below one it is `<1 %`, of nothing `0 %`."""
+    share = 100 * part / whole if whole else 0.0
+    return f"{'<1' if 0 < share < 1 else format(share, '.0f')}{NARROW_SPACE}%"
+
+
+def difference_text(part: float, whole: float) -> str:
+    """Return a signed share as `+0.31 %` that no line break parts; from ten percent on without decimals."""
+    share = 100 * part / whole if whole else 0.0
+    digits = 2 if abs(share) < 1 else 1 if abs(share) < 10 else 0
+    if not float(f"{share:.{digits}f}"):
+        return f"0{NARROW_SPACE}%"
+    return f"{share:+.{digits}f}{NARROW_SPACE}%".replace("-", "\u2212")
+
+
+def times(ratio: float) -> str:
+    """Return a ratio as `6.0 times`, or `36 times` from ten on."""
+    return f"{ratio:.1f} times" if ratio < 10 else f"{ratio:.0f} times"
+
+
+def rate_text(rate: float) -> str:
+    """Return samples per second with three figures: `4.27`, `72.7`, `387`, `1,240`."""
+    digits = 2 if rate < 10 else 1 if rate < 100 else 0
+    return f"{rate if rate < 1000 else round(rate, -1):,.{digits}f}"
+
+
+def limit_text(limit: int | None) -> str:
+    """Return the largest batch size that runs, as it reads after `the largest batch is`."""
+    if limit is None:
+        return "not known"
+    if limit == 0:
+        return "none (not even batch 1)"
+    return f"{limit} or more" if limit >= MOST_BATCH_SIZE else str(limit)
+
+
+def allocator_text(alloc_conf: str) -> str:
+    """Return the name of an allocator setting: PyTorch's own text, or `default allocator`."""
+    return alloc_conf or DEFAULT_ALLOCATOR
+
+
+def views_text(cameras: int, resolution: str) -> str:
+    """Return `two 640x480 cameras`."""
+    return f"{spell(cameras)} {resolution} {plural(cameras, 'camera')}"
+
+
+def capital(text: str) -> str:
+    """Return the text with its first letter in upper case, the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def cell_text(cell: Cell) -> str:
+    """Return `two 640x480 cameras, batch 64`."""
+    return f"{views_text(cell.cameras, cell.resolution)}, batch {cell.batch_size}"
+
+
+def predict_command(cell: Cell) -> str:
+    """Return the command that asks for this cell alone; what has its default is left out."""
+    words = ["actprof", "predict", "--policy", cell.policy]
+    for name, value in sorted(cell.overrides.items()):
+        words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+    words += ["--cameras", str(cell.cameras), "--resolution", cell.resolution]
+    words += ["--batch-size", str(cell.batch_size)]
+    words += ["--state-dim", str(cell.state_dim), "--action-dim", str(cell.action_dim)]
+    optional = {"--gpu": cell.gpu, "--alloc-conf": cell.alloc_conf}
+    optional["--capacity"] = f"{cell.capacity_bytes}B" if cell.capacity_bytes else None
+    optional["--used-by-others"] = f"{cell.used_by_others_bytes}B" if cell.used_by_others_bytes else None
+    optional["--optimizer"] = "" if cell.optimizer == Cell().optimizer else cell.optimizer
+    optional["--precision"] = "" if cell.precision == Cell().precision else cell.precision
+    if not cell.cudnn_benchmark:
+        words.append("--no-cudnn-benchmark")
+    for name in cell.changes:
+        words += ["--change", name]
+    words += [text for name, value in optional.items() if value for text in (name, str(value))]
+    return shlex.join(words)

@@ -1,0 +1,105 @@
+"""Each trap speaks when it should, and only then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from actprof.errors import UsageError
+from actprof.hardware import find_gpu
+from actprof.hardware.jobs import _flavours, job_machine
+from actprof.preflight_check.allocator_settings import AllocatorSettings
+from actprof.preflight_check.launcher import Launch
+from actprof.preflight_check.run_cell import Given, Inputs, run_inputs, why_unsupported
+from actprof.preflight_check.training_run import TrainingRun
+from actprof.preflight_check.traps import Facts, checkpoint_count, find_traps
+
+RUN = TrainingRun(policy_type="act", repo_id="me/x", batch_size=8, steps=100, save_freq=20)
+INPUTS = Inputs(cameras=2, resolutions=("640x480",), raw="640x480", state_dim=6, action_dim=6)
+FACTS = Facts(
+    run=RUN, launch=Launch(), inputs=INPUTS, settings=AllocatorSettings(), parameters=1000,
+    free_disk=lambda _folder: 60_000,
+)  # fmt: skip
+BOTH = "expandable_segments:True,max_split_size_mb:128"
+
+
+def names(facts):
+    return [trap.name for trap in find_traps(facts)]
+
+
+def test_an_ordinary_run_has_no_traps():
+    """Five checkpoints of 12,000 bytes fill 60,000 bytes exactly."""
+    assert [] == names(FACTS)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"run": replace(RUN, use_amp=True)}, "use_amp"),
+        ({"inputs": replace(INPUTS, resolutions=("1920x1080",))}, "large_camera"),
+        ({"run": replace(RUN, image_transforms={"tfs": {}})}, "image_transforms"),
+        ({"inputs": replace(INPUTS, resized=True, resolutions=("224x224",))}, "resize_in_training_only"),
+        ({"run": replace(RUN, optimizer_ignored="sgd")}, "optimizer_ignored"),
+        ({"settings": AllocatorSettings(BOTH, "A")}, "expandable_and_max_split"),
+        ({"settings": AllocatorSettings("", "A", "B")}, "two_allocator_variables"),
+        (
+            {"run": replace(RUN, job_target="t4-small"), "settings": AllocatorSettings("", "A")},
+            "job_environment",
+        ),
+        ({"free_disk": lambda _folder: 59_999}, "checkpoints_fill_disk"),
+    ],
+)
+def test_each_trap_is_found(change, name):
+    """By what the command says, and by nothing else."""
+    assert [name] == names(replace(FACTS, **change))
+
+
+@pytest.mark.parametrize(
+    ("steps", "save_freq", "count"), [(100, 20, 5), (101, 20, 6), (10, 20, 1), (100, 0, 1), (100, -1, 1)]
+)
+def test_checkpoints_are_counted_as_lerobot_saves_them(steps, save_freq, count):
+    """Every `save_freq` steps, and after the last."""
+    from lerobot.common.train_utils import should_save_checkpoint
+
+    saved = sum(should_save_checkpoint(step, save_freq, steps) for step in range(1, steps + 1))
+    assert count == saved == checkpoint_count(replace(RUN, steps=steps, save_freq=save_freq))
+
+
+@pytest.mark.parametrize(
+    ("run", "launch", "conf", "said"),
+    [
+        ({"policy_type": "smolvla"}, Launch(), "", "smolvla"),
+        ({"device": "cpu"}, Launch(), "", "trains on the CPU"),
+        ({"device": "mps"}, Launch(), "", "'mps'"),
+        ({"others": ("peft",)}, Launch(), "", "--peft"),
+        ({"optimizer": "multi_adam"}, Launch(), "", "multi_adam"),
+        ({"optimizer": "sgd", "optimizer_unusual": ("momentum",)}, Launch(), "", "--optimizer.momentum"),
+        ({}, Launch(), "backend:cudaMallocAsync", "cudaMallocAsync"),
+        ({}, Launch(unsupported="because"), "", "because"),
+        ({}, Launch(), "", ""),
+    ],
+)
+def test_what_is_not_supported_has_a_reason(run, launch, conf, said):
+    """An answer that cannot be had is refused with its reason."""
+    reason = why_unsupported(replace(RUN, **run), launch, conf)
+    assert said in reason
+    assert bool(said) == bool(reason)
+
+
+def test_every_flavour_has_a_card_of_the_catalogue_or_says_so():
+    """The table of jobs and the catalogue of GPUs go together."""
+    for flavour, entry in _flavours().items():
+        if "gpu" in entry:
+            assert entry["gpu"] == find_gpu(job_machine(flavour).gpu).name
+        else:
+            with pytest.raises(UsageError, match="--capacity"):
+                job_machine(flavour)
+    with pytest.raises(UsageError, match="did you mean a10g-large"):
+        job_machine("a10g-lrge")
+
+
+def test_shapes_that_are_missing_are_named():
+    """What neither the dataset nor the user gives is asked for."""
+    with pytest.raises(UsageError, match=r"--state-dim, --action-dim are missing"):
+        run_inputs(RUN, None, Given(cameras=1, resolution="64x64"), looked="here")
