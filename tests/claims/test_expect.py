@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from actprof.claims.claim import expected_cells
 from actprof.claims.expected import Amount, Between, Compare, Equal, OneOf, Within, parse_expected
-from actprof.claims.quantities import VERDICTS, (
+from actprof.claims.quantities import (
     BYTES,
     COUNT,
     GROUPS,
@@ -21,6 +21,7 @@ from actprof.claims.quantities import VERDICTS, (
     PLAIN,
     RATIO,
     SHARE,
+    VERDICTS,
     Quantity,
     find_quantity,
     quantity_names,
