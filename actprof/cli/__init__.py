@@ -1,4 +1,4 @@
-"""The command line: one file per command; nothing heavy is imported before a command runs.
+"""The command line: one file per command in `commands/`; nothing heavy is imported before a command runs.
 
 Commands parse options, call the public API and print; errors travel up to `main`, which alone prints them.
 """
@@ -8,30 +8,25 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from functools import cache
 from importlib import import_module
+from pathlib import Path
 
 import click
 
 from actprof.errors import ActprofError
 
-# name -> (module, one line for `actprof --help`)
-COMMANDS = {
-    "accuracy": ("actprof.cli.accuracy", "Show how true predictions are, from the accuracy ledger."),
-    "check": ("actprof.cli.check", "Check what a scenario file expects: claims, a memory budget."),
-    "explain": ("actprof.cli.explain", "Say who holds the memory of one training run."),
-    "gpus": ("actprof.cli.gpus", "List the GPUs that actprof knows, with the source of each figure."),
-    "loader": ("actprof.cli.loader", "Measure how fast a dataset loads here, and what keeps a step fed."),
-    "measure": ("actprof.cli.measure", "Run one training run for real, on a GPU or the CPU."),
-    "params": ("actprof.cli.params", "Show a policy's parameters by component."),
-    "predict": ("actprof.cli.predict", "Predict one training run, without a GPU."),
-    "preflight": ("actprof.cli.preflight", "Say whether a lerobot-train command will run out of memory."),
-    "replay": ("actprof.cli.replay", "Replay a memory snapshot of PyTorch under other settings."),
-    "report": ("actprof.cli.report", "Write the HTML report of a sweep again."),
-    "schema": ("actprof.cli.schema", "Print the JSON Schema of scenario files."),
-    "suggest": ("actprof.cli.suggest", "Say what to change so that a run fits."),
-    "sweep": ("actprof.cli.sweep", "Answer every cell of a scenario file and write a report."),
-}
 INTERRUPTED = 130
+
+
+@cache
+def command_lines() -> dict[str, str]:
+    """Return the name of each command with its line of `actprof --help`, sorted; none is imported.
+
+    A command is a module of `actprof.cli.commands`, and its line is the first of the module's docstring.
+    """
+    files = sorted(Path(__file__).with_name("commands").glob("[a-z]*.py"))
+    return {file.stem: file.read_text(encoding="utf-8").split('"""', 2)[1] for file in files}
 
 
 class _LazyGroup(click.Group):
@@ -39,13 +34,13 @@ class _LazyGroup(click.Group):
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         """Return the names of all commands, sorted."""
-        return sorted(COMMANDS)
+        return list(command_lines())
 
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return a command."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in command_lines():
             return None
-        command: click.Command = import_module(COMMANDS[cmd_name][0]).command
+        command: click.Command = import_module(f"actprof.cli.commands.{cmd_name}").command
         return command
 
     def resolve_command(
@@ -54,16 +49,17 @@ class _LazyGroup(click.Group):
         """Name the nearest commands when there is no such one."""
         import difflib
 
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(sorted(COMMANDS))}."
+        names = command_lines()
+        if args and args[0] not in names and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], names, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(names)}."
             ctx.fail(f"No such command {args[0]!r}. {hint}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_module, text) in sorted(COMMANDS.items())])
+            formatter.write_dl(list(command_lines().items()))
 
 
 @click.group(

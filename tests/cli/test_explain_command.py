@@ -8,7 +8,7 @@ import re
 import pytest
 
 import actprof
-from actprof.cli.explain import options_on_top
+from actprof.cli.commands.explain import options_on_top
 from actprof.errors import UsageError
 
 CELL = ("explain", "--set", "chunk_size=7")

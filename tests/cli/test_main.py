@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from actprof.cli import COMMANDS
+from actprof.cli import command_lines
 
 
 def test_help_lists_every_command(run):
@@ -15,12 +15,12 @@ def test_help_lists_every_command(run):
     shown = run("--help")
 
     assert 0 == shown.code
-    for name, (_module, text) in COMMANDS.items():
+    for name, text in command_lines().items():
         assert name in shown.out
         assert text.split()[0] in shown.out
 
 
-@pytest.mark.parametrize("name", sorted(COMMANDS))
+@pytest.mark.parametrize("name", sorted(command_lines()))
 def test_each_command_has_help_that_shows_its_defaults(run, name):
     """Every command explains itself."""
     shown = run(name, "--help")
@@ -91,7 +91,7 @@ def test_an_interrupt_has_code_130(run, monkeypatch):
     def interrupt(**_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("actprof.cli.predict.predict", interrupt)
+    monkeypatch.setattr("actprof.cli.commands.predict.predict", interrupt)
     shown = run("predict")
 
     assert 130 == shown.code

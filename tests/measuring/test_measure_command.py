@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from stand_ins import CARD, Launcher, Watcher
 
-from actprof.cli.measure import command
+from actprof.cli.commands.measure import command
 from actprof.errors import UsageError
 from actprof.measuring import choose, run
 from actprof.measuring.run import Run

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from stand_ins import CARD, Launcher, Watcher
 
-from actprof.cli.sweep import command
+from actprof.cli.commands.sweep import command
 from actprof.measuring.run import Run
 from actprof.processes.ask import WorkerError
 from actprof.sweeps.measure_cells import measure_cells, plan_measuring

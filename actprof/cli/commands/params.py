@@ -1,4 +1,4 @@
-"""`actprof params`: a policy's parameters by component."""
+"""Show a policy's parameters by component."""
 
 from __future__ import annotations
 

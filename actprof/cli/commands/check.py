@@ -1,4 +1,4 @@
-"""`actprof check`: what a scenario file expects, held or broken; a memory budget as a test."""
+"""Check what a scenario file expects: claims, a memory budget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`actprof sweep`: the grid of a scenario file."""
+"""Answer every cell of a scenario file and write a report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`actprof predict`: one cell, no file."""
+"""Predict one training run, without a GPU."""
 
 from __future__ import annotations
 

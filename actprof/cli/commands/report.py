@@ -1,4 +1,4 @@
-"""`actprof report`: the HTML page again, from the store."""
+"""Write the HTML report of a sweep again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`actprof suggest`: what to change so that a run fits."""
+"""Say what to change so that a run fits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`actprof accuracy`: how true predictions are, by the rows of the accuracy ledger."""
+"""Show how true predictions are, from the accuracy ledger."""
 
 from __future__ import annotations
 

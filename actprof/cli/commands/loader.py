@@ -1,4 +1,4 @@
-"""`actprof loader`: how fast data loads on this machine, where the time goes, and what keeps a step fed."""
+"""Measure how fast a dataset loads here, and what keeps a step fed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`actprof preflight -- lerobot-train …`: the command that one is about to run, before it runs."""
+"""Say whether a lerobot-train command will run out of memory."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from rich.table import Table
 
 from actprof import api
 from actprof.cli.answer import HEADLINES, fact_table, print_bars, print_verdict
+from actprof.cli.commands.predict import holders_text, speed_facts
 from actprof.cli.console import VERDICT_STYLES, boundary_text, output, print_json
-from actprof.cli.predict import holders_text, speed_facts
 from actprof.results import Result, Verdict
 from actprof.units import format_bytes, format_seconds
 from actprof.words import predict_command

@@ -1,4 +1,4 @@
-"""`actprof gpus`: the catalogue."""
+"""List the GPUs that actprof knows, with the source of each figure."""
 
 from __future__ import annotations
 

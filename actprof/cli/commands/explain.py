@@ -1,4 +1,4 @@
-"""`actprof explain`: who holds the memory of one cell, and how that differs from another."""
+"""Say who holds the memory of one training run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`actprof measure`: one cell, for real."""
+"""Run one training run for real, on a GPU or the CPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`actprof replay`: what a recorded run would have done under other settings, or on another GPU."""
+"""Replay a memory snapshot of PyTorch under other settings."""
 
 from __future__ import annotations
 

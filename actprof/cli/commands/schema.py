@@ -1,4 +1,4 @@
-"""`actprof schema`: the JSON Schema of scenario files, for editors."""
+"""Print the JSON Schema of scenario files."""
 
 from __future__ import annotations
 
