@@ -23,13 +23,13 @@ import click
 from actprof.cell import Cell
 from actprof.hardware import find_gpu
 from actprof.hardware.workspaces import parse_workspace_config
-from actprof.ledger.accuracy import AccuracyRow, row_of
 from actprof.ledger.keep import read_rows, refresh, write_rows
+from actprof.ledger.row import AccuracyRow, row_of
 from actprof.measurement import CardUse, DeviceFacts, Measurement, Spread, StepMemory
 from actprof.out_of_memory import OutOfMemory
 from actprof.policies import policy_names
 from actprof.records import from_plain
-from actprof.results import MEASURED, GpuUse, Result
+from actprof.results import MEASURED, GpuUse, Result, Verdict
 from actprof.words import predict_command
 
 LEDGER = Path(__file__).parents[1] / "reports" / "accuracy"
@@ -67,7 +67,7 @@ def row_of_run(
         peak_reserved_bytes=memory[-1].peak_reserved_bytes,
         peak_process_bytes=run["process_bytes"],
         retries=sum(step.retries for step in settled),
-        verdict="oom" if run["oom"] else "ran",
+        verdict=Verdict.OOM if run["oom"] else Verdict.FITS,
         oom=None if run["oom"] is None else from_plain(OutOfMemory, run["oom"]),
         step_seconds=None if seconds is None else from_plain(Spread, seconds),
         versions=versions,
@@ -81,8 +81,12 @@ def row_of_run(
     asked = predict_command(Cell.from_json(run["cell"]))
     config = run["cublas_workspace_config"]
     source = f"measured by actprof on one {device.name}: {len(memory)} steps, a process of its own"
+    row = row_of(measured)
+    # Of one that got through nothing is known but that.
+    ran = row.measured if run["oom"] else replace(row.measured, verdict="ran")
     return replace(
-        row_of(measured),
+        row,
+        measured=ran,
         run=run["name"],
         command=asked.replace("actprof predict", "actprof measure", 1),
         cublas_workspace_bytes=parse_workspace_config(config) if config else None,

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from actprof.ledger.accuracy import AccuracyRow
 from actprof.ledger.keep import read_rows
+from actprof.ledger.row import AccuracyRow
 from actprof.prediction.predict import predict_cell
 from actprof.units import GIB, MIB
 

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from actprof.errors import ActprofError, StoreError, UsageError
+from actprof.ledger.accuracy import Accuracy, summarise
+from actprof.ledger.keep import DEFAULT_FOLDER, Listener, add_results, is_comparable, read_rows, write_rows
+from actprof.ledger.keep import refresh as predict_again
 from actprof.results import MEASURED, PREDICTED, Result
-
-if TYPE_CHECKING:
-    from actprof.ledger.accuracy import Accuracy, AccuracyRow
 
 PAGE_NAME = "accuracy.html"
 
 
 def accuracy(
-    folder: str | Path = "reports/accuracy",
+    folder: str | Path = DEFAULT_FOLDER,
     *,
     add: Sequence[str | Path] = (),
     refresh: bool = False,
     check: bool = False,
-    listener: Callable[[AccuracyRow], None] | None = None,
+    listener: Listener | None = None,
 ) -> Accuracy:
     """Return how true predictions are, by the ledger in `folder`, and write its page there.
 
@@ -37,10 +37,14 @@ def accuracy(
         UsageError: nothing can be compared in what is to be added, or a cell that can no longer be.
         StoreError: a file cannot be read or written, or there is no ledger.
     """
-    from actprof.ledger.keep import keep_ledger
-
     results = [result for path in add for result in read_results(path)]
-    found = keep_ledger(folder, add=results, predict_again=refresh, check=check, listener=listener)
+    stored = add_results(read_rows(folder, missing_ok=bool(results)), results)
+    rows = predict_again(stored, listener=listener) if refresh or check else stored
+    if results or refresh:
+        write_rows(folder, rows if refresh else stored)
+    pairs = zip(rows, stored, strict=True)
+    changed = tuple(row for row, former in pairs if row.predicted != former.predicted)
+    found = replace(summarise(rows), changed=changed)
     if not check:
         from actprof.report.accuracy_page import write_accuracy_page
 
@@ -55,7 +59,6 @@ def read_results(path: str | Path) -> tuple[Result, ...]:
         UsageError: there is no measurement of a GPU in it that could be compared.
         StoreError: it cannot be read.
     """
-    from actprof.ledger.keep import is_comparable
     from actprof.sweeps.store import ResultsStore
 
     source = Path(path)

@@ -1,7 +1,4 @@
-"""How true predictions are: what all rows of the accuracy ledger say together.
-
-A row is one run, predicted and measured (`accuracy_row.py`); the summary is made of rows alone.
-"""
+"""How true predictions are: what all rows of the accuracy ledger say together; made of rows alone."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from actprof.ledger.comparison import NUMBERS
 from actprof.ledger.kinds import (
     Bands,
     Errors,
@@ -20,26 +18,8 @@ from actprof.ledger.kinds import (
     kinds_of,
     repeats_of,
 )
-from actprof.ledger.row import NUMBERS, AccuracyRow, Figures
-from actprof.ledger.row_of_result import figures_of, row_of
+from actprof.ledger.row import AccuracyRow
 from actprof.results import Verdict
-
-__all__ = [
-    "NUMBERS",
-    "Accuracy",
-    "AccuracyRow",
-    "Bands",
-    "Errors",
-    "Figures",
-    "Kind",
-    "Matches",
-    "Repeats",
-    "Verdicts",
-    "figures_of",
-    "row_of",
-    "summarise",
-    "worst_first",
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,18 +136,11 @@ def worst_first(rows: Iterable[AccuracyRow]) -> tuple[AccuracyRow, ...]:
 
     What the band of repeated runs holds does not count as a difference.
     """
-    return tuple(
-        sorted(
-            rows,
-            key=lambda row: (
-                -row.said_runs_ran_out,
-                -row.said_oom_ran,
-                -row.worst_percent,
-                row.name,
-                row.run,
-            ),
-        )
-    )
+
+    def place(row: AccuracyRow) -> tuple[float | str, ...]:
+        return -row.said_runs_ran_out, -row.said_oom_ran, -row.worst_percent, row.name, row.run
+
+    return tuple(sorted(rows, key=place))
 
 
 def _matches(rows: Sequence[AccuracyRow], of: Callable[[AccuracyRow], int | None]) -> Matches:

@@ -14,7 +14,8 @@ from pathlib import Path
 from actprof.errors import ActprofError, StoreError
 from actprof.files import write_whole
 from actprof.hardware import Catalogue, builtin_catalogue
-from actprof.ledger.accuracy import Accuracy, AccuracyRow, Figures, figures_of, row_of, summarise
+from actprof.ledger.comparison import Figures, figures_of
+from actprof.ledger.row import AccuracyRow, row_of
 from actprof.prediction.predict import predict_cell
 from actprof.results import MEASURED, PREDICTED, Result, Verdict
 
@@ -22,33 +23,6 @@ DEFAULT_FOLDER = Path("reports/accuracy")
 FILE_NAME = "rows.jsonl"
 
 type Listener = Callable[[AccuracyRow], None]
-
-
-def keep_ledger(
-    folder: str | Path,
-    *,
-    add: Iterable[Result] = (),
-    predict_again: bool = False,
-    check: bool = False,
-    listener: Listener | None = None,
-) -> Accuracy:
-    """Read a ledger, add to it, predict its rows again, write what has changed; see `actprof.accuracy`.
-
-    Args:
-        folder: of the ledger.
-        add: results whose measurements become rows.
-        predict_again: store every row as the present code predicts it.
-        check: predict every row again, and only compare.
-        listener: told of each row before it is predicted.
-    """
-    results = tuple(add)
-    stored = add_results(read_rows(folder, missing_ok=bool(results)), results)
-    rows = refresh(stored, listener=listener) if predict_again or check else stored
-    if results or predict_again:
-        write_rows(folder, rows if predict_again else stored)
-    pairs = zip(rows, stored, strict=True)
-    changed = tuple(row for row, former in pairs if row.predicted != former.predicted)
-    return replace(summarise(rows), changed=changed)
 
 
 # -- the file ------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from actprof.ledger.row import AccuracyRow, Range
+from actprof.ledger.comparison import Range
+from actprof.ledger.row import AccuracyRow
 
 _TWICE = 2  # runs of a command from which on they have a spread
 

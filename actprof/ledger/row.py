@@ -1,66 +1,31 @@
 """One row of the accuracy ledger: what was predicted of a training run on one device, and what was measured.
 
-Differences are predicted minus measured: a positive one means that the prediction is too large. Sizes are
-bytes, times seconds. Nothing here predicts or measures.
+Sizes are bytes, times seconds. Nothing here predicts or measures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from actprof.allocator import AllocatorConfig
 from actprof.cell import Cell
 from actprof.errors import UsageError
+from actprof.hardware import Gpu, cublas_workspace_bytes, find_gpu
+from actprof.ledger.comparison import Comparison, Figures, figures_of
 from actprof.records import from_plain, to_plain
-from actprof.results import Verdict
+from actprof.results import Result
 from actprof.units import format_bytes
+from actprof.versions import torch_version
 
 SCHEMA_VERSION = 1
 ORIGINS = ("measured", "published")
-NUMBERS = ("allocated", "reserved", "process")
 _ENOUGH_PERCENT = {"allocated": 0.1, "reserved": 1.0, "process": 1.0}  # more needs a cause
-_GETS_THROUGH = {Verdict.FITS: True, Verdict.TIGHT: True, "ran": True, Verdict.OOM: False}
-
-Range = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """What was predicted, or measured, of one run; None and the empty text where it is not known.
-
-    Attributes:
-        allocated_bytes, reserved_bytes, process_bytes: peaks of a settled step, as in a `Result`.
-        allocated_band_bytes, reserved_band_bytes: predicted (low, high) of repeated runs, as in a `Result`.
-        max_batch_size: largest batch size that runs.
-        surely_fits_batch_size: predicted: the largest that runs whichever plans cuDNN takes.
-        verdict: `fits`, `tight` or `oom`, or `ran` where it is only known that it got through.
-        tried_bytes: what the out-of-memory message says was tried to allocate: a segment's size.
-        in_use_bytes: what the same message says the process had in use.
-        step_seconds: median wall clock of one `update_policy` that gets through.
-    """
-
-    allocated_bytes: int | None = None
-    reserved_bytes: int | None = None
-    process_bytes: int | None = None
-    allocated_band_bytes: Range | None = None
-    reserved_band_bytes: Range | None = None
-    max_batch_size: int | None = None
-    surely_fits_batch_size: int | None = None
-    verdict: str = ""
-    tried_bytes: int | None = None
-    in_use_bytes: int | None = None
-    step_seconds: float | None = None
-
-    @property
-    def runs(self) -> bool | None:
-        """Whether the run gets through; None when nobody knows."""
-        return _GETS_THROUGH.get(self.verdict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccuracyRow:
+class AccuracyRow(Comparison):
     """One run: what was predicted of it beside what was measured.
 
     Attributes:
@@ -74,8 +39,6 @@ class AccuracyRow:
         versions: of the measured run: torch, lerobot, driver and others by name.
         date: of the measurement, ISO 8601.
         command: what repeats the row: the measurement of a measured one, the prediction of a published one.
-        resolution_bytes: by the name of a number (`allocated`, `process`), half a unit of its last published
-            digit: 3.73 GiB is true to 0.005 GiB. A number without one is exact.
         notes: the cause of a difference: which allocation, and its size. A row with notes is explained.
     """
 
@@ -85,8 +48,8 @@ class AccuracyRow:
     held_to_bytes: int | None = None
     cublas_workspace_bytes: int | None = None
     run: str = ""
-    predicted: Figures = Figures()
-    measured: Figures = Figures()
+    predicted: Figures = field(default_factory=Figures)
+    measured: Figures = field(default_factory=Figures)
     source: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     date: str = ""
@@ -143,92 +106,6 @@ class AccuracyRow:
         """Whether the allocator's segments were expandable."""
         return AllocatorConfig.parse(self.cell.alloc_conf).expandable_segments
 
-    def difference_bytes(self, number: str) -> int | None:
-        """Return predicted minus measured of a number (`allocated`, `reserved`, `process`, `tried`)."""
-        return _minus(self.predicted, self.measured, f"{number}_bytes")
-
-    def difference_percent(self, number: str) -> float | None:
-        """Return the same in percent of what was measured."""
-        difference, measured = self.difference_bytes(number), getattr(self.measured, f"{number}_bytes")
-        return None if difference is None or not measured else 100 * difference / measured
-
-    @property
-    def step_percent(self) -> float | None:
-        """Predicted minus measured seconds of a step, in percent of what was measured."""
-        said, was = self.predicted.step_seconds, self.measured.step_seconds
-        return None if said is None or not was else 100 * (said - was) / was
-
-    def is_exact(self, number: str) -> bool:
-        """Return whether a number is known and predicted exactly, as far as published digits tell."""
-        difference = self.difference_bytes(number)
-        return difference is not None and abs(difference) <= self.resolution_bytes.get(number, 0)
-
-    def band(self, number: str) -> Range | None:
-        """Return the predicted (low, high) of repeated runs; None where one figure is predicted.
-
-        That is so of runs whose plans cuDNN does not choose by time, and of older rows. The process has the
-        band of its reserved bytes.
-        """
-        said, name = self.predicted, "reserved" if number == "process" else number
-        band: Range | None = getattr(said, f"{name}_band_bytes", None)
-        if band is None or not self.cell.cudnn_benchmark:
-            return None
-        context = (said.process_bytes or 0) - (said.reserved_bytes or 0) if number == "process" else 0
-        return band[0] + context, band[1] + context
-
-    def beyond_band_bytes(self, number: str) -> int | None:
-        """Return how far what was measured lies outside the band, without sign; 0 inside.
-
-        What published digits leave open counts as inside. Where there is no band it is the difference; None
-        where that is not known.
-        """
-        measured: int | None = getattr(self.measured, f"{number}_bytes")
-        difference = self.difference_bytes(number)
-        if measured is None or difference is None:
-            return None
-        low, high = self.band(number) or (measured + difference, measured + difference)
-        return max(max(low - measured, measured - high) - self.resolution_bytes.get(number, 0), 0)
-
-    def beyond_band_percent(self, number: str) -> float | None:
-        """Return the same in percent of what was measured."""
-        beyond, measured = self.beyond_band_bytes(number), getattr(self.measured, f"{number}_bytes")
-        return None if beyond is None else 100 * beyond / measured
-
-    def band_holds(self, number: str) -> bool | None:
-        """Return whether what was measured lies in the band; None without either."""
-        beyond = self.beyond_band_bytes(number)
-        return None if beyond is None or self.band(number) is None else not beyond
-
-    @property
-    def batch_size_difference(self) -> int | None:
-        """Predicted minus measured largest batch size."""
-        return _minus(self.predicted, self.measured, "max_batch_size")
-
-    @property
-    def verdict_agrees(self) -> bool | None:
-        """Whether it ran, or ran out, as it was said to; None when either is not known."""
-        said, was = self.predicted.runs, self.measured.runs
-        return None if said is None or was is None else said == was
-
-    @property
-    def said_runs_ran_out(self) -> bool:
-        """It was said to fit, or to be tight, and ran out: the mistake that must not happen."""
-        return self.verdict_agrees is False and self.predicted.runs is True
-
-    @property
-    def surely_ran_out(self) -> bool | None:
-        """Whether a batch size that was said to fit surely ran out; None where either is not known."""
-        sure, largest = self.predicted.surely_fits_batch_size, self.measured.max_batch_size
-        if sure is None or (largest is None and self.measured.runs is None):
-            return None
-        ran_out = self.measured.runs is False and self.cell.batch_size <= sure
-        return ran_out or (largest is not None and largest < sure)
-
-    @property
-    def said_oom_ran(self) -> bool:
-        """It was said to run out, and ran."""
-        return self.verdict_agrees is False and self.predicted.runs is False
-
     @property
     def asked(self) -> tuple[str, ...]:
         """The numbers that judge a row; where reserved was not measured, the process stands in for it."""
@@ -269,6 +146,51 @@ class AccuracyRow:
         return from_plain(cls, data)
 
 
-def _minus(predicted: Figures, measured: Figures, name: str) -> int | None:
-    said, was = getattr(predicted, name), getattr(measured, name)
-    return None if said is None or was is None else int(said - was)
+def row_of(measured: Result) -> AccuracyRow:
+    """Return the row of a measurement by actprof, still without a prediction.
+
+    A card that played another has kernels, and cuDNN plans, of its own: the row's cell is about the card that
+    ran it, held to what the allocator was held to.
+    """
+    device, run = measured.device, measured.measurement
+    versions = dict(measured.versions)
+    if device is not None:
+        found = {"driver": device.driver, "cuda": device.cuda, "cudnn": device.cudnn}
+        versions |= {name: version for name, version in found.items() if version}
+    row = AccuracyRow(
+        cell=measured.cell,
+        origin="measured",
+        gpu=measured.gpu.name if device is None else device.name,
+        measured=figures_of(measured),
+        source="measured by actprof",
+        versions=versions,
+        date="" if run is None else run.date,
+        command="" if run is None else run.command,
+    )
+    if device is None or run is None or run.cap_bytes is None:
+        return row
+    return _played(row, held_to_bytes=run.cap_bytes)
+
+
+def _played(row: AccuracyRow, *, held_to_bytes: int) -> AccuracyRow:
+    """Return the row of a card that was held to some memory, if need be as a card in the part of another."""
+    here, there = _known(row.gpu), _known(row.cell.gpu)
+    if there is None or here == there:
+        return row
+    row = replace(row, gpu=f"{row.gpu} as {there.name}")
+    if here is None:
+        return row
+    own, theirs = (cublas_workspace_bytes(gpu, torch_version()) for gpu in (here, there))
+    return replace(
+        row,
+        cell=replace(row.cell, gpu=here.name, capacity_bytes=None),
+        held_to_bytes=held_to_bytes,
+        cublas_workspace_bytes=None if own == theirs else theirs,
+    )
+
+
+def _known(name: str | None) -> Gpu | None:
+    try:
+        return find_gpu(name) if name else None
+    except UsageError:
+        return None

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 
-from actprof.ledger.accuracy import NUMBERS
+from actprof.ledger.comparison import NUMBERS
 from actprof.report.palette import allocator_mark
 from actprof.units import GIB, format_bytes
 from actprof.words import difference_text
 
 if TYPE_CHECKING:
-    from actprof.ledger.accuracy import AccuracyRow, Figures
+    from actprof.ledger.comparison import Figures
+    from actprof.ledger.row import AccuracyRow
 
 SYMBOLS = {"allocated": "circle", "reserved": "square", "process": "diamond"}
 COLOURS = {"allocated": "#2f7dc4", "reserved": "#cf6a17", "process": "#15876b"}

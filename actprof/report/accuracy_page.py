@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actprof.files import write_whole
-from actprof.ledger.accuracy import NUMBERS
+from actprof.ledger.comparison import NUMBERS
 from actprof.report.accuracy_figures import (
     COLOURS,
     SYMBOLS,
@@ -34,7 +34,10 @@ from actprof.words import (
 )
 
 if TYPE_CHECKING:
-    from actprof.ledger.accuracy import Accuracy, AccuracyRow, Bands, Errors, Figures, Matches, Repeats
+    from actprof.ledger.accuracy import Accuracy, Matches
+    from actprof.ledger.comparison import Figures
+    from actprof.ledger.kinds import Bands, Errors, Repeats
+    from actprof.ledger.row import AccuracyRow
 
 NOTHING = "\u2013"  # where a row has no such number
 _WORDS = {**VERDICT_WORDS, "ran": "ran"}

@@ -9,7 +9,9 @@ from actprof.words import NARROW_SPACE, capital, plural, spell
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from actprof.ledger.accuracy import Accuracy, AccuracyRow, Errors
+    from actprof.ledger.accuracy import Accuracy
+    from actprof.ledger.kinds import Errors
+    from actprof.ledger.row import AccuracyRow
 
 _SUBJECT = 3  # words of a row that say what is trained
 _ENOUGH = 3  # rows from which on a median means something

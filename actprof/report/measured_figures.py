@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import plotly.graph_objects as go
 
 from actprof.report.figures import lay_out, row_heights
-from actprof.report.measured import cell_name
+from actprof.report.measured_sentences import cell_name
 from actprof.report.palette import MEMORY, allocator_mark
 from actprof.results import PREDICTED, Verdict
 from actprof.units import GIB, format_seconds
@@ -20,7 +20,7 @@ from actprof.words import VERDICT_WORDS, difference_text, gib
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from actprof.report.measured import Pair
+    from actprof.ledger.comparison import Pair
     from actprof.results import Result
 
 _JOIN = "#8f98a3"
@@ -33,7 +33,7 @@ def draw_peaks(pairs: Sequence[Pair], *, top_bytes: int) -> go.Figure:
         pairs: from top to bottom.
         top_bytes: where the axis ends, so that figures beside each other compare.
     """
-    heights = row_heights([f"{p.measured.cell.resolution} {p.measured.cell.cameras}" for p in pairs])
+    heights = row_heights([f"{p.cell.resolution} {p.cell.cameras}" for p in pairs])
     figure = go.Figure()
     for kind, colour in MEMORY.items():
         _add_joins(figure, pairs, heights, kind)
@@ -78,24 +78,20 @@ def draw_speed(
 
 
 def _groups(pairs: Sequence[Pair]) -> list[tuple[str, int]]:
-    return [(p.measured.cell.resolution, p.measured.cell.cameras) for p in pairs]
+    return [(p.cell.resolution, p.cell.cameras) for p in pairs]
 
 
 def _row_name(pair: Pair) -> str:
-    cell = pair.measured.cell
-    mark = {Verdict.OOM: " <b>OOM</b>", Verdict.FAILED: " <b>failed</b>"}.get(pair.measured.verdict, "")
+    cell = pair.cell
+    mark = {Verdict.OOM: " <b>OOM</b>", Verdict.FAILED: " <b>failed</b>"}.get(pair.run.verdict, "")
     return f"{escape(cell.resolution)} \u00b7 {cell.cameras} \u00b7 {cell.batch_size}{mark}"
-
-
-def _peaks(pair: Pair, kind: str) -> tuple[int, int]:
-    return pair.allocated if kind == "allocated" else pair.reserved
 
 
 def _add_joins(figure: go.Figure, pairs: Sequence[Pair], heights: Sequence[float], kind: str) -> None:
     x: list[float | None] = []
     y: list[float | None] = []
     for pair, height in zip(pairs, heights, strict=True):
-        ends = _peaks(pair, kind)
+        ends = pair.peaks(kind)
         if all(ends):
             x += [ends[0] / GIB, ends[1] / GIB, None]
             y += [height, height, None]
@@ -108,7 +104,7 @@ def _marks(
     rows = [
         (size, height, _describe(pair, kind))
         for pair, height in zip(pairs, heights, strict=True)
-        if (size := _peaks(pair, kind)[measured])
+        if (size := pair.peaks(kind)[measured])
     ]
     mark = {"symbol": "circle", "size": 7} if measured else {"symbol": "circle-open", "size": 12}
     return go.Scatter(
@@ -120,11 +116,11 @@ def _marks(
 
 
 def _describe(pair: Pair, kind: str) -> str:
-    run, predicted = pair.measured, pair.predicted
-    peaks = _peaks(pair, kind)
+    run, predicted = pair.run, pair.prediction
+    peaks = pair.peaks(kind)
     named = zip(("predicted", "measured"), peaks, strict=True)
     sizes = [f"{source} {gib(size)} GiB" for source, size in named if size]
-    part = pair.allocated_difference if kind == "allocated" else pair.reserved_difference
+    part = pair.difference_bytes(kind)
     difference = "" if part is None else f" ({difference_text(part, peaks[1])})"
     words = [f"measured: {VERDICT_WORDS.get(run.verdict, escape(run.verdict))}"]
     if predicted is not None:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from actprof.report.measured import Pair, device_name, pair_up, say_alarms, say_measured
+from actprof.ledger.comparison import Pair
 from actprof.report.measured_figures import draw_peaks, draw_speed
+from actprof.report.measured_sentences import device_name, pair_up, say_alarms, say_measured
 from actprof.report.measured_table import MeasuredRow, cell_columns, list_pairs, number_columns
 from actprof.report.palette import MEMORY, allocator_mark
 from actprof.report.panels import Panel
@@ -65,9 +66,9 @@ def present_measured(report: Report, add: Callable[[go.Figure], str]) -> Measure
     pairs = [pair for _, some in groups for pair in some]
     if not pairs:
         return None
-    timed = [p.measured for p in pairs if p.measured.samples_per_second]
+    timed = [p.run for p in pairs if p.run.samples_per_second]
     resolutions = list(dict.fromkeys(r.cell.resolution for r in timed))
-    paired = any(p.predicted for p in pairs)
+    paired = any(p.prediction for p in pairs)
     peaks, left_out = _peaks(groups, add)
     return MeasuredSection(
         heading="Predicted and measured" if paired else "Measured",
@@ -82,7 +83,7 @@ def present_measured(report: Report, add: Callable[[go.Figure], str]) -> Measure
         columns=cell_columns([setup for setup, _ in groups]),
         groups=number_columns(paired=paired),
         rows=tuple(list_pairs(groups, named=len(groups) > 1, paired=paired)),
-        capped=any(p.measured.measurement and p.measured.measurement.cap_bytes for p in pairs),
+        capped=any(p.run.measurement and p.run.measurement.cap_bytes for p in pairs),
         timed_on=frozenset(r.device.type if r.device else "cuda" for r in timed),
     )
 
@@ -95,11 +96,11 @@ def _peaks(
     left_out = 0
     for setup, pairs in groups:
         for conf in setup.alloc_confs:
-            found = [p for p in pairs if p.measured.cell.alloc_conf == conf and _has_peaks(p)]
+            found = [p for p in pairs if p.cell.alloc_conf == conf and _has_peaks(p)]
             left_out += max(len(found) - MOST_ROWS, 0)
             if found:
                 shown[_title(setup.name, allocator_text(conf))] = _furthest(found)
-    top = max((max(p.reserved) for pairs in shown.values() for p in pairs), default=0)
+    top = max((max(p.peaks("reserved")) for pairs in shown.values() for p in pairs), default=0)
     panels = []
     for title, pairs in shown.items():
         label = f"Predicted and measured peaks, {title}: {len(pairs)} {plural(len(pairs), 'run')}"
@@ -108,7 +109,7 @@ def _peaks(
 
 
 def _has_peaks(pair: Pair) -> bool:
-    return not pair.on_cpu and max(pair.reserved) > 0
+    return not pair.on_cpu and max(pair.peaks("reserved")) > 0
 
 
 def _furthest(pairs: list[Pair]) -> list[Pair]:
@@ -120,9 +121,9 @@ def _furthest(pairs: list[Pair]) -> list[Pair]:
 
 
 def _distance(pair: Pair) -> float:
-    if pair.ran_out_unforeseen or (pair.has_verdicts and not pair.agrees):
+    if pair.same_verdict is False:
         return float("inf")
-    return abs(pair.allocated_difference or 0) + abs(pair.reserved_difference or 0)
+    return sum(abs(pair.difference_bytes(number) or 0) for number in MEMORY)
 
 
 def _speeds(
@@ -133,7 +134,7 @@ def _speeds(
     """Return a figure per setup, device, camera count and allocator setting, a line per resolution."""
     found: dict[str, list[Result]] = {}
     tops: dict[str, float] = {}
-    runs = [(setup, p.measured) for setup, some in groups for p in some if p.measured.samples_per_second]
+    runs = [(setup, p.run) for setup, some in groups for p in some if p.run.samples_per_second]
     several = len({device_name(run) for _, run in runs}) > 1
     for setup, run in runs:
         device = device_name(run)

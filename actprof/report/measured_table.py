@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from actprof.report.measured import device_name
+from actprof.report.measured_sentences import device_name
 from actprof.report.table import asked_for
 from actprof.units import format_bytes, format_seconds
 from actprof.words import allocator_text, difference_text, gib, limit_text
@@ -13,9 +13,9 @@ from actprof.words import allocator_text, difference_text, gib, limit_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from actprof.ledger.comparison import Pair
     from actprof.measurement import Measurement, Spread
     from actprof.report.arrange import Setup
-    from actprof.report.measured import Pair
     from actprof.results import Result
 
 NONE = "\u2013"
@@ -84,7 +84,7 @@ def _kept(values: Iterable[str], names: Iterable[str], *, paired: bool) -> Itera
 
 
 def _row(setup: str | None, pair: Pair, *, paired: bool) -> MeasuredRow:
-    run, predicted = pair.measured, pair.predicted
+    run, predicted = pair.run, pair.prediction
     cell = run.cell
     numbers = zip((*_memory(pair), *_times(pair)), _NUMBERS, strict=True)
     return MeasuredRow(
@@ -101,27 +101,29 @@ def _row(setup: str | None, pair: Pair, *, paired: bool) -> MeasuredRow:
 
 
 def _memory(pair: Pair) -> tuple[tuple[str, ...], ...]:
-    run = pair.measured
+    run = pair.run
     spike = gib(run.measurement.spike_reserved_bytes) if run.runs and run.measurement else NONE
-    allocated = (*map(_size, pair.allocated), _difference(pair.allocated_difference, pair.allocated[1]))
-    reserved = (*map(_size, pair.reserved), _difference(pair.reserved_difference, pair.reserved[1]))
-    return allocated, (*reserved, spike), (_limit(pair.predicted), _limit(run))
+    allocated, reserved = (
+        (*map(_size, pair.peaks(number)), _difference(pair.difference_percent(number)))
+        for number in ("allocated", "reserved")
+    )
+    return allocated, (*reserved, spike), (_limit(pair.prediction), _limit(run))
 
 
 def _times(pair: Pair) -> tuple[tuple[str, ...], ...]:
-    run = pair.measured
+    run = pair.run
     step, inside = run.step_seconds, run.measurement
     steps = (step.low, step.median, step.high) if step else (None,) * 3
-    off = pair.seconds_difference
+    said = pair.prediction.step_seconds if pair.prediction else None
     spreads = (
         (inside.forward_seconds, inside.backward_seconds, inside.optimizer_seconds) if inside else (None,) * 3
     )
     speed = run.samples_per_second
     return (
         (
-            _seconds(pair.seconds[0] or None),
+            _seconds(said.median if said else None),
             *(_seconds(value) for value in steps),
-            NONE if off is None else difference_text(off, pair.seconds[1]),
+            _difference(pair.step_percent),
         ),
         tuple(_seconds(spread.median if spread else None) for spread in spreads),
         (NONE if speed is None else f"{speed:.1f}",),
@@ -132,8 +134,8 @@ def _size(count: int) -> str:
     return gib(count) if count else NONE
 
 
-def _difference(part: int | None, whole: int) -> str:
-    return NONE if part is None else difference_text(part, whole)
+def _difference(percent: float | None) -> str:
+    return NONE if percent is None else difference_text(percent, 100)
 
 
 def _limit(result: Result | None) -> str:
@@ -148,7 +150,7 @@ def _seconds(value: float | None) -> str:
 
 
 def _details(pair: Pair) -> list[tuple[str, str]]:
-    run, predicted = pair.measured, pair.predicted
+    run, predicted = pair.run, pair.prediction
     rows = [("Measured", run.reason), ("Predicted", predicted.reason if predicted else "")]
     rows += _where("Ran out", run) + (_where("Said to run out", predicted) if predicted else [])
     rows.append(("Device", device_name(run).removeprefix("the ")))

@@ -14,8 +14,8 @@ from actprof.errors import UsageError
 from actprof.hardware import Catalogue, Gpu, builtin_catalogue
 from actprof.prediction.limits import what_helps
 from actprof.report.arrange import Setup, arrange
-from actprof.report.measured import pair_up
 from actprof.report.measured_figures import draw_speed
+from actprof.report.measured_sentences import pair_up
 from actprof.report.palette import LIMITS, allocator_mark
 from actprof.report.panels import Panel, View
 from actprof.report.speed_figures import Roofs, draw_roofline, draw_shares, limits_of, roofs_of
@@ -144,9 +144,9 @@ def _points(report: Report) -> dict[str, list[Result]]:
     found: dict[str, list[Result]] = {}
     for _, pairs in pair_up(report.results, report.measured):
         for pair in pairs:
-            if all(pair.seconds):
-                key = replace(pair.measured.cell, alloc_conf="").identity()
-                found.setdefault(key, []).append(pair.measured)
+            if pair.step_percent is not None:
+                key = replace(pair.cell, alloc_conf="").identity()
+                found.setdefault(key, []).append(pair.run)
     return found
 
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from actprof.ledger.accuracy import AccuracyRow, Figures
+from actprof.ledger.comparison import Figures
 from actprof.ledger.keep import read_rows, refresh, write_rows
+from actprof.ledger.row import AccuracyRow
 from actprof.measurement import DeviceFacts, Measurement
 from actprof.prediction.predict import predict_cell
 from actprof.units import GIB

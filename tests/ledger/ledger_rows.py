@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from actprof.cell import Cell
-from actprof.ledger.accuracy import AccuracyRow, Figures
+from actprof.ledger.comparison import Figures
+from actprof.ledger.row import AccuracyRow
 from actprof.measurement import CardUse, DeviceFacts, Measurement
 from actprof.out_of_memory import OutOfMemory
 from actprof.results import GpuUse, Result

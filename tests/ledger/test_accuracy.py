@@ -12,7 +12,9 @@ from ledger_rows import CELL, judged, make_row
 
 from actprof.cell import Cell
 from actprof.errors import UsageError
-from actprof.ledger.accuracy import AccuracyRow, Figures, summarise, worst_first
+from actprof.ledger.accuracy import summarise, worst_first
+from actprof.ledger.comparison import Figures
+from actprof.ledger.row import AccuracyRow
 from actprof.units import GIB, MIB
 
 

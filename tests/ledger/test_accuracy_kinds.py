@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from ledger_rows import CELL, make_row
 
-from actprof.ledger.accuracy import Figures, summarise, worst_first
+from actprof.ledger.accuracy import summarise, worst_first
+from actprof.ledger.comparison import Figures
 from actprof.units import GIB, MIB
 
 EXPANDABLE = replace(CELL, alloc_conf="expandable_segments:True")

@@ -10,16 +10,16 @@ import pytest
 import actprof
 from actprof.api.ledger import PAGE_NAME, read_results
 from actprof.errors import StoreError, UsageError
-from actprof.ledger.accuracy import AccuracyRow, Figures, figures_of
+from actprof.ledger.comparison import Figures, figures_of
 from actprof.ledger.keep import (
     FILE_NAME,
     add_results,
-    keep_ledger,
     predict_row,
     read_rows,
     refresh,
     write_rows,
 )
+from actprof.ledger.row import AccuracyRow
 from actprof.measurement import CardUse, DeviceFacts, Measurement
 from actprof.prediction.predict import predict_cell
 from actprof.sweeps.store import ResultsStore
@@ -271,7 +271,7 @@ def test_what_is_not_there_cannot_be_added(tmp_path):
 def test_adding_begins_a_ledger_and_writes_its_page(tmp_path, measure):
     """Row and page are there; a second look needs nothing but the folder."""
     path = save(measure(batch_size=8), tmp_path / "measured.json")
-    found = keep_ledger(tmp_path / "ledger", add=read_results(path))
+    found = actprof.accuracy(tmp_path / "ledger", add=[path])
 
     assert found == actprof.accuracy(tmp_path / "ledger")
     assert {FILE_NAME, PAGE_NAME} == {file.name for file in (tmp_path / "ledger").iterdir()}
@@ -284,10 +284,10 @@ def test_a_check_tells_what_has_changed_and_writes_nothing(tmp_path, published):
     path = write_rows(tmp_path, [stale])
     before = path.read_bytes()
 
-    assert [stale.key] == [row.key for row in keep_ledger(tmp_path, check=True).changed]
+    assert [stale.key] == [row.key for row in actprof.accuracy(tmp_path, check=True).changed]
     assert (before, [path]) == (path.read_bytes(), list(tmp_path.iterdir()))
-    assert 1 == len(keep_ledger(tmp_path, predict_again=True).changed)
-    assert () == keep_ledger(tmp_path, check=True).changed
+    assert 1 == len(actprof.accuracy(tmp_path, refresh=True).changed)
+    assert () == actprof.accuracy(tmp_path, check=True).changed
     assert before != path.read_bytes()
 
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from ledger_rows import CELL, DEVICE, OOM, RUN, result
 
-from actprof.ledger.accuracy import Figures, figures_of, row_of
+from actprof.ledger.comparison import Figures, figures_of
+from actprof.ledger.row import row_of
 from actprof.measurement import CardUse, Measurement, Spread
 from actprof.units import GIB, MIB
 

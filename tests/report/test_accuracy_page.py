@@ -10,7 +10,9 @@ import pytest
 
 from actprof.cell import Cell
 from actprof.errors import StoreError
-from actprof.ledger.accuracy import AccuracyRow, Figures, summarise
+from actprof.ledger.accuracy import summarise
+from actprof.ledger.comparison import Figures
+from actprof.ledger.row import AccuracyRow
 from actprof.report.accuracy_figures import bar_width, count_bars, devices_of, draw_errors, draw_scatter
 from actprof.report.accuracy_page import render_accuracy, write_accuracy_page
 from actprof.report.accuracy_words import lead, more, percent_text, shared_words, short_name

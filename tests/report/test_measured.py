@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import pytest
 
+from actprof.ledger.comparison import Pair
 from actprof.measurement import CardUse, Spread
 from actprof.report import Report, render_report
 from actprof.report.arrange import arrange
 from actprof.report.figures import cell_label
-from actprof.report.measured import Pair, pair_up, say_alarms, say_measured
 from actprof.report.measured_figures import draw_peaks, draw_speed
 from actprof.report.measured_section import MOST_ROWS, present_measured
+from actprof.report.measured_sentences import pair_up, say_alarms, say_measured
 from actprof.report.measured_table import NONE, cell_columns, list_pairs, number_columns
 from actprof.report.palette import shade
 from actprof.report.sentences import answer, summary
@@ -29,7 +30,7 @@ def said_of(results, measured):
 
 def numbers_of(pair, *, paired=True):
     """Return the texts of a pair's row by (heading, column)."""
-    (row,) = list_pairs([(arrange([pair.measured])[0], [pair])], named=False, paired=paired)
+    (row,) = list_pairs([(arrange([pair.run])[0], [pair])], named=False, paired=paired)
     columns = [(heading, name) for heading, names in number_columns(paired=paired) for name in names]
     return dict(zip(columns, (text for group in row.numbers for text in group), strict=True))
 
@@ -45,29 +46,29 @@ def test_runs_stand_beside_the_prediction_of_an_equal_cell(make_result, measure)
     known, other = make_result(batch_size=16), make_result(batch_size=8)
     alone = measure(make_result(batch_size=32))
     pairs = pairs_of([known, other], [alone, measure(known), measure(other)])
-    assert [other, known, None] == [pair.predicted for pair in pairs]
+    assert [other, known, None] == [pair.prediction for pair in pairs]
 
 
 def test_a_difference_is_predicted_minus_measured(make_result, measure):
     """Positive where the prediction is too large."""
     predicted = make_result()
-    pair = Pair(measure(predicted, allocated=5, reserved=-7), predicted)
-    assert (5, -7) == (pair.allocated_difference, pair.reserved_difference)
+    pair = Pair.of(measure(predicted, allocated=5, reserved=-7), predicted)
+    assert (5, -7) == (pair.difference_bytes("allocated"), pair.difference_bytes("reserved"))
 
 
 @pytest.mark.parametrize("verdict", ["oom", "error", "unknown"])
 def test_peaks_of_runs_that_did_not_get_through_are_not_compared(make_result, measure, verdict):
     """They are of another moment, or of nothing."""
     predicted = make_result()
-    pair = Pair(measure(predicted, verdict=verdict, peak_allocated_bytes=GIB), predicted)
-    assert (None, None) == (pair.allocated_difference, pair.reserved_difference)
+    pair = Pair.of(measure(predicted, verdict=verdict, peak_allocated_bytes=GIB), predicted)
+    assert (None, None) == (pair.difference_bytes("allocated"), pair.difference_bytes("reserved"))
 
 
 def test_reserved_bytes_are_not_compared_where_the_cache_was_flushed(make_result, measure):
     """The prediction is of a device without limit."""
     predicted = make_result()
-    pair = Pair(measure(predicted, verdict="tight", retries=1, reserved=GIB, allocated=1), predicted)
-    assert (1, None) == (pair.allocated_difference, pair.reserved_difference)
+    pair = Pair.of(measure(predicted, verdict="tight", retries=1, reserved=GIB, allocated=1), predicted)
+    assert (1, None) == (pair.difference_bytes("allocated"), pair.difference_bytes("reserved"))
 
 
 def test_the_sentences_count_and_name_the_device_and_the_worst_differences(make_result, measure):
@@ -137,7 +138,7 @@ def test_a_row_has_all_figures_of_both(make_result, measure):
         predicted, allocated=GIB, max_batch_size=60, spike_reserved_bytes=GIB // 2, seconds=0.04,
         peak_reserved_bytes=10 * GIB,
     )  # fmt: skip
-    numbers = numbers_of(Pair(run, predicted))
+    numbers = numbers_of(Pair.of(run, predicted))
     shown = [text.replace("\u202f", " ") for text in numbers.values()]
     assert [
         "10.00", "9.00", "+11 %", "10.50", "10.00", "+5.0 %", "0.50", "64", "60",
@@ -149,12 +150,12 @@ def test_a_predicted_step_stands_beside_the_measured_median(make_result, measure
     """Predicted minus measured; not of a device that played another, nor of a CPU."""
     predicted = make_result(step_seconds=Spread(low=0.35, median=0.55, high=0.7), samples_per_second=14.5)
     run = measure(predicted, seconds=0.5)
-    numbers = numbers_of(Pair(run, predicted))
+    numbers = numbers_of(Pair.of(run, predicted))
     assert ("0.550", "0.500") == (numbers["One step, s", "predicted"], numbers["One step, s", "median"])
     assert "+10\u202f%" == numbers["One step, s", "difference"]
     assert "Step time differs by +10 %." in said_of([predicted], [run])
     for other in (measure(predicted, cap_bytes=GIB), measure(predicted, device="cpu", verdict="unknown")):
-        assert Pair(other, predicted).seconds_difference is None
+        assert Pair.of(other, predicted).step_percent is None
         assert "Step time" not in said_of([predicted], [other])
 
 
@@ -249,7 +250,7 @@ def test_a_run_that_failed_stands_with_the_others(make_result, measure):
     lost = measure(results[1], verdict="error")
     lost = replace(lost, device=None)
     (group,) = pair_up(results, [measure(results[0], gpu=replace(results[0].gpu, capacity_bytes=79)), lost])
-    assert results == [pair.predicted for pair in group[1]]
+    assert results == [pair.prediction for pair in group[1]]
     assert "2 cells were measured, on the Big GPU (80.00 GiB)." == say_measured(group[1], 2)[0]
     assert "1 cell was measured." == say_measured(group[1][1:], 1)[0]
 
@@ -257,7 +258,7 @@ def test_a_run_that_failed_stands_with_the_others(make_result, measure):
 def test_a_run_that_ran_out_has_no_peak(make_result, measure):
     """What its last finished step took is not what it needs; the heatmap says OOM and no number."""
     run = measure(make_result(verdict="oom"), peak_reserved_bytes=GIB, peak_allocated_bytes=GIB)
-    assert ((0, 0), (0, 0)) == (Pair(run).allocated, Pair(run).reserved)
+    assert ((0, 0), (0, 0)) == (Pair.of(run).peaks("allocated"), Pair.of(run).peaks("reserved"))
     assert ("<b>OOM</b>", 1.2) == (cell_label(run), shade(run))
     assert "Out of memory: it is oom." == summary(run)
 

@@ -18,8 +18,11 @@ from rich.text import Text
 from actprof import api
 from actprof.api.ledger import PAGE_NAME
 from actprof.cli.console import messages, output, print_json, progress_bar
-from actprof.ledger.accuracy import NUMBERS, Accuracy, AccuracyRow, Bands, Errors, Repeats
+from actprof.ledger.accuracy import Accuracy
+from actprof.ledger.comparison import NUMBERS
 from actprof.ledger.keep import DEFAULT_FOLDER
+from actprof.ledger.kinds import Bands, Errors, Repeats
+from actprof.ledger.row import AccuracyRow
 from actprof.report.accuracy_words import lead, more, shared_words, short_name
 from actprof.units import GIB, format_bytes
 

@@ -12,8 +12,8 @@ from rich.markup import escape
 
 from actprof import api
 from actprof.cli.console import messages, output, print_json
-from actprof.cli.explained import print_difference, print_explanation
 from actprof.cli.options import cell_options, parse_overrides
+from actprof.cli.show_explanation import print_difference, print_explanation
 from actprof.errors import UsageError
 from actprof.explanation.explain import difference
 from actprof.records import to_plain

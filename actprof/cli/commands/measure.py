@@ -16,8 +16,8 @@ from rich.table import Table
 
 from actprof import api
 from actprof.cli.console import output, print_json, progress_bar
-from actprof.cli.measured import print_measured
 from actprof.cli.options import played_cell_options
+from actprof.cli.show_measurement import print_measured
 from actprof.errors import UsageError
 from actprof.results import Result, Verdict
 from actprof.snapshots.compare_allocations import Unmatched

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from actprof.cli.answer import fact_table, print_bars, print_verdict
 from actprof.cli.console import boundary_text, verdict_text
+from actprof.ledger.comparison import Pair
 from actprof.measurement import CardUse, DeviceFacts, Measurement, Spread
-from actprof.report.measured import Pair
 from actprof.results import Result, Verdict
 from actprof.units import format_bytes, format_seconds
 
@@ -24,11 +24,11 @@ def print_measured(result: Result, console: Console, *, predicted: Result | None
         console: where to.
         predicted: the answer to the same cell without a device; adds a table of both with their difference.
     """
-    pair = Pair(result, predicted)
+    pair = Pair.of(result, predicted)
     on_cpu = pair.on_cpu and result.verdict == Verdict.UNKNOWN
     print_verdict(result, console, headline="There is no verdict." if on_cpu else "", place=_place(result))
-    if pair.ran_out_unforeseen and predicted is not None:
-        console.print(f"\n[bold white on red]The prediction was {predicted.verdict}: it is wrong.[/]")
+    if pair.said_runs_ran_out:
+        console.print(f"\n[bold white on red]The prediction was {pair.predicted.verdict}: it is wrong.[/]")
     _print_stderr(result, console)
     if result.runs and not pair.on_cpu:
         console.print()
@@ -60,7 +60,7 @@ def _print_stderr(result: Result, console: Console) -> None:
 
 def _comparison(pair: Pair) -> Table | None:
     """Return predicted and measured side by side; a difference is predicted minus measured."""
-    predicted, run = pair.predicted, pair.measured
+    predicted, run = pair.prediction, pair.run
     if predicted is None:
         return None
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
@@ -68,15 +68,12 @@ def _comparison(pair: Pair) -> Table | None:
     for name in ("measured", "predicted", "difference"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_row("verdict", verdict_text(run), verdict_text(predicted), _agreement(pair))
-    for name, sizes, difference in (
-        ("allocated", pair.allocated, pair.allocated_difference),
-        ("reserved", pair.reserved, pair.reserved_difference),
-    ):
-        table.add_row(name, _size(sizes[1]), _size(sizes[0]), _difference(difference, sizes[1]))
-    if (late := pair.seconds_difference) is not None:
-        said, was = pair.seconds
-        share = f"{late / was:+.1%}"
-        table.add_row("median step", format_seconds(was), format_seconds(said), share)
+    for number in ("allocated", "reserved"):
+        said, was = pair.peaks(number)
+        table.add_row(number, _size(was), _size(said), _difference(pair, number))
+    if pair.step_percent is not None:
+        seconds = (format_seconds(one.step_seconds or 0.0) for one in (pair.measured, pair.predicted))
+        table.add_row("median step", *seconds, f"{pair.step_percent:+.1f}%")
     if None not in (run.max_batch_size, predicted.max_batch_size):
         table.add_row("largest batch size", boundary_text(run), boundary_text(predicted))
     if run.encoder_tokens or predicted.encoder_tokens:
@@ -85,11 +82,11 @@ def _comparison(pair: Pair) -> Table | None:
 
 
 def _agreement(pair: Pair) -> str:
-    if pair.ran_out_unforeseen:
+    if pair.said_runs_ran_out:
         return "[bold red]said to run, ran out[/]"
-    if not pair.has_verdicts:
+    if pair.same_verdict is None:
         return ""
-    return "none" if pair.agrees else "[yellow]they differ[/]"
+    return "none" if pair.same_verdict else "[yellow]they differ[/]"
 
 
 def _size(count: int) -> str:
@@ -100,11 +97,11 @@ def _count(count: int) -> str:
     return f"{count:,}" if count else "-"
 
 
-def _difference(part: int | None, whole: int) -> str:
-    if part is None:
+def _difference(pair: Pair, number: str) -> str:
+    part, percent = pair.difference_bytes(number), pair.difference_percent(number)
+    if part is None or percent is None:
         return "-"
-    sign = "+" if part > 0 else ""
-    return f"{sign}{format_bytes(part)}, {part / whole:+.1%}"
+    return f"{'+' if part > 0 else ''}{format_bytes(part)}, {percent:+.1f}%"
 
 
 def _times(result: Result) -> Table:
