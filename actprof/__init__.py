@@ -33,10 +33,11 @@ if TYPE_CHECKING:
         write_replay_page,
         write_report,
     )
+    from actprof.cell import Cell
     from actprof.errors import ActprofError
     from actprof.explanation.explain import Explanation
     from actprof.results import Result
-    from actprof.scenario import Cell, Scenario
+    from actprof.scenario.grid import Scenario
 
 __all__ = [
     "ActprofError",
@@ -69,7 +70,7 @@ _HOMES = {
     "Cell": "actprof.cell",
     "Explanation": "actprof.explanation.explain",
     "Result": "actprof.results",
-    "Scenario": "actprof.scenario",
+    "Scenario": "actprof.scenario.grid",
 }
 
 

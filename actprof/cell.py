@@ -1,7 +1,7 @@
 """One cell: everything that decides how a training run uses its GPU, and nothing else.
 
-A `Cell` is a plain frozen record. Its `trace_key` leaves out what a trace does not depend on
-(batch size, GPU, capacity, allocator settings), so that one trace serves many cells.
+A `Cell` is a plain frozen record, and each of its fields is described here once: options, scenario files,
+tables, printed commands and keys of traces derive their part from `CELL_FIELDS`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from actprof.errors import UsageError
 
@@ -29,44 +29,174 @@ CHANGES = (
 )
 _RESOLUTION = re.compile(r"(?P<width>[1-9]\d*)x(?P<height>[1-9]\d*)")
 
+# What a value is: `count` a whole number, `size` and `capacity` bytes, `choice` one and `choices` any of the
+# field's choices, `overrides` names with JSON values. Whatever reads texts has a parser for each kind.
+Kind = Literal[
+    "policy", "overrides", "count", "resolution", "choice", "choices", "alloc_conf", "gpu", "capacity",
+    "size", "flag",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellField:
+    """What there is to know of one field of `Cell`.
+
+    Attributes:
+        name: of the field, and of its column in tables.
+        default: its value where none is given.
+        kind: what its values are.
+        about: what it is, in a few words, for editors of scenario files.
+        help: the same for the help of a command; `about` as a sentence if left out.
+        default_text: what that help calls the default; the default itself if left out.
+        keyword: of `actprof.predict`; the name without its unit.
+        key: in scenario files; the keyword if left out.
+        option: of commands; made of the key if left out.
+        choices: the names that it may be, or be made of.
+        least: the smallest count or size.
+        in_trace: whether a trace depends on it. `when_set` leaves the default out of its key, so that traces
+            stay valid which were recorded before there was the field.
+        said: whether a command names it even at its default.
+        late: whether it comes after the others in a command and its help.
+    """
+
+    name: str
+    default: Any
+    kind: Kind
+    about: str
+    help: str
+    default_text: str = ""
+    keyword: str
+    key: str
+    option: str
+    choices: tuple[str, ...] = ()
+    least: int = 0
+    in_trace: Literal["always", "when_set", "never"] = "when_set"
+    said: bool = False
+    late: bool = False
+
+    @property
+    def noun(self) -> str:
+        """The field in the singular, as errors call its values: `precision`, `change`."""
+        return self.option.removeprefix("--")
+
+    def check(self, value: Any) -> None:
+        """Refuse a value that no run can have.
+
+        Raises:
+            UsageError: names the field and the value.
+        """
+        match self.kind:
+            case "count" | "size" if type(value) is not int:
+                raise UsageError(f"{self.name} is {value!r}; it must be a whole number")
+            case "count" | "size" if value < self.least:
+                raise UsageError(f"{self.name} is {value}; it must be at least {self.least}")
+            case "capacity" if value is not None and value < 1:
+                raise UsageError(f"the capacity is {value} bytes; it must be at least 1")
+            case "choice" if value not in self.choices:
+                article = "an" if self.noun[0] in "aeiou" else "a"
+                raise UsageError(
+                    f"{value!r} is not {article} {self.noun}; choose one of {', '.join(self.choices)}"
+                )
+            case "choices" if isinstance(value, str):
+                raise UsageError(f"{self.name} is the text {value!r}; give a list of names")
+            case "choices" if unknown := [name for name in value if name not in self.choices]:
+                raise UsageError(
+                    f"{unknown[0]!r} is not a {self.noun}; choose among {', '.join(self.choices)}"
+                )
+            case "resolution":
+                parse_resolution(value)
+
+    def words(self, value: Any) -> list[str]:
+        """Return the words of a command line that ask for `value`; none where it goes without saying."""
+        if value is None or (value == self.default and not self.said):
+            return []
+        match self.kind:
+            case "flag":
+                return [self.option if value else f"--no-{self.noun}"]
+            case "overrides":
+                given = [f"{name}={_override_text(value[name])}" for name in sorted(value)]
+            case "choices":
+                given = value
+            case "size" | "capacity":
+                given = [f"{value}B"]
+            case _:
+                given = [str(value)]
+        return [word for text in given for word in (self.option, text)]
+
+
+def _override_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _field(default: Any, kind: Kind, about: str, **more: Any) -> Any:
+    """Return a dataclass field whose metadata are attributes of its `CellField`."""
+    metadata = {"default": default, "kind": kind, "about": about, **more}
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One training run: policy, inputs, batch size, precision, allocator settings and GPU.
+    """One training run: policy, inputs, batch size, precision, allocator settings and GPU."""
 
-    Attributes:
-        policy: lerobot's name of the policy (`act`).
-        overrides: fields of the policy's lerobot config and their values (`{"chunk_size": 50}`).
-        cameras: number of cameras; each delivers RGB images of the same resolution.
-        resolution: `WIDTHxHEIGHT` in pixels, as delivered by the dataset.
-        batch_size: samples per `update_policy`.
-        state_dim: length of the robot's state vector (0: no state).
-        action_dim: length of one action.
-        optimizer: `preset` (the policy's own) or lerobot's name of an optimizer (`adamw`, `adam`, `sgd`).
-        precision: `fp32`, `fp16` or `bf16`: the accelerator's mixed precision.
-        alloc_conf: a `PYTORCH_CUDA_ALLOC_CONF` in PyTorch's own syntax; empty for the defaults.
-        gpu: name of a GPU of the catalogue, or None when only `capacity_bytes` is known.
-        capacity_bytes: memory of the device; None takes the catalogue's figure.
-        used_by_others_bytes: memory of the device that other processes hold.
-        cudnn_benchmark: whether cuDNN tries its plans; lerobot's `--cudnn_deterministic` switches it off.
-        changes: names of `CHANGES` that are made to the policy or its optimizer, sorted.
-    """
-
-    policy: str = "act"
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    cameras: int = 2
-    resolution: str = "640x480"
-    batch_size: int = 8
-    state_dim: int = 6
-    action_dim: int = 6
-    optimizer: str = "preset"
-    precision: str = "fp32"
-    alloc_conf: str = ""
-    gpu: str | None = "RTX 3090"
-    capacity_bytes: int | None = None
-    used_by_others_bytes: int = 0
-    cudnn_benchmark: bool = True
-    changes: tuple[str, ...] = ()
+    policy: str = _field(
+        "act", "policy", "lerobot's name of the policy",
+        help="lerobot's name of the policy.", in_trace="always", said=True,
+    )  # fmt: skip
+    overrides: Mapping[str, Any] = _field(
+        {}, "overrides", "fields of the policy's lerobot config; a single one is swept as set.FIELD",
+        help="A field of the policy's lerobot config, like chunk_size=50. Repeatable.",
+        default_text="lerobot's", key="set", in_trace="always",
+    )  # fmt: skip
+    cameras: int = _field(2, "count", "number of cameras", least=1, in_trace="always", said=True)
+    # As the dataset delivers them: RGB, the same for each camera.
+    resolution: str = _field(
+        "640x480", "resolution", "WIDTHxHEIGHT of each camera in pixels",
+        help="Of each camera's images.", in_trace="always", said=True,
+    )  # fmt: skip
+    batch_size: int = _field(8, "count", "samples per training step", least=1, in_trace="never", said=True)
+    state_dim: int = _field(
+        6, "count", "length of the state vector (0: none)",
+        help="Length of the robot's state.", in_trace="always", said=True,
+    )  # fmt: skip
+    action_dim: int = _field(6, "count", "length of one action", least=1, in_trace="always", said=True)
+    optimizer: str = _field(
+        "preset", "choice", "preset is the policy's own",
+        help="preset (the policy's own), adamw, adam or sgd.", choices=OPTIMIZERS, in_trace="always",
+    )  # fmt: skip
+    precision: str = _field(
+        "fp32", "choice", "the accelerator's mixed precision",
+        help="fp32, fp16 or bf16 (mixed precision).", choices=PRECISIONS, in_trace="always",
+    )  # fmt: skip
+    alloc_conf: str = _field(
+        "", "alloc_conf", "a PYTORCH_CUDA_ALLOC_CONF in PyTorch's syntax",
+        help="A PYTORCH_CUDA_ALLOC_CONF, like expandable_segments:True.",
+        default_text="none", in_trace="never", late=True,
+    )  # fmt: skip
+    # None where only the capacity is known.
+    gpu: str | None = _field(
+        "RTX 3090", "gpu", "a GPU of the catalogue or of gpus:, by any usual name",
+        help="A GPU of `actprof gpus`, by any usual name.",
+        default_text="RTX 3090, or none with --capacity", in_trace="never", said=True,
+    )  # fmt: skip
+    # None for the catalogue's figure.
+    capacity_bytes: int | None = _field(
+        None, "capacity", "memory of the device instead of the GPU's usual figure",
+        help="Memory of the device, like 23.69GiB.", default_text="the GPU's", in_trace="never",
+    )  # fmt: skip
+    used_by_others_bytes: int = _field(0, "size", "memory that other programs hold", in_trace="never")
+    cudnn_benchmark: bool = _field(
+        True, "flag", "false is what lerobot's cudnn_deterministic makes of it",  # noqa: FBT003 - the default
+        help="Whether cuDNN tries its plans, as lerobot lets it unless --cudnn_deterministic.",
+        in_trace="never", late=True,
+    )  # fmt: skip
+    # Sorted, each once.
+    changes: tuple[str, ...] = _field(
+        (), "choices", "changes made to the policy or its optimizer in Python",
+        help="A change of `actprof suggest`, like fused_attention. Repeatable.",
+        default_text="none", option="--change", choices=CHANGES, late=True,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         """Refuse what no run can be.
@@ -74,29 +204,8 @@ class Cell:
         Raises:
             UsageError: names the field and its value.
         """
-        least = {"cameras": 1, "batch_size": 1, "state_dim": 0, "action_dim": 1, "used_by_others_bytes": 0}
-        for name, lowest in least.items():
-            if type(getattr(self, name)) is not int:
-                raise UsageError(f"{name} is {getattr(self, name)!r}; it must be a whole number")
-            if getattr(self, name) < lowest:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {lowest}")
-        if self.capacity_bytes is not None and self.capacity_bytes < 1:
-            raise UsageError(f"the capacity is {self.capacity_bytes} bytes; it must be at least 1")
-        for kind, value, known in (
-            ("a precision", self.precision, PRECISIONS),
-            ("an optimizer", self.optimizer, OPTIMIZERS),
-        ):
-            if value not in known:
-                raise UsageError(f"{value!r} is not {kind}; choose one of {', '.join(known)}")
-        parse_resolution(self.resolution)
-        self._check_changes()
-
-    def _check_changes(self) -> None:
-        if isinstance(self.changes, str):
-            raise UsageError(f"changes is the text {self.changes!r}; give a list of names")
-        for name in self.changes:
-            if name not in CHANGES:
-                raise UsageError(f"{name!r} is not a change; choose among {', '.join(CHANGES)}")
+        for part in CELL_FIELDS:
+            part.check(getattr(self, part.name))
         object.__setattr__(self, "changes", tuple(sorted(set(self.changes))))
         if self.batch_size % self.micro_batches:
             raise UsageError(
@@ -139,12 +248,13 @@ class Cell:
         return "1 camera" if self.cameras == 1 else f"{self.cameras} cameras"
 
     def trace_key(self) -> dict[str, Any]:
-        """Return what a trace depends on: the cell without batch size, GPU and allocator settings."""
-        left_out = {"batch_size", "alloc_conf", "gpu", "capacity_bytes", "used_by_others_bytes"}
-        left_out |= {"cudnn_benchmark"}
-        if not self.changes:
-            left_out.add("changes")
-        return {name: value for name, value in self.to_json().items() if name not in left_out}
+        """Return what a trace depends on: one trace serves all batch sizes, GPUs and allocator settings."""
+        kept = {
+            f.name
+            for f in CELL_FIELDS
+            if f.in_trace == "always" or (f.in_trace == "when_set" and getattr(self, f.name) != f.default)
+        }
+        return {name: value for name, value in self.to_json().items() if name in kept}
 
     def to_json(self) -> dict[str, Any]:
         """Return a dict of JSON values with one entry per field, overrides sorted by name."""
@@ -160,6 +270,20 @@ class Cell:
         """Rebuild a cell from `to_json`; fields that an older file lacks take their defaults."""
         known = {f.name for f in fields(cls)}
         return cls(**{name: value for name, value in data.items() if name in known})
+
+
+def _describe(name: str, given: Mapping[str, Any]) -> CellField:
+    """Return the description of a field; what is not given follows from its name and `about`."""
+    keyword = name.removesuffix("_bytes")
+    key = given.get("key", keyword)
+    about = given["about"]
+    derived = {"keyword": keyword, "key": key, "option": f"--{key.replace('_', '-')}"}
+    return CellField(**{"name": name, "help": f"{about[0].upper()}{about[1:]}.", **derived, **given})
+
+
+CELL_FIELDS = tuple(_describe(part.name, part.metadata) for part in fields(Cell))
+# As commands and their help have them.
+OPTION_FIELDS = tuple(sorted(CELL_FIELDS, key=lambda part: part.late))
 
 
 def parse_resolution(text: str) -> tuple[int, int]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from typing import TYPE_CHECKING
 
-from actprof.cell import Cell
+from actprof.cell import OPTION_FIELDS, Cell
 from actprof.results import MOST_BATCH_SIZE, Verdict
 from actprof.units import GIB
 
@@ -101,22 +100,7 @@ def cell_text(cell: Cell) -> str:
     return f"{views_text(cell.cameras, cell.resolution)}, batch {cell.batch_size}"
 
 
-def predict_command(cell: Cell) -> str:
-    """Return the command that asks for this cell alone; what has its default is left out."""
-    words = ["actprof", "predict", "--policy", cell.policy]
-    for name, value in sorted(cell.overrides.items()):
-        words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
-    words += ["--cameras", str(cell.cameras), "--resolution", cell.resolution]
-    words += ["--batch-size", str(cell.batch_size)]
-    words += ["--state-dim", str(cell.state_dim), "--action-dim", str(cell.action_dim)]
-    optional = {"--gpu": cell.gpu, "--alloc-conf": cell.alloc_conf}
-    optional["--capacity"] = f"{cell.capacity_bytes}B" if cell.capacity_bytes else None
-    optional["--used-by-others"] = f"{cell.used_by_others_bytes}B" if cell.used_by_others_bytes else None
-    optional["--optimizer"] = "" if cell.optimizer == Cell().optimizer else cell.optimizer
-    optional["--precision"] = "" if cell.precision == Cell().precision else cell.precision
-    if not cell.cudnn_benchmark:
-        words.append("--no-cudnn-benchmark")
-    for name in cell.changes:
-        words += ["--change", name]
-    words += [text for name, value in optional.items() if value for text in (name, str(value))]
-    return shlex.join(words)
+def cell_command(cell: Cell, command: str = "predict") -> str:
+    """Return the command that asks for this cell alone; what goes without saying is left out."""
+    said = (word for part in OPTION_FIELDS for word in part.words(getattr(cell, part.name)))
+    return shlex.join(["actprof", command, *said])

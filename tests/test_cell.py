@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from actprof.cell import parse_resolution
+from actprof.cell import Cell, parse_resolution
 from actprof.errors import UsageError
-from actprof.scenario import Cell
 
 
 def test_a_cell_survives_the_way_to_json_and_back():

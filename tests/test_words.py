@@ -10,11 +10,11 @@ from actprof.cli.options import parse_overrides
 from actprof.units import GIB
 from actprof.words import (
     cameras_text,
+    cell_command,
     difference_text,
     gib,
     join,
     percent,
-    predict_command,
     rate_text,
     spell,
     times,
@@ -68,7 +68,7 @@ def test_ratios_have_a_digit_below_ten():
 def test_the_command_of_a_cell_names_what_differs_from_the_defaults():
     """And quotes what a shell would split."""
     cell = Cell(overrides={"chunk_size": 50}, precision="bf16", alloc_conf="a:1", used_by_others_bytes=5)
-    words = shlex.split(predict_command(cell))
+    words = shlex.split(cell_command(cell))
     assert ["--gpu", "RTX 3090"] == words[words.index("--gpu") :][:2]
     assert {"chunk_size=50", "bf16", "a:1", "5B"} <= set(words)
     assert not {"--capacity", "--optimizer"} & set(words)
@@ -77,7 +77,7 @@ def test_the_command_of_a_cell_names_what_differs_from_the_defaults():
 def test_fields_of_any_kind_are_read_back_as_they_are():
     """Lists and constants as JSON, texts as they are."""
     overrides = {"replace": [1, "a"], "use_vae": False, "weights": None, "backbone": "resnet34", "rate": 0.5}
-    words = shlex.split(predict_command(Cell(overrides=overrides)))
+    words = shlex.split(cell_command(Cell(overrides=overrides)))
     assert overrides == parse_overrides(
         tuple(after for word, after in itertools.pairwise(words) if word == "--set")
     )

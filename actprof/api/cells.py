@@ -2,58 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from actprof.cell import CELL_FIELDS, Cell
 from actprof.errors import UsageError
 from actprof.hardware import find_gpu
 from actprof.hardware.entries import parse_capacity
-from actprof.policies import policy_module
-from actprof.scenario import Cell
+from actprof.policies import policy_spec
 from actprof.units import parse_bytes
 
-DEFAULT_GPU = "RTX 3090"
+DEFAULT_GPU = Cell().gpu
 
 
-def make_cell(
-    *,
-    policy: str = "act",
-    overrides: Mapping[str, Any] | None = None,
-    capacity: str | int | None = None,
-    used_by_others: str | int = 0,
-    gpu: str | None = None,
-    default_gpu: str | None = DEFAULT_GPU,
-    **fields: Any,
-) -> Cell:
+def make_cell(*, default_gpu: str | None = DEFAULT_GPU, **options: Any) -> Cell:
     """Return the cell of keyword options, checked.
 
     Args:
-        policy: lerobot's name of the policy.
-        overrides: fields of the policy's lerobot config.
-        capacity: memory of the device (`"23.69GiB"` or bytes); alone, it stands for a GPU of that size.
-        used_by_others: memory that other processes hold.
-        gpu: name of a GPU of the catalogue.
-        default_gpu: what it is when neither it nor `capacity` is given.
-        **fields: other fields of `Cell`: cameras, resolution, batch_size, state_dim, action_dim, optimizer,
-            precision, alloc_conf, cudnn_benchmark, changes.
+        default_gpu: what the GPU is when neither `gpu` nor `capacity` is given.
+        **options: the fields of `Cell`, sizes as `capacity` and `used_by_others` without a unit in their
+            names, as texts (`"23.69GiB"`) or bytes; `gpu` is any usual name of a GPU of the catalogue. A
+            capacity alone stands for a GPU of that size.
 
     Raises:
-        UsageError: a field that a cell does not have, or a value that it cannot have.
+        UsageError: an option that a cell does not have, or a value that it cannot have.
     """
-    policy_module(policy)  # refuses an unknown one
-    if gpu is None and capacity is None:
-        gpu = default_gpu
-    try:
-        return Cell(
-            policy=policy,
-            overrides=dict(overrides or {}),
-            gpu=None if gpu is None else find_gpu(gpu).name,
-            capacity_bytes=None if capacity is None else parse_capacity(str(capacity)),
-            used_by_others_bytes=_with_unit(used_by_others),
-            **fields,
-        )
-    except TypeError as error:
-        raise UsageError(f"{error}; a cell has {', '.join(Cell.__dataclass_fields__)}") from error
+    known = {part.keyword: part for part in CELL_FIELDS}
+    if unknown := [name for name in options if name not in known]:
+        raise UsageError(f"{unknown[0]!r} is no option of a cell; a cell has {', '.join(known)}")
+    given = {"gpu": None, **options}
+    if given["gpu"] is None and given.get("capacity") is None:
+        given["gpu"] = default_gpu
+    parts = ((known[name], value) for name, value in given.items())
+    return Cell(**{part.name: _PARSERS.get(part.kind, _as_it_is)(value) for part, value in parts})
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def _with_unit(size: str | int) -> int:
@@ -61,6 +46,15 @@ def _with_unit(size: str | int) -> int:
     if isinstance(size, str) and size.strip().replace(".", "").isdigit() and float(size) > 0:
         raise UsageError(f"{size!r} has no unit; write it like 2.3GiB, 512MiB or 1000B")
     return parse_bytes(size)
+
+
+_PARSERS: dict[str, Callable[[Any], Any]] = {
+    "policy": lambda name: policy_spec(name).name,
+    "overrides": lambda values: dict(values or {}),
+    "gpu": lambda name: None if name is None else find_gpu(name).name,
+    "capacity": lambda size: None if size is None else parse_capacity(str(size)),
+    "size": _with_unit,
+}
 
 
 def either(cell: Cell | None, options: Mapping[str, Any]) -> Cell:

@@ -1,122 +1,65 @@
-"""The options that describe one cell, shared by all commands that take one."""
+"""The options that describe one cell, shared by all commands that take one; `actprof.cell` describes them."""
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import click
 
-from actprof.cell import CHANGES
+from actprof.cell import OPTION_FIELDS, CellField
 
 _CONSTANTS = {"true": True, "false": False, "none": None, "null": None}
 
-_GPU = click.option(
-    "--gpu",
-    default=None,
-    help="A GPU of `actprof gpus`, by any usual name.  [default: RTX 3090, or none with --capacity]",
-)
-_CAPACITY = click.option(
-    "--capacity",
-    default=None,
-    metavar="SIZE",
-    help="Memory of the device, like 23.69GiB.  [default: the GPU's]",
-)
-_OPTIONS = (
-    click.option("--policy", default="act", show_default=True, help="lerobot's name of the policy."),
-    click.option(
-        "--set",
-        "overrides",
-        multiple=True,
-        metavar="FIELD=VALUE",
-        help="A field of the policy's lerobot config, like chunk_size=50. Repeatable.  [default: lerobot's]",
-    ),
-    click.option("--cameras", default=2, show_default=True, help="Number of cameras."),
-    click.option(
-        "--resolution",
-        default="640x480",
-        show_default=True,
-        metavar="WIDTHxHEIGHT",
-        help="Of each camera's images.",
-    ),
-    click.option("--batch-size", default=8, show_default=True, help="Samples per training step."),
-    click.option("--state-dim", default=6, show_default=True, help="Length of the robot's state."),
-    click.option("--action-dim", default=6, show_default=True, help="Length of one action."),
-    click.option(
-        "--optimizer",
-        default="preset",
-        show_default=True,
-        help="preset (the policy's own), adamw, adam or sgd.",
-    ),
-    click.option(
-        "--precision", default="fp32", show_default=True, help="fp32, fp16 or bf16 (mixed precision)."
-    ),
-    _GPU,
-    _CAPACITY,
-    click.option(
-        "--used-by-others",
-        default="0",
-        show_default=True,
-        metavar="SIZE",
-        help="Memory that other programs hold.",
-    ),
-    click.option(
-        "--alloc-conf",
-        default="",
-        metavar="CONF",
-        help="A PYTORCH_CUDA_ALLOC_CONF, like expandable_segments:True.  [default: none]",
-    ),
-    click.option(
-        "--cudnn-benchmark/--no-cudnn-benchmark",
-        default=True,
-        help="Whether cuDNN tries its plans, as lerobot lets it unless --cudnn_deterministic.",
-    ),
-    click.option(
-        "--change",
-        "changes",
-        multiple=True,
-        type=click.Choice(CHANGES),
-        metavar="NAME",
-        help="A change of `actprof suggest`, like fused_attention. Repeatable.  [default: none]",
-    ),
-)
-
-
-# What a measurement calls the GPU that it plays, and that GPU's memory.
-_PLAYED = (
-    click.option(
-        "--gpu",
-        "--as",
-        default=None,
-        help="Play this GPU on a card with at least its memory.  [default: the card as it is]",
-    ),
-    click.option(
-        "--capacity",
+# What click is told of a kind of values: whatever has to be read with a unit or by name stays a text here.
+_KINDS: dict[str, dict[str, Any]] = {
+    "overrides": {"metavar": "FIELD=VALUE", "multiple": True, "default": ()},
+    "resolution": {"metavar": "WIDTHxHEIGHT"},
+    "capacity": {"metavar": "SIZE"},
+    "size": {"metavar": "SIZE", "type": str},
+    "gpu": {"default": None},  # it depends on the capacity
+    "alloc_conf": {"metavar": "CONF"},
+    "choices": {"metavar": "NAME", "multiple": True},
+}
+# What a measurement says of the GPU that it plays: another name for the option, and its help.
+_PLAYED = {
+    "gpu": ("--as", "Play this GPU on a card with at least its memory.  [default: the card as it is]"),
+    "capacity": (
         "--cap",
-        default=None,
-        metavar="SIZE",
-        help="Play a GPU with so much memory, like 23.69GiB; the CUDA context comes out of it.",
+        "Play a GPU with so much memory, like 23.69GiB; the CUDA context comes out of it.",
     ),
-)
+}
 
 
 def cell_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give `command` the options of one cell, as keyword arguments of `actprof.predict`."""
-    return _with_options(command, _OPTIONS)
+    return _with_options(command, [_option(part) for part in OPTION_FIELDS])
 
 
 def played_cell_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give `command` the same options, for a card that is here and may play another."""
-    kept = [option for option in _OPTIONS if option not in (_GPU, _CAPACITY)]
-    return _with_options(command, (*kept, *_PLAYED))
+    parts = sorted(OPTION_FIELDS, key=lambda part: part.keyword in _PLAYED)
+    return _with_options(command, [_option(part, *_PLAYED.get(part.keyword, ())) for part in parts])
 
 
-def _with_options(command: Callable[..., Any], options: Sequence[Any]) -> Callable[..., Any]:
+def _option(part: CellField, other_name: str = "", instead: str = "") -> Callable[..., Any]:
+    """Return click's option of a field, perhaps with another name beside its own, and another help."""
+    default = f"  [default: {part.default_text}]" if part.default_text else ""
+    told: dict[str, Any] = {"default": part.default, "help": instead or f"{part.help}{default}"}
+    told["show_default"] = not (instead or default or part.kind == "flag")
+    if part.kind == "choices":
+        told["type"] = click.Choice(part.choices)
+    name = f"{part.option}/--no-{part.noun}" if part.kind == "flag" else part.option
+    names = [name, part.keyword, *([other_name] if other_name else [])]
+    return click.option(*names, **{**told, **_KINDS.get(part.kind, {})})
+
+
+def _with_options(command: Callable[..., Any], options: list[Callable[..., Any]]) -> Callable[..., Any]:
     @functools.wraps(command)
-    def parsed(*, overrides: tuple[str, ...], **options: Any) -> Any:
-        return command(overrides=parse_overrides(overrides), **options)
+    def parsed(*, overrides: tuple[str, ...], **given: Any) -> Any:
+        return command(overrides=parse_overrides(overrides), **given)
 
     result: Callable[..., Any] = parsed
     for option in reversed(options):

@@ -25,7 +25,7 @@ from actprof.report.explain_figures import (
 from actprof.report.palette import kind_colour
 from actprof.report.templating import templates
 from actprof.units import format_bytes
-from actprof.words import capital, cell_text, predict_command
+from actprof.words import capital, cell_command, cell_text
 
 if TYPE_CHECKING:
     from actprof.explanation.difference import Change
@@ -134,7 +134,7 @@ def _room(found: Explanation) -> int:
 
 
 def _command(found: Explanation) -> str:
-    return predict_command(found.result.cell).replace("actprof predict", "actprof explain", 1)
+    return cell_command(found.result.cell, "explain")
 
 
 # -- one moment ------------------------------------------------------------------------------------------

@@ -14,11 +14,11 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from actprof.cell import CHANGES, OPTIMIZERS, PRECISIONS, parse_resolution
+from actprof.cell import CELL_FIELDS, CellField, parse_resolution
 from actprof.errors import UsageError
 from actprof.hardware.catalogue import Catalogue, all_gpus, builtin_catalogue
 from actprof.hardware.entries import parse_bandwidth, parse_capacity, parse_compute_capability, parse_flops
-from actprof.scenario.grid import KNOWN_POLICIES
+from actprof.policies import policy_names
 from actprof.units import MIB, parse_bytes
 
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
@@ -68,25 +68,19 @@ def _gpu(value: str, info: ValidationInfo) -> str:
     return name
 
 
-def _resolution(value: str) -> str:
-    parse_resolution(value)
-    return value
-
-
-def _used_by_others(value: str) -> int:
+def _parse_size(value: str) -> int:
     count = parse_bytes(value)
     if 0 < count < MIB:
         raise UsageError(f"{value!r} is less than 1 MiB; write the unit, like 2.3GiB")
     return count
 
 
-def _alloc_conf(value: str) -> str:
+def _parse_alloc_conf(value: str) -> None:
     if value:
         # Here, and not above: the allocator brings NumPy, which a scenario without the key need not load.
         from actprof.allocator.config import AllocatorConfig
 
         AllocatorConfig.parse(value)
-    return value
 
 
 def _overrides(value: dict[str, Any]) -> dict[str, Any]:
@@ -106,47 +100,63 @@ def _scenario_name(value: str) -> str:
     return value
 
 
-Policy = Annotated[
-    str, AfterValidator(_one_of("policy", KNOWN_POLICIES)), WithJsonSchema({"enum": list(KNOWN_POLICIES)})
-]
-Optimizer = Annotated[
-    str, AfterValidator(_one_of("optimizer", OPTIMIZERS)), WithJsonSchema({"enum": list(OPTIMIZERS)})
-]
-Precision = Annotated[
-    str, AfterValidator(_one_of("precision", PRECISIONS)), WithJsonSchema({"enum": list(PRECISIONS)})
-]
-Change = Annotated[str, AfterValidator(_one_of("change", CHANGES)), WithJsonSchema({"enum": list(CHANGES)})]
-Changes = list[Change]
-GpuName = Annotated[
-    str,
-    AfterValidator(_gpu),
-    # An editor sees `gpu: 3090` as a number.
-    WithJsonSchema({"type": ["string", "integer"], "examples": [gpu.name for gpu in all_gpus()]}),
-]
-Resolution = Annotated[
-    str,
-    AfterValidator(_parsed_by(_resolution)),
-    WithJsonSchema({"type": "string", "pattern": r"^[1-9]\d*x[1-9]\d*$", "examples": ["640x480"]}),
-]
-Capacity = Annotated[
-    int,
-    BeforeValidator(_parsed_by(parse_capacity)),
-    WithJsonSchema({"type": "string", "pattern": _SIZE_PATTERN, "examples": ["23.69GiB", "24GB"]}),
-]
-UsedByOthers = Annotated[
-    int,
-    BeforeValidator(_parsed_by(_used_by_others)),
-    WithJsonSchema({"type": ["string", "integer"], "pattern": _SIZE_PATTERN, "examples": ["2.3GiB"]}),
-]
-AllocConf = Annotated[
-    str,
-    AfterValidator(_parsed_by(_alloc_conf)),
-    WithJsonSchema({"type": "string", "examples": ["expandable_segments:True", "max_split_size_mb:128"]}),
-]
-Overrides = Annotated[dict[str, Any], AfterValidator(_overrides)]
-ScenarioName = Annotated[str, AfterValidator(_scenario_name), Field(examples=["3090"])]
+def _names(noun: str, known: tuple[str, ...]) -> Any:
+    """Return the type of one of `known`, which errors call `noun`."""
+    return Annotated[str, AfterValidator(_one_of(noun, known)), WithJsonSchema({"enum": list(known)})]
+
+
+_TYPES: dict[str, Any] = {
+    "policy": _names("policy", policy_names()),
+    "overrides": Annotated[dict[str, Any], AfterValidator(_overrides)],
+    "resolution": Annotated[
+        str,
+        AfterValidator(_parsed_by(parse_resolution, keep_text=True)),
+        WithJsonSchema({"type": "string", "pattern": r"^[1-9]\d*x[1-9]\d*$", "examples": ["640x480"]}),
+    ],
+    "alloc_conf": Annotated[
+        str,
+        AfterValidator(_parsed_by(_parse_alloc_conf, keep_text=True)),
+        Field(examples=["expandable_segments:True", "max_split_size_mb:128"]),
+    ],
+    "gpu": Annotated[
+        str,
+        AfterValidator(_gpu),
+        # An editor sees `gpu: 3090` as a number.
+        WithJsonSchema({"type": ["string", "integer"], "examples": [gpu.name for gpu in all_gpus()]}),
+    ],
+    "capacity": Annotated[
+        int,
+        BeforeValidator(_parsed_by(parse_capacity)),
+        WithJsonSchema({"type": "string", "pattern": _SIZE_PATTERN, "examples": ["23.69GiB", "24GB"]}),
+    ],
+    "size": Annotated[
+        int,
+        BeforeValidator(_parsed_by(_parse_size)),
+        WithJsonSchema({"type": ["string", "integer"], "pattern": _SIZE_PATTERN, "examples": ["2.3GiB"]}),
+    ],
+    "flag": bool,
+}
+_NO_TEXTS = ("overrides", "count", "flag", "choices")
+
+SIZE_KEYS = tuple(part.key for part in CELL_FIELDS if part.kind in ("capacity", "size"))
+# Scalars of these keys stay the text that was written: `gpu: 3090`, `name: on`, `alloc_conf: 8.10`.
+TEXT_KEYS = {"name", "question", *(part.key for part in CELL_FIELDS if part.kind not in _NO_TEXTS)}
+
+
+def type_of(part: CellField) -> Any:
+    """Return the type of the values of a cell's field in a scenario file."""
+    match part.kind:
+        case "count":
+            return Annotated[int, Field(ge=part.least)]
+        case "choice":
+            return _names(part.noun, part.choices)
+        case "choices":
+            return list[_names(part.noun, part.choices)]  # type: ignore[misc] # made here
+    return _TYPES[part.kind]
+
+
 Count = Annotated[int, Field(ge=1)]
-CountOrNone = Annotated[int, Field(ge=0)]
+ScenarioName = Annotated[str, AfterValidator(_scenario_name), Field(examples=["3090"])]
 
 # The figures of a user's GPU stay texts here; `gpu_from_entry` reads them.
 CapacityText = Annotated[

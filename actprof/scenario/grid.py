@@ -14,17 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from actprof.cell import Cell
+from actprof.cell import CELL_FIELDS, Cell
 from actprof.claims.claim import Expectation
 from actprof.errors import UsageError
 from actprof.hardware.catalogue import Catalogue, builtin_catalogue
-from actprof.policies import policy_names
 
-KNOWN_POLICIES = policy_names()
 LARGEST_GRID = 100_000
 
-# Keys of a scenario that say something else than the field of `Cell` of the same name, and that field.
-_CELL_FIELDS = {"set": "overrides", "capacity": "capacity_bytes", "used_by_others": "used_by_others_bytes"}
+_FIELD_NAMES = {part.key: part.name for part in CELL_FIELDS}
 _SET_PREFIX = "set."
 
 
@@ -203,7 +200,7 @@ def make_cell(fixed: Mapping[str, Any], chosen: Mapping[str, Any]) -> Cell:
     overrides = {**fixed.get("set", {}), **chosen.get("set", {})}
     overrides |= {k.removeprefix(_SET_PREFIX): v for k, v in chosen.items() if k.startswith(_SET_PREFIX)}
     values = {
-        _CELL_FIELDS.get(key, key): value
+        _FIELD_NAMES[key]: value
         for key, value in given.items()
         if key != "expandable_segments" and not key.startswith(_SET_PREFIX)
     }

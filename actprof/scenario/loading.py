@@ -18,16 +18,10 @@ from pydantic import BaseModel, ValidationError
 from actprof.hardware.catalogue import Catalogue, builtin_catalogue
 from actprof.scenario.claims_section import read_expectations
 from actprof.scenario.document import Document, Path, read_document
+from actprof.scenario.fields import TEXT_KEYS
 from actprof.scenario.grid import GridError, Scenario, build_scenario
 from actprof.scenario.messages import problem_text
 from actprof.scenario.schema import SET_PREFIX, CellFields, GpuFile, ScenarioFile
-
-# Scalars of these keys stay the text that was written: `gpu: 3090`, `name: on`, `alloc_conf: 8.10`.
-_TEXT_KEYS = {
-    "policy", "resolution", "optimizer", "precision", "alloc_conf", "gpu", "capacity", "used_by_others",
-    "name", "question",
-}  # fmt: skip
-_SET_FIELD = re.compile(r"set\.[A-Za-z_]\w*")
 
 
 def load_scenario(path: str | os.PathLike[str]) -> Scenario:
@@ -72,11 +66,11 @@ def _is_text(path: Path) -> bool:
         case ("gpus", _, key, *_):
             return key != "multiprocessors"
         case ("expect", _, "where" | "at", key, *_) | ("expect", _, _, "ratio_to", key, *_):
-            return key in _TEXT_KEYS
+            return key in TEXT_KEYS
         case ("expect", _, _, *_):
             return True  # figures are read as they are written: `6.0` is more precise than `6`
         case ("sweep", key, *_) | ("exclude", _, key, *_) | (key, *_):
-            return key in _TEXT_KEYS
+            return key in TEXT_KEYS
     return False
 
 
@@ -92,43 +86,17 @@ def _read_gpus(document: Document) -> Catalogue:
 
 def _validate[M: BaseModel](document: Document, model: type[M], catalogue: Catalogue) -> M:
     try:
-        result = model.model_validate(document.data, context={"catalogue": catalogue})
+        return model.model_validate(document.data, context={"catalogue": catalogue})
     except ValidationError as error:
         for detail in error.errors():
-            document.problem(_keys_only(document, detail["loc"]), problem_text(detail, model))
-    _check_extra_axes(document, model)
-    document.raise_first()
-    return result
-
-
-def _keys_only(document: Document, path: Path) -> Path:
-    """Return the part of a pydantic location that stands in the file (a single value has no index)."""
-    while path and path not in document.lines:
-        path = path[:-1]
-    return path
-
-
-def _check_extra_axes(document: Document, model: type[BaseModel]) -> None:
-    """Refuse keys of `sweep:` and `exclude:` that are neither a cell's field nor `set.FIELD`."""
-    sections: list[tuple[Path, Any]] = [(("sweep",), document.data.get("sweep"))]
-    rules = document.data.get("exclude")
-    sections += [(("exclude", i), rule) for i, rule in enumerate(rules if isinstance(rules, list) else [])]
-    entries = document.data.get("expect")
-    sections += [
-        (("expect", i, "where"), entry.get("where"))
-        for i, entry in enumerate(entries if isinstance(entries, list) else [])
-        if isinstance(entry, dict)
-    ]
-    for path, section in sections:
-        for key in section if isinstance(section, dict) else ():
-            if key not in CellFields.model_fields and not _SET_FIELD.fullmatch(key):
-                detail = {"type": "extra_forbidden", "loc": (*path, key), "input": section[key]}
-                document.problem((*path, key), problem_text(detail, model))
-    if document.data.get("sweep") == {}:
-        document.problem(("sweep",), "sweep has no axes; add one, like batch_size: [8, 16], or remove it")
+            document.problem(detail["loc"], problem_text(detail, model))
+        document.raise_first()
+        raise
 
 
 def _expand(document: Document, model: ScenarioFile, catalogue: Catalogue) -> Scenario:
+    if document.data.get("sweep") == {}:
+        document.problem(("sweep",), "sweep has no axes; add one, like batch_size: [8, 16], or remove it")
     given = {key: getattr(model, key) for key in document.data if key in CellFields.model_fields}
     axes = {key: _axis(model.sweep, key) for key in document.data.get("sweep", {})}
     rules = [

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from actprof.scenario.fields import nearest
+from actprof.scenario.fields import SIZE_KEYS, nearest
 from actprof.scenario.schema import CellFields, GpuEntry
 
 _LONGEST_SHOWN = 60
@@ -62,7 +62,7 @@ def _expected(detail: Mapping[str, Any], key: str) -> str | None:
         return f"at least {detail['ctx']['ge']}"
     if kind.startswith("int"):
         # Sizes are whole numbers only after they were read from a text.
-        return "a size, like 2.3GiB" if key in ("capacity", "used_by_others") else "a whole number"
+        return "a size, like 2.3GiB" if key in SIZE_KEYS else "a whole number"
     return _SPECIAL.get((key, kind)) or _EXPECTED.get(kind)
 
 

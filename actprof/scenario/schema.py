@@ -1,23 +1,41 @@
 """The form of a scenario file, as pydantic models, and its JSON Schema for editors.
 
-`CellFields` lists once what a cell is made of; the models of `sweep:` and `exclude:` are derived from it, so
-whatever can be fixed can be swept and excluded.
+What a cell is made of stands in `actprof.cell`; the models of the file's top and of its sections are made of
+it, so whatever can be fixed can be swept and excluded.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic_core import PydanticCustomError
 
-from actprof.cell import Cell
+from actprof.cell import CELL_FIELDS
 from actprof.claims.quantities import PARTED, PLAIN
 from actprof.scenario import fields as f
 
-_DEFAULT: Any = Cell()
 # Stands for "left out": only the keys that a file has are read from a model.
 _LEFT_OUT: Any = None
 SET_PREFIX = "set."
+_SET_FIELD = re.compile(r"set\.[A-Za-z_]\w*")
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+def _set_field(key: str) -> str:
+    """Refuse a key of a section that is neither a cell's field nor `set.FIELD`."""
+    if not _SET_FIELD.fullmatch(key):
+        raise PydanticCustomError("extra_forbidden", "unknown key")
+    return key
+
+
+_SetField = Annotated[str, AfterValidator(_set_field)]
+_Several = BeforeValidator(_as_list)
 
 
 class _Strict(BaseModel):
@@ -26,103 +44,59 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class CellFields(_Strict):
-    """What a cell is made of; each may be fixed, or swept under `sweep:`."""
-
-    policy: f.Policy = Field(_DEFAULT.policy, description="lerobot's name of the policy")
-    set: f.Overrides = Field(
-        {}, description="fields of the policy's lerobot config; a single one is swept as set.FIELD"
-    )
-    cameras: f.Count = Field(_DEFAULT.cameras, description="number of cameras")
-    resolution: f.Resolution = Field(_DEFAULT.resolution, description="WIDTHxHEIGHT of each camera in pixels")
-    batch_size: f.Count = Field(_DEFAULT.batch_size, description="samples per training step")
-    state_dim: f.CountOrNone = Field(_DEFAULT.state_dim, description="length of the state vector (0: none)")
-    action_dim: f.Count = Field(_DEFAULT.action_dim, description="length of one action")
-    optimizer: f.Optimizer = Field(_DEFAULT.optimizer, description="preset is the policy's own")
-    precision: f.Precision = Field(_DEFAULT.precision, description="the accelerator's mixed precision")
-    alloc_conf: f.AllocConf = Field("", description="a PYTORCH_CUDA_ALLOC_CONF in PyTorch's syntax")
-    expandable_segments: bool = Field(default=False, description="short for that alloc_conf")
-    gpu: f.GpuName = Field(_DEFAULT.gpu, description="a GPU of the catalogue or of gpus:, by any usual name")
-    capacity: f.Capacity = Field(
-        _LEFT_OUT, description="memory of the device instead of the GPU's usual figure"
-    )
-    used_by_others: f.UsedByOthers = Field(0, description="memory that other programs hold")
-    cudnn_benchmark: bool = Field(
-        _DEFAULT.cudnn_benchmark, description="false is what lerobot's cudnn_deterministic makes of it"
-    )
-    changes: f.Changes = Field([], description="changes made to the policy or its optimizer in Python")
-
-
-def _as_list(value: Any) -> Any:
-    return value if isinstance(value, list) else [value]
-
-
-def _value_type(name: str) -> Any:
-    """Return the type of a cell field with its checks, as an item of a list."""
-    info = CellFields.model_fields[name]
-    return Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
-
-
-def _derive(name: str, base: type[BaseModel], wrap: Any) -> Any:
-    definitions: dict[str, Any] = {
-        field: (wrap(_value_type(field)), Field(_LEFT_OUT, description=info.description))
-        for field, info in CellFields.model_fields.items()
-    }
-    return create_model(name, __base__=base, **definitions)
-
-
 class _SweepBase(_Strict):
     """Axes: each key a field of a cell, or `set.FIELD`, with the list of its values."""
 
-    # Unknown keys that start with `set.` are axes over one field of the config; `loading` refuses the others.
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-    __pydantic_extra__: dict[str, Annotated[list[Any], Field(min_length=1)]]
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[_SetField, Annotated[list[Any], Field(min_length=1)]]
 
 
 class _ExclusionBase(_Strict):
     """A combination to leave out: axes and the value (or values) at which they are left out."""
 
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-    __pydantic_extra__: dict[str, Annotated[list[Any], BeforeValidator(_as_list)]]
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[_SetField, Annotated[list[Any], _Several]]
 
 
-class _SelectionBase(_Strict):
+class _SelectionBase(_ExclusionBase):
     """The cells of the grid in which something is expected: axes and their value (or values) there."""
-
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-    __pydantic_extra__: dict[str, Annotated[list[Any], BeforeValidator(_as_list)]]
 
 
 class _CellChangeBase(_Strict):
     """Fields of a cell, each with its value, instead of those of the grid's first cell."""
 
 
-def _axis_type(item: Any) -> Any:
-    return Annotated[list[item], Field(min_length=1)]
-
-
-def _excluded_type(item: Any) -> Any:
-    return Annotated[list[item], BeforeValidator(_as_list)]
+def _model(name: str, base: type[BaseModel], wrap: Callable[[Any], Any], *, defaults: bool = False) -> Any:
+    """Return a model with the fields of a cell, of the types that `wrap` makes of those of their values."""
+    described = [(part.key, f.type_of(part), part.default, part.about) for part in CELL_FIELDS]
+    after = next(i for i, part in enumerate(CELL_FIELDS, 1) if part.kind == "alloc_conf")
+    described.insert(after, ("expandable_segments", bool, False, "short for that alloc_conf"))
+    definitions: dict[str, Any] = {
+        key: (wrap(item), Field(default if defaults else _LEFT_OUT, description=about))
+        for key, item, default, about in described
+    }
+    return create_model(name, __base__=base, **definitions)
 
 
 if TYPE_CHECKING:
+    CellFields = _Strict
     type Sweep = _SweepBase
     type Exclusion = _ExclusionBase
     type Selection = _SelectionBase
     type CellChange = _CellChangeBase
 else:
-    Sweep = _derive("Sweep", _SweepBase, _axis_type)
-    Exclusion = _derive("Exclusion", _ExclusionBase, _excluded_type)
-    Selection = _derive("Selection", _SelectionBase, _excluded_type)
-    CellChange = _derive("CellChange", _CellChangeBase, lambda item: item)
+    CellFields = _model("CellFields", _Strict, lambda item: item, defaults=True)
+    Sweep = _model("Sweep", _SweepBase, lambda item: Annotated[list[item], Field(min_length=1)])
+    Exclusion = _model("Exclusion", _ExclusionBase, lambda item: Annotated[list[item], _Several])
+    Selection = _model("Selection", _SelectionBase, lambda item: Annotated[list[item], _Several])
+    CellChange = _model("CellChange", _CellChangeBase, lambda item: item)
 
 
 class ExpectEntry(_Strict):
     """Quantities and what each should be (`encoder_tokens: 602`), who says so, and in which cells."""
 
-    # Further keys are quantities; `expecting` reads them.
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-    __pydantic_extra__: dict[str, Any]
+    # Further keys are quantities; `claims_section` reads them.
+    model_config = ConfigDict(extra="allow")
 
     claim: str = Field("", description="the words of who says so")
     source: str = Field("", description="where they say it")

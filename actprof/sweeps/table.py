@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from actprof.cell import CELL_FIELDS, Cell
 from actprof.files import write_whole
 from actprof.results import Result
 
@@ -15,6 +16,9 @@ _MAY_BE_MISSING = (
     "max_batch_size", "surely_fits_batch_size", "peak_reserved_low_bytes", "peak_reserved_high_bytes",
     "oom_step", "oom_requested_bytes", "oom_segment_bytes",
 )  # fmt: skip
+# What a reader looks for first; the other fields of the cell stand at the end.
+_FIRST = ("policy", "resolution", "cameras", "batch_size", "alloc_conf")
+_OOM = ("step", "phase", "module", "op", "requested_bytes", "segment_bytes")
 
 
 def results_frame(results: Iterable[Result]) -> pd.DataFrame:
@@ -26,50 +30,39 @@ def results_frame(results: Iterable[Result]) -> pd.DataFrame:
 
 
 def _row(result: Result) -> dict[str, Any]:
-    cell, oom = result.cell, result.oom
-    return {
-        "policy": cell.policy,
-        "resolution": cell.resolution,
-        "cameras": cell.cameras,
-        "batch_size": cell.batch_size,
-        "alloc_conf": cell.alloc_conf,
+    cell = cell_columns(result.cell)
+    row = {
+        **{name: cell[name] for name in _FIRST},
         "gpu": result.gpu.name,
-        "source": result.source,
-        "verdict": result.verdict,
-        "reason": result.reason,
-        "max_batch_size": result.max_batch_size,
-        "surely_fits_batch_size": result.surely_fits_batch_size,
-        "encoder_tokens": result.encoder_tokens,
-        "parameters": result.parameters,
-        "peak_allocated_bytes": result.peak_allocated_bytes,
-        "peak_reserved_bytes": result.peak_reserved_bytes,
+        **_values(result, "source", "verdict", "reason", "max_batch_size", "surely_fits_batch_size"),
+        **_values(result, "encoder_tokens", "parameters", "peak_allocated_bytes", "peak_reserved_bytes"),
         "peak_reserved_low_bytes": _end(result.peak_reserved_band_bytes, 0),
         "peak_reserved_high_bytes": _end(result.peak_reserved_band_bytes, 1),
         "peak_process_bytes": result.peak_process_bytes,
         "capacity_bytes": result.gpu.capacity_bytes,
-        "headroom_bytes": result.headroom_bytes,
-        "retries": result.retries,
+        **_values(result, "headroom_bytes", "retries"),
         "step_seconds": result.step_seconds.median if result.step_seconds else None,
-        "samples_per_second": result.samples_per_second,
-        "limited_by": result.limited_by,
-        "kernel_launches": result.kernel_launches,
-        "flops_per_sample": result.flops_per_sample,
-        "oom_step": None if oom is None else oom.step,
-        "oom_phase": None if oom is None else oom.phase,
-        "oom_module": None if oom is None else oom.module,
-        "oom_op": None if oom is None else oom.op,
-        "oom_requested_bytes": None if oom is None else oom.requested_bytes,
-        "oom_segment_bytes": None if oom is None else oom.segment_bytes,
-        **{f"set_{name}": value for name, value in sorted(cell.overrides.items())},
-        "state_dim": cell.state_dim,
-        "action_dim": cell.action_dim,
-        "optimizer": cell.optimizer,
-        "precision": cell.precision,
-        "used_by_others_bytes": cell.used_by_others_bytes,
-        "cudnn_benchmark": cell.cudnn_benchmark,
-        "changes": " ".join(cell.changes),
-        **{f"{name}_version": version for name, version in sorted(result.versions.items())},
+        **_values(result, "samples_per_second", "limited_by", "kernel_launches", "flops_per_sample"),
+        **{f"oom_{name}": getattr(result.oom, name, None) for name in _OOM},
     }
+    row |= {name: value for name, value in cell.items() if name not in row}
+    return row | {f"{name}_version": version for name, version in sorted(result.versions.items())}
+
+
+def cell_columns(cell: Cell) -> dict[str, Any]:
+    """Return the fields of a cell as columns; each override is one of its own, names stand in one text."""
+    columns: dict[str, Any] = {}
+    for part in CELL_FIELDS:
+        value = getattr(cell, part.name)
+        if part.kind == "overrides":
+            columns |= {f"set_{name}": value[name] for name in sorted(value)}
+        else:
+            columns[part.name] = " ".join(value) if part.kind == "choices" else value
+    return columns
+
+
+def _values(result: Result, *names: str) -> dict[str, Any]:
+    return {name: getattr(result, name) for name in names}
 
 
 def _end(band: tuple[int, int] | None, index: int) -> int | None:

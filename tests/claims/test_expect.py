@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actprof.cell import Cell
 from actprof.claims.claim import expected_cells
 from actprof.claims.expected import Amount, Between, Compare, Equal, OneOf, Within, parse_expected
 from actprof.claims.quantities import (
@@ -29,7 +30,7 @@ from actprof.claims.quantities import (
 from actprof.errors import ScenarioError, UsageError
 from actprof.prediction.attribution import group_of
 from actprof.results import Verdict
-from actprof.scenario import Cell, load_scenario
+from actprof.scenario.loading import load_scenario
 from actprof.trace import model
 from actprof.units import GIB, MIB
 

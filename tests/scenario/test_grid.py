@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actprof.cell import Cell
 from actprof.errors import UsageError
 from actprof.hardware import builtin_catalogue
-from actprof.scenario import Cell
 from actprof.scenario.grid import LARGEST_GRID, GridError, build_scenario, expand
 
 AXES = {

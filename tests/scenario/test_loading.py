@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from actprof.cell import Cell
 from actprof.errors import ScenarioError
-from actprof.scenario import Cell, load_gpu_file, load_scenario
+from actprof.scenario.loading import load_gpu_file, load_scenario
 from actprof.units import GIB, MIB
 
 SHIPPED = Path(__file__).parents[2] / "scenarios"

@@ -13,7 +13,7 @@ from actprof.claims.judge import evaluate
 from actprof.errors import ScenarioError, TraceError
 from actprof.out_of_memory import OutOfMemory
 from actprof.results import GpuUse, Result
-from actprof.scenario import load_scenario
+from actprof.scenario.loading import load_scenario
 
 # What may stand at each key, the right thing first; anything else may stand there too.
 GOOD = {

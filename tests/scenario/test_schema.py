@@ -7,8 +7,7 @@ from importlib import resources
 import pytest
 
 from actprof.cell import parse_resolution
-from actprof.scenario import scenario_json_schema
-from actprof.scenario.schema import CellFields, ScenarioFile
+from actprof.scenario.schema import CellFields, ScenarioFile, scenario_json_schema
 
 SHIPPED = json.loads(resources.files("actprof.scenario").joinpath("scenario.schema.json").read_text("utf-8"))
 

@@ -14,6 +14,6 @@ def command() -> None:
     Editors that speak YAML complete and check a scenario that begins with the line
     `# yaml-language-server: $schema=scenario.schema.json`.
     """
-    from actprof.scenario import scenario_json_schema
+    from actprof.scenario.schema import scenario_json_schema
 
     print_json(scenario_json_schema())
