@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from actprof.advice.remedies import CODE, KINDS, LOSSLESS, combine, offers
-from actprof.cell import CHANGES, Cell
+from actprof.advice.remedies import CODE, FLAG, KINDS, LOSSLESS, Offer, combine, offers
+from actprof.cell import CELL_FIELDS, CHANGES, Cell
 from actprof.preflight_check.command_line import CommandLine
 from actprof.preflight_check.launcher import launch_of
 
@@ -98,3 +98,38 @@ def test_a_combination_has_all_of_its_parts():
 
     assert ("channels_last", "checkpoint_backbone", "fused_attention") == cell.changes
     assert ("bf16", "224x224", 64) == (cell.precision, cell.resolution, cell.batch_size)
+
+
+# For every field of a cell, another value than `CELL` has.
+OTHERS = {
+    "policy": "diffusion", "overrides": {"chunk_size": 50}, "cameras": 1, "resolution": "224x224",
+    "batch_size": 32, "state_dim": 7, "action_dim": 7, "optimizer": "sgd", "precision": "bf16",
+    "alloc_conf": "expandable_segments:True", "gpu": "RTX 4090", "capacity_bytes": 2**34,
+    "used_by_others_bytes": 2**30, "cudnn_benchmark": False, "changes": ("fused_adamw",),
+}  # fmt: skip
+
+
+def offer_of(cell):
+    """Return a remedy that makes `cell` of whatever it is offered for."""
+    return Offer(name="other", title="", family="", kind=LOSSLESS, cost=FLAG, cell=cell)
+
+
+@pytest.mark.parametrize("name", [part.name for part in CELL_FIELDS])
+def test_a_combination_keeps_whatever_field_a_remedy_changes(name):
+    """Together with any other remedy, before and after it."""
+    another = {"cameras": 3} if name == "resolution" else {"resolution": "320x240"}
+    changed = [offer_of(replace(CELL, **fields)) for fields in ({name: OTHERS[name]}, another)]
+
+    assert replace(CELL, **{name: OTHERS[name]}, **another) == combine(CELL, tuple(changed))
+    assert combine(CELL, tuple(changed)) == combine(CELL, tuple(reversed(changed)))
+
+
+def test_a_combination_unites_fields_of_the_config():
+    """What two remedies set is set, and what neither touches stays."""
+    start = replace(CELL, overrides={"chunk_size": 100, "dim_model": 512})
+    remedies = (
+        offer_of(replace(start, overrides={**start.overrides, "chunk_size": 50})),
+        offer_of(replace(start, overrides={**start.overrides, "use_vae": False})),
+    )
+
+    assert {"chunk_size": 50, "dim_model": 512, "use_vae": False} == combine(start, remedies).overrides
