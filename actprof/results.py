@@ -48,6 +48,10 @@ class GpuUse:
     capacity_bytes: int
     context_bytes: int
 
+    def available_bytes(self, used_by_others_bytes: int) -> int:
+        """Return what is left for PyTorch's segments beside the context and what other processes hold."""
+        return max(self.capacity_bytes - self.context_bytes - used_by_others_bytes, 0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
@@ -209,6 +213,11 @@ class Result:
     def runs(self) -> bool:
         """Whether the run gets through: `fits` or `tight`."""
         return self.verdict.runs
+
+    @property
+    def available_bytes(self) -> int:
+        """What the device has for PyTorch's segments."""
+        return self.gpu.available_bytes(self.cell.used_by_others_bytes)
 
     def to_json(self, *, curve: bool = True) -> dict[str, Any]:
         """Return a dict of JSON values; the curve is left out on request."""

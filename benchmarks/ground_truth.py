@@ -34,8 +34,9 @@ from actprof.files import write_whole
 from actprof.hardware import builtin_catalogue
 from actprof.measurement import Measurement
 from actprof.measuring.boundary import STEPS, measure_boundary
-from actprof.measuring.choose import choose_gpu, usable_gpus
-from actprof.measuring.run import Run, on_this_card
+from actprof.measuring.choose import choose_gpu, on_this_card
+from actprof.measuring.nvml import usable_gpus
+from actprof.measuring.run import Run
 from actprof.records import to_plain
 from actprof.results import Result
 from actprof.versions import library_versions

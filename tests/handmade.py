@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from actprof.cell import Cell
+from actprof.hardware import Device, custom_gpu
 from actprof.policies.facts import PolicyFacts
 from actprof.trace.cache import save_trace
 from actprof.trace.model import KINDS, PHASES, OpTable, TensorTable, Trace
@@ -114,3 +116,9 @@ def _assemble(*, tensors, ops, events, starts, updates, phases, inputs) -> Trace
         carried=((inputs[0], inputs[1]),),
         batch_sizes=(2, 3, 7),
     )  # fmt: skip
+
+
+def make_device(capacity_bytes, *, context_bytes=0, used_by_others_bytes=0):
+    """Return a device of which only the memory matters."""
+    gpu = replace(custom_gpu(capacity_bytes), context_bytes=context_bytes)
+    return Device(gpu, used_by_others_bytes)

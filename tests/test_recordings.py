@@ -13,11 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from actprof.allocator import AllocatorConfig
 from actprof.cell import Cell
-from actprof.hardware import find_gpu
-from actprof.prediction.predict import device_of
-from actprof.replay.replay import Device, replay
+from actprof.prediction.predict import conditions_of, device_of
+from actprof.replay.replay import Conditions, replay
 from actprof.trace.cache import trace_for
 from actprof.trace.model import Trace
 
@@ -45,7 +43,7 @@ class Recorded:
     name: str
     cell: Cell
     trace: Trace
-    device: Device
+    conditions: Conditions
     events: list[tuple[int, int]]  # (address, bytes; negative where they are freed)
     segments: list[tuple[int, int]]
     peaks: tuple[int, int]
@@ -71,7 +69,7 @@ def load(source: str | Path) -> Recorded:
         name=str(source),
         cell=cell,
         trace=trace_for(cell)[0],
-        device=replace(device_of(find_gpu("H100 80 GB"), cell), capacity_bytes=None),
+        conditions=replace(conditions_of(cell, device_of(cell)), device=None),
         events=[(event[1], sign[event[0]] * event[2]) for event in data["events"] if event[0] in sign],
         segments=[tuple(e[1:3]) for e in data["events"] if names[e[0]] == "segment_alloc"],
         peaks=tuple(peaks),
@@ -104,7 +102,7 @@ def test_every_allocation_was_foreseen_in_its_order(recorded):
 
     Where cuDNN chooses by time its workspaces are left out.
     """
-    program = recorded.device.program(recorded.trace, recorded.cell.batch_size)
+    program = recorded.conditions.program(recorded.trace, recorded.cell.batch_size)
     foreseen = [event - 1 for event in program.events if event > 0]
     if recorded.cell.cudnn_benchmark:
         workspaces = {program.sizes[tensor] for tensor in program.convolutions}
@@ -138,14 +136,13 @@ def test_the_peaks_are_those_of_the_recording(recorded):
 
     Ties between free blocks of one size are decided by address, and the driver chooses the addresses.
     """
-    config = AllocatorConfig.parse(recorded.cell.alloc_conf)
-    profile = _replayed(recorded, config)
+    profile = _replayed(recorded)
     found = profile.peak_allocated_bytes, profile.peak_reserved_bytes
     assert pytest.approx(recorded.peaks, rel=NEARLY.get(recorded.name, 0)) == found
 
 
-def _replayed(recorded, config):
-    from actprof.allocator.device import Device as Card
+def _replayed(recorded):
+    from actprof.allocator.device_memory import DeviceMemory as Card
 
     waiting = list(recorded.segments)
     place = Card.place
@@ -158,14 +155,14 @@ def _replayed(recorded, config):
     with pytest.MonkeyPatch.context() as patch:
         if not recorded.cell.alloc_conf:
             patch.setattr(Card, "place", as_recorded)
-        return replay(recorded.trace, recorded.cell.batch_size, config=config, device=recorded.device)
+        return replay(recorded.trace, recorded.cell.batch_size, recorded.conditions)
 
 
 def test_a_recording_frees_what_was_foreseen(recorded):
     """Each allocation of a deterministic run lives from its own to the same other allocation."""
     if recorded.cell.cudnn_benchmark:
         return  # its workspaces were chosen by time
-    program = recorded.device.program(recorded.trace, recorded.cell.batch_size)
+    program = recorded.conditions.program(recorded.trace, recorded.cell.batch_size)
     count = sum(event > 0 for event in program.events)
     foreseen = _ends([(abs(event), event) for event in program.events], count)
     assert foreseen == _ends(recorded.events, count)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from actprof.cudnn.device import Architecture
+from actprof.cudnn.architecture import Architecture
 from actprof.cudnn.library import Attribute, CudnnError, Descriptor, Kind, Type
 from actprof.cudnn.problem import Convolution, Dims
 

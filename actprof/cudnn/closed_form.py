@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from math import prod
 
+from actprof.cudnn.architecture import Architecture
 from actprof.cudnn.ask import Plan
-from actprof.cudnn.device import Architecture
 from actprof.cudnn.problem import Convolution, Dims
 
 STAND_IN = -1  # its engine

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from math import prod
 
+from actprof.cudnn.architecture import Architecture
 from actprof.cudnn.ask import Plan
-from actprof.cudnn.device import Architecture
 from actprof.cudnn.problem import Convolution
 
 _HOPPER = (9, 0)

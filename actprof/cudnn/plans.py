@@ -17,9 +17,9 @@ from functools import cache, lru_cache
 from itertools import chain, islice
 from pathlib import Path
 
+from actprof.cudnn.architecture import Architecture
 from actprof.cudnn.ask import Plan, ask_plans
 from actprof.cudnn.closed_form import STAND_IN, closed_form
-from actprof.cudnn.device import Architecture
 from actprof.cudnn.left_out import plans_left_out
 from actprof.cudnn.library import CudnnError, installed_version
 from actprof.cudnn.problem import Convolution

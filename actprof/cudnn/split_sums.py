@@ -16,8 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import floor, prod
 
+from actprof.cudnn.architecture import Architecture
 from actprof.cudnn.ask import Plan
-from actprof.cudnn.device import Architecture
 from actprof.cudnn.problem import Convolution
 from actprof.units import ceil_div
 

@@ -63,9 +63,9 @@ def explain_cell(cell: Cell, *, catalogue: Catalogue | None = None) -> Explanati
     told = predict_in_full(cell, catalogue=catalogue)
     if told.trace is None or told.limited is None or told.unlimited is None:
         raise TraceError(f"who holds the memory cannot be told: {told.result.reason}")
-    moments = [explain_moment(told.trace, told.limited, told.device, limited=True)]
+    moments = [explain_moment(told.trace, told.limited, told.conditions, limited=True)]
     if told.limited.oom is not None:
-        moments.append(explain_moment(told.trace, told.unlimited, told.device, limited=False))
+        moments.append(explain_moment(told.trace, told.unlimited, told.conditions, limited=False))
     return Explanation(result=told.result, moments=tuple(moments))
 
 

@@ -24,7 +24,7 @@ from actprof.prediction.attribution import attribute
 from actprof.records import to_plain
 from actprof.replay.profile import MemoryProfile
 from actprof.replay.program import Program
-from actprof.replay.replay import Device
+from actprof.replay.replay import Conditions
 from actprof.trace.model import Trace
 
 PEAK, RUNS_OUT = "the peak", "where it runs out"
@@ -94,19 +94,19 @@ class Holding:
         return data
 
 
-def explain_moment(trace: Trace, profile: MemoryProfile, device: Device, *, limited: bool) -> Holding:
+def explain_moment(trace: Trace, profile: MemoryProfile, conditions: Conditions, *, limited: bool) -> Holding:
     """Return who holds the memory at the profile's peak, or where it ran out.
 
     Args:
         trace: what was replayed.
         profile: of a replay with `detail=True`.
-        device: on which it was replayed.
+        conditions: under which it was replayed.
         limited: whether the replay was held to the device's memory.
 
     Raises:
         ValueError: the profile has no detail.
     """
-    program = device.program(trace, profile.batch_size)
+    program = conditions.program(trace, profile.batch_size)
     breakdown = attribute(trace, profile, program)
     return Holding(
         what=PEAK if profile.oom is None else RUNS_OUT,
@@ -117,7 +117,7 @@ def explain_moment(trace: Trace, profile: MemoryProfile, device: Device, *, limi
         requested_bytes=_requested(profile, program),
         allocated_bytes=breakdown.allocated_bytes,
         unused_bytes=_reserved(profile, program) - breakdown.allocated_bytes,
-        context_bytes=device.context_bytes,
+        context_bytes=conditions.context_bytes,
         by_kind=dict(sorted(breakdown.by_kind.items(), key=lambda item: -item[1])),
         activations=breakdown.activations,
         modules=module_tree(trace, profile, program),

@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from math import ceil
 from typing import Any
 
 from actprof.errors import UsageError
-from actprof.hardware.context import estimate_context_bytes
 from actprof.hardware.gpu import Gpu
 from actprof.units import MIB, parse_bytes
 
 # More than any card of the catalogue takes: one that says nothing about its context must not be promised
 # memory that the context may take.
 CAUTIOUS_CONTEXT_BYTES = 850 * MIB
-_CONTEXT_SOURCE = (
-    "estimate: 3.92 MiB for each multiprocessor, 118 MiB of kernels and two cuBLAS handles, as measured "
-    "piece by piece on one H100 (actprof/hardware/context.py); 7 % above the other card that is known"
-)
 GENERIC_COMPUTE_CAPABILITY = (8, 6)
 # Below this a size is a slip (`capacity: 24` is 24 bytes): no CUDA context fits in it.
 SMALLEST_CAPACITY_BYTES = 256 * MIB
@@ -30,6 +26,24 @@ _CAPABILITY = re.compile(r"(\d{1,2})\.(\d)")
 _FLOPS = re.compile(r"(\d+(?:\.\d+)?)\s*([GTP])FLOP(?:S|/s)", re.IGNORECASE)
 _CLOCK = re.compile(r"(\d+(?:\.\d+)?)\s*MHz", re.IGNORECASE)
 _FLOPS_SCALE = {"G": 1e9, "T": 1e12, "P": 1e15}
+
+# What a process takes of a card beside PyTorch's segments, measured piece by piece on one H100 (driver 580,
+# CUDA 13.0, torch 2.11; reports/accuracy/h100/): 518 MiB when the context is there, 92 with the first of
+# PyTorch's kernels (lazy loading takes the rest of the file with it), 2 with cuBLAS, some 24 more with cuDNN
+# and what a training run loads, and twice cuBLAS' own workspace (64) for each of the two threads that
+# multiply. The first is taken to grow with the multiprocessors; so the estimate for the 36 of an RTX 5060 Ti
+# is 307 MiB where its out-of-memory message gives 287.
+_MIB_PER_MULTIPROCESSOR = 518 / 132
+_KERNELS_MIB = 92 + 2 + 24
+_THREADS = 2
+# cuBLAS' documentation, cublasSetWorkspace: its own default workspace by architecture.
+_CUBLAS_MIB = {9: 32, 10: 32, 11: 32, 12: 12}
+_OLDER_CUBLAS_MIB = 4
+_LEAST_CONTEXT_MIB = 250  # nobody reports less
+_CONTEXT_SOURCE = (
+    "estimate: 3.92 MiB for each multiprocessor, 118 MiB of kernels and two cuBLAS handles, as measured "
+    "piece by piece on one H100 (actprof/hardware/entries.py); 7 % above the other card that is known"
+)
 
 # Entry field -> field of `Gpu`. Sources use the entry's names too, and `specs` covers all that are not named.
 FIGURES = {
@@ -110,7 +124,7 @@ def parse_clock(text: str) -> float:
     return float(match[1]) * 1e6
 
 
-_PARSERS: dict[str, Callable[[Any], Any]] = {
+PARSERS: dict[str, Callable[[Any], Any]] = {
     "capacity": parse_capacity,
     "context": parse_bytes,
     "compute_capability": parse_compute_capability,
@@ -124,6 +138,13 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "clock": parse_clock,
     "memory_clock": parse_clock,
 }
+
+
+def estimate_context_bytes(compute_capability: tuple[int, int], multiprocessors: int) -> int:
+    """Return what a training process is likely to hold beside its segments, in whole MiB."""
+    handle = 2 * _CUBLAS_MIB.get(compute_capability[0], _OLDER_CUBLAS_MIB)
+    total = multiprocessors * _MIB_PER_MULTIPROCESSOR + _KERNELS_MIB + _THREADS * handle
+    return max(ceil(total), _LEAST_CONTEXT_MIB) * MIB
 
 
 def gpu_from_entry(name: str, entry: Mapping[str, Any], *, origin: str | None = None) -> Gpu:
@@ -142,7 +163,7 @@ def gpu_from_entry(name: str, entry: Mapping[str, Any], *, origin: str | None = 
         raise UsageError(f"GPU {name!r}: unknown field {unknown[0]!r}; the fields are {', '.join(FIGURES)}")
     if "capacity" not in entry:
         raise UsageError(f"GPU {name!r} has no capacity; add one, like capacity: 23.5GiB")
-    figures = {key: _PARSERS[key](entry[key]) for key in FIGURES if entry.get(key) is not None}
+    figures = {key: PARSERS[key](entry[key]) for key in FIGURES if entry.get(key) is not None}
     sources = _sources(figures, entry.get("sources", {}), origin)
     if "context" not in figures and {"compute_capability", "multiprocessors"} <= figures.keys():
         known = figures["compute_capability"], figures["multiprocessors"]

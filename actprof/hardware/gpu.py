@@ -50,7 +50,7 @@ class Gpu:
     clock_hz: float | None = None
     memory_clock_hz: float | None = None
     cublas_workspace_bytes: int | None = None
-    sources: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def is_estimate(self, field_name: str) -> bool:
         """Tell whether the figure of `field_name` is an estimate or unconfirmed."""

@@ -32,35 +32,44 @@ DEFAULT_CUBLASLT_BYTES = MIB
 _CONFIG = re.compile(r":([0-9]+):([0-9]+)")
 
 
-@dataclass(frozen=True, slots=True)
-class CublasLtWorkspace:
-    """What a cuBLASLt call (`addmm` with bias) takes besides its result.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspaces:
+    """What the matrix libraries take, in bytes.
 
     Attributes:
-        size_bytes: bytes of the workspace; 0 when it shares the one of cuBLAS.
-        lifetime: `call`: allocated and freed by each call; `handle`: kept per (handle, stream);
-            `shared`: none of its own.
+        cublas_bytes: of one cuBLAS handle.
+        cublaslt_bytes: what a cuBLASLt call (`addmm` with bias) takes besides its result; 0 when it shares
+            the workspace of cuBLAS.
+        cublaslt_lifetime: `handle` when it is kept per (handle, stream), `call` when each call allocates and
+            frees it, `shared` for none of its own.
     """
 
-    size_bytes: int
-    lifetime: Literal["call", "handle", "shared"]
+    cublas_bytes: int = 0
+    cublaslt_bytes: int = 0
+    cublaslt_lifetime: Literal["call", "handle", "shared"] = "shared"
 
 
-def cublas_workspace_bytes(
-    gpu: Gpu, torch_version: TorchVersion = (2, 11), *, config: str | None = None
-) -> int:
+def library_workspaces(gpu: Gpu, torch_version: TorchVersion = (2, 11)) -> Workspaces:
+    """Return what cuBLAS and cuBLASLt take on `gpu` with PyTorch (major, minor).
+
+    That of cuBLASLt is a temporary up to 2.8, kept in 2.9 to 2.11, shared from 2.12: established on recorded
+    traces of each version, and read in the release builds from 2.12 on.
+    """
+    cublas = cublas_workspace_bytes(gpu, torch_version)
+    if torch_version >= (2, 12):
+        return Workspaces(cublas_bytes=cublas)
+    return Workspaces(
+        cublas_bytes=cublas,
+        cublaslt_bytes=DEFAULT_CUBLASLT_BYTES,
+        cublaslt_lifetime="call" if torch_version <= (2, 8) else "handle",
+    )
+
+
+def cublas_workspace_bytes(gpu: Gpu, torch_version: TorchVersion = (2, 11)) -> int:
     """Return the bytes of one cuBLAS workspace, of which there is one per (handle, stream).
 
-    Args:
-        gpu: the device; its compute capability matters, and a workspace that it is given.
-        torch_version: (major, minor).
-        config: a `CUBLAS_WORKSPACE_CONFIG`; None or empty takes PyTorch's default.
-
-    Raises:
-        UsageError: `config` has no `:SIZE:COUNT` pair.
+    It depends on the compute capability, where the card was not given a workspace of its own.
     """
-    if config:
-        return parse_workspace_config(config)
     if gpu.cublas_workspace_bytes is not None:
         return gpu.cublas_workspace_bytes
     large = LARGE_CAPABILITIES_FROM_2_12 if torch_version >= (2, 12) else LARGE_CAPABILITIES
@@ -81,15 +90,3 @@ def parse_workspace_config(config: str) -> int:
             f"CUBLAS_WORKSPACE_CONFIG {config!r} has no size; write pairs :SIZE_IN_KIB:COUNT, like :4096:8"
         )
     return sum(int(size) * KIB * int(count) for size, count in pairs)
-
-
-def cublaslt_workspace(torch_version: TorchVersion = (2, 11)) -> CublasLtWorkspace:
-    """Return what a cuBLASLt call takes: a temporary up to 2.8, kept in 2.9 to 2.11, shared from 2.12.
-
-    Established on recorded traces of each version, and read in the release builds from 2.12 on.
-    """
-    if torch_version <= (2, 8):
-        return CublasLtWorkspace(DEFAULT_CUBLASLT_BYTES, "call")
-    if torch_version < (2, 12):
-        return CublasLtWorkspace(DEFAULT_CUBLASLT_BYTES, "handle")
-    return CublasLtWorkspace(0, "shared")

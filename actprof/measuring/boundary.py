@@ -8,9 +8,8 @@ from dataclasses import replace
 from actprof.cell import Cell
 from actprof.errors import ActprofError
 from actprof.measuring.run import Run
-from actprof.prediction.boundary import bracket_boundary
 from actprof.prediction.predict import predict_cell
-from actprof.results import Result, Verdict
+from actprof.results import MOST_BATCH_SIZE, Result, Verdict
 
 # A size that survives one step and dies in the fifth is not a size that fits.
 STEPS = 10
@@ -53,3 +52,29 @@ def measure_boundary(
         return result.runs
 
     return bracket_boundary(runs, guess=guess or cell.batch_size)
+
+
+def bracket_boundary(runs: Callable[[int], bool], *, guess: int, limit: int = MOST_BATCH_SIZE) -> int:
+    """Return a batch size that runs while the next larger one does not, asking as seldom as possible.
+
+    For runs that cost minutes: it starts at a guess, and one that is right takes two runs. Both sides of the
+    answer have been tried when it returns.
+
+    Args:
+        runs: whether a batch size gets through.
+        guess: the batch size to start with, such as the predicted boundary.
+        limit: the largest batch size to try.
+    """
+    low, high, step = 0, limit + 1, 1
+    size = min(max(guess, 1), limit)
+    while high - low > 1:
+        if runs(size):
+            low = size
+        else:
+            high = size
+        if low and high <= limit:
+            size = (low + high) // 2
+        else:  # one side is not known yet: go there in steps that double
+            size = min(low + step, limit) if low else max(high - step, 1)
+            step *= 2
+    return low

@@ -16,11 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
 from actprof.measurement import CardUse
-from actprof.measuring.gpu_processes import Relation
 from actprof.units import GIB
 
+type Relation = Literal["own", "other", "unseen"]
+
+_PROC = Path("/proc")
 # NVML counts what the driver reserves as used: from a few MiB (GeForce) to about 1 GiB (data centre cards).
 DRIVER_BYTES = 3 * GIB // 2
 
@@ -176,3 +180,29 @@ def throttle_names(bits: int) -> tuple[str, ...]:
 
 def _sum(processes: Mapping[int, int | None]) -> int:
     return sum(used or 0 for used in processes.values())
+
+
+def relation(pid: int, run: int) -> Relation:
+    """Return what the process `pid` is to the process `run`: itself or a descendant (`own`), or not.
+
+    `unseen`: this machine's (or container's) /proc has no such process. Reads one small file per generation.
+    """
+    if pid == run:
+        return "own"
+    parent = _parent(pid)
+    if parent is None:
+        return "unseen"
+    while parent:
+        if parent == run:
+            return "own"
+        parent = _parent(parent)
+    return "other"
+
+
+def _parent(pid: int) -> int | None:
+    """Return the parent's id, 0 of the first process, None without such a process."""
+    try:
+        text = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return int(text.rpartition(")")[2].split()[1])  # pid (name) state parent …; the name may hold anything

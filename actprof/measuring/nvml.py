@@ -1,4 +1,4 @@
-"""The GPUs of this machine, as NVIDIA's management library (NVML) sees them, and how it is opened and closed.
+"""The GPUs of this machine and who is on them, as NVIDIA's management library (NVML) sees them.
 
 Asking starts no CUDA context and takes no memory of a GPU. Where there is no driver there is no GPU, and
 nothing here raises for that.
@@ -6,35 +6,32 @@ nothing here raises for that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+from actprof.hardware.device import LocalGpu, visible_gpus
+
+_LISTS = ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetGraphicsRunningProcesses")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LocalGpu:
-    """One GPU of this machine; sizes are bytes.
+class CardProcess:
+    """A process that holds memory of a GPU.
 
     Attributes:
-        index: NVML's, which is PCI order.
-        name: the product's name.
-        total_bytes: NVML's figure, a little above what torch reports as `total_memory`.
-        used_bytes, free_bytes: at the moment of asking, over all processes.
-        driver: version of the driver.
-        uuid: `GPU-…`, as `CUDA_VISIBLE_DEVICES` takes it; empty when the driver does not say.
-        compute_capability: (major, minor); (0, 0) when the driver does not say.
+        pid: as NVML lists it; in a container that may be the host's.
+        name: of the program, without its folder; empty when nobody tells.
+        used_bytes: of that GPU; 0 when the driver does not say.
     """
 
-    index: int
+    pid: int
     name: str
-    total_bytes: int
     used_bytes: int
-    free_bytes: int
-    driver: str
-    uuid: str = ""
-    compute_capability: tuple[int, int] = (0, 0)
 
 
 def local_gpus(nvml: Any = None) -> tuple[LocalGpu, ...]:
@@ -53,6 +50,46 @@ def local_gpus(nvml: Any = None) -> tuple[LocalGpu, ...]:
             return ()
         described = [optional(opened, partial(_describe, opened, index, driver)) for index in range(count)]
         return tuple(gpu for gpu in described if gpu is not None)
+
+
+def usable_gpus(environment: Mapping[str, str] = os.environ) -> tuple[LocalGpu, ...]:
+    """Return this machine's GPUs that `CUDA_VISIBLE_DEVICES` shows: a GPU that the user hid is not ours."""
+    return visible_gpus(local_gpus(), environment.get("CUDA_VISIBLE_DEVICES"))
+
+
+def processes_on(which: int | str, *, nvml: Any = None) -> tuple[CardProcess, ...]:
+    """Return the processes on a GPU, the largest first; none where NVML does not answer.
+
+    Args:
+        which: NVML's index of the GPU, or its UUID.
+        nvml: stands for the module `pynvml`, in tests.
+    """
+    with open_nvml(nvml) as opened:
+        if opened is None:
+            return ()
+        try:
+            listed = listed_processes(opened, device_handle(opened, which))
+        except opened.NVMLError:
+            return ()
+        found = [
+            CardProcess(pid=pid, name=_name(opened, pid), used_bytes=used or 0)
+            for pid, used in listed.items()
+        ]
+        return tuple(sorted(found, key=lambda process: (-process.used_bytes, process.pid)))
+
+
+def listed_processes(nvml: Any, handle: Any) -> dict[int, int | None]:
+    """Return process id -> bytes on the GPU (None: not told) of all that compute or draw on it.
+
+    A process that does both stands in both of NVML's lists with the same bytes; it is counted once.
+    """
+    found: dict[int, int | None] = {}
+    for name in _LISTS:
+        for process in optional(nvml, partial(getattr(nvml, name), handle)) or ():
+            used = process.usedGpuMemory
+            known = found.get(process.pid)
+            found[process.pid] = known if used is None else max(known or 0, int(used))
+    return found
 
 
 @contextmanager
@@ -123,3 +160,13 @@ def _describe(nvml: Any, index: int, driver: str) -> LocalGpu:
 def _capability(nvml: Any, handle: Any) -> tuple[int, int]:
     major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
     return int(major), int(minor)
+
+
+def _name(nvml: Any, pid: int) -> str:
+    told = optional(nvml, lambda: str(nvml.nvmlSystemGetProcessName(pid)))
+    if told:
+        return PurePosixPath(told.split(" -", 1)[0]).name  # some drivers add the options
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

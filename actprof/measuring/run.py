@@ -13,17 +13,20 @@ from typing import Any
 from actprof.allocator import AllocatorConfig
 from actprof.cell import Cell
 from actprof.errors import StoreError, UsageError
-from actprof.hardware import Catalogue, Gpu, builtin_catalogue
+from actprof.hardware import Catalogue, builtin_catalogue
 from actprof.measurement import CardUse, DeviceFacts, Measurement
-from actprof.measuring.choose import TORCH_SHARE, Choice, identify
-from actprof.measuring.request import Answer, Request, run_worker
-from actprof.measuring.verdict import allowed_bytes, context_bytes, judge_run
+from actprof.measuring.choose import Choice
+from actprof.measuring.request import Answer, Request
+from actprof.measuring.verdict import context_bytes, judge_run
 from actprof.measuring.watch import CardWatch
-from actprof.processes.ask import TIMEOUT_SECONDS, WorkerError
+from actprof.measuring.worker import run_worker
+from actprof.prediction.predict import device_of
+from actprof.processes.worker import TIMEOUT_SECONDS, Conditions, WorkerError
+from actprof.progress import Listener, nobody
 from actprof.results import MEASURED, GpuUse, Result, Verdict
 from actprof.versions import library_versions
 
-Launcher = Callable[..., Answer]
+Launcher = Callable[[Request, Conditions], Answer]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +38,7 @@ class Run:
         catalogue: where the cells' GPUs are described.
         timeout: seconds for one process.
         steps: exactly so many steps; None lets the time decide.
-        progress: told what is happening.
+        listener: told what is happening.
         command: what repeats the measurement, for the record.
         launcher, watcher: start a process, watch the card; tests have stand-ins.
     """
@@ -44,7 +47,7 @@ class Run:
     catalogue: Catalogue = field(default_factory=builtin_catalogue)
     timeout: float = TIMEOUT_SECONDS
     steps: int | None = None
-    progress: Callable[[str], None] | None = None
+    listener: Listener = nobody
     command: str = ""
     launcher: Launcher = run_worker
     watcher: Callable[..., AbstractContextManager[Any]] = CardWatch
@@ -117,22 +120,22 @@ class Run:
         cap = self.choice.cap_bytes
         if cap is None:
             return None
-        allowed = allowed_bytes(cell.alloc_conf, self._capacity(cell))
-        return cap if allowed is None else min(cap, allowed)
+        return AllocatorConfig.parse(cell.alloc_conf).capped_bytes(cap, self._use(cell).capacity_bytes)
 
     def _launch(self, request: Request) -> tuple[Answer, CardUse | None]:
         pids: list[int] = []
         gpu = self.choice.gpu
         watch = nullcontext() if gpu is None else self.watcher(gpu.index, lambda: pids[-1] if pids else None)
         with watch as watching:
-            answer = self.launcher(
-                request,
+            conditions = Conditions(
                 environment=self._environment(request.cell),
                 timeout=self.timeout,
-                progress=self.progress,
+                listener=self.listener,
                 started=pids.append,
-                answered=None if watching is None else watching.stop,
             )
+            if watching is not None:
+                conditions = replace(conditions, answered=watching.stop)
+            answer = self.launcher(request, conditions)
         return answer, watching.use() if watching is not None else None
 
     def _environment(self, cell: Cell) -> dict[str, str | None]:
@@ -152,20 +155,21 @@ class Run:
     # -- what came out ---------------------------------------------------------------------------------
 
     def _base(self, cell: Cell) -> Result:
-        local = self.choice.gpu
-        name = cell.gpu or (local.name if local else "CPU")
-        context = self._gpu(cell).context_bytes if cell.gpu else 0
         return Result(
             source=MEASURED,
             cell=cell,
-            gpu=GpuUse(
-                name=name,
-                capacity_bytes=self._capacity(cell) or (local.total_bytes if local else 0),
-                context_bytes=context,
-            ),
+            gpu=self._use(cell),
             versions=library_versions(),
             assumptions=self._assumptions(cell),
         )
+
+    def _use(self, cell: Cell) -> GpuUse:
+        """Return the memory that the cell's card has, or the device that is here."""
+        if cell.gpu is not None:
+            return device_of(cell, self.catalogue).use
+        local = self.choice.gpu
+        capacity = cell.capacity_bytes or (local.total_bytes if local else 0)
+        return GpuUse(name=local.name if local else "CPU", capacity_bytes=capacity, context_bytes=0)
 
     def _assumptions(self, cell: Cell) -> tuple[str, ...]:
         config = AllocatorConfig.parse(cell.alloc_conf)
@@ -174,12 +178,6 @@ class Run:
         differences = (_EXPANDABLE,) if config.expandable_segments else ()
         collects = config.garbage_collection_threshold and config.per_process_memory_fraction is None
         return (self.choice.reason, *differences, *((_COLLECTION,) if collects else ()))
-
-    def _capacity(self, cell: Cell) -> int:
-        return cell.capacity_bytes or (self._gpu(cell).capacity_bytes if cell.gpu else 0)
-
-    def _gpu(self, cell: Cell) -> Gpu:
-        return self.catalogue.find(cell.gpu or "")
 
     def _failed(self, cell: Cell, error: WorkerError) -> Result:
         measurement = Measurement(
@@ -238,16 +236,6 @@ _NOT_THE_CELLS = (
     "CUBLAS_WORKSPACE_CONFIG", "CUBLASLT_WORKSPACE_SIZE", "TORCH_CUBLASLT_UNIFIED_WORKSPACE",
     "CUDNN_CONV_WSCAP_DBG", "PYTORCH_NO_CUDA_MEMORY_CACHING",
 )  # fmt: skip
-
-
-def on_this_card(cell: Cell, choice: Choice, catalogue: Catalogue) -> Cell:
-    """Return the cell with the card that was chosen for it, where it asked for none in particular."""
-    if choice.gpu is None or cell.gpu is not None or cell.capacity_bytes is not None:
-        return cell
-    card = identify(choice.gpu, catalogue)
-    if card is not None:
-        return replace(cell, gpu=card.name)
-    return replace(cell, capacity_bytes=int(TORCH_SHARE * choice.gpu.total_bytes))
 
 
 def _now() -> str:

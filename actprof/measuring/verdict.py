@@ -5,22 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from actprof.allocator import AllocatorConfig
+from actprof.cell import Cell
 from actprof.measurement import CardUse, DeviceFacts, Measurement, StepMemory
 from actprof.measuring.card_use import DRIVER_BYTES
 from actprof.prediction.verdict import Judgement, judge
 from actprof.replay.profile import MemoryProfile
-from actprof.results import Result, Verdict
+from actprof.results import GpuUse, Result, Verdict
 
 # The optimizer's state appears at the end of step 1, so that step 2 is the first whole one; a third tells
 # whether it is like every later one. A run of fewer steps may run out in the next.
 LEAST_STEPS = 3
 _LEAST_SETTLED = 2
-
-
-def allowed_bytes(alloc_conf: str, capacity_bytes: int) -> int | None:
-    """Return what `per_process_memory_fraction` lets PyTorch reserve of a device; None without it."""
-    fraction = AllocatorConfig.parse(alloc_conf).per_process_memory_fraction
-    return None if fraction is None or fraction >= 1 else int(fraction * capacity_bytes)
 
 
 def judge_run(result: Result, measurement: Measurement, device: DeviceFacts) -> Result:
@@ -44,12 +39,13 @@ def judge_run(result: Result, measurement: Measurement, device: DeviceFacts) -> 
         retries=sum(step.retries for step in settled) if oom is None else measurement.allocator_retries,
         oom=oom,
     )
-    available = _available(result, measurement, capacity, context)
+    gpu = replace(result.gpu, capacity_bytes=capacity, context_bytes=context)
+    available = _available(result.cell, measurement, gpu)
     judged = judge(profile, profile, capacity_bytes=capacity, available_bytes=available)
     judged = _unless_in_doubt(judged, measurement.step_memory)
     return replace(
         result,
-        gpu=replace(result.gpu, capacity_bytes=capacity, context_bytes=context),
+        gpu=gpu,
         peak_allocated_bytes=profile.peak_allocated_bytes,
         peak_reserved_bytes=profile.peak_reserved_bytes,
         peak_process_bytes=profile.peak_reserved_bytes + context,
@@ -87,17 +83,16 @@ def _most_reserved(result: Result, settled: tuple[StepMemory, ...]) -> int:
     return most if result.oom is None else max(most, result.oom.reserved_bytes + result.oom.segment_bytes)
 
 
-def _available(result: Result, measurement: Measurement, capacity: int, context: int) -> int:
+def _available(cell: Cell, measurement: Measurement, gpu: GpuUse) -> int:
     """Return what the run's segments could have."""
     if measurement.cap_bytes is not None:
         return measurement.cap_bytes
     card = measurement.card
-    others = result.cell.used_by_others_bytes
+    others = cell.used_by_others_bytes
     if card is not None:  # in a container others are not listed, but what they hold was gone before the run
         others = max(card.others_bytes, card.idle_bytes - DRIVER_BYTES)
-    available = max(capacity - context - others, 0)
-    allowed = allowed_bytes(result.cell.alloc_conf, capacity)
-    return available if allowed is None else min(available, allowed)
+    config = AllocatorConfig.parse(cell.alloc_conf)
+    return config.capped_bytes(gpu.available_bytes(others), gpu.capacity_bytes)
 
 
 def _unless_in_doubt(judged: Judgement, steps: tuple[StepMemory, ...]) -> Judgement:

@@ -14,9 +14,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from actprof.measurement import CardUse
-from actprof.measuring.card_use import CardTally, Look
-from actprof.measuring.gpu_processes import listed_processes, relation
-from actprof.measuring.nvml import device_handle, is_lost, open_nvml
+from actprof.measuring.card_use import CardTally, Look, relation
+from actprof.measuring.nvml import device_handle, is_lost, listed_processes, open_nvml
 
 # So many looks in a row without an answer (a second), and the GPU counts as gone.
 PATIENCE = 20

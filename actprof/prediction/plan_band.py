@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from actprof.allocator.config import AllocatorConfig
 from actprof.replay.kernel_bytes import MOST
 from actprof.replay.profile import MemoryProfile
-from actprof.replay.replay import Device, replay
+from actprof.replay.replay import Conditions, replay
 from actprof.trace.model import Trace
 from actprof.units import MIB
 
@@ -32,17 +31,16 @@ class Band:
     most_reserved_bytes: int
 
 
-def memory_band(trace: Trace, config: AllocatorConfig, device: Device, likely: MemoryProfile) -> Band:
+def memory_band(trace: Trace, conditions: Conditions, likely: MemoryProfile) -> Band:
     """Return the band of what `likely` is the likely run of; one figure where nothing is chosen by time.
 
     Args:
         trace: what was replayed.
-        config: the allocator's settings.
-        device: without limit.
+        conditions: without limit.
         likely: the replay with the likely choice of plans.
     """
-    others = _other_choices(device, _EXPANDABLE_DRAWS if config.expandable_segments else _DRAWS)
-    drawn = [replay(trace, likely.batch_size, config=config, device=other) for other in others]
+    draws = _EXPANDABLE_DRAWS if conditions.config.expandable_segments else _DRAWS
+    drawn = [replay(trace, likely.batch_size, other) for other in _other_choices(conditions, draws)]
     runs = [likely, *drawn]
     allocated = [run.peak_allocated_bytes for run in runs]
     reserved = [run.peak_reserved_bytes for run in runs]
@@ -54,14 +52,14 @@ def memory_band(trace: Trace, config: AllocatorConfig, device: Device, likely: M
     )
 
 
-def surely_runs(trace: Trace, batch_size: int, *, config: AllocatorConfig, device: Device) -> bool:
-    """Return whether `batch_size`, which likely runs on `device`, does so whichever plans cuDNN takes."""
-    others = _other_choices(device, _SURE_DRAWS)  # the most demanding first
-    return all(replay(trace, batch_size, config=config, device=other).oom is None for other in others)
+def surely_runs(trace: Trace, batch_size: int, conditions: Conditions) -> bool:
+    """Return whether `batch_size`, which likely runs, does so whichever plans cuDNN takes."""
+    others = _other_choices(conditions, _SURE_DRAWS)  # the most demanding first
+    return all(replay(trace, batch_size, other).oom is None for other in others)
 
 
-def _other_choices(device: Device, draws: tuple[int, ...]) -> Iterator[Device]:
-    kernels = device.kernels
+def _other_choices(conditions: Conditions, draws: tuple[int, ...]) -> Iterator[Conditions]:
+    kernels = conditions.kernels
     if kernels is not None and kernels.benchmark:
         for draw in draws:
-            yield replace(device, kernels=replace(kernels, draw=draw))
+            yield replace(conditions, kernels=replace(kernels, draw=draw))

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from actprof.allocator import AllocatorConfig
 from actprof.cell import Cell
 from actprof.cudnn import answers
-from actprof.errors import TraceError, UsageError
-from actprof.hardware import (
-    Catalogue,
-    Gpu,
-    builtin_catalogue,
-    cublas_workspace_bytes,
-    cublaslt_workspace,
-    custom_gpu,
-)
+from actprof.errors import TraceError
+from actprof.hardware import Catalogue, Device, Gpu, builtin_catalogue, find_device, library_workspaces
 from actprof.prediction.attribution import attribute
-from actprof.prediction.curve import thin
 from actprof.prediction.largest_batch import largest_batch, surely_largest
-from actprof.prediction.plan_band import Band, memory_band
+from actprof.prediction.plan_band import memory_band
 from actprof.prediction.step_time import predict_step_time
-from actprof.prediction.verdict import Judgement, compiled_reason, judge
+from actprof.prediction.verdict import compiled_reason, judge
 from actprof.replay.kernel_bytes import Kernels, architecture_of
-from actprof.replay.profile import MemoryProfile
-from actprof.replay.program import Workspaces
-from actprof.replay.replay import Device, replay
-from actprof.results import PREDICTED, GpuUse, Result, Timing
+from actprof.replay.profile import MemoryProfile, thin
+from actprof.replay.replay import Conditions, replay
+from actprof.results import PREDICTED, Result, Timing
 from actprof.trace.cache import trace_for
 from actprof.trace.model import Trace
 from actprof.versions import library_versions, torch_version
@@ -35,8 +27,6 @@ from actprof.versions import library_versions, torch_version
 ASSUMPTIONS = (
     "one process on one GPU, batches from a data loader with the video frames of a LeRobotDataset",
 )
-
-
 BENCHMARK_ON = (
     "cudnn.benchmark is on, as lerobot sets it: cuDNN times its plans in the first step and keeps the "
     "fastest, so that repeated runs differ; the figures are of the likely plans, the band of others drawn"
@@ -68,12 +58,13 @@ class Prediction:
     """A predicted result with what it was drawn from; that is None where the verdict is `unknown`.
 
     Attributes:
+        conditions: of the run on its device.
         unlimited, limited: replays with detail, without limit and on the device; the same one where the
             limit makes no difference.
     """
 
     result: Result
-    device: Device
+    conditions: Conditions
     trace: Trace | None = None
     unlimited: MemoryProfile | None = None
     limited: MemoryProfile | None = None
@@ -85,41 +76,68 @@ def predict_in_full(cell: Cell, *, catalogue: Catalogue | None = None) -> Predic
     Raises:
         UsageError: as `predict_cell`.
     """
-    gpu = gpu_of(cell, catalogue or builtin_catalogue())
-    config = AllocatorConfig.parse(cell.alloc_conf)
-    device = device_of(gpu, cell)
+    device = device_of(cell, catalogue)
+    conditions = conditions_of(cell, device)
     base = unknown_result(cell, "", catalogue=catalogue)
-    if reason := _unknown_kernel(cell, gpu):
-        return Prediction(result=replace(base, reason=reason), device=device)
+    if reason := _unknown_kernel(cell, device.gpu):
+        return Prediction(result=replace(base, reason=reason), conditions=conditions)
     start = time.perf_counter()
     try:
         trace, cached = trace_for(cell)
     except TraceError as error:
-        return Prediction(result=replace(base, reason=str(error)), device=device)
+        return Prediction(result=replace(base, reason=str(error)), conditions=conditions)
     traced = time.perf_counter()
-    run = _run(trace, cell.batch_size, config, device, detail=True)
+    unlimited = replay(trace, cell.batch_size, conditions.without_limit(), detail=True)
     if cell.compiled:
-        eager = run.unlimited.peak_reserved_bytes + device.context_bytes
-        return Prediction(result=replace(base, reason=compiled_reason(eager)), device=device)
-    answer = _timed(_answer(base, trace, config, device, run), trace, gpu)
+        eager = unlimited.peak_reserved_bytes + device.gpu.context_bytes
+        return Prediction(result=replace(base, reason=compiled_reason(eager)), conditions=conditions)
+    limited = _limited(base, trace, conditions, unlimited)
+    answer = _with_speed(_judged(base, trace, conditions, unlimited, limited), trace, device.gpu)
     timing = Timing(
         trace_seconds=traced - start, replay_seconds=time.perf_counter() - traced, trace_cached=cached
     )
     return Prediction(
         result=replace(answer, timing=timing),
-        device=device,
+        conditions=conditions,
         trace=trace,
-        unlimited=run.unlimited,
-        limited=run.limited,
+        unlimited=unlimited,
+        limited=limited,
     )
 
 
 def unknown_result(cell: Cell, reason: str, *, catalogue: Catalogue | None = None) -> Result:
     """Return what is told of a cell of which nothing is known."""
-    gpu = gpu_of(cell, catalogue or builtin_catalogue())
-    capacity = cell.capacity_bytes or gpu.capacity_bytes
-    use = GpuUse(name=gpu.name, capacity_bytes=capacity, context_bytes=gpu.context_bytes)
+    use = device_of(cell, catalogue).use
     return Result(source=PREDICTED, cell=cell, gpu=use, reason=reason, versions=library_versions())
+
+
+def device_of(cell: Cell, catalogue: Catalogue | None = None) -> Device:
+    """Return the device that the cell asks for.
+
+    Raises:
+        UsageError: the cell names no GPU and no capacity, or a GPU that nobody knows.
+    """
+    return find_device(
+        cell.gpu,
+        cell.capacity_bytes,
+        cell.used_by_others_bytes,
+        catalogue=catalogue or builtin_catalogue(),
+    )
+
+
+def conditions_of(cell: Cell, device: Device) -> Conditions:
+    """Return what decides the replay of the cell's run on `device`.
+
+    Raises:
+        UsageError: allocator settings that PyTorch refuses.
+    """
+    return Conditions(
+        device=device,
+        config=AllocatorConfig.parse(cell.alloc_conf),
+        workspaces=library_workspaces(device.gpu, torch_version()),
+        torch_version=torch_version(),
+        kernels=Kernels(architecture=architecture_of(device.gpu), benchmark=cell.cudnn_benchmark),
+    )
 
 
 def _unknown_kernel(cell: Cell, gpu: Gpu) -> str:
@@ -134,73 +152,51 @@ def _unknown_kernel(cell: Cell, gpu: Gpu) -> str:
     )
 
 
-def gpu_of(cell: Cell, catalogue: Catalogue) -> Gpu:
-    """Return the cell's GPU; one of which only the capacity is given is stood in for.
-
-    Raises:
-        UsageError: the cell names no GPU and no capacity, or a GPU that nobody knows.
-    """
-    if cell.gpu is not None:
-        return catalogue.find(cell.gpu)
-    if cell.capacity_bytes is None:
-        raise UsageError("name a GPU (see `actprof gpus`), or give its capacity, like 24GiB")
-    return custom_gpu(cell.capacity_bytes)
+def _limited(base: Result, trace: Trace, conditions: Conditions, unlimited: MemoryProfile) -> MemoryProfile:
+    """Replay on the device, where that could make a difference."""
+    unfettered = conditions.config == conditions.without_limit().config
+    if unfettered and unlimited.most_reserved_bytes <= base.available_bytes:
+        return unlimited
+    return replay(trace, unlimited.batch_size, conditions, detail=True)
 
 
-def device_of(gpu: Gpu, cell: Cell) -> Device:
-    """Return the memory that the cell's run has on `gpu`."""
-    lt = cublaslt_workspace(torch_version())
-    return Device(
-        capacity_bytes=cell.capacity_bytes or gpu.capacity_bytes,
-        context_bytes=gpu.context_bytes,
-        used_by_others_bytes=cell.used_by_others_bytes,
-        workspaces=Workspaces(
-            cublas_bytes=cublas_workspace_bytes(gpu, torch_version()),
-            cublaslt_bytes=lt.size_bytes,
-            cublaslt_lifetime=lt.lifetime,
-        ),
-        torch_version=torch_version(),
-        kernels=Kernels(architecture=architecture_of(gpu), benchmark=cell.cudnn_benchmark),
+def _judged(
+    base: Result, trace: Trace, conditions: Conditions, need: MemoryProfile, limited: MemoryProfile
+) -> Result:
+    band = memory_band(trace, conditions.without_limit(), need)
+    capacity = base.gpu.capacity_bytes
+    judged = judge(
+        need,
+        limited,
+        capacity_bytes=capacity,
+        available_bytes=conditions.config.capped_bytes(base.available_bytes, capacity),
+        most_reserved_bytes=band.most_reserved_bytes,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """One batch size on one device: on it, and on one like it without limit."""
-
-    unlimited: MemoryProfile
-    limited: MemoryProfile
-    band: Band
-    judged: Judgement
-
-
-def _answer(base: Result, trace: Trace, config: AllocatorConfig, device: Device, run: _Run) -> Result:
-    need = run.unlimited
-    largest = largest_batch(base.cell, trace, config, device)
+    largest = largest_batch(base.cell, trace, conditions)
     return replace(
         base,
         parameters=trace.policy.parameter_count,
         encoder_tokens=trace.policy.encoder_tokens,
         peak_allocated_bytes=need.peak_allocated_bytes,
         peak_reserved_bytes=need.peak_reserved_bytes,
-        peak_process_bytes=need.peak_reserved_bytes + device.context_bytes,
-        peak_allocated_band_bytes=run.band.allocated,
-        peak_reserved_band_bytes=run.band.reserved,
-        verdict=run.judged.verdict,
-        reason=run.judged.reason,
-        headroom_bytes=run.judged.headroom_bytes,
-        retries=run.limited.retries,
+        peak_process_bytes=need.peak_reserved_bytes + base.gpu.context_bytes,
+        peak_allocated_band_bytes=band.allocated,
+        peak_reserved_band_bytes=band.reserved,
+        verdict=judged.verdict,
+        reason=judged.reason,
+        headroom_bytes=judged.headroom_bytes,
+        retries=limited.retries,
         max_batch_size=largest,
-        surely_fits_batch_size=surely_largest(base.cell, trace, config, device, at_most=largest),
-        oom=run.limited.oom,
-        breakdown=attribute(trace, run.limited, device.program(trace, run.limited.batch_size)),
+        surely_fits_batch_size=surely_largest(base.cell, trace, conditions, at_most=largest),
+        oom=limited.oom,
+        breakdown=attribute(trace, limited, conditions.program(trace, limited.batch_size)),
         curve=None if need.timeline is None else thin(need.timeline),
-        assumptions=(*ASSUMPTIONS, *_assumed(trace, need, device), *_attention(base.cell)),
+        assumptions=tuple(_assumed(base.cell, trace, need, conditions.kernels)),
         flops_per_sample=trace.flops(base.cell.batch_size) // base.cell.batch_size,
     )
 
 
-def _timed(answer: Result, trace: Trace, gpu: Gpu) -> Result:
+def _with_speed(answer: Result, trace: Trace, gpu: Gpu) -> Result:
     """Return the answer with what a step takes, where the speed of the GPU is known."""
     cell = answer.cell
     found = predict_step_time(trace, cell.batch_size, gpu, precision=cell.autocast)
@@ -218,59 +214,16 @@ def _timed(answer: Result, trace: Trace, gpu: Gpu) -> Result:
     )
 
 
-def _attention(cell: Cell) -> tuple[str, ...]:
-    return (ATTENTION,) if "fused_attention" in cell.changes else ()
-
-
-def _assumed(trace: Trace, need: MemoryProfile, device: Device) -> tuple[str, ...]:
-    assumed = (*_plans_assumed(device), *trace.assumptions)
+def _assumed(cell: Cell, trace: Trace, need: MemoryProfile, kernels: Kernels | None) -> Iterator[str]:
+    yield from ASSUMPTIONS
+    if kernels is not None and kernels.benchmark:
+        yield BENCHMARK_ON
+    if kernels is not None and (silent := answers(kernels.architecture)):
+        yield NO_CUDNN.format(silent)
+    yield from trace.assumptions
     if not need.settled:
-        assumed += (
-            f"the reserved memory still grew after {need.steps} steps, so there is no settled figure",
-        )
+        yield f"the reserved memory still grew after {need.steps} steps, so there is no settled figure"
     if trace.carried is None:
-        assumed += ("the traced steps could not be repeated, so that later steps may reserve more",)
-    return assumed
-
-
-def _plans_assumed(device: Device) -> tuple[str, ...]:
-    kernels = device.kernels
-    if kernels is None:
-        return ()
-    silent = answers(kernels.architecture)
-    return ((BENCHMARK_ON,) if kernels.benchmark else ()) + ((NO_CUDNN.format(silent),) if silent else ())
-
-
-def _run(
-    trace: Trace, batch_size: int, config: AllocatorConfig, device: Device, *, detail: bool = False
-) -> _Run:
-    """Replay without limit and, where that could make a difference, on the device."""
-    available = _allowed(device, config)
-    boundless = replace(device, capacity_bytes=None)
-    unlimited = replay(trace, batch_size, config=_unfettered(config), device=boundless, detail=detail)
-    limited = unlimited
-    if unlimited.most_reserved_bytes > available or config != _unfettered(config):
-        limited = replay(trace, batch_size, config=config, device=device, detail=detail)
-    band = memory_band(trace, _unfettered(config), boundless, unlimited)
-    judged = judge(
-        unlimited,
-        limited,
-        capacity_bytes=device.capacity_bytes or 0,
-        available_bytes=available,
-        most_reserved_bytes=band.most_reserved_bytes,
-    )
-    return _Run(unlimited, limited, band, judged)
-
-
-def _allowed(device: Device, config: AllocatorConfig) -> int:
-    """Return what the run's segments can have: what is left of the device, or the memory fraction's cap."""
-    available = device.available_bytes or 0
-    fraction = config.per_process_memory_fraction
-    if fraction is None or fraction >= 1:
-        return available
-    return min(available, int(fraction * (device.capacity_bytes or 0)))
-
-
-def _unfettered(config: AllocatorConfig) -> AllocatorConfig:
-    """Return the settings without those that need a device of finite size to mean anything."""
-    return replace(config, per_process_memory_fraction=None, garbage_collection_threshold=0.0)
+        yield "the traced steps could not be repeated, so that later steps may reserve more"
+    if "fused_attention" in cell.changes:
+        yield ATTENTION

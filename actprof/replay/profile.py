@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from actprof.out_of_memory import OutOfMemory
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from actprof.results import MemoryCurve
+from actprof.trace.model import PHASES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,3 +61,17 @@ class MemoryProfile:
     alive_at_peak: NDArray[np.int64] | None = None
     peak_event: int = -1
     timeline: Timeline | None = None
+
+
+def thin(timeline: Timeline, *, points: int = 400) -> MemoryCurve:
+    """Return what a screen can show: the highest values within at most `points` equal stretches."""
+    count = len(timeline.allocated)
+    starts = np.unique(np.linspace(0, count, min(points, count), endpoint=False).astype(np.int64))
+    phases = timeline.phase[starts].tolist()
+    changes = [i for i, phase in enumerate(phases) if i == 0 or phase != phases[i - 1]]
+    return MemoryCurve(
+        allocated_bytes=tuple(np.maximum.reduceat(timeline.allocated, starts).tolist()),
+        reserved_bytes=tuple(np.maximum.reduceat(timeline.reserved, starts).tolist()),
+        phases=tuple((i, PHASES[phases[i]]) for i in changes),
+        steps=tuple(int(np.searchsorted(starts, start)) for start in timeline.step_starts),
+    )

@@ -12,33 +12,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from actprof.cudnn import Convolution
+from actprof.hardware import Workspaces
 from actprof.replay.kernel_bytes import Kernels, sizes_of
 from actprof.trace.model import KINDS, PHASES, Trace
 
 _BACKWARD = PHASES.index("backward")
 _CUBLASLT = 2
 WORKSPACE_KIND = len(KINDS)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workspaces:
-    """What the matrix libraries take, in bytes.
-
-    Attributes:
-        cublas_bytes: of one cuBLAS handle.
-        cublaslt_bytes: of one cuBLASLt handle, or of one call.
-        cublaslt_lifetime: `handle` when it is kept, `call` when it lives for one call, `shared` for none.
-    """
-
-    cublas_bytes: int = 0
-    cublaslt_bytes: int = 0
-    cublaslt_lifetime: Literal["call", "handle", "shared"] = "shared"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,65 +1,62 @@
-"""Replay a `Trace` through the `CachingAllocator`: batch size, settings and device give a `MemoryProfile`."""
+"""Replay a `Trace` through the `CachingAllocator`: batch size and conditions give a `MemoryProfile`."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actprof.allocator.addresses import DriverAddresses
 from actprof.allocator.caching import CachingAllocator
+from actprof.allocator.config import AllocatorConfig
+from actprof.allocator.device_memory import DriverAddresses
+from actprof.hardware import Device, Workspaces
 from actprof.out_of_memory import OutOfMemory, OutOfMemoryError, out_of_memory_message
 from actprof.replay.kernel_bytes import Kernels, other_workspaces
 from actprof.replay.profile import MemoryProfile, Timeline
-from actprof.replay.program import Program, Workspaces, build_program
+from actprof.replay.program import Program, build_program
 from actprof.trace.model import PHASES, Trace
-
-if TYPE_CHECKING:
-    from actprof.allocator.config import AllocatorConfig
 
 _MOST_STEPS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
-    """The memory that a run can have, in bytes, and what the libraries on it take.
+class Conditions:
+    """What decides a replay beside the trace and the batch size.
 
     Attributes:
-        capacity_bytes: what torch reports as the device's total; None for a device without limit.
-        context_bytes: CUDA context of the process.
-        used_by_others_bytes: what other processes hold.
-        workspaces: of the matrix libraries.
+        device: whose memory the run has; None for one without limit.
+        config: the allocator's settings.
+        workspaces: of the matrix libraries on it.
         torch_version: (major, minor) whose allocator is meant.
         kernels: what decides how much kernels take inside; None leaves that out.
     """
 
-    capacity_bytes: int | None = None
-    context_bytes: int = 0
-    used_by_others_bytes: int = 0
+    device: Device | None = None
+    config: AllocatorConfig = field(default_factory=AllocatorConfig)
     workspaces: Workspaces = field(default_factory=Workspaces)
     torch_version: tuple[int, int] = (2, 11)
     kernels: Kernels | None = None
 
     @property
-    def available_bytes(self) -> int | None:
-        """What is left for PyTorch's segments; None without limit."""
-        if self.capacity_bytes is None:
-            return None
-        return max(self.capacity_bytes - self.context_bytes - self.used_by_others_bytes, 0)
+    def context_bytes(self) -> int:
+        """What the process holds beside its segments; 0 where no device is meant."""
+        return 0 if self.device is None else self.device.gpu.context_bytes
+
+    def without_limit(self) -> Conditions:
+        """Return the same without limit, and without the settings that mean nothing there."""
+        config = replace(self.config, per_process_memory_fraction=None, garbage_collection_threshold=0.0)
+        return replace(self, device=None, config=config)
 
     def program(self, trace: Trace, batch_size: int) -> Program:
-        """Return what a replay of `trace` runs on this device."""
+        """Return what a replay of `trace` runs under these conditions."""
         return build_program(trace, batch_size, self.workspaces, self.kernels)
 
 
-def replay(
-    trace: Trace, batch_size: int, *, config: AllocatorConfig, device: Device, detail: bool = False
-) -> MemoryProfile:
-    """Return what training at `batch_size` does to the memory of `device` under `config`.
+def replay(trace: Trace, batch_size: int, conditions: Conditions, *, detail: bool = False) -> MemoryProfile:
+    """Return what training at `batch_size` does to the memory of a device.
 
     Steps are replayed until the reserved bytes settle or the run is out of memory. With `detail` the
     profile has the timeline and who is alive at the peak, at three times the cost.
@@ -69,19 +66,17 @@ def replay(
     """
     if not trace.holds_for(batch_size):
         raise ValueError(f"this trace does not hold for batch size {batch_size}")
-    return _Replay(trace, batch_size, config, device, detail=detail).run()
+    return _Replay(trace, batch_size, conditions, detail=detail).run()
 
 
 class _Replay:
     """One replay: where each tensor is, and what has happened so far."""
 
-    def __init__(
-        self, trace: Trace, batch_size: int, config: AllocatorConfig, device: Device, *, detail: bool
-    ) -> None:
+    def __init__(self, trace: Trace, batch_size: int, conditions: Conditions, *, detail: bool) -> None:
         self.trace = trace
         self.batch_size = batch_size
-        self.device = device
-        self.program = device.program(trace, batch_size)
+        self.device, self.kernels = conditions.device, conditions.kernels
+        self.program = conditions.program(trace, batch_size)
         self.sizes = self.program.sizes
         self.addresses = [0] * len(self.sizes)
         self.trials = deque(self.program.trials)
@@ -91,11 +86,11 @@ class _Replay:
         self.most_reserved = 0
         self.log = _Log() if detail else None
         self.allocator = CachingAllocator(
-            config,
-            capacity_bytes=device.available_bytes,
-            total_bytes=device.capacity_bytes,
-            torch_version=device.torch_version,
-            place=self._place if not config.expandable_segments else None,
+            conditions.config,
+            capacity_bytes=None if self.device is None else self.device.available_bytes,
+            total_bytes=None if self.device is None else self.device.gpu.capacity_bytes,
+            torch_version=conditions.torch_version,
+            place=None if conditions.config.expandable_segments else self._place,
         )
 
     def run(self) -> MemoryProfile:
@@ -172,9 +167,9 @@ class _Replay:
         The workspace is freed by the event behind its allocation.
         """
         problem = self.program.convolutions.get(self.program.events[position] - 1)
-        if problem is None or self.device.kernels is None:
+        if problem is None or self.kernels is None:
             return False
-        return any(map(self._has_room, other_workspaces(problem, self.device.kernels)))
+        return any(map(self._has_room, other_workspaces(problem, self.kernels)))
 
     def _has_room(self, size: int) -> bool:
         try:
@@ -218,6 +213,7 @@ class _Replay:
 
     def _out_of_memory(self, stop: _RanOutError) -> OutOfMemory:
         error, device, ops = stop.error, self.device, self.trace.ops
+        assert device is not None  # noqa: S101 - nothing runs out without limit
         row = self.program.ops[self.program.events[stop.position] - 1]
         return OutOfMemory(
             step=self.steps,
@@ -230,8 +226,8 @@ class _Replay:
             reserved_bytes=error.reserved_bytes,
             message=out_of_memory_message(
                 error,
-                total_bytes=device.capacity_bytes or error.reserved_bytes,
-                context_bytes=device.context_bytes,
+                total_bytes=device.gpu.capacity_bytes,
+                context_bytes=device.gpu.context_bytes,
                 used_by_others_bytes=device.used_by_others_bytes,
             ),
         )

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from actprof.allocator.config import AllocatorConfig
 from actprof.errors import UsageError
-from actprof.hardware import custom_gpu, find_gpu
-from actprof.snapshots.outcome import Question
+from actprof.hardware import builtin_catalogue, find_device
+from actprof.snapshots.what_if_replay import Question
 from actprof.units import format_bytes, parse_bytes
-
-if TYPE_CHECKING:
-    from actprof.hardware import Gpu
 
 DEFAULTS = "PyTorch's defaults"
 
@@ -31,32 +27,22 @@ def make_questions(
     Raises:
         UsageError: a setting, a size or a GPU that cannot be.
     """
-    device = _find_device(gpu, capacity)
-    available = total = None
-    if device is not None:
-        total = device.capacity_bytes
-        available = max(total - device.context_bytes, 0)
-    where = "" if device is None else f" on {gpu or format_bytes(device.capacity_bytes)}"
-    questions = []
-    if alloc_conf is not None or device is not None:
-        config = None if alloc_conf is None else AllocatorConfig.parse(alloc_conf)
-        settings = "recorded settings" if config is None else str(config) or DEFAULTS
-        questions.append(_question(settings + where, config, available, total))
-    for text in compare:
-        config = AllocatorConfig.parse(text)
-        questions.append(_question((str(config) or DEFAULTS) + where, config, available, total))
-    return tuple(questions)
-
-
-def _find_device(gpu: str | None, capacity: str | int | None) -> Gpu | None:
     if gpu is not None and capacity is not None:
         raise UsageError("give --gpu or --capacity, not both: either says how much memory there is")
-    if gpu is not None:
-        return find_gpu(gpu)
-    return None if capacity is None else custom_gpu(parse_bytes(capacity))
-
-
-def _question(
-    label: str, config: AllocatorConfig | None, available: int | None, total: int | None
-) -> Question:
-    return Question(label=label, config=config, available_bytes=available, total_bytes=total)
+    texts: list[str | None] = [*compare]
+    where, available, total = "", None, None
+    if gpu is not None or capacity is not None:
+        size = None if capacity is None else parse_bytes(capacity)
+        device = find_device(gpu, size, catalogue=builtin_catalogue())
+        available, total = device.available_bytes, device.gpu.capacity_bytes
+        where = f" on {gpu or format_bytes(total)}"
+    if alloc_conf is not None or total is not None:
+        texts.insert(0, alloc_conf)
+    questions = []
+    for text in texts:
+        config = None if text is None else AllocatorConfig.parse(text)
+        label = "recorded settings" if config is None else str(config) or DEFAULTS
+        questions.append(
+            Question(label=label + where, config=config, available_bytes=available, total_bytes=total)
+        )
+    return tuple(questions)

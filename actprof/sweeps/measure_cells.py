@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from actprof.cell import Cell
 from actprof.errors import ActprofError, UsageError
-from actprof.measuring.choose import Choice, choose_gpu, usable_gpus
-from actprof.measuring.nvml import LocalGpu
+from actprof.hardware import LocalGpu
+from actprof.measuring.choose import Choice, choose_gpu
+from actprof.measuring.nvml import usable_gpus
 from actprof.measuring.run import Run
-from actprof.progress import Listener, Progress
+from actprof.prediction.many import cell_label
+from actprof.progress import Listener, Progress, nobody
 from actprof.results import MEASURED, Result, Verdict
-from actprof.scenario import Scenario
-from actprof.sweeps.runner import cell_label
+from actprof.scenario.grid import Scenario
 from actprof.sweeps.store import ResultsStore, measured_fingerprint
 
 MODES = ("auto", "predict", "measure")
@@ -22,8 +23,9 @@ _FAILED = ""  # the stamp of a failed run, which is tried again
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasurePlan:
-    """Which cells are measured, each with its device; and what was decided and why (`not measured: …`)."""
+    """The cells of a scenario that are measured, each with its device; and what was decided and why."""
 
+    scenario: Scenario
     choices: tuple[tuple[Cell, Choice], ...]
     reason: str
 
@@ -44,7 +46,7 @@ def plan_measuring(
     if mode not in MODES:
         raise UsageError(f"{mode!r} is not a mode; choose one of {', '.join(MODES)}")
     if mode == "predict":
-        return MeasurePlan(choices=(), reason="not measured: predicted only, as asked")
+        return MeasurePlan(scenario=scenario, choices=(), reason="not measured: predicted only, as asked")
     here = tuple(gpus())
     chosen = [(cell, choose_gpu(cell, here, scenario.catalogue)) for cell in scenario.cells]
     measurable = tuple((cell, choice) for cell, choice in chosen if choice.type == "cuda")
@@ -55,31 +57,25 @@ def plan_measuring(
     if 0 < len(measurable) < len(chosen):
         reason = f"{len(measurable)} of {len(chosen)} cells can be measured: {reason}"
     decided = "measured" if measurable else "not measured"
-    return MeasurePlan(choices=measurable, reason=f"{decided}: {reason}")
+    return MeasurePlan(scenario=scenario, choices=measurable, reason=f"{decided}: {reason}")
 
 
 def measure_cells(
-    scenario: Scenario,
-    store: ResultsStore,
     plan: MeasurePlan,
+    store: ResultsStore,
     *,
     fresh: bool = False,
     command: str = "",
     listener: Listener | None = None,
-    gpus: Callable[[], Sequence[LocalGpu]] = usable_gpus,
-    make_run: Callable[..., Run] = Run,
 ) -> tuple[Result, ...]:
     """Measure what `plan` names and `store` lacks, smallest batch first; return all measured results.
 
     Args:
-        scenario: the grid.
-        store: where results are kept.
         plan: from `plan_measuring`.
+        store: where results are kept.
         fresh: measure again what is known.
         command: what repeats it, for the record.
         listener: told before and after every cell.
-        gpus: lists the GPUs of this machine.
-        make_run: builds what measures.
 
     Raises:
         ActprofError: a GPU has vanished; what was known is stored.
@@ -88,17 +84,17 @@ def measure_cells(
     known = {} if fresh else store.stamps(source=MEASURED)
     missing = [item for item in plan.choices if known.get(item[0].identity()) != _stamp(item[1])]
     missing.sort(key=lambda item: item[0].batch_size)  # what surely fits is known first
-    tell = listener or (lambda _progress: None)
+    tell = listener or nobody
     for done, (cell, choice) in enumerate(missing):
         label = f"measuring {cell_label(cell)} batch {cell.batch_size}"
-        tell(Progress(len(missing), done, (label,)))
-        result = make_run(choice=choice, catalogue=scenario.catalogue, command=command).measure(cell)
+        tell(Progress(total=len(missing), done=done, running=(label,)))
+        result = Run(choice=choice, catalogue=plan.scenario.catalogue, command=command).measure(cell)
         failed = result.verdict == Verdict.FAILED
         store.put_result(result, _FAILED if failed else _stamp(choice))
         if failed:
-            _check_there(choice, gpus())
-    tell(Progress(len(missing), len(missing), ()))
-    return store.results(scenario.cells, source=MEASURED)
+            _check_there(choice, usable_gpus())
+    tell(Progress(total=len(missing), done=len(missing)))
+    return store.results(plan.scenario.cells, source=MEASURED)
 
 
 def _stamp(choice: Choice) -> str:

@@ -18,9 +18,8 @@ from typing import Any, Self
 
 from actprof.cell import Cell
 from actprof.errors import StoreError
-from actprof.hardware import Gpu
+from actprof.hardware import Gpu, LocalGpu
 from actprof.measuring.grounding import Grounding
-from actprof.measuring.nvml import LocalGpu
 from actprof.results import MEASURED, PREDICTED, SCHEMA_VERSION, Result
 from actprof.versions import code_digest, library_versions
 

@@ -17,8 +17,7 @@ from typing import Any
 import torch
 
 from actprof.cudnn.problem import Convolution, Dims, dense_strides
-from actprof.measuring.gpu_processes import listed_processes
-from actprof.measuring.nvml import device_handle, open_nvml
+from actprof.measuring.nvml import device_handle, listed_processes, open_nvml
 
 # Primes, so that no tensor with elements of 2, 4 or 8 bytes is as large; one for each end, so that a case
 # that was lost, or a tensor of flags that happens to have the size, is an error and shifts no other case.

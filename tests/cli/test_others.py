@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from actprof.hardware import all_gpus
-from actprof.measuring.nvml import LocalGpu
+from actprof.hardware import LocalGpu
 
 
 def test_gpus_lists_all_and_marks_estimates(run, monkeypatch):

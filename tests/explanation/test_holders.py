@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from handmade import make_device
 
 from actprof.allocator import AllocatorConfig
 from actprof.explanation.holders import SLACK, WORKSPACES, by_op, list_tensors, module_tree
+from actprof.hardware import Workspaces
 from actprof.prediction.attribution import attribute
-from actprof.replay.program import Workspaces, build_program
-from actprof.replay.replay import Device, replay
+from actprof.replay.program import build_program
+from actprof.replay.replay import Conditions, replay
 from actprof.trace.details import TraceDetails
 from actprof.units import MIB
 
@@ -57,16 +59,16 @@ def assert_everything_adds_up(trace, profile, workspaces=SPACES):
 def test_everything_adds_up_at_the_peak(make_trace, batch_size, conf):
     """At every level of the tree, over all ops and over all tensors; slack and workspaces included."""
     trace = make_trace(activation=(1 << 20) + 300)
-    device = Device(workspaces=SPACES)
-    profile = replay(trace, batch_size, config=AllocatorConfig.parse(conf), device=device, detail=True)
+    conditions = Conditions(config=AllocatorConfig.parse(conf), workspaces=SPACES)
+    profile = replay(trace, batch_size, conditions, detail=True)
     assert_everything_adds_up(trace, profile)
 
 
 def test_everything_adds_up_where_it_runs_out(make_trace):
     """At an out-of-memory moment the sum is what was allocated then."""
     trace = make_trace()
-    device = Device(capacity_bytes=30 * MIB)
-    profile = replay(trace, 20, config=AllocatorConfig(), device=device, detail=True)
+    conditions = Conditions(device=make_device(30 * MIB))
+    profile = replay(trace, 20, conditions, detail=True)
     assert profile.oom is not None
     assert_everything_adds_up(trace, profile, Workspaces())
 
@@ -78,8 +80,8 @@ def test_everything_adds_up_for_act(small_cell, resolution):
 
     trace = record_trace(replace(small_cell, resolution=resolution))
     for batch_size, capacity in ((2, None), (32, None), (32, 100 * MIB)):
-        device = Device(workspaces=SPACES, capacity_bytes=capacity)
-        profile = replay(trace, batch_size, config=AllocatorConfig(), device=device, detail=True)
+        device = None if capacity is None else make_device(capacity)
+        profile = replay(trace, batch_size, Conditions(device=device, workspaces=SPACES), detail=True)
         assert (capacity is None) == (profile.oom is None)
         root = assert_everything_adds_up(trace, profile)
         paths = {node.path for node in nodes_of(root)}
@@ -104,7 +106,7 @@ def described(make_trace):
         freed_by=np.array([-1, 5, 4, 3, 4, -1, 8, 7, 8]),
     )  # fmt: skip
     trace = replace(trace, load_details=details.itself)
-    profile = replay(trace, 8, config=AllocatorConfig(), device=Device(workspaces=SPACES), detail=True)
+    profile = replay(trace, 8, Conditions(workspaces=SPACES), detail=True)
     return trace, profile, build_program(trace, 8, SPACES)
 
 
@@ -159,7 +161,7 @@ def test_what_belongs_to_no_module_is_a_leaf_with_its_name(described):
 def test_without_details_everything_is_still_counted(make_trace):
     """A trace of which only the bytes are known says nothing of shapes, lines and frees."""
     trace = make_trace()
-    profile = replay(trace, 8, config=AllocatorConfig(), device=Device(), detail=True)
+    profile = replay(trace, 8, Conditions(), detail=True)
     for tensor in list_tensors(trace, profile, build_program(trace, 8, Workspaces())):
         assert ("", "", "", "") == (tensor.shape, tensor.dtype, tensor.owner, tensor.made_by.line)
         assert tensor.freed_by is None
@@ -169,6 +171,6 @@ def test_without_details_everything_is_still_counted(make_trace):
 def test_a_profile_without_detail_is_refused(make_trace, question):
     """Without knowing who is alive nothing can be listed."""
     trace = make_trace()
-    profile = replay(trace, 8, config=AllocatorConfig(), device=Device())
+    profile = replay(trace, 8, Conditions())
     with pytest.raises(ValueError, match="without detail"):
         question(trace, profile, build_program(trace, 8, Workspaces()))

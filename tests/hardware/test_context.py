@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from actprof.hardware.context import estimate_context_bytes
+from actprof.hardware.entries import estimate_context_bytes
 from actprof.units import MIB
 
 

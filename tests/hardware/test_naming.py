@@ -4,7 +4,7 @@ import pytest
 
 from actprof.errors import UsageError
 from actprof.hardware import all_gpus, find_gpu
-from actprof.hardware.naming import name_key
+from actprof.hardware.catalogue import name_key
 
 LIST = "`actprof gpus` lists all"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from fake_gpu import FakeGpu, FakeWorkload
 
+from actprof.hardware import LocalGpu
 from actprof.measurement import CardUse
 from actprof.measuring.choose import Choice
-from actprof.measuring.nvml import LocalGpu
 from actprof.measuring.request import Answer
 from actprof.measuring.steps import summarise, take_steps
 from actprof.units import GIB, MIB

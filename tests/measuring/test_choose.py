@@ -8,17 +8,11 @@ import pytest
 
 from actprof.cell import Cell
 from actprof.errors import UsageError
-from actprof.hardware import builtin_catalogue, cublas_workspace_bytes
+from actprof.hardware import LocalGpu, builtin_catalogue, cublas_workspace_bytes
+from actprof.hardware.device import visible_gpus
 from actprof.hardware.workspaces import parse_workspace_config
-from actprof.measuring.choose import (
-    WORKSPACE_CONFIGS,
-    choose_gpu,
-    identify,
-    qualifies,
-    usable_gpus,
-    visible_gpus,
-)
-from actprof.measuring.nvml import LocalGpu
+from actprof.measuring.choose import WORKSPACE_CONFIGS, choose_gpu
+from actprof.measuring.nvml import usable_gpus
 from actprof.units import GIB, MIB
 
 CATALOGUE = builtin_catalogue()
@@ -177,7 +171,6 @@ def test_without_a_card_that_can_it_is_the_cpu(gpus, reason):
     choice = choose(cell, *gpus)
 
     assert ("cpu", None, reason) == (choice.type, choice.gpu, choice.reason)
-    assert not qualifies(cell, gpus, CATALOGUE)
 
 
 def test_more_memory_than_the_own_card_has_cannot_be_run_on_it():
@@ -196,15 +189,15 @@ def test_a_card_of_the_same_name_with_other_memory_is_another_card():
     assert "cpu" == choose(cell, small).type
     assert ("cuda", None) == (choose(cell, large).type, choose(cell, large).cap_bytes)
     assert [None, "RTX 5060 Ti 16 GB"] == [
-        known and known.name for known in (identify(small, CATALOGUE), identify(large, CATALOGUE))
+        known and known.name for known in (small.identify(CATALOGUE), large.identify(CATALOGUE))
     ]
 
 
-def test_every_cell_that_a_card_can_run_qualifies():
-    """The same rule as the choice."""
-    assert qualifies(Cell(gpu="RTX 3090"), [RTX_3060, H100], CATALOGUE)
-    assert qualifies(Cell(gpu=None), [RTX_3060], CATALOGUE)
-    assert not qualifies(Cell(gpu=None), [], CATALOGUE)
+def test_a_card_that_can_run_the_cell_does():
+    """Whichever of those that are here; a cell that asks for none takes any, if there is one."""
+    assert "cuda" == choose(Cell(gpu="RTX 3090"), RTX_3060, H100).type
+    assert "cuda" == choose(Cell(gpu=None), RTX_3060).type
+    assert "cpu" == choose(Cell(gpu=None)).type
 
 
 def test_the_device_can_be_asked_for():
@@ -257,7 +250,7 @@ def test_hidden_gpus_are_not_used(setting, shown):
 
 def test_what_the_environment_hides_is_not_ours(monkeypatch):
     """The user's own `CUDA_VISIBLE_DEVICES` says which GPUs may be used."""
-    monkeypatch.setattr("actprof.measuring.choose.local_gpus", lambda: (RTX_3090, replace(H100, index=1)))
+    monkeypatch.setattr("actprof.measuring.nvml.local_gpus", lambda: (RTX_3090, replace(H100, index=1)))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
 
     assert (replace(H100, index=1),) == usable_gpus()

@@ -6,7 +6,8 @@ import pynvml
 import pytest
 from fake_nvml import ANSWERS, GIB, FakeGpu, FakeNvml
 
-from actprof.measuring.nvml import LocalGpu, local_gpus, open_nvml
+from actprof.hardware import LocalGpu
+from actprof.measuring.nvml import local_gpus, open_nvml
 
 
 def test_every_gpu_is_described():

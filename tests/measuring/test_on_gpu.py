@@ -13,9 +13,10 @@ import torch
 
 import actprof
 from actprof.measuring.boundary import STEPS, measure_boundary
-from actprof.measuring.choose import choose_gpu, usable_gpus
+from actprof.measuring.choose import choose_gpu, on_this_card
 from actprof.measuring.device import CudaDevice
-from actprof.measuring.run import Run, on_this_card
+from actprof.measuring.nvml import usable_gpus
+from actprof.measuring.run import Run
 from actprof.units import GIB, MIB
 
 pytestmark = [
@@ -28,7 +29,7 @@ SMALL = {"batch_size": 2, "resolution": "224x224"}
 
 def test_the_measured_peak_is_the_predicted_one():
     """ACT: allocated within a hundredth of a GiB of the prediction; no later step differs from the last."""
-    result = actprof.measuring(**SMALL)
+    result = actprof.measure(**SMALL)
     predicted = actprof.predict(**SMALL, gpu=result.cell.gpu, capacity=result.cell.capacity_bytes)
     run = result.measurement
 
@@ -41,7 +42,7 @@ def test_the_measured_peak_is_the_predicted_one():
 
 def test_nvml_sees_the_context_beside_the_segments():
     """A CUDA context is 100 MiB to 2 GiB; 0 where NVML does not name the process."""
-    run = actprof.measuring(**SMALL).measurement
+    run = actprof.measure(**SMALL).measurement
 
     assert run.card is not None
     assert run.card.samples > 0
@@ -50,7 +51,7 @@ def test_nvml_sees_the_context_beside_the_segments():
 
 def test_a_cap_is_where_it_runs_out():
     """A card that plays one of 2 GiB runs out at batch size 64, with PyTorch's message, read."""
-    result = actprof.measuring(batch_size=64, resolution="224x224", capacity=2 * GIB)
+    result = actprof.measure(batch_size=64, resolution="224x224", capacity=2 * GIB)
 
     assert ("oom", 1) == (result.verdict, result.oom.step)
     assert result.oom.message.startswith("CUDA out of memory. Tried to allocate")
@@ -88,7 +89,7 @@ def test_counters_and_clock_are_those_of_torch():
 def test_a_snapshot_begins_with_nothing_and_is_replayed(tmp_path, alloc_conf):
     """The simulated allocator lands on its addresses; each request is predicted where plans are fixed."""
     path = tmp_path / "act.pickle"
-    result = actprof.measuring(**SMALL, snapshot=path, alloc_conf=alloc_conf, cudnn_benchmark=False)
+    result = actprof.measure(**SMALL, snapshot=path, alloc_conf=alloc_conf, cudnn_benchmark=False)
 
     assert [path] == list(tmp_path.iterdir())
     checked = actprof.verify_snapshot(path)
@@ -127,7 +128,7 @@ def test_the_boundary_is_confirmed_on_both_sides():
 
 def test_a_result_survives_its_way_through_json():
     """What `actprof measure --json` prints, the ledger reads."""
-    result = actprof.measuring(**SMALL, steps=3)
+    result = actprof.measure(**SMALL, steps=3)
     again = type(result).from_json(json.loads(json.dumps(result.to_json(curve=False))))
 
     assert replace(result, curve=None) == again

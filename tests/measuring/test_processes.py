@@ -9,7 +9,8 @@ import sys
 import pytest
 from fake_nvml import FakeGpu, FakeNvml
 
-from actprof.measuring.gpu_processes import CardProcess, listed_processes, processes_on, relation
+from actprof.measuring.card_use import relation
+from actprof.measuring.nvml import CardProcess, listed_processes, processes_on
 
 NOBODY = 2**31 - 1  # above the largest process id that Linux gives
 

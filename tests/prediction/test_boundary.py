@@ -5,13 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actprof.prediction.boundary import find_boundary
+from actprof.prediction.largest_batch import find_boundary
 
 
 @given(st.integers(0, 4096), st.integers(1, 4096))
 def test_a_single_boundary_is_found_exactly(boundary, limit):
     """Where everything up to a size runs and nothing above, that size is found."""
-    assert min(boundary, limit) == find_boundary(lambda size: size <= boundary, limit=limit)
+    assert min(boundary, limit) == find_boundary(lambda size: size <= boundary, at_most=limit)
 
 
 @given(st.integers(5, 500), st.integers(1, 3))

@@ -6,8 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actprof.prediction.curve import thin
-from actprof.replay.profile import Timeline
+from actprof.replay.profile import Timeline, thin
 
 
 def timeline(values):

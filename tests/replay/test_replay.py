@@ -7,24 +7,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from convolving import ARCHITECTURE, PLANS, with_convolution, with_plans
+from handmade import make_device
 
 from actprof.allocator import AllocatorConfig
 from actprof.allocator.caching import CachingAllocator
 from actprof.cudnn import Plan
+from actprof.hardware import Workspaces
 from actprof.replay.kernel_bytes import MOST, Kernels
-from actprof.replay.program import WORKSPACE_KIND, Workspaces, build_program
-from actprof.replay.replay import Device, replay
+from actprof.replay.program import WORKSPACE_KIND, build_program
+from actprof.replay.replay import Conditions, replay
 from actprof.units import MIB
 
-NATIVE = AllocatorConfig()
-ENDLESS = Device()
+ENDLESS = Conditions()
 
 
 def test_the_peak_counts_what_is_alive_at_once(make_trace):
     """Weights, inputs, activation and temporary of a batch of 4 are alive together."""
     trace = make_trace()
 
-    profile = replay(trace, 4, config=NATIVE, device=ENDLESS)
+    profile = replay(trace, 4, ENDLESS)
 
     assert 1 * MIB + 4 * 4096 + 4 * MIB + 2 * MIB == profile.peak_requested_bytes
     assert profile.oom is None
@@ -35,21 +36,21 @@ def test_the_peak_leaves_out_what_happened_before_the_update(make_trace):
     """Two inputs are alive while a batch arrives, but that is before `update_policy` resets the peak."""
     trace = make_trace(weights=512, activation=512, temporary=512)
 
-    profile = replay(trace, 1000, config=NATIVE, device=ENDLESS)
+    profile = replay(trace, 1000, ENDLESS)
 
     assert 512 + 1000 * (4096 + 1024) == profile.peak_requested_bytes
 
 
 def test_steps_are_replayed_until_the_segments_settle(make_trace):
     """Step 2 is repeated once to see that it changes nothing."""
-    assert 3 == replay(make_trace(), 4, config=NATIVE, device=ENDLESS).steps
+    assert 3 == replay(make_trace(), 4, ENDLESS).steps
 
 
 def test_a_trace_that_cannot_be_repeated_is_replayed_as_it_is(make_trace):
     """Without carried tensors the two traced steps are all there is."""
     trace = replace(make_trace(), carried=None)
 
-    assert 2 == replay(trace, 4, config=NATIVE, device=ENDLESS).steps
+    assert 2 == replay(trace, 4, ENDLESS).steps
 
 
 def test_each_thread_that_multiplies_takes_one_cublas_workspace(make_trace):
@@ -97,9 +98,9 @@ def test_positions_move_with_what_is_put_in(make_trace):
 
 def test_running_out_names_step_phase_module_and_op(make_trace):
     """On a device of 12 MiB the activation of a batch of 16 finds no memory in the first forward pass."""
-    device = Device(capacity_bytes=12 * MIB, context_bytes=1 * MIB)
+    device = make_device(12 * MIB, context_bytes=1 * MIB)
 
-    oom = replay(make_trace(), 16, config=NATIVE, device=device).oom
+    oom = replay(make_trace(), 16, Conditions(device=device)).oom
 
     assert (1, "forward", "model.encoder", "aten.mm.default") == (oom.step, oom.phase, oom.module, oom.op)
     assert 16 * MIB == oom.requested_bytes == oom.segment_bytes
@@ -109,11 +110,11 @@ def test_running_out_names_step_phase_module_and_op(make_trace):
 def test_the_context_and_others_shrink_the_device(make_trace):
     """What fits 40 MiB exactly does not fit when others hold half of it."""
     trace = make_trace()
-    roomy = Device(capacity_bytes=40 * MIB)
-    shared = Device(capacity_bytes=40 * MIB, used_by_others_bytes=20 * MIB)
+    roomy = Conditions(device=make_device(40 * MIB))
+    shared = Conditions(device=make_device(40 * MIB, used_by_others_bytes=20 * MIB))
 
-    assert replay(trace, 8, config=NATIVE, device=roomy).oom is None
-    assert replay(trace, 8, config=NATIVE, device=shared).oom is not None
+    assert replay(trace, 8, roomy).oom is None
+    assert replay(trace, 8, shared).oom is not None
 
 
 def test_peaks_never_fall_as_the_batch_grows(make_trace):
@@ -121,7 +122,7 @@ def test_peaks_never_fall_as_the_batch_grows(make_trace):
     trace = make_trace()
     for text in ("", "expandable_segments:True"):
         config = AllocatorConfig.parse(text)
-        profiles = [replay(trace, size, config=config, device=ENDLESS) for size in range(2, 40, 3)]
+        profiles = [replay(trace, size, Conditions(config=config)) for size in range(2, 40, 3)]
         allocated = [p.peak_allocated_bytes for p in profiles]
         assert sorted(allocated) == allocated
 
@@ -129,8 +130,8 @@ def test_peaks_never_fall_as_the_batch_grows(make_trace):
 def test_detail_changes_no_number(make_trace):
     """A replay with a timeline finds the same peaks as one without."""
     trace = make_trace()
-    plain = replay(trace, 4, config=NATIVE, device=ENDLESS)
-    detailed = replay(trace, 4, config=NATIVE, device=ENDLESS, detail=True)
+    plain = replay(trace, 4, ENDLESS)
+    detailed = replay(trace, 4, ENDLESS, detail=True)
 
     assert plain.peak_allocated_bytes == detailed.peak_allocated_bytes
     assert plain.peak_reserved_bytes == detailed.peak_reserved_bytes
@@ -142,7 +143,7 @@ def test_detail_changes_no_number(make_trace):
 def test_who_is_alive_at_the_peak_adds_up_to_it(make_trace):
     """The requested bytes of the tensors alive at the peak are the requested peak."""
     trace = make_trace()
-    profile = replay(trace, 4, config=NATIVE, device=ENDLESS, detail=True)
+    profile = replay(trace, 4, ENDLESS, detail=True)
 
     assert profile.peak_requested_bytes == trace.tensors.requested_bytes(4)[profile.alive_at_peak].sum()
 
@@ -150,7 +151,7 @@ def test_who_is_alive_at_the_peak_adds_up_to_it(make_trace):
 def test_a_batch_size_for_which_the_trace_does_not_hold_is_refused(make_trace):
     """Batch size one needs a trace of its own."""
     with pytest.raises(ValueError, match="batch size 1"):
-        replay(make_trace(), 1, config=NATIVE, device=ENDLESS)
+        replay(make_trace(), 1, ENDLESS)
 
 
 # -- what kernels take inside --------------------------------------------------------------------------------
@@ -163,7 +164,7 @@ def test_a_convolution_takes_the_workspace_of_its_plan(make_trace, monkeypatch, 
     """Deterministic runs the first plan that is deterministic, others the first or the largest of all."""
     with_plans(monkeypatch)
     kernels = Kernels(architecture=ARCHITECTURE, benchmark=benchmark, draw=draw)
-    program = Device(kernels=kernels).program(with_convolution(make_trace()), 4)
+    program = Conditions(kernels=kernels).program(with_convolution(make_trace()), 4)
 
     assert [expected] * 2 == [program.sizes[tensor] for tensor in program.convolutions]
     assert {WORKSPACE_KIND} == {program.kinds[tensor] for tensor in program.convolutions}
@@ -173,7 +174,7 @@ def test_what_takes_nothing_is_no_event(make_trace, monkeypatch):
     """A plan without workspace neither allocates nor frees; steps and phases stay where they were."""
     with_plans(monkeypatch, PLANS[2:])
     trace = with_convolution(make_trace())
-    program = Device(kernels=Kernels(architecture=ARCHITECTURE)).program(trace, 4)
+    program = Conditions(kernels=Kernels(architecture=ARCHITECTURE)).program(trace, 4)
 
     assert not {4, -4, 8, -8} & set(program.events)
     assert len(trace.events) - 4 == len(program.events)
@@ -185,7 +186,7 @@ def test_the_benchmark_of_a_new_convolution_ends_with_an_empty_cache(make_trace,
     with_plans(monkeypatch)
     trace = with_convolution(make_trace())
     tried, settled = (
-        Device(kernels=Kernels(architecture=ARCHITECTURE, benchmark=benchmark)).program(trace, 4)
+        Conditions(kernels=Kernels(architecture=ARCHITECTURE, benchmark=benchmark)).program(trace, 4)
         for benchmark in (True, False)
     )
     assert (tried.events.index(4),) == tried.trials
@@ -198,9 +199,10 @@ def test_the_benchmark_of_a_new_convolution_ends_with_an_empty_cache(make_trace,
 def test_a_workspace_without_room_makes_cudnn_take_the_next_plan(make_trace, monkeypatch, room):
     """The run goes on, as PyTorch's does, instead of ending."""
     with_plans(monkeypatch, (Plan(1, 600 * MIB, deterministic=True), *PLANS[1:]))
-    device = Device(capacity_bytes=(40 + room) * MIB, kernels=Kernels(architecture=ARCHITECTURE))
+    kernels = Kernels(architecture=ARCHITECTURE)
+    conditions = Conditions(device=make_device((40 + room) * MIB), kernels=kernels)
 
-    profile = replay(with_convolution(make_trace()), 4, config=NATIVE, device=device)
+    profile = replay(with_convolution(make_trace()), 4, conditions)
 
     assert profile.oom is None
     assert profile.peak_reserved_bytes < 45 * MIB

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actprof.replay.program import Workspaces, build_program
+from actprof.hardware import Workspaces
+from actprof.replay.program import build_program
 from actprof.snapshots.compare_allocations import (
     Request,
     compare_allocations,
