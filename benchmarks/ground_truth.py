@@ -28,15 +28,15 @@ from typing import Any
 import click
 
 import actprof
-from actprof.api import make_cell
+from actprof.api.cells import make_cell
 from actprof.cell import Cell
 from actprof.files import write_whole
 from actprof.hardware import builtin_catalogue
 from actprof.measurement import Measurement
 from actprof.measuring.boundary import STEPS, measure_boundary
-from actprof.measuring.choose import choose_gpu, on_this_card
+from actprof.measuring.choose_device import choose_gpu, on_this_card
 from actprof.measuring.nvml import usable_gpus
-from actprof.measuring.run import Run
+from actprof.measuring.measure_cell import Run
 from actprof.records import to_plain
 from actprof.results import Result
 from actprof.versions import library_versions

@@ -11,9 +11,11 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from actprof.advice.remedies import LOSSLESS, Offer, combine
-from actprof.advice.suggest import Listener, Remedy, predict_all, suggest
+from actprof.advice.suggest import Remedy, predict_all, suggest
 from actprof.cell import Cell
 from actprof.hardware import Catalogue, builtin_catalogue
+from actprof.processes.pool import Workers
+from actprof.progress import Listener
 from actprof.records import to_plain
 from actprof.results import Result, Verdict
 
@@ -92,7 +94,7 @@ def reach(
 
     def try_out(candidates: Sequence[tuple[Remedy, ...]]) -> None:
         for chosen in candidates[:_MOST_TRIED]:
-            (after,) = predict_all([combine(cell, chosen)], catalogue=known, jobs=jobs, listener=listener)
+            (after,) = predict_all([combine(cell, chosen)], known, Workers(jobs=jobs, listener=listener))
             if after is not None and after.verdict == Verdict.FITS:
                 found.append(Combination(offers=chosen, before=chosen[0].before, after=after))
                 return
@@ -123,5 +125,5 @@ def _effort(chosen: Sequence[Offer]) -> float:
 
 def _may_fit(chosen: Sequence[Remedy]) -> bool:
     before = chosen[0].before
-    missing = before.peak_process_bytes + before.cell.used_by_others_bytes - before.gpu.capacity_bytes
+    missing = before.peak_reserved_bytes - before.available_bytes
     return sum(remedy.saved_bytes for remedy in chosen) * _SLACK >= missing

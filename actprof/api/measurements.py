@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actprof.api.cells import make_cell
+from actprof.cell import Cell
 from actprof.errors import UsageError
 from actprof.hardware import builtin_catalogue
+from actprof.progress import Listener, nobody
 from actprof.results import Result, Verdict
-from actprof.scenario import Cell
 from actprof.trace.cache import trace_for
 
 if TYPE_CHECKING:
     from actprof.loading.rows import LoaderResult
-    from actprof.measuring.run import Run
+    from actprof.measuring.measure_cell import Run
     from actprof.snapshots.compare_allocations import Unmatched
 
 
@@ -28,12 +28,12 @@ def measure(
     steps: int | None = None,
     timeout: float | None = None,
     command: str = "",
-    progress: Callable[[str], None] | None = None,
+    progress: Listener = nobody,
     **options: Any,
 ) -> Result:
     """Run one training run for real, on a CUDA GPU of this machine or else on its CPU.
 
-    With `gpu` or `capacity` a larger card is held to what that card would have (`actprof.measuring.choose`).
+    With `gpu` or `capacity` a larger card is held to what that card would have (`actprof.measuring.choose_device`).
 
     Args:
         device: `cpu`, `cuda` or `cuda:1`; the best GPU for it if left out, the CPU where there is none.
@@ -81,13 +81,13 @@ def compare_snapshot(path: str | Path, cell: Cell) -> tuple[Unmatched, ...]:
     Raises:
         UsageError: the snapshot cannot be used, or nobody knows the cell's GPU.
     """
-    from actprof.prediction.predict import device_of, gpu_of
+    from actprof.prediction.predict import conditions_of, device_of
     from actprof.snapshots import compare_allocations as compare
     from actprof.snapshots.recording import open_recording
 
     trace, _cached = trace_for(cell)
-    device = device_of(gpu_of(cell, builtin_catalogue()), cell)
-    predicted = compare.predicted_requests(trace, device.program(trace, cell.batch_size))
+    program = conditions_of(cell, device_of(cell)).program(trace, cell.batch_size)
+    predicted = compare.predicted_requests(trace, program)
     recording = open_recording(path)
     recorded = compare.recorded_requests(recording)
     return compare.compare_allocations(predicted, recorded, cut_off=compare.ran_out(recording))
@@ -97,7 +97,7 @@ def measure_lines(
     *,
     device: str | None = None,
     timeout: float | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Listener = nobody,
     **options: Any,
 ) -> str:
     """Return a table of GPU memory by source line of the policy's forward; options as in `measure`.
@@ -115,29 +115,30 @@ def _measuring(
     device: str | None,
     timeout: float | None,
     command: str,
-    progress: Callable[[str], None] | None,
+    progress: Listener,
     **options: Any,
 ) -> tuple[Run, Cell]:
-    from actprof.measuring.choose import choose_gpu, usable_gpus
-    from actprof.measuring.run import Run, on_this_card
-    from actprof.processes.ask import TIMEOUT_SECONDS
+    from actprof.measuring.choose_device import choose_gpu, on_this_card
+    from actprof.measuring.nvml import usable_gpus
+    from actprof.measuring.measure_cell import Run
+    from actprof.processes.worker import TIMEOUT_SECONDS
 
     catalogue = builtin_catalogue()
     cell = make_cell(default_gpu=None, **options)
     choice = choose_gpu(cell, usable_gpus(), catalogue, device=device)
-    run = Run(choice=choice, timeout=timeout or TIMEOUT_SECONDS, progress=progress, command=command)
+    run = Run(choice=choice, timeout=timeout or TIMEOUT_SECONDS, listener=progress, command=command)
     return run, on_this_card(cell, choice, catalogue)
 
 
 def measure_loader(
-    *, listener: Callable[[int, int, str], None] | None = None, **question: Any
+    *, listener: Listener = nobody, **question: Any
 ) -> LoaderResult:
     """Measure data loading on this machine, through lerobot's own dataset and DataLoader.
 
     `actprof.measure_loader(synthetic=(2, 640, 480), resize="224x224")`.
 
     Args:
-        listener: told (loaders done, loaders in all, what is being done).
+        listener: told how many loaders are done, and what is being done.
         **question: fields of `actprof.loading.plan.LoaderQuestion`: synthetic, repo_id, root,
             batch_sizes, workers, backends, storages, resize, chunk_size, seconds, timeout.
 

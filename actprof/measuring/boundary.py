@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from actprof.cell import Cell
 from actprof.errors import ActprofError
-from actprof.measuring.run import Run
+from actprof.measuring.measure_cell import Run
 from actprof.prediction.predict import predict_cell
 from actprof.results import MOST_BATCH_SIZE, Result, Verdict
 

@@ -17,10 +17,10 @@ from actprof.results import Verdict
 from actprof.words import gib
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from actprof.cell import Cell
-    from actprof.results import Result
+    from actprof.results import Breakdown, Result
 
 _AXES = ("resolution", "cameras", "batch_size", "alloc_conf")
 
@@ -149,10 +149,20 @@ def share_of_device(result: Result) -> float | None:
     return (result.peak_process_bytes + result.cell.used_by_others_bytes) / result.gpu.capacity_bytes
 
 
-def room_bytes(result: Result) -> int:
-    """Return what the device has for PyTorch's segments, beside the CUDA context and other processes."""
-    gpu = result.gpu
-    return max(gpu.capacity_bytes - gpu.context_bytes - result.cell.used_by_others_bytes, 0)
+def rank(sizes: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Return who holds how many bytes, the largest first."""
+    return sorted(sizes.items(), key=lambda item: -item[1])
+
+
+def by_component(held: Breakdown) -> dict[str, int]:
+    """Return the activations' bytes by component of the policy."""
+    return {name: sum(groups.values()) for name, groups in held.activations.items()}
+
+
+def largest_image_first(cells: Iterable[Cell]) -> list[str]:
+    """Return the resolutions of the cells in the order of the page."""
+    sizes = {cell.resolution: _size_order(cell) for cell in cells}
+    return sorted(sizes, key=lambda name: sizes[name])
 
 
 def _lines(results: list[Result]) -> tuple[Line, ...]:

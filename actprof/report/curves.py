@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from actprof.report.arrange import Setup, arrange, room_bytes
+from actprof.report.arrange import Setup, arrange, largest_image_first
+from actprof.report.palette import GREY, MEMORY, PHASES, ROOM
 from actprof.report.sentences import summary
 from actprof.units import MIB
 from actprof.words import allocator_text, cameras_text
@@ -22,7 +23,7 @@ AXES = ("setup", "resolution", "cameras", "batch", "allocator")
 
 
 def pack_curves(results: Sequence[Result]) -> dict[str, Any]:
-    """Return `axes` (names of the choices), `cells`, `curves` and `start` (index of the cell shown first).
+    """Return `axes` (names of the choices), `cells`, `curves`, `start` (cell shown first) and `colours`.
 
     A cell is `at` (an index per axis), `curve` (index, or None), `room` and `capacity` in MiB, `verdict` and
     `note` (a sentence). A curve is `allocated`, `reserved` (MiB), `phases` ((point, name), …) and `steps`.
@@ -41,15 +42,16 @@ def pack_curves(results: Sequence[Result]) -> dict[str, Any]:
                 packed += [curve] if index == len(packed) else []
                 cells[-1]["curve"] = index
     axes = {axis: [name for _, name in choices[axis]] for axis in AXES}
-    return {"axes": axes, "cells": cells, "curves": packed, "start": _start(setups, cells)}
+    colours = {**MEMORY, "room": ROOM, "mark": GREY, "phases": PHASES}
+    start = _start(setups, cells)
+    return {"axes": axes, "cells": cells, "curves": packed, "start": start, "colours": colours}
 
 
 def _choices(setups: Sequence[Setup]) -> dict[str, list[tuple[Any, str]]]:
     cells = [result.cell for setup in setups for result in setup.results]
-    resolutions = {c.resolution: (-c.width * c.height, -c.width) for c in cells}
     return {
         "setup": [(setup.name, setup.name) for setup in setups],
-        "resolution": [(name, name) for name in sorted(resolutions, key=lambda name: resolutions[name])],
+        "resolution": [(name, name) for name in largest_image_first(cells)],
         "cameras": [(n, cameras_text(n)) for n in sorted({c.cameras for c in cells})],
         "batch": [(n, str(n)) for n in sorted({c.batch_size for c in cells})],
         "allocator": [(conf, allocator_text(conf)) for conf in sorted({c.alloc_conf for c in cells})],
@@ -69,7 +71,7 @@ def _pack_cell(result: Result, position: list[int]) -> dict[str, Any]:
     return {
         "at": position,
         "curve": None,
-        "room": round(room_bytes(result) / MIB),
+        "room": round(result.available_bytes / MIB),
         "verdict": result.verdict,
         "note": summary(result),
     }

@@ -31,10 +31,10 @@ from _jobs import Job, jobs
 from strip_recording import read_pickle, strip
 
 from actprof.hardware import builtin_catalogue
-from actprof.measuring.choose import choose_gpu
+from actprof.measuring.choose_device import choose_gpu
 from actprof.measuring.nvml import usable_gpus
 from actprof.measuring.request import Answer
-from actprof.measuring.run import Run
+from actprof.measuring.measure_cell import Run
 from actprof.measuring.worker import answer, make_build, make_device
 from actprof.measuring.boundary import bracket_boundary
 from actprof.records import to_plain

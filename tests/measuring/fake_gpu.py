@@ -13,7 +13,7 @@ from handmade import build_trace
 from actprof.allocator import AllocatorConfig
 from actprof.allocator.caching import CachingAllocator
 from actprof.measurement import DeviceFacts
-from actprof.measuring.device import DeviceMemory
+from actprof.measuring.run_device import AllocatorCounters
 from actprof.out_of_memory import OutOfMemoryError, out_of_memory_message
 
 
@@ -48,7 +48,7 @@ class FakeGpu:
 
     def memory(self):
         a = self.allocator
-        return DeviceMemory(
+        return AllocatorCounters(
             peak_allocated_bytes=a.peak_allocated_bytes, peak_reserved_bytes=a.peak_reserved_bytes,
             retries=a.num_alloc_retries, ooms=self.ooms,
         )  # fmt: skip

@@ -9,9 +9,9 @@ from fake_gpu import FakeGpu, FakeWorkload
 
 from actprof.hardware import LocalGpu
 from actprof.measurement import CardUse
-from actprof.measuring.choose import Choice
+from actprof.measuring.choose_device import Choice
 from actprof.measuring.request import Answer
-from actprof.measuring.steps import summarise, take_steps
+from actprof.measuring.training_steps import summarise, take_steps
 from actprof.units import GIB, MIB
 
 CARD = LocalGpu(

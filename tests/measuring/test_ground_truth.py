@@ -10,13 +10,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from actprof.processes.ask import WorkerError
 from click.testing import CliRunner
 from stand_ins import CARD, WHOLE, Launcher, Watcher
 
 from actprof.cell import Cell
 from actprof.ledger.keep import read_rows
-from actprof.measuring.run import Run
-from actprof.processes.ask import WorkerError
+from actprof.measuring.measure_cell import Run
 from actprof.results import Result
 from actprof.units import MIB
 

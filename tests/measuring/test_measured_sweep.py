@@ -7,12 +7,12 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+from actprof.processes.ask import WorkerError
 from click.testing import CliRunner
 from stand_ins import CARD, Launcher, Watcher
 
 from actprof.cli.commands.sweep import command
-from actprof.measuring.run import Run
-from actprof.processes.ask import WorkerError
+from actprof.measuring.measure_cell import Run
 from actprof.sweeps.measure_cells import measure_cells, plan_measuring
 
 PLAYS = "the H100 80 GB here (GPU 0) plays the RTX 3090"

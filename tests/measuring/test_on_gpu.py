@@ -13,10 +13,10 @@ import torch
 
 import actprof
 from actprof.measuring.boundary import STEPS, measure_boundary
-from actprof.measuring.choose import choose_gpu, on_this_card
-from actprof.measuring.device import CudaDevice
+from actprof.measuring.choose_device import choose_gpu, on_this_card
+from actprof.measuring.measure_cell import Run
 from actprof.measuring.nvml import usable_gpus
-from actprof.measuring.run import Run
+from actprof.measuring.run_device import CudaDevice
 from actprof.units import GIB, MIB
 
 pytestmark = [
@@ -109,7 +109,7 @@ def test_lines_of_the_policy_have_bytes():
 
 def test_the_boundary_is_confirmed_on_both_sides():
     """A card that plays one of 3 GiB: the size runs ten steps, the next one does not."""
-    from actprof.api import make_cell
+    from actprof.api.cells import make_cell
     from actprof.hardware import builtin_catalogue
 
     cell = make_cell(default_gpu=None, resolution="224x224", batch_size=8, capacity=3 * GIB)

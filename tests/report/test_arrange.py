@@ -1,6 +1,6 @@
 """Setups, lines and limits."""
 
-from actprof.report.arrange import arrange, fixed_facts, room_bytes, share_of_device
+from actprof.report.arrange import arrange, fixed_facts, share_of_device
 from actprof.units import GIB
 
 
@@ -49,7 +49,7 @@ def test_others_count_in_the_share_and_not_in_the_room(make_result):
     """Of 24 GiB, others hold 6 and the context half a GiB."""
     result = make_result(need=12 * GIB, used_by_others_bytes=6 * GIB)
     assert 0.75 == share_of_device(result)
-    assert int(17.5 * GIB) == room_bytes(result)
+    assert int(17.5 * GIB) == result.available_bytes
 
 
 def test_an_unknown_cell_has_no_share(make_result):

@@ -8,7 +8,7 @@ import threading
 import pytest
 from fake_nvml import GIB, FakeGpu, FakeNvml
 
-from actprof.measuring.watch import PATIENCE, THREAD_NAME, CardWatch
+from actprof.measuring.watch_card import PATIENCE, THREAD_NAME, CardWatch
 
 FAST = 1000.0
 
@@ -176,7 +176,7 @@ def test_a_watcher_that_breaks_says_nothing_of_the_gpu():
 
 def test_a_driver_that_hangs_does_not_hold_the_run(monkeypatch):
     """Leaving does not wait for it: the GPU is gone, and the thread closes NVML when it comes back."""
-    monkeypatch.setattr("actprof.measuring.watch.LEAVING_SECONDS", 0.01)
+    monkeypatch.setattr("actprof.measuring.watch_card.LEAVING_SECONDS", 0.01)
     nvml, hangs, inside = FakeNvml(), threading.Event(), threading.Event()
     memory = nvml.memory
     with CardWatch(0, os.getpid(), nvml=nvml, hertz=FAST) as watch:

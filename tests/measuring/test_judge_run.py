@@ -9,7 +9,7 @@ import pytest
 from actprof.cell import Cell
 from actprof.measurement import CardUse, DeviceFacts, Measurement, StepMemory
 from actprof.measuring.card_use import DRIVER_BYTES
-from actprof.measuring.verdict import context_bytes, judge_run
+from actprof.measuring.judge_run import context_bytes, judge_run
 from actprof.results import GpuUse, Result
 from actprof.units import GIB, MIB
 

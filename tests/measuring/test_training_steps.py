@@ -11,7 +11,7 @@ from handmade import build_trace, make_device
 from actprof.allocator import AllocatorConfig
 from actprof.cell import Cell
 from actprof.measuring.request import Request
-from actprof.measuring.steps import StepClock, summarise, take_steps
+from actprof.measuring.training_steps import StepClock, summarise, take_steps
 from actprof.replay.replay import Conditions, replay
 from actprof.units import MIB
 

@@ -15,10 +15,10 @@ from actprof.cell import Cell
 from actprof.errors import StoreError, UsageError
 from actprof.hardware import Catalogue, builtin_catalogue
 from actprof.measurement import CardUse, DeviceFacts, Measurement
-from actprof.measuring.choose import Choice
+from actprof.measuring.choose_device import Choice
+from actprof.measuring.judge_run import context_bytes, judge_run
 from actprof.measuring.request import Answer, Request
-from actprof.measuring.verdict import context_bytes, judge_run
-from actprof.measuring.watch import CardWatch
+from actprof.measuring.watch_card import CardWatch
 from actprof.measuring.worker import run_worker
 from actprof.prediction.predict import device_of
 from actprof.processes.worker import TIMEOUT_SECONDS, Conditions, WorkerError

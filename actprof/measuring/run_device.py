@@ -20,7 +20,7 @@ from actprof.units import KIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceMemory:
+class AllocatorCounters:
     """The allocator's counters; peaks since `update_policy` last reset them. All zero on the CPU."""
 
     peak_allocated_bytes: int = 0
@@ -29,7 +29,7 @@ class DeviceMemory:
     ooms: int = 0
 
 
-class Device(Protocol):
+class RunDevice(Protocol):
     """A device with a queue of work and an allocator."""
 
     torch_device: torch.device
@@ -49,7 +49,7 @@ class Device(Protocol):
     def synchronize(self) -> None:
         """Wait until all queued work is done."""
 
-    def memory(self) -> DeviceMemory:
+    def memory(self) -> AllocatorCounters:
         """Return the allocator's counters."""
 
     def record_history(self) -> None:
@@ -106,10 +106,10 @@ class CudaDevice:
         """Wait for all streams."""
         torch.cuda.synchronize()
 
-    def memory(self) -> DeviceMemory:
+    def memory(self) -> AllocatorCounters:
         """Return the caching allocator's counters."""
         counters = torch.cuda.memory_stats()  # empty before the first use of CUDA
-        return DeviceMemory(
+        return AllocatorCounters(
             peak_allocated_bytes=counters.get("allocated_bytes.all.peak", 0),
             peak_reserved_bytes=counters.get("reserved_bytes.all.peak", 0),
             retries=counters.get("num_alloc_retries", 0),
@@ -151,9 +151,9 @@ class HostDevice:
     def synchronize(self) -> None:
         """Nothing is queued."""
 
-    def memory(self) -> DeviceMemory:
+    def memory(self) -> AllocatorCounters:
         """Return zeros."""
-        return DeviceMemory()
+        return AllocatorCounters()
 
     def record_history(self) -> None:
         """Nothing can be recorded."""

@@ -26,9 +26,9 @@ from actprof.policies.accelerator import no_phase
 from actprof.units import format_bytes
 
 if TYPE_CHECKING:
-    from actprof.measuring.device import Device
     from actprof.measuring.request import Request
-    from actprof.measuring.steps import Build
+    from actprof.measuring.run_device import RunDevice
+    from actprof.measuring.training_steps import Build
 
 _COLUMNS = ("active_bytes.all.peak", "reserved_bytes.all.peak")
 _SIZE_WIDTH = 12
@@ -56,7 +56,7 @@ class LineUse:
     reserved_bytes_peak: int
 
 
-def profile_policy(request: Request, device: Device, build: Build) -> str:
+def profile_policy(request: Request, device: RunDevice, build: Build) -> str:
     """Return the memory by line of a policy's forward in the second step, as a table.
 
     A run that ends in the first step shows that one. The first is not taken otherwise: cuDNN tries its plans

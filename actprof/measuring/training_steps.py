@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actprof.measurement import Measurement, Spread, StepMemory
-from actprof.measuring.device import Device
-from actprof.measuring.failure import describe_failure, is_out_of_memory
+from actprof.measuring.out_of_memory_error import describe_failure, is_out_of_memory
 from actprof.measuring.request import Request
+from actprof.measuring.run_device import RunDevice
 from actprof.out_of_memory import OutOfMemory
 from actprof.policies.accelerator import PhaseContext
 
@@ -27,7 +27,7 @@ class StepClock:
     off that.
     """
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: RunDevice) -> None:
         self._device = device
         self._since: Any = None  # when the present phase began, or went on
         self._spans: list[tuple[str, Any, Any]] = []  # (phase, from, to) of the step
@@ -91,7 +91,7 @@ class StepsTaken:
         return Spread.of(values) if values else None
 
 
-def take_steps(request: Request, device: Device, build: Build) -> StepsTaken:
+def take_steps(request: Request, device: RunDevice, build: Build) -> StepsTaken:
     """Build the workload and step until the request is satisfied or the memory is not.
 
     Raises:
@@ -125,7 +125,7 @@ def _is_enough(request: Request, taken: StepsTaken, seconds: float) -> bool:
     return taken.timed >= request.most_steps or seconds >= request.most_seconds
 
 
-def _step_memory(device: Device, taken: StepsTaken) -> StepMemory:
+def _step_memory(device: RunDevice, taken: StepsTaken) -> StepMemory:
     memory = device.memory()
     return StepMemory(
         peak_allocated_bytes=memory.peak_allocated_bytes,
@@ -134,7 +134,7 @@ def _step_memory(device: Device, taken: StepsTaken) -> StepMemory:
     )
 
 
-def summarise(taken: StepsTaken, request: Request, device: Device) -> Measurement:
+def summarise(taken: StepsTaken, request: Request, device: RunDevice) -> Measurement:
     """Return the measurement that some steps amount to."""
     memory = device.memory()
     reserved = [step.peak_reserved_bytes for step in taken.memory]

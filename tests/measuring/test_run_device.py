@@ -10,7 +10,7 @@ import torch
 from fake_memory import FakeMemory
 
 from actprof.hardware import all_gpus
-from actprof.measuring.device import CudaDevice, HostDevice
+from actprof.measuring.run_device import CudaDevice, HostDevice
 from actprof.units import GIB, MIB
 
 

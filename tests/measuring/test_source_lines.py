@@ -13,8 +13,14 @@ from fake_memory import FakeMemory
 
 from actprof.cell import Cell
 from actprof.errors import UsageError
-from actprof.measuring.lines import LineUse, forward_functions, lines_text, profile_lines, profile_policy
 from actprof.measuring.request import Request
+from actprof.measuring.source_lines import (
+    LineUse,
+    forward_functions,
+    lines_text,
+    profile_lines,
+    profile_policy,
+)
 from actprof.policies import policy_spec
 from actprof.policies.workload import build_workload
 from actprof.units import GIB, MIB
@@ -234,7 +240,7 @@ def profiled(memory, monkeypatch):
 
     def profile(*, columns, fails_in=None, paths=("",)):
         spec = replace(policy_spec("act"), line_modules=paths)
-        monkeypatch.setattr("actprof.measuring.lines.policy_spec", lambda _name: spec)
+        monkeypatch.setattr("actprof.measuring.source_lines.policy_spec", lambda _name: spec)
         monkeypatch.setenv("COLUMNS", str(columns))
         policy = TwoLines(memory, fails_in)
         workload = SimpleNamespace(policy=policy, step=policy)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from actprof.processes.ask import WorkerError
 from fake_gpu import FakeGpu
 from stand_ins import CARD, WHOLE, Launcher, Watcher
 
@@ -14,11 +15,10 @@ from actprof.errors import ActprofError, UsageError
 from actprof.hardware import find_gpu
 from actprof.measurement import DeviceFacts
 from actprof.measuring.boundary import measure_boundary
-from actprof.measuring.choose import Choice
+from actprof.measuring.choose_device import Choice, on_this_card
+from actprof.measuring.measure_cell import Run
 from actprof.measuring.request import Answer
-from actprof.measuring.run import Run, on_this_card
-from actprof.measuring.steps import summarise, take_steps
-from actprof.processes.ask import WorkerError
+from actprof.measuring.training_steps import summarise, take_steps
 from actprof.units import GIB, MIB
 
 CPU = Choice(type="cpu", reason="no NVIDIA GPU here")

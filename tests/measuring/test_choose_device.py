@@ -11,7 +11,7 @@ from actprof.errors import UsageError
 from actprof.hardware import LocalGpu, builtin_catalogue, cublas_workspace_bytes
 from actprof.hardware.device import visible_gpus
 from actprof.hardware.workspaces import parse_workspace_config
-from actprof.measuring.choose import WORKSPACE_CONFIGS, choose_gpu
+from actprof.measuring.choose_device import WORKSPACE_CONFIGS, choose_gpu
 from actprof.measuring.nvml import usable_gpus
 from actprof.units import GIB, MIB
 
