@@ -8,8 +8,8 @@ from typing import Any
 
 from actprof.api import make_cell
 from actprof.cell import Cell
-from actprof.claims.claim import Expectation
-from actprof.claims.expected import parse_expected
+from actprof.claims.expectation import Expectation
+from actprof.claims.grammar import parse_expected
 from actprof.claims.judge import Outcome, evaluate
 from actprof.claims.quantities import PLAIN, find_quantity
 from actprof.errors import UsageError

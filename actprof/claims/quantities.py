@@ -1,32 +1,37 @@
-"""What an expectation can be about: the names of quantities, and what kind of figure each is.
+"""What an expectation can be about: quantities by name, what kind of figure each is, and how it is read.
 
 Names with a dot go into parts: `parameters.backbone`, `share.encoder.attention maps`, `held.gradients`.
-Spaces and underscores are the same in them.
+Spaces and underscores are the same in them. Most are read off a result, some off what the policy says of
+itself.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
 
-from actprof.errors import UsageError
+from actprof.cell import Cell
+from actprof.errors import TraceError, UsageError
 from actprof.policies import policy_names, policy_spec
+from actprof.policies.facts import PolicyFacts
+from actprof.prediction.attribution import GROUPS, SLACK, WORKSPACES
+from actprof.results import Breakdown, Result, Verdict
+from actprof.trace.model import KINDS, PHASES
 
 # Kinds of figures.
 COUNT, BYTES, SHARE, RATIO, WORD = "count", "bytes", "share", "ratio", "word"
 
-VERDICTS = ("fits", "tight", "oom", "unknown")
-PHASES = ("setup", "data", "forward", "backward", "optimizer")  # of `actprof.trace.model`
-# Who can hold memory, as `actprof.prediction.attribution` names them.
-HOLDERS = (
-    "parameters", "buffers", "inputs", "activations", "gradients", "optimizer state", "temporaries",
-    "workspaces", "allocator slack",
-)  # fmt: skip
-GROUPS = (
-    "attention maps", "projections", "feature maps", "embeddings and outputs", "feed-forward",
-    "norms and residuals",
-)  # fmt: skip
+VERDICTS = tuple(verdict.value for verdict in Verdict if verdict != Verdict.FAILED)
+HOLDERS = (*KINDS, WORKSPACES, SLACK)
+# torchvision's ResNet, wherever it hangs in a policy.
+_RESNET = re.compile(r"(?P<prefix>.*?)\.?\blayer1\.0\.conv1\.weight")
+_OF_FACTS = ("parameters.", "backbones", "checkpoint")
+
+type Actual = int | Decimal | str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,3 +126,76 @@ def _hint(name: str, known: list[str]) -> str:
         return f"did you mean {' or '.join(near)}?"
     shown = ", ".join([*known[:20], "…"] if len(known) > 20 else known)
     return f"there are {shown}"
+
+
+# -- reading -------------------------------------------------------------------------------------------
+
+type GetFacts = Callable[[Cell], PolicyFacts]
+
+
+def read_quantity(name: str, result: Result, get_facts: GetFacts) -> tuple[Actual | None, str]:
+    """Return the quantity of a result, or of the policy of its cell; or None, and why there is nothing.
+
+    Args:
+        name: of a quantity.
+        result: of one cell.
+        get_facts: returns what the policy of a cell says of itself, or raises `TraceError`.
+    """
+    if result.verdict == Verdict.UNKNOWN and name != "verdict":
+        return None, result.reason
+    if name.startswith(_OF_FACTS):
+        try:
+            return read_facts(name, get_facts(result.cell)), ""
+        except TraceError as error:
+            return None, str(error)
+    value = _read_result(name, result)
+    if value is not None:
+        return value, ""
+    if not name.startswith("oom."):
+        return None, "not known"
+    return None, f"it does not run out: {result.reason}" if result.runs else "where it runs out is not known"
+
+
+def _read_result(name: str, result: Result) -> Actual | None:
+    first, _, part = name.partition(".")
+    if first in ("share", "held"):
+        return None if result.breakdown is None else _held(result.breakdown, part, share=first == "share")
+    if first == "oom":
+        field = {"segment": "segment_bytes", "requested": "requested_bytes"}.get(part, part)
+        return None if result.oom is None else getattr(result.oom, field)
+    field = f"{name}_bytes" if name.startswith("peak_") or name == "headroom" else name
+    value: Actual | None = getattr(result, field)
+    return value
+
+
+def _held(breakdown: Breakdown, part: str, *, share: bool) -> Actual:
+    """Return bytes or percent held by a kind of memory, by a component's activations or a group of them."""
+    size = _named(breakdown.by_kind, part)
+    component, _, group = part.partition(".")
+    if size is None:
+        groups = _named(breakdown.activations, component) or {}
+        size = (_named(groups, group) or 0) if group else sum(groups.values())
+    return Decimal(100 * size) / max(breakdown.allocated_bytes, 1) if share else size
+
+
+def _named[T](table: Mapping[str, T], name: str) -> T | None:
+    return next((value for key, value in table.items() if spaced(key) == spaced(name)), None)
+
+
+def read_facts(name: str, facts: PolicyFacts) -> int:
+    """Return a quantity of a policy."""
+    if name == "backbones":
+        return len(resnets(facts))
+    if name == "checkpoint":
+        return sum(p.bytes for p in facts.parameters)  # buffers are saved as well
+    part = name.partition(".")[2]
+    counted = [p for p in facts.parameters if not p.is_buffer]
+    if part == "trainable":
+        return sum(p.count for p in counted if p.trainable)
+    return sum(p.count for p in counted if p.component == part)
+
+
+def resnets(facts: PolicyFacts) -> tuple[str, ...]:
+    """Return the module path of every ResNet in a policy."""
+    found = (_RESNET.fullmatch(p.path) for p in facts.parameters)
+    return tuple(dict.fromkeys(match["prefix"] for match in found if match is not None))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from actprof.explanation.holders import SLACK, WORKSPACES
+from actprof.prediction.attribution import SLACK, WORKSPACES
 from actprof.replay.profile import MemoryProfile, Timeline
 from actprof.replay.program import Program
 from actprof.trace.model import KINDS, PHASES

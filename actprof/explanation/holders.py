@@ -11,13 +11,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from actprof.prediction.attribution import SLACK, WORKSPACES
 from actprof.replay.profile import MemoryProfile
 from actprof.replay.program import WORKSPACE_KIND, Program
 from actprof.trace.details import TraceDetails, shape_text
 from actprof.trace.model import KINDS, PHASES, Trace
 
-WORKSPACES = "workspaces"
-SLACK = "allocator slack"
 _ROOT = "allocated"
 
 

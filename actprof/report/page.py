@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from actprof.prediction.verdict import HEADROOM_SHARE
 from actprof.report.arrange import Setup, arrange, fixed_facts
 from actprof.report.curves import AXES, pack_curves
-from actprof.report.expectations_section import present_expectations
+from actprof.report.claims_section import present_expectations
 from actprof.report.figures import draw_heatmap, draw_limits, draw_makeup
 from actprof.report.loading_section import present_loading
 from actprof.report.makeup import (

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from actprof.cell import Cell
-from actprof.claims.claim import Expectation
-from actprof.claims.expected import parse_expected
+from actprof.claims.expectation import Expectation
+from actprof.claims.grammar import parse_expected
 from actprof.claims.quantities import RATIO, WORD, Quantity, find_quantity
 from actprof.errors import UsageError
 from actprof.hardware.catalogue import Catalogue

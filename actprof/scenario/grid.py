@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from actprof.cell import CELL_FIELDS, Cell
-from actprof.claims.claim import Expectation
+from actprof.claims.expectation import Expectation
 from actprof.errors import UsageError
 from actprof.hardware.catalogue import Catalogue, builtin_catalogue
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from actprof.cell import Cell
-from actprof.claims.claim import expected_cells
+from actprof.claims.expectation import expected_cells
 from actprof.claims.judge import Outcome, evaluate
 from actprof.errors import UsageError
 from actprof.policies.facts import PolicyFacts

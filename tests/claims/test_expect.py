@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actprof.cell import Cell
-from actprof.claims.claim import expected_cells
-from actprof.claims.expected import Amount, Between, Compare, Equal, OneOf, Within, parse_expected
+from actprof.claims.expectation import expected_cells
+from actprof.claims.grammar import Amount, Between, Compare, Equal, OneOf, Within, parse_expected
 from actprof.claims.quantities import (
     BYTES,
     COUNT,

@@ -9,11 +9,10 @@ import pytest
 
 from actprof import api
 from actprof.cell import Cell
-from actprof.claims.claim import Expectation
-from actprof.claims.expected import parse_expected
+from actprof.claims.expectation import Expectation
+from actprof.claims.grammar import parse_expected
 from actprof.claims.judge import Outcome, evaluate
-from actprof.claims.quantities import RATIO, find_quantity
-from actprof.claims.read_quantity import read_facts, resnets
+from actprof.claims.quantities import RATIO, find_quantity, read_facts, resnets
 from actprof.errors import TraceError
 from actprof.out_of_memory import OutOfMemory
 from actprof.policies.facts import Parameter, PolicyFacts

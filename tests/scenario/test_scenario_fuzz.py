@@ -8,7 +8,7 @@ import re
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actprof.claims.claim import expected_cells
+from actprof.claims.expectation import expected_cells
 from actprof.claims.judge import evaluate
 from actprof.errors import ScenarioError, TraceError
 from actprof.out_of_memory import OutOfMemory

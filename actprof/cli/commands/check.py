@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from rich.markup import escape
 from rich.progress import TextColumn, TimeElapsedColumn
 
 from actprof import api
-from actprof.claims.judge import Outcome
+from actprof.claims.judge import Outcome, claims_of
 from actprof.cli.console import output, print_json, progress_bar
 from actprof.records import to_plain
 from actprof.results import SCHEMA_VERSION
@@ -71,36 +70,29 @@ def exit_code(outcomes: Sequence[Outcome]) -> int:
 
 def print_outcomes(outcomes: Sequence[Outcome], console: Console) -> None:
     """Print each claim with its expectations, and how many are held."""
-    for _, entry in groupby(outcomes, key=lambda outcome: outcome.entry):
-        _print_entry(list(entry), console)
+    for claim in claims_of(outcomes):
+        _print_claim(claim, console)
     console.print(_summary(outcomes))
 
 
-def _print_entry(outcomes: list[Outcome], console: Console) -> None:
-    first = outcomes[0]
+def _print_claim(claim: list[tuple[Outcome, str, str]], console: Console) -> None:
+    first = claim[0][0]
     if first.claim:
         source = f"  [dim]{escape(first.source)}[/]" if first.source else ""
         console.print(f"[bold]“{escape(first.claim)}”[/]{source}", soft_wrap=True)
     console.print(f"[dim]{escape(first.scope)}[/]", soft_wrap=True)
-    rows = [_row(outcome, first.scope) for outcome in outcomes]
-    name_width, expected_width = (max(len(row[column]) for row in rows) for column in (0, 1))
-    for number, (outcome, (name, expected, actual)) in enumerate(zip(outcomes, rows, strict=True)):
+    width = max(len(quantity) for _, quantity, _ in claim)
+    expected_width = max(len(outcome.expected) for outcome, _, _ in claim)
+    for outcome, quantity, instead in claim:
+        verb = "is" if outcome.held is not None else "cannot be told:"
         console.print(
-            f"  {_MARKS[outcome.held]} {escape(name.ljust(name_width))}  "
-            f"{escape(expected.ljust(expected_width))}  {escape(actual)}",
+            f"  {_MARKS[outcome.held]} {escape(quantity.ljust(width))}  "
+            f"expected {escape(outcome.expected.ljust(expected_width))}  {verb} {escape(outcome.actual)}",
             soft_wrap=True,
         )
-        following = outcomes[number + 1].instead if number + 1 < len(outcomes) else ""
-        if outcome.instead and outcome.instead != following:  # several may have one explanation
-            console.print(f"      [dim]{escape(outcome.instead)}[/]", soft_wrap=True)
+        if instead:
+            console.print(f"      [dim]{escape(instead)}[/]", soft_wrap=True)
     console.print()
-
-
-def _row(outcome: Outcome, scope: str) -> tuple[str, str, str]:
-    beside = outcome.scope.removeprefix(scope).removeprefix(", ")
-    verb = "is" if outcome.held is not None else "cannot be told:"
-    name = f"{outcome.quantity} {beside}" if beside else outcome.quantity
-    return name, f"expected {outcome.expected}", f"{verb} {outcome.actual}"
 
 
 def _summary(outcomes: Sequence[Outcome]) -> str:

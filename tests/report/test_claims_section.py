@@ -9,7 +9,7 @@ import pytest
 from actprof.cell import Cell
 from actprof.claims.judge import Outcome
 from actprof.report import Report, render_report
-from actprof.report.expectations_section import present_expectations
+from actprof.report.claims_section import present_expectations
 
 EVIL = "<script>alert(1)</script>"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from actprof.cell import Cell
-from actprof.claims.expected import Expected
+from actprof.claims.grammar import Expected
 from actprof.claims.quantities import Quantity
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import TYPE_CHECKING
 
+from actprof.claims.judge import Outcome, claims_of
 from actprof.words import capital, join, plural, spell
 
-if TYPE_CHECKING:
-    from actprof.claims.judge import Outcome
-
+_STATES = {True: "held", False: "broken", None: "open"}
 _WORDS = {"broken": "broken", "open": "not told", "held": "held"}
 _HEADINGS = {"broken": "Broken", "open": "Cannot be told", "held": "Held"}
 
@@ -54,7 +51,7 @@ def present_expectations(outcomes: Sequence[Outcome]) -> ExpectationsSection | N
     """Return the section of `outcomes`, or None where there are none."""
     if not outcomes:
         return None
-    claims = [_claim(list(entry)) for _, entry in groupby(outcomes, key=lambda outcome: outcome.entry)]
+    claims = [_claim(entry) for entry in claims_of(outcomes)]
     groups = [
         (heading, tuple(claim for claim in claims if claim.state == state))
         for state, heading in _HEADINGS.items()
@@ -86,37 +83,21 @@ def _summary(claims: Sequence[Claim], noun: str) -> str:
     return f"Of {total}, {join(parts)}."
 
 
-def _claim(outcomes: Sequence[Outcome]) -> Claim:
-    first, states = outcomes[0], [_state(outcome) for outcome in outcomes]
+def _claim(outcomes: Sequence[tuple[Outcome, str, str]]) -> Claim:
+    first, states = outcomes[0][0], [_STATES[outcome.held] for outcome, _, _ in outcomes]
     state = next(state for state in _HEADINGS if state in states)
     mixed = len(set(states)) > 1
     lines = tuple(
         Line(
-            quantity=_quantity(outcome, first.scope),
+            quantity=quantity,
             expected=outcome.expected,
             verb="is" if outcome.held is not None else "which cannot be told:",
             actual=outcome.actual,
-            instead=_instead(outcome, following),
+            instead=f"{capital(instead)}." if instead else "",
             state=own,
             word=_WORDS[own] if mixed else "",
         )
-        for outcome, own, following in zip(outcomes, states, [*outcomes[1:], None], strict=True)
+        for (outcome, quantity, instead), own in zip(outcomes, states, strict=True)
     )
     about = " · ".join(part for part in (first.source, first.scope) if part)
     return Claim(state=state, word=_WORDS[state], words=first.claim, lines=lines, about=about)
-
-
-def _state(outcome: Outcome) -> str:
-    return {True: "held", False: "broken", None: "open"}[outcome.held]
-
-
-def _quantity(outcome: Outcome, scope: str) -> str:
-    beside = outcome.scope.removeprefix(scope).removeprefix(", ")
-    return f"{outcome.quantity} {beside}" if beside else outcome.quantity
-
-
-def _instead(outcome: Outcome, following: Outcome | None) -> str:
-    """Return what is true instead as a sentence; several quantities with one explanation show it once."""
-    if not outcome.instead or (following is not None and following.instead == outcome.instead):
-        return ""
-    return f"{capital(outcome.instead)}."

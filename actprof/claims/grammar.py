@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from actprof.claims.quantities import BYTES, COUNT, RATIO, SHARE, WORD, Quantity
+from actprof.claims.quantities import BYTES, COUNT, RATIO, SHARE, WORD, Actual, Quantity
 from actprof.errors import UsageError
 from actprof.units import GIB, KIB, MIB
 
@@ -35,6 +35,8 @@ _AMOUNT = re.compile(
     r"(?P<unit>[A-Za-z%\u00d7]*)"
 )
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+# The unit that is often meant by another.
+_MEANT = {"KB": "KiB", "MB": "MiB", "GB": "GiB", "KiB": "KB", "MiB": "MB", "GiB": "GB"}
 # How a comparison may be written; the first form is how it is shown.
 _COMPARISONS = {
     "<=": ("<=", "\u2264", "at most"),
@@ -42,8 +44,6 @@ _COMPARISONS = {
     "<": ("<", "less than", "below", "under"),
     ">": (">", "more than", "above", "over"),
 }
-
-type Actual = int | Decimal | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,19 +185,29 @@ def _figure(text: str, quantity: Quantity) -> Expected:
     return _between(text, quantity) if ".." in text else Equal(_amount(text, quantity))
 
 
-def units_in(expected: Expected) -> str:
+def unit_of(expected: Expected) -> str:
     """Return the unit in which an actual figure is best shown beside `expected`; nothing for words."""
     match expected:
         case Equal(Amount() as amount) | Compare(_, amount) | Within(amount) | Between(amount):
             return amount.unit
         case OneOf(choices):
-            return units_in(choices[0])
+            return unit_of(choices[0])
     return ""
 
 
 def scale_of(unit: str) -> int:
     """Return what one of `unit` is in its base."""
     return _SCALES[unit]
+
+
+def held_in_other_unit(expected: Expected, quantity: Quantity, actual: Actual) -> str:
+    """Return that the figure is right in the unit that 1000 and 1024 make easy to confuse; else nothing."""
+    unit = "" if isinstance(expected, Between | OneOf) else unit_of(expected)
+    meant = _MEANT.get(unit)
+    if meant is None:
+        return ""
+    text = str(expected).replace(unit, meant)
+    return f"it holds in {meant}: {text}" if parse_expected(text, quantity).holds(actual) else ""
 
 
 def _text(value: Any, quantity: Quantity) -> str:
