@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from actprof.cell import Cell, parse_resolution
+from actprof.cell import Cell
+from actprof.cell_field import parse_resolution
 from actprof.errors import UsageError
 
 

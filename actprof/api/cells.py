@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from actprof.cell import CELL_FIELDS, Cell
@@ -12,10 +12,8 @@ from actprof.hardware.entries import parse_capacity
 from actprof.policies import policy_spec
 from actprof.units import parse_bytes
 
-DEFAULT_GPU = Cell().gpu
 
-
-def make_cell(*, default_gpu: str | None = DEFAULT_GPU, **options: Any) -> Cell:
+def make_cell(*, default_gpu: str | None = Cell().gpu, **options: Any) -> Cell:
     """Return the cell of keyword options, checked.
 
     Args:
@@ -55,12 +53,3 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "capacity": lambda size: None if size is None else parse_capacity(str(size)),
     "size": _with_unit,
 }
-
-
-def either(cell: Cell | None, options: Mapping[str, Any]) -> Cell:
-    """Return the cell itself, or the one that `options` describe; not both."""
-    if cell is None:
-        return make_cell(**options)
-    if options:
-        raise UsageError(f"a cell says everything; leave out {', '.join(options)}")
-    return cell

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from actprof.cell import OPTION_FIELDS, CellField
+from actprof.cell import OPTION_FIELDS
+from actprof.cell_field import CellField
 
 _CONSTANTS = {"true": True, "false": False, "none": None, "null": None}
 

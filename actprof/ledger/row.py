@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from actprof.allocator import AllocatorConfig
-from actprof.cell import Cell
+from actprof.cell import CELL_FIELDS, Cell
 from actprof.errors import UsageError
 from actprof.hardware import Gpu, cublas_workspace_bytes, find_gpu
 from actprof.ledger.comparison import Comparison, Figures, figures_of
@@ -21,6 +21,11 @@ from actprof.versions import torch_version
 
 SCHEMA_VERSION = 1
 ORIGINS = ("measured", "published")
+# In a row's name; the other fields of its cell follow.
+_TOLD_FIRST = (
+    "policy", "cameras", "batch_size", "overrides", "state_dim", "action_dim", "precision", "optimizer",
+    "changes", "gpu", "alloc_conf", "cudnn_benchmark",
+)  # fmt: skip
 _ENOUGH_PERCENT = {"allocated": 0.1, "reserved": 1.0, "process": 1.0}  # more needs a cause
 
 
@@ -70,20 +75,18 @@ class AccuracyRow(Comparison):
     @property
     def words(self) -> tuple[str, ...]:
         """What tells the run from others: policy, cameras, batch size, then all that is not as usual."""
-        cell, usual = self.cell, Cell()
-        words = [cell.policy.upper(), f"{cell.cameras_text} {cell.resolution}", f"batch {cell.batch_size}"]
-        words += [f"{name}={value}" for name, value in sorted(cell.overrides.items())]
-        words += [] if cell.state_dim == usual.state_dim else [f"state {cell.state_dim}"]
-        words += [] if cell.action_dim == usual.action_dim else [f"action {cell.action_dim}"]
-        words += [] if cell.precision == usual.precision else [cell.precision]
-        words += [] if cell.optimizer == usual.optimizer else [cell.optimizer]
-        words += [*cell.changes, self.gpu, *([cell.alloc_conf] if cell.alloc_conf else [])]
-        words += [] if cell.cudnn_benchmark else ["cudnn.benchmark off"]
+        cell = self.cell
+        told = {part.name: part.unusual(getattr(cell, part.name)) for part in CELL_FIELDS}
         held_to = self.held_to_bytes or cell.capacity_bytes
-        words += [f"held to {format_bytes(held_to)}"] if held_to else []
-        others = cell.used_by_others_bytes
-        words += [f"{format_bytes(others)} used by others"] if others else []
-        return tuple(words)
+        told |= {
+            "policy": [cell.policy.upper()],
+            "cameras": [f"{cell.cameras_text} {cell.resolution}"],
+            "resolution": [],
+            "batch_size": [f"batch {cell.batch_size}"],
+            "gpu": [self.gpu],
+            "capacity_bytes": [f"held to {format_bytes(held_to)}"] if held_to else [],
+        }
+        return tuple(word for name in dict.fromkeys((*_TOLD_FIRST, *told)) for word in told[name])
 
     @property
     def name(self) -> str:

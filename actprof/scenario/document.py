@@ -33,14 +33,6 @@ _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Problem:
-    """Something wrong in a file: where, and what to do about it; sorts by line."""
-
-    line: int
-    text: str
-
-
 @dataclass(slots=True)
 class Document:
     """Plain data and where it stands.
@@ -50,14 +42,14 @@ class Document:
         data: mappings, lists, texts, numbers, booleans and None.
         lines: path of keys and indices to the line of that key or item (the first line is 1).
         comment: the file's opening comment as one text, without hints for editors.
-        problems: what could not become data.
+        problems: what is wrong, each with its line.
     """
 
     file: FilePath
     data: Any = None
     lines: dict[Path, int] = field(default_factory=dict)
     comment: str = ""
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[tuple[int, str]] = field(default_factory=list)
 
     def line(self, path: Path) -> int:
         """Return the line of `path`, or of its nearest ancestor that has one."""
@@ -67,7 +59,7 @@ class Document:
 
     def problem(self, path: Path, text: str) -> None:
         """Note that something is wrong at `path`."""
-        self.problems.append(Problem(self.line(path), text))
+        self.problems.append((self.line(path), text))
 
     def raise_first(self) -> None:
         """Raise the problem that comes first in the file, if any.
@@ -77,8 +69,8 @@ class Document:
         """
         if self.problems:
             # Two problems on one line: the one that was found first.
-            first = min(self.problems, key=lambda problem: problem.line)
-            raise ScenarioError(f"{self.file}:{first.line}: {first.text}")
+            line, text = min(self.problems, key=lambda problem: problem[0])
+            raise ScenarioError(f"{self.file}:{line}: {text}")
 
 
 def read_document(file: FilePath, *, is_text: Callable[[Path], bool]) -> Document:
@@ -187,11 +179,11 @@ class _Builder:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str) or key == "<<":
                 text = f"{key!r} is not supported as a key" if key else "a key must be a plain name"
-                self._document.problems.append(Problem(line, f"{text}; write name: value"))
+                self._document.problems.append((line, f"{text}; write name: value"))
             elif key in result:
                 first = self._document.lines[(*path, key)]
                 text = f"{key!r} is given twice (first on line {first}); keep one"
-                self._document.problems.append(Problem(line, text))
+                self._document.problems.append((line, text))
             else:
                 self._document.lines[(*path, key)] = line
                 result[key] = self.build(value_node, (*path, key))

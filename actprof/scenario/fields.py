@@ -14,10 +14,11 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from actprof.cell import CELL_FIELDS, CellField, parse_resolution
+from actprof.cell import CELL_FIELDS
+from actprof.cell_field import CellField, parse_resolution
 from actprof.errors import UsageError
 from actprof.hardware.catalogue import Catalogue, all_gpus, builtin_catalogue
-from actprof.hardware.entries import parse_bandwidth, parse_capacity, parse_compute_capability, parse_flops
+from actprof.hardware.entries import PARSERS, parse_capacity
 from actprof.policies import policy_names
 from actprof.units import MIB, parse_bytes
 
@@ -66,6 +67,12 @@ def _gpu(value: str, info: ValidationInfo) -> str:
     catalogue: Catalogue = (info.context or {}).get("catalogue") or builtin_catalogue()
     name: str = _parsed_by(lambda text: catalogue.find(text).name)(value)
     return name
+
+
+def _figure(value: str, info: ValidationInfo) -> str:
+    """Check a figure of a user's GPU, which stays a text: `gpu_from_entry` reads it."""
+    text: str = _parsed_by(PARSERS[info.field_name or ""], keep_text=True)(value)
+    return text
 
 
 def _parse_size(value: str) -> int:
@@ -158,22 +165,11 @@ def type_of(part: CellField) -> Any:
 Count = Annotated[int, Field(ge=1)]
 ScenarioName = Annotated[str, AfterValidator(_scenario_name), Field(examples=["3090"])]
 
-# The figures of a user's GPU stay texts here; `gpu_from_entry` reads them.
-CapacityText = Annotated[
-    str, AfterValidator(_parsed_by(parse_capacity, keep_text=True)), Field(examples=["23.5GiB"])
-]
-ContextText = Annotated[
-    str, AfterValidator(_parsed_by(parse_bytes, keep_text=True)), Field(examples=["300MiB"])
-]
-FlopsText = Annotated[
-    str, AfterValidator(_parsed_by(parse_flops, keep_text=True)), Field(examples=["35.6 TFLOPS"])
-]
-BandwidthText = Annotated[
-    str, AfterValidator(_parsed_by(parse_bandwidth, keep_text=True)), Field(examples=["936 GB/s"])
-]
-CapabilityText = Annotated[
-    str,
-    AfterValidator(_parsed_by(parse_compute_capability, keep_text=True)),
-    # An editor sees `8.6` as a number.
-    WithJsonSchema({"type": ["string", "number"], "examples": ["8.6"]}),
-]
+# The figures of a user's GPU.
+_Figure = Annotated[str, AfterValidator(_figure)]
+CapacityText = Annotated[_Figure, Field(examples=["23.5GiB"])]
+ContextText = Annotated[_Figure, Field(examples=["300MiB"])]
+FlopsText = Annotated[_Figure, Field(examples=["35.6 TFLOPS"])]
+BandwidthText = Annotated[_Figure, Field(examples=["936 GB/s"])]
+# An editor sees `8.6` as a number.
+CapabilityText = Annotated[_Figure, WithJsonSchema({"type": ["string", "number"], "examples": ["8.6"]})]

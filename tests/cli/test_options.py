@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actprof.api import make_cell
+from actprof.api.cells import make_cell
 from actprof.cell import CELL_FIELDS, CHANGES, OPTIMIZERS, PRECISIONS, Cell
 from actprof.cli.options import cell_options, played_cell_options
 from actprof.words import cell_command

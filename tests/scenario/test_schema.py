@@ -6,7 +6,7 @@ from importlib import resources
 
 import pytest
 
-from actprof.cell import parse_resolution
+from actprof.cell_field import parse_resolution
 from actprof.scenario.schema import CellFields, ScenarioFile, scenario_json_schema
 
 SHIPPED = json.loads(resources.files("actprof.scenario").joinpath("scenario.schema.json").read_text("utf-8"))
