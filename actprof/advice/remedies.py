@@ -1,6 +1,7 @@
 """What can be done about a run that does not fit: one function per remedy, from a cell to an `Offer`.
 
-A remedy that does not concern a cell returns None. `set_to_none` is not among them: lerobot clears gradients
+A remedy that does not concern a cell returns None; which changes in Python fit a policy is said by its
+`PolicySpec`. `set_to_none` is not among them: lerobot clears gradients
 with `optimizer.zero_grad()`, which has done that by default since torch 2.0. Nor is there a flag for gradient
 accumulation: `lerobot-train` never enters `Accelerator.accumulate`, so that accelerate's own setting only
 divides the loss.
@@ -10,11 +11,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
+from typing import Any
 
 from actprof.allocator import AllocatorConfig
-from actprof.cell import Cell, parse_resolution
+from actprof.cell import Cell
+from actprof.cell_field import parse_resolution
+from actprof.policies import policy_spec
 from actprof.policies.change_code import change_code
 
 LOSSLESS = "lossless"
@@ -171,32 +175,29 @@ def fewer_cameras(cell: Cell) -> Offer | None:
     )
 
 
-def _in_python(
-    cell: Cell,
-    name: str,
-    *,
-    title: str,
-    family: str,
-    kind: str = LOSSLESS,
-    burden: float = 1.0,
-    note: str = "",
-) -> Offer | None:
-    """Offer a change of `actprof.policies.changes`."""
-    if name in cell.changes:
-        return None
-    if name == "accumulate_2" and not _can_be_halved(cell):
-        return None
-    return Offer(
-        name=name,
-        title=title,
-        family=family,
-        kind=kind,
-        cost=CODE,
-        burden=burden,
-        cell=replace(cell, changes=(*cell.changes, name)),
-        code=change_code(name),
-        note=note,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _InPython:
+    """A remedy by a change of `actprof.policies.changes`; see `Offer` for its fields."""
+
+    name: str
+    title: str
+    family: str
+    kind: str = LOSSLESS
+    burden: float = 1.0
+    note: str = ""
+
+    def __call__(self, cell: Cell) -> Offer | None:
+        """Offer it where it fits the policy and is not made yet."""
+        if self.name in cell.changes or self.name not in policy_spec(cell.policy).changes:
+            return None
+        if self.name == "accumulate_2" and not _can_be_halved(cell):
+            return None
+        return Offer(
+            **asdict(self),
+            cost=CODE,
+            cell=replace(cell, changes=(*cell.changes, self.name)),
+            code=change_code(self.name, cell.policy),
+        )
 
 
 def _can_be_halved(cell: Cell) -> bool:
@@ -209,15 +210,13 @@ REMEDIES: tuple[Make, ...] = (
     bf16,
     *(partial(smaller_images, resolution=size) for size in RESOLUTIONS),
     fewer_cameras,
-    partial(
-        _in_python,
+    _InPython(
         name="fused_attention",
         title="attention without maps",
         family="attention",
         note="lerobot has no flag for it; ACT throws the attention weights away",
     ),
-    partial(
-        _in_python,
+    _InPython(
         name="accumulate_2",
         title="each batch in two halves",
         family="batch",
@@ -226,12 +225,9 @@ REMEDIES: tuple[Make, ...] = (
             "with one process only, as the first backward pass is the policy's own"
         ),
     ),
-    partial(
-        _in_python, name="checkpoint_encoder", title="encoder layers run twice", family="encoder checkpoints"
-    ),
-    partial(_in_python, name="checkpoint_backbone", title="backbone runs twice", family="backbone"),
-    partial(
-        _in_python,
+    _InPython(name="checkpoint_encoder", title="encoder layers run twice", family="encoder checkpoints"),
+    _InPython(name="checkpoint_backbone", title="backbone runs twice", family="backbone"),
+    _InPython(
         name="frozen_backbone",
         title="frozen backbone",
         family="backbone",
@@ -239,8 +235,8 @@ REMEDIES: tuple[Make, ...] = (
         burden=3,
         note="only with pretrained_backbone_weights, which are lerobot's default for ACT",
     ),
-    partial(_in_python, name="channels_last", title="channels last", family="layout"),
-    partial(_in_python, name="fused_adamw", title="fused AdamW", family="optimizer"),
+    _InPython(name="channels_last", title="channels last", family="layout"),
+    _InPython(name="fused_adamw", title="fused AdamW", family="optimizer"),
 )
 
 
@@ -256,15 +252,26 @@ def offers(cell: Cell, *, largest: int | None = None) -> tuple[Offer, ...]:
 
 
 def combine(cell: Cell, chosen: tuple[Offer, ...]) -> Cell:
-    """Return `cell` with all the remedies of `chosen`: offered for it, and each of another family."""
-    together: dict[str, object] = {}
+    """Return `cell` with all the remedies of `chosen`: offered for it, and each of another family.
+
+    Changes add up, and so do fields of the policy's config; any other field is taken from who altered it.
+    """
+    together: dict[str, Any] = {}
     for offer in chosen:
-        if offer.cell.changes != cell.changes:
-            added = [name for name in offer.cell.changes if name not in cell.changes]
-            known = together.get("changes", cell.changes)
-            together["changes"] = (*known, *added)  # type: ignore[misc] # a tuple of names
-        for name in ("alloc_conf", "batch_size", "precision", "resolution", "cameras"):
-            value = getattr(offer.cell, name)
-            if value != getattr(cell, name):
-                together[name] = value
-    return replace(cell, **together)  # type: ignore[arg-type] # fields of a cell
+        for name in (f.name for f in fields(Cell)):
+            before, after = getattr(cell, name), getattr(offer.cell, name)
+            if after != before:
+                together[name] = _added(together.get(name, before), before, after)
+    return replace(cell, **together)
+
+
+def _added(known: Any, before: Any, after: Any) -> Any:
+    """Return `known` with what makes `after` of `before`."""
+    if isinstance(after, tuple):
+        return (*known, *(name for name in after if name not in before))
+    if isinstance(after, Mapping):
+        return {
+            **known,
+            **{name: value for name, value in after.items() if (name, value) not in before.items()},
+        }
+    return after

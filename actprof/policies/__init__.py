@@ -1,7 +1,8 @@
 """From a `Cell` to a live training step: the only package that imports lerobot.
 
-A policy is one module here with a `PolicySpec` named `SPEC`; nothing else changes when one is added.
-Importing this package is cheap; lerobot and torch are imported when the first workload is built.
+A policy is one module here, named as lerobot names the policy, with a `PolicySpec` named `SPEC`, and its line
+in `_POLICIES`. Importing this package is cheap; lerobot and torch are imported when the first workload is
+built.
 """
 
 from __future__ import annotations
@@ -15,32 +16,25 @@ from actprof.errors import UsageError
 if TYPE_CHECKING:
     from actprof.policies.spec import PolicySpec
 
-_MODULES = {"act": "actprof.policies.act"}
+_POLICIES = (
+    "act",
+)  # fmt: skip
 
 
 def policy_names() -> tuple[str, ...]:
     """Return the names of the policies that can be profiled, sorted."""
-    return tuple(sorted(_MODULES))
-
-
-def policy_module(name: str) -> str:
-    """Return the module of the policy that lerobot calls `name`.
-
-    Raises:
-        UsageError: no such policy is known; names the nearest.
-    """
-    if name not in _MODULES:
-        near = difflib.get_close_matches(name, _MODULES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(policy_names())}"
-        raise UsageError(f"{name!r} is not a policy that actprof knows; {hint}")
-    return _MODULES[name]
+    return tuple(sorted(_POLICIES))
 
 
 def policy_spec(name: str) -> PolicySpec:
     """Return what actprof must know of the policy that lerobot calls `name`.
 
     Raises:
-        UsageError: no such policy is known.
+        UsageError: no such policy is known; names the nearest.
     """
-    spec: PolicySpec = importlib.import_module(policy_module(name)).SPEC
+    if name not in _POLICIES:
+        near = difflib.get_close_matches(name, _POLICIES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(policy_names())}"
+        raise UsageError(f"{name!r} is not a policy that actprof knows; {hint}")
+    spec: PolicySpec = importlib.import_module(f"{__name__}.{name}").SPEC
     return spec

@@ -6,6 +6,17 @@ from actprof.policies.spec import PolicySpec
 
 SPEC = PolicySpec(
     name="act",
+    fixed={"pretrained_backbone_weights": None},
+    sizeless=frozenset({"optimizer_lr", "optimizer_lr_backbone"}),
+    changes={
+        "accumulate_2": "",
+        "channels_last": "",
+        "checkpoint_backbone": "model.backbone",
+        "checkpoint_encoder": "model.encoder.layers",
+        "frozen_backbone": "model.backbone",
+        "fused_adamw": "",
+        "fused_attention": "",  # ACT throws the attention weights away
+    },
     components=(
         ("model.backbone", "backbone"),
         ("model.vae_encoder", "vae_encoder"),

@@ -1,13 +1,14 @@
 """Changes to a policy or its optimizer that a cell can name, as one would paste them into a script.
 
 Each is one function of its name that changes what it is given; `actprof suggest` prints these very lines
-(`actprof.policies.change_code` reads them here), so each stands on its own. `set_to_none` is not among them:
-lerobot calls `optimizer.zero_grad()`, whose default it is since torch 2.0.
+(`actprof.policies.change_code` reads them here), so each stands on its own. One that changes a part takes the
+part's path, which the policy's spec knows. `set_to_none` is not among them: lerobot calls
+`optimizer.zero_grad()`, whose default it is since torch 2.0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -24,15 +25,15 @@ def fused_attention(policy: Any) -> None:
             module.forward = partial(module.forward, need_weights=False)  # type: ignore[method-assign]
 
 
-def checkpoint_backbone(policy: Any) -> None:
+def checkpoint_backbone(policy: Any, place: str) -> None:
     """Let the backward pass run the backbone again, camera by camera, instead of keeping what it made."""
-    backbone = policy.model.backbone
+    backbone = policy.get_submodule(place)
     backbone.forward = partial(checkpoint, backbone.forward, use_reentrant=False)
 
 
-def checkpoint_encoder(policy: Any) -> None:
+def checkpoint_encoder(policy: Any, place: str) -> None:
     """Let the backward pass run each layer again instead of keeping what it made."""
-    for layer in policy.model.encoder.layers:
+    for layer in policy.get_submodule(place):
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
 
 
@@ -41,9 +42,9 @@ def channels_last(policy: Any) -> None:
     policy.to(memory_format=torch.channels_last)
 
 
-def frozen_backbone(policy: Any) -> None:
+def frozen_backbone(policy: Any, place: str) -> None:
     """Leave the backbone as it is, so that nothing of its forward pass is kept for a backward pass."""
-    policy.model.backbone.requires_grad_(False)  # noqa: FBT003 - positional in torch
+    policy.get_submodule(place).requires_grad_(False)  # noqa: FBT003 - positional in torch
 
 
 def accumulate_2(policy: Any, backward: Callable[[Any], None] = torch.Tensor.backward) -> None:
@@ -77,26 +78,35 @@ def fused_adamw(optimizer: Any) -> None:
         group.update(fused=True, foreach=False)
 
 
+_OF_PARTS: dict[str, Callable[[Any, str], None]] = {
+    change.__name__: change for change in (checkpoint_backbone, checkpoint_encoder, frozen_backbone)
+}
 _OF_POLICIES: dict[str, Callable[[Any], None]] = {
-    change.__name__: change
-    for change in (fused_attention, checkpoint_backbone, checkpoint_encoder, channels_last, frozen_backbone)
+    change.__name__: change for change in (fused_attention, channels_last)
 }
 
 
-def change_policy(policy: Any, names: Iterable[str], *, backward: Callable[[Any], None]) -> None:
+def change_policy(
+    policy: Any, names: Iterable[str], *, places: Mapping[str, str], backward: Callable[[Any], None]
+) -> None:
     """Make the changes of `names` that concern the policy, before its optimizer is built.
 
     Args:
         policy: lerobot's, on its device.
         names: of `actprof.cell.CHANGES`.
+        places: of `PolicySpec.changes`.
         backward: computes the gradients of a part of the batch.
 
     Raises:
-        UsageError: the policy has no such part.
+        UsageError: a change does not fit the policy.
     """
     for name in names:
+        if name not in places:
+            raise UsageError(f"{name} does not fit this policy, which can take {', '.join(places)}")
         try:
-            if name in _OF_POLICIES:
+            if name in _OF_PARTS:
+                _OF_PARTS[name](policy, places[name])
+            elif name in _OF_POLICIES:
                 _OF_POLICIES[name](policy)
             elif name == accumulate_2.__name__:
                 accumulate_2(policy, backward)

@@ -1,7 +1,8 @@
 """A stand-in for a LeRobotDataset's metadata and batches: right keys, shapes and dtypes, no files.
 
 Shapes follow `lerobot/datasets`: RGB frames from video arrive as uint8 (the training factory asks for
-`return_uint8=True`), every other entry in its own dtype; index columns travel with each batch.
+`return_uint8=True`), every other entry in its own dtype; index columns travel with each batch. Which columns
+come as several time steps is what lerobot itself makes of the policy's config.
 """
 
 from __future__ import annotations
@@ -13,7 +14,11 @@ from typing import Any
 import torch
 
 from actprof.cell import Cell
+from actprof.policies import policy_spec
 
+_FRAMES_PER_SECOND = 30
+_REWARD = "next.reward"
+_TASK = "Pick up the cube and put it into the box."
 _STATISTICS = ("min", "max", "mean", "std", "q01", "q10", "q50", "q90", "q99")
 _INDEX_DTYPES = {
     "timestamp": torch.float32,
@@ -29,10 +34,14 @@ def camera_keys(cell: Cell) -> list[str]:
     return [f"observation.images.camera{index}" for index in range(cell.cameras)]
 
 
-def dataset_meta(cell: Cell) -> SimpleNamespace:
-    """Return what `make_policy` and the pre-processor read of a dataset: `features` and `stats`.
+def dataset_meta(cell: Cell, *, rewards: bool = False) -> SimpleNamespace:
+    """Return what lerobot reads of a dataset: `features`, `stats` and `fps`.
 
     Statistics have the shapes that `lerobot/datasets/compute_stats.py` gives them; images (3, 1, 1).
+
+    Args:
+        cell: the run.
+        rewards: whether the dataset has a column of rewards.
     """
     features: dict[str, dict[str, Any]] = {
         key: {
@@ -45,6 +54,8 @@ def dataset_meta(cell: Cell) -> SimpleNamespace:
     if cell.state_dim:
         features["observation.state"] = {"dtype": "float32", "shape": (cell.state_dim,), "names": None}
     features["action"] = {"dtype": "float32", "shape": (cell.action_dim,), "names": None}
+    if rewards:
+        features[_REWARD] = {"dtype": "float32", "shape": (1,), "names": None}
     features |= {
         key: {"dtype": str(dtype).removeprefix("torch."), "shape": (1,), "names": None}
         for key, dtype in _INDEX_DTYPES.items()
@@ -53,7 +64,12 @@ def dataset_meta(cell: Cell) -> SimpleNamespace:
         key: _statistics((3, 1, 1) if feature["dtype"] == "video" else feature["shape"])
         for key, feature in features.items()
     }
-    return SimpleNamespace(features=features, stats=stats)
+    return SimpleNamespace(features=features, stats=stats, fps=_FRAMES_PER_SECOND)
+
+
+def asks_for_rewards(config: Any) -> bool:
+    """Tell whether the policy of a lerobot config learns from rewards."""
+    return config.reward_delta_indices is not None
 
 
 def _statistics(shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
@@ -70,11 +86,14 @@ def batches(cell: Cell, config: Any, device: torch.device) -> Iterator[dict[str,
     from accelerate.data_loader import DataLoaderShard
     from lerobot.utils.utils import cycle
 
+    def copy(value: Any) -> Any:
+        return value.clone() if isinstance(value, torch.Tensor) else value
+
     class Batches(torch.utils.data.IterableDataset[dict[str, Any]]):
         def __iter__(self) -> Iterator[dict[str, Any]]:
             template = _host_batch(cell, config)
             while True:
-                yield {key: value.clone() for key, value in template.items()}
+                yield {key: copy(value) for key, value in template.items()}
 
     # lerobot pins host memory for a GPU; a GPU that is only pretended has none to pin.
     pinned = device.type == "cuda" and torch.cuda.is_available()
@@ -85,16 +104,32 @@ def batches(cell: Cell, config: Any, device: torch.device) -> Iterator[dict[str,
 
 
 def _host_batch(cell: Cell, config: Any) -> dict[str, Any]:
-    # Noise, not zeros: arithmetic on zeros takes less power, so that a GPU would be timed too fast.
-    size = cell.batch_size
-    pixels = (size, 3, cell.height, cell.width)
-    batch: dict[str, Any] = {
-        key: torch.randint(0, 256, pixels, dtype=torch.uint8) for key in camera_keys(cell)
-    }
-    if cell.state_dim:
-        batch["observation.state"] = torch.randn(size, cell.state_dim)
-    horizon = len(config.action_delta_indices)
-    batch["action"] = torch.randn(size, horizon, cell.action_dim)
-    batch["action_is_pad"] = torch.zeros(size, horizon, dtype=torch.bool)
-    batch |= {key: torch.zeros(size, dtype=dtype) for key, dtype in _INDEX_DTYPES.items()}
+    """Return one collated batch as `lerobot/datasets/dataset_reader.py` reads its items.
+
+    A column of T time steps is (B, T, …) and comes with a mask (B, T); frames of video lose a T of one.
+    """
+    from lerobot.datasets.factory import resolve_delta_timestamps
+
+    meta = dataset_meta(cell, rewards=asks_for_rewards(config))
+    windows = resolve_delta_timestamps(config, meta) or {}
+    batch: dict[str, Any] = {}
+    for key, feature in meta.features.items():
+        steps = (len(windows[key]),) if key in windows else ()
+        batch[key] = _column(cell.batch_size, key, feature, steps)
+        if steps:
+            batch[f"{key}_is_pad"] = torch.zeros(cell.batch_size, *steps, dtype=torch.bool)
+    if policy_spec(cell.policy).reads_task:
+        batch["task"] = [_TASK] * cell.batch_size
     return batch
+
+
+def _column(size: int, key: str, feature: dict[str, Any], steps: tuple[int, ...]) -> torch.Tensor:
+    # Noise, not zeros: arithmetic on zeros takes less power, so that a GPU would be timed too fast.
+    if feature["dtype"] == "video":
+        height, width, channels = feature["shape"]
+        frames = () if steps == (1,) else steps
+        return torch.randint(0, 256, (size, *frames, channels, height, width), dtype=torch.uint8)
+    if key in _INDEX_DTYPES:
+        return torch.zeros(size, dtype=_INDEX_DTYPES[key])
+    # A column of one figure is read as a scalar.
+    return torch.randn(size, *steps, *(() if key == _REWARD else feature["shape"]))

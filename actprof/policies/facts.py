@@ -23,10 +23,12 @@ class PolicyFacts:
 
     Attributes:
         parameters: every parameter and buffer.
-        encoder_tokens: length of the token sequence that enters the main encoder, read off its input.
+        encoder_tokens: length of the token sequence that enters the main encoder, read off its input; 0 for
+            a policy without one.
         output_shape: shape of the predicted action chunk without the batch dimension.
         components: (module path prefix, component) pairs; see `PolicySpec`.
         other_component: component of whatever no prefix matches.
+        groups: (module path prefix, group of activations) pairs; see `PolicySpec`.
     """
 
     parameters: tuple[Parameter, ...]
@@ -34,6 +36,7 @@ class PolicyFacts:
     output_shape: tuple[int, ...]
     components: tuple[tuple[str, str], ...]
     other_component: str
+    groups: tuple[tuple[str, str], ...] = ()
 
     @property
     def parameter_count(self) -> int:

@@ -14,8 +14,10 @@ class Probe:
     """While entered, reads the encoder's token count and the output's shape off the modules of `policy`.
 
     Attributes:
-        tokens: length of the token sequence that last entered the main encoder; 0 before a forward pass.
-        output_shape: shape of the last predicted action chunk without the batch dimension.
+        tokens: length of the token sequence that last entered the main encoder; 0 before a forward pass, and
+            for a policy without one.
+        output_shape: shape of the last predicted action chunk without the batch dimension; empty before a
+            forward pass, and where the spec names no module.
     """
 
     def __init__(self, policy: torch.nn.Module, spec: PolicySpec) -> None:
@@ -28,10 +30,12 @@ class Probe:
     def __enter__(self) -> Self:
         """Hang the hooks."""
         modules = dict(self._policy.named_modules())
-        self._handles = [
-            modules[self._spec.token_module].register_forward_pre_hook(self._see_tokens),
-            modules[self._spec.output_module].register_forward_hook(self._see_output),
-        ]
+        if self._spec.token_module:
+            encoder = modules[self._spec.token_module]
+            self._handles.append(encoder.register_forward_pre_hook(self._see_tokens, with_kwargs=True))
+        if self._spec.output_module:
+            head = modules[self._spec.output_module]
+            self._handles.append(head.register_forward_hook(self._see_output))
         return self
 
     def __exit__(self, *_exc: object) -> None:
@@ -39,8 +43,9 @@ class Probe:
         for handle in self._handles:
             handle.remove()
 
-    def _see_tokens(self, _module: Any, inputs: Any) -> None:
-        self.tokens = int(inputs[0].shape[self._spec.token_dim])
+    def _see_tokens(self, _module: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        given = (value for value in (*inputs, *named.values()) if isinstance(value, torch.Tensor))
+        self.tokens = int(next(given).shape[self._spec.token_dim])
 
     def _see_output(self, _module: Any, _inputs: Any, output: Any) -> None:
         tensor = output[0] if isinstance(output, tuple) else output
@@ -55,6 +60,7 @@ def policy_facts(policy: torch.nn.Module, spec: PolicySpec, probe: Probe) -> Pol
         output_shape=probe.output_shape,
         components=spec.components,
         other_component=spec.other_component,
+        groups=spec.groups,
     )
 
 

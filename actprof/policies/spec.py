@@ -1,30 +1,68 @@
-"""What actprof must know of a policy beyond what lerobot says itself: where to look inside it."""
+"""What actprof must know of a policy beyond what lerobot says itself. Everything but its name has a default.
+
+A spec is read without torch: its functions import what they need of torch and lerobot when they are called.
+What lerobot's config says (history, rewards, length of a chunk, parameter groups) is not asked for here.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from actprof.cell import Cell
+
+# Changes that fit whatever policy: neither looks inside it, and both compute what was computed before.
+_FIT_ALL = {"channels_last": "", "fused_adamw": ""}
+
+
+def _no_stand_ins(_cell: Cell) -> AbstractContextManager[object]:
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicySpec:
-    """Names inside one lerobot policy.
+    """One lerobot policy.
 
     Attributes:
         name: lerobot's name of the policy.
+        fixed: fields of its config that have one value here, whatever a run says, as they change no size and
+            ask the Hub.
+        sizeless: more fields of its config that change no size: runs that differ in them share a trace.
+        stand_ins: gives the context in which lerobot builds config, policy and pre-processor; what these
+            would ask the Hub for is answered in it.
+        needs_state: whether it asks every batch for `observation.state`.
+        reads_task: whether it reads the text of the task from the batch.
+        changes: names of `actprof.cell.CHANGES` that fit it, with the path of the module (or list of
+            modules) that each is made to; an empty path is the whole policy or its optimizer.
         components: (module path prefix, component) pairs; the first match names a parameter's or an
-            activation's component, `other` when none does.
+            activation's component.
         other_component: the component of everything that no prefix matches.
-        token_module: path of the module whose input is the main encoder's token sequence.
+        groups: (module path prefix, group) pairs: what a component's activations are called where
+            `actprof.prediction.attribution.group_of` cannot tell by the names of a transformer's parts.
+        token_module: path of the module whose input is the main encoder's token sequence; empty: no tokens.
         token_dim: dimension of that input that counts tokens.
-        output_module: path of the module that returns the predicted action chunk, batch first.
+        output_module: path of the module that returns the predicted action chunk, batch first; empty: none.
         line_modules: paths of the modules whose `forward` is worth a profile by source line; of modules of
             one class the first stands for all.
+        assumptions: sentences on what was assumed of it, shown with every prediction.
+        grounded: whether a sweep runs it once on the CPU; a policy of billions of parameters takes too long.
     """
 
     name: str
-    components: tuple[tuple[str, str], ...]
-    other_component: str
-    token_module: str
-    token_dim: int
-    output_module: str
-    line_modules: tuple[str, ...] = ()
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    sizeless: frozenset[str] = frozenset()
+    stand_ins: Callable[[Cell], AbstractContextManager[object]] = _no_stand_ins
+    needs_state: bool = True
+    reads_task: bool = False
+    changes: Mapping[str, str] = field(default_factory=_FIT_ALL.copy)
+    components: tuple[tuple[str, str], ...] = ()
+    other_component: str = "other"
+    groups: tuple[tuple[str, str], ...] = ()
+    token_module: str = ""
+    token_dim: int = 1
+    output_module: str = ""
+    line_modules: tuple[str, ...] = ("",)
+    assumptions: tuple[str, ...] = ()
+    grounded: bool = True

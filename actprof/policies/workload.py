@@ -15,9 +15,10 @@ import torch
 
 from actprof.cell import Cell
 from actprof.errors import UsageError
+from actprof.policies import policy_spec
 from actprof.policies.accelerator import PhaseContext, StepAccelerator, no_phase
 from actprof.policies.changes import change_optimizer, change_policy
-from actprof.policies.dataset import batches, camera_keys, dataset_meta
+from actprof.policies.dataset import asks_for_rewards, batches, camera_keys, dataset_meta
 from actprof.quiet import quiet_imports
 
 
@@ -77,24 +78,30 @@ def build_workload(
         UsageError: lerobot refuses the policy's config (the message is lerobot's own), or a change of the
             cell does not fit the policy.
     """
+    spec = policy_spec(cell.policy)
+    if spec.needs_state and not cell.state_dim:
+        raise UsageError(
+            f"lerobot's {cell.policy} asks every batch for observation.state; give a state_dim above 0"
+        )
+    accelerator = accelerator or StepAccelerator(device_type=device.type)
     with quiet_imports():
         from lerobot.policies.factory import make_policy, make_pre_post_processors
 
-    meta = dataset_meta(cell)
-    config = policy_config(cell)
-    config.device = device.type
-    with refusals_are_usage_errors():
-        policy = make_policy(config, ds_meta=meta)
-    accelerator = accelerator or StepAccelerator(device_type=device.type)
-    change_policy(policy, cell.changes, backward=accelerator.backward)
-    # lerobot asks whether the device is there before it names it in the pipeline.
-    with mock.patch.object(torch.cuda, "is_available", lambda: device.type == "cuda"):
-        preprocessor, _ = make_pre_post_processors(config, dataset_stats=meta.stats)
+    with spec.stand_ins(cell):
+        config = policy_config(cell)
+        config.device = device.type
+        meta = dataset_meta(cell, rewards=asks_for_rewards(config))
+        with refusals_are_usage_errors():
+            policy = make_policy(config, ds_meta=meta)
+        change_policy(policy, cell.changes, places=spec.changes, backward=accelerator.backward)
+        # lerobot asks whether the device is there before it names it in the pipeline.
+        with mock.patch.object(torch.cuda, "is_available", lambda: device.type == "cuda"):
+            preprocessor, _ = make_pre_post_processors(config, dataset_stats=meta.stats)
     with refusals_are_usage_errors():
         optimizer, grad_clip_norm = _build_optimizer(cell, config, policy)
     change_optimizer(optimizer, cell.changes)
     policy.train()
-    accelerator.prepare(policy, optimizer, precision=_precision(cell, config))
+    accelerator.prepare(policy, optimizer, precision=cell.autocast)
     return Workload(
         cell=cell,
         config=config,
@@ -117,9 +124,7 @@ def policy_config(cell: Cell) -> Any:
     with quiet_imports():
         from lerobot.policies.factory import make_policy_config
 
-    overrides = dict(cell.overrides)
-    # Pretrained weights change no size, and fetching them needs a network.
-    overrides["pretrained_backbone_weights"] = None
+    overrides = {**cell.overrides, **policy_spec(cell.policy).fixed}
     if overrides.get("pretrained_path"):
         raise UsageError("actprof loads no weights, and they change no size; leave out pretrained_path")
     known = set(make_policy_config(cell.policy, device="cpu").__dataclass_fields__)
@@ -139,6 +144,9 @@ def _unknown_field(policy: str, name: str, known: set[str]) -> str:
     return f"lerobot's {policy} config has no field {name!r}{hint}"
 
 
+_REFUSALS = (AssertionError, AttributeError, ImportError, NotImplementedError, TypeError, ValueError)
+
+
 class refusals_are_usage_errors:  # noqa: N801 - reads as a sentence in a with statement
     """Turn lerobot's complaints about a config's values into `UsageError`."""
 
@@ -146,8 +154,8 @@ class refusals_are_usage_errors:  # noqa: N801 - reads as a sentence in a with s
         """Nothing to set up."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
-        """Re-raise what lerobot raises for a bad value."""
-        if isinstance(error, AssertionError | AttributeError | NotImplementedError | TypeError | ValueError):
+        """Re-raise what lerobot raises for a bad value, or for a library that is not installed."""
+        if isinstance(error, _REFUSALS):
             raise UsageError(f"lerobot refuses this policy: {error}") from error
 
 
@@ -164,17 +172,6 @@ def _build_optimizer(cell: Cell, config: Any, policy: Any) -> tuple[torch.optim.
             f"the optimizer {cell.optimizer!r} needs parameter groups that actprof does not know"
         )
     return optimizer, preset.grad_clip_norm
-
-
-def _precision(cell: Cell, config: Any) -> str:
-    """Return `fp32`, `fp16` or `bf16`.
-
-    `use_amp` means what `lerobot_train.train` makes of it: autocast's default dtype on CUDA.
-    """
-    if cell.precision == "fp32" and getattr(config, "use_amp", False):
-        dtype = torch.get_autocast_dtype("cuda")
-        return {torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]
-    return cell.precision
 
 
 def _metrics(cell: Cell) -> Any:

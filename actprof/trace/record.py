@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from actprof.cell import Cell
-from actprof.errors import ActprofError, TraceError, UsageError
+from actprof.errors import ActprofError, TraceError
 from actprof.policies import policy_spec
 from actprof.policies.accelerator import StepAccelerator
 from actprof.policies.facts import PolicyFacts
@@ -81,7 +81,7 @@ def _assemble(cell: Cell, recording: Recording, fitted: dict[str, Any], sizes: t
         update_starts=tuple(recorder.update_starts),
         phase_starts=tuple(recorder.phase_starts),
         batch_sizes=sizes,
-        assumptions=tuple(recorder.notes),
+        assumptions=(*policy_spec(cell.policy).assumptions, *recorder.notes),
         **fitted,
     )
 
@@ -114,10 +114,6 @@ def record(cell: Cell, *, steps: int = STEPS, device_type: str = "cuda", sources
     except (ActprofError, MemoryError, OSError):
         raise
     except Exception as error:
-        if not cell.state_dim and error.args == ("observation.state",):
-            raise UsageError(
-                f"lerobot's {cell.policy} asks every batch for observation.state; give a state_dim above 0"
-            ) from error
         raise TraceError(f"{cell.policy} cannot be traced without the device: {error}") from error
 
 

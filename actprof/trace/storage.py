@@ -110,8 +110,7 @@ def _assemble(header: dict[str, Any], columns: dict[str, NDArray[Any]]) -> Trace
     for name in ("names", "modules"):
         tables["ops"][name] = _decode(words[name], tables["ops"][name])
     policy["parameters"] = tuple(Parameter(**row) for row in policy["parameters"])
-    for name in ("components", "output_shape"):
-        policy[name] = _tupled(policy[name])
+    policy = {name: _tupled(value) for name, value in policy.items()}
     plain = {name: _tupled(value) for name, value in header.items()}
     return Trace(
         policy=PolicyFacts(**policy),

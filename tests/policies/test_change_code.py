@@ -14,11 +14,11 @@ from actprof.policies.change_code import change_code, train_script
 @pytest.mark.parametrize("name", CHANGES)
 def test_every_change_has_code_for_users(name):
     """One function of its name, without hints for tools."""
-    code = change_code(name)
+    code = change_code(name, "act")
 
     assert code.startswith(f"def {name}(")
     assert not any(word in code for word in ("Any", "->", "noqa", "type: ignore"))
-    compile(train_script([name]), name, "exec")
+    compile(train_script([name], "act"), name, "exec")
 
 
 def test_a_training_script_makes_its_changes_and_runs_lerobots_main(monkeypatch):
@@ -36,7 +36,7 @@ def test_a_training_script_makes_its_changes_and_runs_lerobots_main(monkeypatch)
     names = {"lerobot": SimpleNamespace(scripts=parent), "lerobot.scripts": parent, train.__name__: train}
     for name, module in names.items():
         monkeypatch.setitem(sys.modules, name, module)
-    exec(train_script(["fused_attention", "fused_adamw"]), {"__name__": "__main__"})  # noqa: S102 - its job
+    exec(train_script(["fused_attention", "fused_adamw"], "act"), {"__name__": "__main__"})  # noqa: S102 - its job
 
     token = torch.zeros(3, 1, 8)
     assert made["policy"](token, token, token)[1] is None
@@ -46,7 +46,8 @@ def test_a_training_script_makes_its_changes_and_runs_lerobots_main(monkeypatch)
 def test_the_code_is_read_without_torch():
     """Printing it must not take ten seconds."""
     program = (
-        "import sys; from actprof.policies.change_code import change_code; change_code('fused_attention'); "
+        "import sys; from actprof.policies.change_code import change_code; "
+        "change_code('fused_attention', 'act'); "
         "print('torch' in sys.modules)"
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

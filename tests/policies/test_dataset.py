@@ -9,7 +9,9 @@ import torch
 
 from actprof.policies.dataset import batches, camera_keys, dataset_meta
 
-CONFIG = SimpleNamespace(action_delta_indices=range(10))
+CONFIG = SimpleNamespace(
+    action_delta_indices=range(10), observation_delta_indices=None, reward_delta_indices=None
+)
 CPU = torch.device("cpu")
 
 

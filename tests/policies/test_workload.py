@@ -2,10 +2,13 @@
 
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+import actprof.policies
+from actprof.cell import CHANGES, Cell
 from actprof.errors import UsageError
 from actprof.policies import policy_names, policy_spec
 from actprof.policies.accelerator import StepAccelerator
@@ -106,20 +109,36 @@ def test_overrides_reach_the_policy_and_no_weights_are_fetched(small_cell):
 
 
 def test_use_amp_is_torchs_default_on_cuda(small_cell):
-    """What a cell says of itself without torch is what the workload asks torch for."""
-    from actprof.policies.workload import _precision
-
-    for cell in (
-        replace(small_cell, overrides={"use_amp": True}),
-        replace(small_cell, overrides={"use_amp": True}, precision="bf16"),
-        small_cell,
+    """What a cell says of itself without torch is what `lerobot_train.train` asks torch for."""
+    default = {torch.bfloat16: "bf16", torch.float16: "fp16"}[torch.get_autocast_dtype("cuda")]
+    for cell, expected in (
+        (replace(small_cell, overrides={"use_amp": True}), default),
+        (replace(small_cell, overrides={"use_amp": True}, precision="bf16"), "bf16"),
+        (small_cell, "fp32"),
     ):
-        assert cell.autocast == _precision(cell, policy_config(cell))
+        assert expected == cell.autocast
+        assert cell.overrides.get("use_amp", False) == policy_config(cell).use_amp
+
+
+def test_every_file_with_a_spec_is_registered():
+    """A policy is one file and its name in the registry, which is lerobot's."""
+    files = sorted(Path(actprof.policies.__file__).parent.glob("*.py"))
+    names = [file.stem for file in files if "\nSPEC = PolicySpec(" in file.read_text()]
+    assert tuple(names) == policy_names()
+    assert names == [policy_spec(name).name for name in names]
+
+
+@pytest.mark.parametrize("name", policy_names())
+def test_a_spec_names_what_lerobot_and_a_cell_have(name):
+    """Fields of its config, and changes that a cell can name."""
+    spec = policy_spec(name)
+    known = set(policy_config(Cell(policy=name)).__dataclass_fields__)
+    assert known >= {*spec.fixed, *spec.sizeless}
+    assert set(CHANGES) >= set(spec.changes)
 
 
 def test_every_policy_says_where_to_look_inside_it():
     """The spec's modules exist in the policy, and its components come from its modules."""
-    assert ("act",) == policy_names()
     spec = policy_spec("act")
     assert "encoder" == find_component("model.encoder.layers.0", spec.components)
     assert "encoder" == find_component("model.encoder", spec.components)
