@@ -41,6 +41,7 @@ class OutOfMemory:
     message: str
 
 
+@dataclass(kw_only=True, eq=False)
 class OutOfMemoryError(ActprofError):
     """A request that found no memory, even after the cache had been released.
 
@@ -51,30 +52,19 @@ class OutOfMemoryError(ActprofError):
         allocated_bytes: in use when it happened.
         reserved_bytes: held in segments when it happened, the cache released.
         allowed_bytes: the cap of the memory fraction, where one is set.
-        stream: of the request.
     """
 
-    def __init__(
-        self,
-        *,
-        requested_bytes: int,
-        rounded_bytes: int,
-        segment_bytes: int,
-        allocated_bytes: int,
-        reserved_bytes: int,
-        allowed_bytes: int | None = None,
-        stream: int = 0,
-    ) -> None:
-        self.requested_bytes = requested_bytes
-        self.rounded_bytes = rounded_bytes
-        self.segment_bytes = segment_bytes
-        self.allocated_bytes = allocated_bytes
-        self.reserved_bytes = reserved_bytes
-        self.allowed_bytes = allowed_bytes
-        self.stream = stream
-        super().__init__(
-            f"CUDA out of memory. Tried to allocate {_format(segment_bytes)} "
-            f"with {_format(allocated_bytes)} allocated and {_format(reserved_bytes)} reserved."
+    requested_bytes: int
+    rounded_bytes: int
+    segment_bytes: int
+    allocated_bytes: int
+    reserved_bytes: int
+    allowed_bytes: int | None = None
+
+    def __str__(self) -> str:
+        return (
+            f"CUDA out of memory. Tried to allocate {_format(self.segment_bytes)} "
+            f"with {_format(self.allocated_bytes)} allocated and {_format(self.reserved_bytes)} reserved."
         )
 
 

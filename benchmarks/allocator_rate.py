@@ -20,10 +20,10 @@ from pathlib import Path
 
 from actprof.allocator import AllocatorConfig, CachingAllocator
 from actprof.snapshots.events import Event, Events
-from actprof.snapshots.observe import watch
-from actprof.snapshots.record_player import Start
+from actprof.snapshots.memory_over_time import watch
 from actprof.snapshots.recording import Recording, load_recording
-from actprof.snapshots.what_if import RequestPlayer, Settings
+from actprof.snapshots.rewind import find_start
+from actprof.snapshots.what_if_replay import Question, WhatIfReplay
 from actprof.units import GIB, KIB, MIB
 
 SETTINGS = {"native": AllocatorConfig(), "expandable": AllocatorConfig(expandable_segments=True)}
@@ -80,11 +80,11 @@ def record_training(*, layers: int = 60, steps: int = 30) -> Recording:
 def rate(recording: Recording, config: AllocatorConfig) -> tuple[float, int]:
     """Return events per second, the best of some rounds, and the peak of reserved bytes."""
     best, peak = 0.0, 0
-    start_segments = Start(recording).segments
+    start_segments = find_start(recording).segments
     for _ in range(ROUNDS):
-        player = RequestPlayer(recording, Settings(config=config), start=start_segments)
+        replay = WhatIfReplay(recording, Question(label="", config=config), start=start_segments)
         start = time.perf_counter()
-        course = watch(player, len(recording.events))
+        course = watch(replay)
         best = max(best, len(recording.events) / (time.perf_counter() - start))
         peak = course.peaks[2]
     return best, peak
@@ -93,8 +93,8 @@ def rate(recording: Recording, config: AllocatorConfig) -> tuple[float, int]:
 def replay_memory(recording: Recording) -> int:
     """Return the most bytes of Python objects that a replay adds to its recording."""
     tracemalloc.start()
-    player = RequestPlayer(recording, Settings(config=AllocatorConfig()))
-    watch(player, len(recording.events))
+    replay = WhatIfReplay(recording, Question(label="", config=AllocatorConfig()))
+    watch(replay)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak

@@ -56,9 +56,9 @@ def write(path: Path, megabytes: int) -> None:
 
 def measure(path: Path) -> None:
     """Read and replay a file in this process, and print what that took."""
-    from actprof.snapshots.observe import watch
+    from actprof.snapshots.memory_over_time import watch
     from actprof.snapshots.recording import open_recording
-    from actprof.snapshots.what_if import RequestPlayer, Settings
+    from actprof.snapshots.what_if_replay import Question, WhatIfReplay
 
     open_recording(SOURCE)
     before = _most_memory()
@@ -67,7 +67,7 @@ def measure(path: Path) -> None:
     read_seconds, read_bytes = time.perf_counter() - start, _most_memory() - before
     count = len(recording.events)
     start = time.perf_counter()
-    watch(RequestPlayer(recording, Settings(config=recording.config)), count)
+    watch(WhatIfReplay(recording, Question(label="")))
     replay_seconds, replay_bytes = time.perf_counter() - start, _most_memory() - before - read_bytes
     size = path.stat().st_size
     print(f"{size / 1e6:,.0f} MB, {count:,} events")

@@ -27,7 +27,7 @@ class Block:
     born: int
     requested: int
 
-    def __init__(  # noqa: PLR0917 - made for every split, keywords cost time
+    def __init__(  # noqa: PLR0913, PLR0917 - made for every split, keywords cost time
         self,
         size: int,
         place: int,
@@ -52,6 +52,20 @@ class Block:
     def is_split(self) -> bool:
         """Whether the block is only a part of its segment (Block::is_split)."""
         return self.prev is not None or self.next is not None
+
+    def put_before(self, part: Block) -> None:
+        """Make `part` the block before this one in its segment."""
+        part.prev, part.next = self.prev, self
+        if self.prev is not None:
+            self.prev.next = part
+        self.prev = part
+
+    def put_behind(self, part: Block) -> None:
+        """Make `part` the block behind this one in its segment."""
+        part.prev, part.next = self, self.next
+        if self.next is not None:
+            self.next.prev = part
+        self.next = part
 
 
 class Arena:

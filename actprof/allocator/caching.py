@@ -2,19 +2,19 @@
 
 `malloc` and `free` take the decisions that PyTorch takes, so sizes, retries and the moment it runs out are
 PyTorch's; addresses are its addresses up to the place of the segments. Every tensor of every training step
-passes through the two, so they are written for speed.
+passes through the two, so they are written for speed: whole, in one class, with its rules in attributes. That
+is why this file is longer than others; what is rarely called is in the files beside it.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
 
-from actprof.allocator.best_fit import leave_growing_block, may_take
-from actprof.allocator.blocks import ADDRESS_MASK, Arena, Block, Heap
+from actprof.allocator.blocks import ADDRESS_MASK, Arena, Block, Heap, SegmentRecord
 from actprof.allocator.config import AllocatorConfig
-from actprof.allocator.device import Device
-from actprof.allocator.expandable import allocate_expandable
+from actprof.allocator.device_memory import DeviceMemory
+from actprof.allocator.expandable import allocate_expandable, leave_growing_block
 from actprof.allocator.release import collect_garbage, release_available, release_cached
 from actprof.allocator.rounding import (
     MIN_BLOCK_BYTES,
@@ -26,11 +26,6 @@ from actprof.allocator.rounding import (
 from actprof.allocator.state import restore_segments, take_snapshot
 from actprof.errors import UsageError
 from actprof.out_of_memory import OutOfMemoryError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from actprof.allocator.blocks import SegmentRecord
 
 _UNLIMITED = 1 << 62
 _ROUND_MASK = -MIN_BLOCK_BYTES
@@ -64,10 +59,10 @@ class CachingAllocator:
         place: Callable[[int], int] | None = None,
     ) -> None:
         self.config = config = AllocatorConfig() if config is None else config
-        self.device = Device(
+        self.device = DeviceMemory(
             capacity_bytes=capacity_bytes,
             total_bytes=total_bytes,
-            memory_fraction=config.per_process_memory_fraction,
+            config=config,
             place=place,
         )
         self._heap = Heap(
@@ -234,15 +229,18 @@ class CachingAllocator:
         self._make_free(block, address)
 
     def _choose(self, free: list[int], index: int, rounded: int) -> int:
-        """Return the index of the free block to take, or the length of the list (rest of get_free_block)."""
+        """Return the index of the free block to take, or the length of the list (rest of get_free_block).
+
+        Blocks of at least `max_split_size` are kept for requests of about their size.
+        """
         if index == len(free):
             return index
         if self._expandable:
             index = leave_growing_block(self._blocks, free, index)
         size = self._blocks[free[index] & ADDRESS_MASK].size
-        rounding = self.config.max_non_split_rounding_bytes
-        fits = may_take(size, rounded, max_split=self._max_split, max_rounding=rounding)
-        return index if fits else len(free)
+        is_large = rounded >= self._max_split
+        limit = rounded + self.config.max_non_split_rounding_bytes if is_large else self._max_split
+        return index if size < limit else len(free)
 
     def can_reuse(self, size_bytes: int, stream: int = 0) -> bool:
         """Return whether `malloc` would find a free block, without new memory."""
@@ -279,7 +277,6 @@ class CachingAllocator:
                 allocated_bytes=self.allocated_bytes,
                 reserved_bytes=device.reserved_bytes,
                 allowed_bytes=device.allowed_bytes,
-                stream=arena.stream,
             )
         return block
 

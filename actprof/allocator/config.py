@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
 
 from actprof.allocator.rounding import LARGE_SEGMENT_BYTES, MIN_LARGE_ALLOC_BYTES, ROUNDUP_INTERVALS
 from actprof.errors import UsageError
 from actprof.units import MIB
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 _UNLIMITED_MB = (2**64 - 1) // MIB
 _BOOL_KEYS = (
@@ -83,27 +81,22 @@ class AllocatorConfig:
         written = {
             key: _write(key, getattr(self, field))
             for key, (field, _) in _READERS.items()
-            if self._is_set(field)
+            if getattr(self, field) != getattr(_DEFAULT, field)
         }
         return ",".join(f"{key}:{value}" for key, value in sorted({**written, **dict(self.other)}.items()))
 
-    def _is_set(self, field: str) -> bool:
-        return bool(getattr(self, field) != getattr(_DEFAULT, field))
+    def allowed_bytes(self, total_bytes: int) -> int | None:
+        """Return what the memory fraction lets PyTorch reserve of a device; None without a cap.
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the settings as plain JSON values."""
-        return {**asdict(self), "schema_version": 1}
+        A fraction of 1 sets none, as in torch 2.11.
+        """
+        fraction = self.per_process_memory_fraction
+        return None if fraction is None or fraction >= 1 else int(fraction * total_bytes)
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Return the settings that `to_json` wrote; what is missing has its default."""
-        known = {field.name for field in fields(cls)} & data.keys()
-        values = {name: data[name] for name in known}
-        if "other" in values:
-            values["other"] = tuple((key, value) for key, value in values["other"])
-        if "roundup_power2_divisions" in values:
-            values["roundup_power2_divisions"] = tuple(values["roundup_power2_divisions"])
-        return cls(**values)
+    def capped_bytes(self, available_bytes: int, total_bytes: int) -> int:
+        """Return what PyTorch may reserve where `available_bytes` of a device's total are to be had."""
+        allowed = self.allowed_bytes(total_bytes)
+        return available_bytes if allowed is None else min(available_bytes, allowed)
 
 
 def _split(text: str) -> list[tuple[str, str]]:

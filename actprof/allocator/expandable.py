@@ -1,20 +1,18 @@
 """Expandable segments: one range of addresses per arena whose pages get memory on demand.
 
-Mirrors find_expandable_block, map_block, try_allocate_expandable_block and unmap_block of torch 2.6 to 2.11.
-A block without memory is always made of whole pages, counted from the start of its segment.
+Mirrors find_expandable_block, map_block, try_allocate_expandable_block, unmap_block and a part of
+get_free_block of torch 2.6 to 2.11. A block without memory is always made of whole pages, counted from the
+start of its segment.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from actprof.allocator.blocks import ADDRESS_MASK, Arena, Block, Heap
+from actprof.allocator.device_memory import DeviceMemory
+from actprof.units import ceil_div
 
-if TYPE_CHECKING:
-    from actprof.allocator.device import Device
 
-
-def allocate_expandable(heap: Heap, device: Device, arena: Arena, size: int) -> Block | None:
+def allocate_expandable(heap: Heap, device: DeviceMemory, arena: Arena, size: int) -> Block | None:
     """Return a block of at least `size` bytes, taken off the free list, or None where memory runs out.
 
     Memory that was mapped before it ran out stays, as free blocks (try_allocate_expandable_block).
@@ -31,7 +29,7 @@ def allocate_expandable(heap: Heap, device: Device, arena: Arena, size: int) -> 
     return block
 
 
-def unmap_pages(heap: Heap, device: Device, block: Block) -> None:
+def unmap_pages(heap: Heap, device: DeviceMemory, block: Block) -> None:
     """Return the whole pages inside the free `block` to the device (unmap_block)."""
     begin, end = _inner_pages(block)
     if begin >= end:
@@ -40,9 +38,13 @@ def unmap_pages(heap: Heap, device: Device, block: Block) -> None:
     del heap.blocks[block.address]
     address, stop = block.address, block.address + block.size
     if address < begin:
-        _insert_part(heap, block, address, begin - address, before=True)
+        part = Block(begin - address, heap.part_place(block, address), block.arena)
+        block.put_before(part)
+        heap.insert_free(part)
     if end < stop:
-        _insert_part(heap, block, end, stop - end, before=False)
+        part = Block(stop - end, heap.part_place(block, end), block.arena)
+        block.put_behind(part)
+        heap.insert_free(part)
     block.place += begin - address
     block.size = end - begin
     _merge_unmapped(heap, block)
@@ -52,13 +54,30 @@ def unmap_pages(heap: Heap, device: Device, block: Block) -> None:
         heap.remove_unmapped(block)
 
 
-def expandable_size(block: Block) -> int:
+def leave_growing_block(blocks: dict[int, Block], free: list[int], index: int) -> int:
+    """Return the index to take instead of the smallest free block that is large enough, where that can grow.
+
+    It is that of the next ones, while they can grow less: growing blocks are left for last (get_free_block).
+    """
+    block = blocks[free[index] & ADDRESS_MASK]
+    if block.next is None or block.next.key >= 0:
+        return index
+    room = _expandable_size(block)
+    while index + 1 < len(free):
+        other = _expandable_size(blocks[free[index + 1] & ADDRESS_MASK])
+        if other >= room:
+            break
+        index, room = index + 1, other
+    return index
+
+
+def _expandable_size(block: Block) -> int:
     """Return what a free block could grow to: its size with the unmapped pages behind it."""
     after = block.next
     return block.size + (after.size if after is not None and after.key < 0 else 0)
 
 
-def _find(heap: Heap, device: Device, arena: Arena, size: int) -> Block:
+def _find(heap: Heap, device: DeviceMemory, arena: Arena, size: int) -> Block:
     """Return the first run of free and unmapped blocks with room for `size` (find_expandable_block)."""
     for address in arena.unmapped:
         block = heap.unmapped[address]
@@ -79,21 +98,16 @@ def _has_room(block: Block | None, size: int) -> bool:
     return size <= 0
 
 
-def _map(heap: Heap, device: Device, block: Block, size: int) -> bool:
+def _map(heap: Heap, device: DeviceMemory, block: Block, size: int) -> bool:
     """Give memory to the first pages of an unmapped block and merge it with free neighbours (map_block)."""
     page = block.arena.page_bytes
-    mapped = -(-size // page) * page
+    mapped = ceil_div(size, page) * page
     if not device.has(mapped):
         return False
     heap.remove_unmapped(block)
     if mapped < block.size:
-        after = block.next
-        rest = Block(
-            block.size - mapped, heap.part_place(block, block.address + mapped), block.arena, 0, block, after
-        )
-        if after is not None:
-            after.prev = rest
-        block.next = rest
+        rest = Block(block.size - mapped, heap.part_place(block, block.address + mapped), block.arena)
+        block.put_behind(rest)
         block.size = mapped
         heap.insert_unmapped(rest)
     device.obtain("segment_map", block.address, mapped)
@@ -139,22 +153,6 @@ def _absorb_after(block: Block, after: Block) -> None:
     block.next = after.next
     if block.next is not None:
         block.next.prev = block
-
-
-def _insert_part(heap: Heap, block: Block, address: int, size: int, *, before: bool) -> None:
-    """Put a new free block beside `block` in its segment."""
-    part = Block(size, heap.part_place(block, address), block.arena)
-    if before:
-        part.prev, part.next = block.prev, block
-        if block.prev is not None:
-            block.prev.next = part
-        block.prev = part
-    else:
-        part.prev, part.next = block, block.next
-        if block.next is not None:
-            block.next.prev = part
-        block.next = part
-    heap.insert_free(part)
 
 
 def _inner_pages(block: Block) -> tuple[int, int]:

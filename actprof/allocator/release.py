@@ -8,23 +8,20 @@ pages.
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING
 
 from actprof.allocator.blocks import ADDRESS_MASK, Arena, Block, Heap
+from actprof.allocator.device_memory import DeviceMemory
 from actprof.allocator.expandable import unmap_pages
 
-if TYPE_CHECKING:
-    from actprof.allocator.device import Device
 
-
-def release_segment(heap: Heap, device: Device, block: Block) -> None:
+def release_segment(heap: Heap, device: DeviceMemory, block: Block) -> None:
     """Give back the segment that the free `block` is (release_block)."""
     heap.remove_free(block)
     del heap.blocks[block.address]
     device.give_back("segment_free", block.address, block.size)
 
 
-def release_cached(heap: Heap, device: Device, *, expandable: bool) -> None:
+def release_cached(heap: Heap, device: DeviceMemory, *, expandable: bool) -> None:
     """Give back all free memory: large pool first, then by stream, size and tie-break (release_blocks)."""
     for arenas in (heap.large, heap.small):
         for block in heap.free_blocks(arenas):
@@ -34,7 +31,9 @@ def release_cached(heap: Heap, device: Device, *, expandable: bool) -> None:
                 release_segment(heap, device, block)
 
 
-def release_available(heap: Heap, device: Device, arena: Arena, size: int, max_split_bytes: int) -> bool:
+def release_available(
+    heap: Heap, device: DeviceMemory, arena: Arena, size: int, max_split_bytes: int
+) -> bool:
     """Give back the smallest oversize segment that holds `size`, or several large ones together.
 
     Returns whether enough was given back for a new attempt (release_available_cached_blocks). PyTorch need
@@ -56,7 +55,7 @@ def release_available(heap: Heap, device: Device, arena: Arena, size: int, max_s
     return released >= wanted
 
 
-def collect_garbage(heap: Heap, device: Device, *, searches: int, threshold_bytes: int) -> None:
+def collect_garbage(heap: Heap, device: DeviceMemory, *, searches: int, threshold_bytes: int) -> None:
     """Give back large segments of at least average age until `threshold_bytes` are kept.
 
     A block's age is the number of `searches` of the large pool since it became free. A round frees all of
@@ -72,7 +71,7 @@ def collect_garbage(heap: Heap, device: Device, *, searches: int, threshold_byte
 
 
 def _collect_old(
-    heap: Heap, device: Device, ages: list[tuple[Block, int]], excess: int
+    heap: Heap, device: DeviceMemory, ages: list[tuple[Block, int]], excess: int
 ) -> tuple[list[tuple[Block, int]], int]:
     """Give back the blocks of at least average age; return the others and what is still too much."""
     average = sum(age for _, age in ages) / len(ages)

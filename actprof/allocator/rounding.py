@@ -6,12 +6,9 @@ releases before 2.11 is their setting `large_segment_size_mb` now, with the same
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from actprof.units import GIB, MIB
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 MIN_BLOCK_BYTES = 512  # kMinBlockSize: every block is a multiple of it
 SMALL_BYTES = 1 * MIB  # kSmallSize: the largest block of the small pool

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
-from actprof.allocator.blocks import Block, BlockRecord, SegmentRecord
-
-if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping
-
-    from actprof.allocator.blocks import Heap
-    from actprof.allocator.device import Device
+from actprof.allocator.blocks import Block, BlockRecord, Heap, SegmentRecord
+from actprof.allocator.device_memory import DeviceMemory
 
 
 def take_snapshot(heap: Heap, pending: Container[int], *, expandable: bool) -> tuple[SegmentRecord, ...]:
@@ -38,7 +33,7 @@ def take_snapshot(heap: Heap, pending: Container[int], *, expandable: bool) -> t
 
 def restore_segments(
     heap: Heap,
-    device: Device,
+    device: DeviceMemory,
     segments: Iterable[SegmentRecord],
     begins: Mapping[tuple[int, str], int],
 ) -> None:
@@ -60,14 +55,10 @@ def restore_segments(
         arena = heads[0].arena
         begin = begins.get((arena.stream, "small" if arena.is_small else "large"))
         if begin is not None:
-            _extend_down(heap, heads[0], begin)
-
-
-def _extend_down(heap: Heap, head: Block, begin: int) -> None:
-    """Put an unmapped block before the first block of an expandable segment, from `begin` on."""
-    gap = Block(head.address - begin, heap.part_place(head, begin), head.arena, 0, None, head)
-    head.prev = gap
-    heap.insert_unmapped(gap)
+            head = heads[0]
+            gap = Block(head.address - begin, heap.part_place(head, begin), arena)
+            head.put_before(gap)
+            heap.insert_unmapped(gap)
 
 
 def _run(head: Block) -> Iterator[Block]:
@@ -102,7 +93,7 @@ def _build(heap: Heap, segment: SegmentRecord) -> Block:
     return blocks[0]
 
 
-def _join(heap: Heap, device: Device, heads: list[Block]) -> None:
+def _join(heap: Heap, device: DeviceMemory, heads: list[Block]) -> None:
     """Put unmapped blocks between the ranges of an expandable segment and behind the last."""
     space = device.address_space_bytes(heads[0].arena.page_bytes)
     stops = [head.address for head in heads[1:]] + [heads[0].address + space]

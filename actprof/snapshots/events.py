@@ -1,6 +1,6 @@
 """What the allocator did, event by event, in columns: 25 bytes an event, however many there are.
 
-`Events` behaves like a sequence of `Event`; `chunks` gives plain lists for loops that must be fast.
+`Events` behaves like a sequence of `Event`; loops that must be fast take its columns as lists.
 """
 
 from __future__ import annotations
@@ -40,15 +40,6 @@ class Event(NamedTuple):
     size_bytes: int
     stream: int
     stack: int = NO_STACK
-
-
-class Row(NamedTuple):
-    """A stretch of events as lists; `action` holds indices into `ACTIONS`."""
-
-    action: list[int]
-    address: list[int]
-    size_bytes: list[int]
-    stream: list[int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,17 +105,9 @@ class Events(Sequence[Event]):
         rest = (part.address, part.size_bytes, part.stream, part.stack)
         return [Event(*row) for row in zip(names, *(column.tolist() for column in rest), strict=True)]
 
-    def rows(self, start: int, stop: int) -> Row:
-        """Return the events from `start` to `stop` as plain lists."""
-        part = slice(start, stop)
-        columns = (self.action, self.address, self.size_bytes, self.stream)
-        return Row(*(column[part].tolist() for column in columns))
-
-    def count(self, value: object) -> int:
-        """Return how many events have an action, given by its index or as an `Event`."""
-        if isinstance(value, int):
-            return int(np.count_nonzero(self.action == value))
-        return sum(1 for event in self if event == value)
+    def count_of(self, action: int) -> int:
+        """Return how many events have an action, given by its index."""
+        return int(np.count_nonzero(self.action == action))
 
 
 @dataclass(frozen=True, slots=True)

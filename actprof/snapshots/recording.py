@@ -28,22 +28,16 @@ from actprof.snapshots.events import (
     Events,
     Stacks,
 )
-from actprof.snapshots.rewind import final_segments
-from actprof.snapshots.snapshot_file import Snapshot, check_device, read_snapshot
+from actprof.snapshots.snapshot_file import check_device, read_snapshot, segment_records
 
 DEFAULT_VERSION = (2, 11)  # a snapshot does not say which release wrote it
 _GZIP = b"\x1f\x8b"
 _NO_LIMIT = 1 << 62
 _MANY_EVENTS = 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peaks:
-    """The most bytes that were allocated, requested and reserved."""
-
-    allocated_bytes: int
-    requested_bytes: int
-    reserved_bytes: int
+_PRIVATE_POOLS = (
+    "segments belong to private pools (CUDA graphs); the recording does not say which requests went there, "
+    "so they are replayed with the others"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +50,6 @@ class Recording:
         from_empty: whether the allocator held nothing when the recording began.
         events: what the allocator did.
         final: the state that it ended in.
-        peaks: as somebody else found them, where the file says so.
         stacks: who asked.
         device: number of the GPU.
         notes: what to know when reading a replay of it.
@@ -67,7 +60,6 @@ class Recording:
     from_empty: bool
     events: Events
     final: tuple[SegmentRecord, ...]
-    peaks: Peaks | None = None
     stacks: Stacks = field(default_factory=Stacks)
     device: int = 0
     notes: tuple[str, ...] = ()
@@ -103,7 +95,15 @@ def open_recording(
     snapshot = read_snapshot(path, progress)
     device = snapshot.devices[0] if device is None else device
     check_device(snapshot, device)
-    return recording_of(snapshot, device, version or DEFAULT_VERSION)
+    private = snapshot.private_segments[device]
+    recording = _recording(snapshot.events[device], snapshot.segments[device], snapshot.settings)
+    return replace(
+        recording,
+        torch_version=version or DEFAULT_VERSION,
+        stacks=snapshot.stacks,
+        device=device,
+        notes=(*recording.notes, *([f"{private} {_PRIVATE_POOLS}"] if private else [])),
+    )
 
 
 def parse_version(text: str) -> tuple[int, int]:
@@ -116,30 +116,6 @@ def parse_version(text: str) -> tuple[int, int]:
     if match is None or int(match[1]) < 2:
         raise UsageError(f"{text!r} is not a version of torch from 2.0 on; write it like 2.11")
     return int(match[1]), int(match[2])
-
-
-def recording_of(snapshot: Snapshot, device: int, torch_version: tuple[int, int]) -> Recording:
-    """Return the recording of one device of a snapshot."""
-    events, final = snapshot.events[device], final_segments(snapshot.segments[device], {})
-    config, notes = _parse_config(snapshot.settings, any(segment.is_expandable for segment in final))
-    from_empty = began_empty(events, final)
-    if not from_empty:
-        notes.append(_began_late(events))
-    if snapshot.private_segments[device]:
-        notes.append(
-            f"{snapshot.private_segments[device]} segments belong to private pools (CUDA graphs); the "
-            "recording does not say which requests went there, so they are replayed with the others"
-        )
-    return Recording(
-        config=config,
-        torch_version=torch_version,
-        from_empty=from_empty,
-        events=events,
-        final=final,
-        stacks=snapshot.stacks,
-        device=device,
-        notes=tuple(notes),
-    )
 
 
 def load_recording(path: Path) -> Recording:
@@ -163,7 +139,7 @@ def began_empty(events: Events, final: tuple[SegmentRecord, ...]) -> bool:
     returned = size[(action == SEGMENT_FREE) | (action == SEGMENT_UNMAP)].sum()
     used = sum(block.state != "free" for segment in final for block in segment.blocks)
     same_bytes = bool(sum(segment.total_bytes for segment in final) == obtained - returned)
-    return same_bytes and used == events.count(ALLOC) - events.count(FREE_COMPLETED)
+    return same_bytes and used == events.count_of(ALLOC) - events.count_of(FREE_COMPLETED)
 
 
 def _is_stripped(path: Path) -> bool:
@@ -188,35 +164,35 @@ def _began_late(events: Events) -> str:
 
 def _parse(data: dict[str, Any]) -> Recording:
     streams = {int(index): int(pointer) for index, pointer in data.get("streams", {}).items()}
-    final = final_segments(data["final_segments"], streams)
-    config, notes = _parse_config(data.get("allocator_settings") or {}, any(s.is_expandable for s in final))
-    events = _parse_events(data, streams)
-    expected = data.get("expected") or {}
-    from_empty = expected.get("from_empty", began_empty(events, final))
+    actions = [name if name in ACTIONS else "other" for name in data["actions"]]
+    events = Events.of(
+        Event(actions[action], address, size, streams.get(stream, stream))
+        for action, address, size, stream, *_ in data["events"]
+    )
+    final = segment_records(data["final_segments"], streams)
+    from_empty = (data.get("expected") or {}).get("from_empty")
+    recording = _recording(events, final, data.get("allocator_settings") or {}, from_empty=from_empty)
+    version = re.match(r"(\d+)\.(\d+)", data.get("torch") or "")
+    return replace(recording, torch_version=(int(version[1]), int(version[2]))) if version else recording
+
+
+def _recording(
+    events: Events,
+    final: tuple[SegmentRecord, ...],
+    settings: Mapping[str, Any],
+    *,
+    from_empty: bool | None = None,
+) -> Recording:
+    """Return what events, final state and `allocator_settings` of a file say."""
+    config, notes = _parse_config(settings, any(segment.is_expandable for segment in final))
+    from_empty = began_empty(events, final) if from_empty is None else from_empty
     return Recording(
         config=config,
-        torch_version=_find_version(data.get("torch")),
+        torch_version=DEFAULT_VERSION,
         from_empty=from_empty,
         events=events,
         final=final,
-        peaks=_parse_peaks(expected.get("peak")),
         notes=tuple(notes if from_empty else [*notes, _began_late(events)]),
-    )
-
-
-def _parse_peaks(peak: Mapping[str, int] | None) -> Peaks | None:
-    if peak is None:
-        return None
-    return Peaks(
-        allocated_bytes=peak["alloc"], requested_bytes=peak["requested"], reserved_bytes=peak["reserved"]
-    )
-
-
-def _parse_events(data: dict[str, Any], streams: Mapping[int, int]) -> Events:
-    actions = [name if name in ACTIONS else "other" for name in data["actions"]]
-    return Events.of(
-        Event(actions[action], address, size, streams.get(stream, stream))
-        for action, address, size, stream, *_ in data["events"]
     )
 
 
@@ -262,8 +238,3 @@ def _divisions(recorded: Any) -> tuple[int, ...]:
         return ()
     values = tuple(int(recorded[key]) for key in sorted(recorded, key=int))
     return values if any(value > 1 for value in values) and len(values) == 16 else ()
-
-
-def _find_version(text: str | None) -> tuple[int, int]:
-    match = re.match(r"(\d+)\.(\d+)", text or "")
-    return (int(match[1]), int(match[2])) if match else DEFAULT_VERSION

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
-from actprof.snapshots.events import ALLOC
-from actprof.snapshots.observe import Course, Player, frame_text, look_after, look_at_peak, watch
-from actprof.snapshots.outcome import Outcome, OutOfMemory, Question, SnapshotReplay, say_ambiguous
-from actprof.snapshots.record_player import RecordPlayer, Start
-from actprof.snapshots.what_if import Failure, RequestPlayer, Settings
+from actprof.snapshots.exact_replay import ExactReplay
+from actprof.snapshots.memory_over_time import Replay, look_after, look_at_peak, watch
+from actprof.snapshots.recorded_device import RecordedDevice, recorded_device
+from actprof.snapshots.recording import Recording
+from actprof.snapshots.replay_outcome import Outcome, SnapshotReplay, say_ambiguous
+from actprof.snapshots.rewind import find_start
+from actprof.snapshots.what_if_replay import Question, WhatIfReplay
 from actprof.units import format_bytes
 
-if TYPE_CHECKING:
-    from actprof.allocator.config import AllocatorConfig
-    from actprof.snapshots.recording import Recording
+_PASSED = (
+    "requests that ran out when recorded are served in some columns; what the program would have done next "
+    "was not recorded, so its peak can be higher"
+)
+_ASKED_ANEW = (
+    "where the kind of segments changes, the blocks that were held at the start are asked for anew, by "
+    "address"
+)
+_NO_LIMIT = (
+    "the recording does not show how much memory the device had: without --gpu or --capacity there is no "
+    "limit"
+)
 
 
 def replay_recording(
@@ -30,181 +40,88 @@ def replay_recording(
 
     Args:
         recording: what to replay.
-        questions: one column each.
+        questions: one column each; without a limit of its own it has the recorded device's, if known.
         name: of the snapshot, for the output.
         progress: told the label of each column before it is worked on.
     """
     tell = progress or (lambda _label: None)
-    start = Start(recording)
     tell("as recorded")
-    recorded, player = _replay_record(recording, start)
-    available = _available(start, player)
-    outcomes = [recorded]
+    start, device = find_start(recording), recorded_device(recording)
+    make_exact = partial(ExactReplay, recording, start, device)
+    exact = make_exact()
+    outcomes = [_outcome(exact, make_exact, "as recorded")]
+    known = device.available_is_exact or outcomes[0].retries
+    available = device.available_bytes if known else None
     for question in questions:
         tell(question.label)
-        own_limit = question.available_bytes is not None
-        settings = Settings(
-            config=question.config or recording.config,
-            available_bytes=question.available_bytes if own_limit else available,
-            total_bytes=question.total_bytes,
-            torch_version=recording.torch_version,
-        )
-        outcomes.append(
-            _replay_requests(recording, start, settings, question.label, frozenset(player.emptied))
-        )
+        limit = available if question.available_bytes is None else question.available_bytes
+        limited = replace(question, available_bytes=limit)
+        emptied = frozenset(exact.emptied)
+        make = partial(WhatIfReplay, recording, limited, start=start.segments, emptied=emptied)
+        outcomes.append(replace(_outcome(make(), make, question.label), available_bytes=limit))
+    notes = [*recording.notes, *_about_the_record(exact)]
+    if any(question.available_bytes is None for question in questions):
+        notes.append(_about_the_limit(device, available))
+    if any(outcome.passed_ooms for outcome in outcomes):
+        notes.append(_PASSED)
+    kinds = {(question.config or recording.config).expandable_segments for question in questions}
+    if start.segments and kinds - {segment.is_expandable for segment in start.segments}:
+        notes.append(_ASKED_ANEW)
     return SnapshotReplay(
         name=name,
         device=recording.device,
         events=len(recording.events),
         from_empty=recording.from_empty,
         torch_version=recording.torch_version,
-        agrees=player.first_mismatch is None,
-        notes=(
-            *recording.notes,
-            *_notes(recording, start, player, outcomes[1:], questions, available=available),
-        ),
+        agrees=exact.first_mismatch is None,
+        notes=tuple(notes),
         outcomes=tuple(outcomes),
     )
 
 
-def _replay_record(recording: Recording, start: Start) -> tuple[Outcome, RecordPlayer]:
-    make = partial(RecordPlayer, recording, start)
-    player, count = make(), len(recording.events)
-    course = watch(player, count)
-    player.finish()
-    counts = player.counts
-    failure = player.ooms[-1] if player.ooms else None
-    ended = failure is not None and not (recording.events.action[failure.event :] == ALLOC).any()
-    outcome = _outcome(
-        recording, make, course, player,
-        failure=failure, ended=ended, label="as recorded", config=recording.config, available=None,
-    )  # fmt: skip
-    outcome = replace(
-        outcome,
-        segments_obtained=counts["segment_alloc"] + counts["segment_map"],
-        segments_returned=counts["segment_free"] + counts["segment_unmap"],
-        cache_releases=len(player.emptied),
-        events=count,
-    )
-    return outcome, player
-
-
-def _replay_requests(
-    recording: Recording, start: Start, settings: Settings, label: str, emptied: frozenset[int]
-) -> Outcome:
-    make = partial(RequestPlayer, recording, settings, start=start.segments, emptied=emptied)
-    player = make()
-    course = watch(player, len(recording.events))
-    outcome = _outcome(
-        recording, make, course, player,
-        failure=player.failure, ended=True, label=label, config=settings.config,
-        available=settings.available_bytes,
-    )  # fmt: skip
-    return replace(
-        outcome,
-        segments_obtained=player.obtained,
-        segments_returned=player.returned,
-        cache_releases=player.releases,
-        passed_ooms=len(player.survived),
-    )
-
-
-def _outcome(
-    recording: Recording,
-    make: Callable[[], Player],
-    course: Course,
-    player: Player,
-    *,
-    failure: Failure | None,
-    ended: bool,
-    label: str,
-    config: AllocatorConfig,
-    available: int | None,
-) -> Outcome:
-    """Return the part of a column that all players have."""
-    stop = failure.event if failure is not None and ended else len(recording.events)
-    if failure is not None and ended:
-        moment = look_after(make, recording, stop - 1) if stop >= 0 else look_after(make, recording, -1)
+def _outcome(replay: Replay, make: Callable[[], Replay], label: str) -> Outcome:
+    """Play a replay, and look at its peak, or at the moment where it ran out, in others that `make` makes."""
+    course = watch(replay)
+    replay.finish()
+    oom = replay.oom
+    if oom is not None and oom.ended:
+        moment = look_after(make, max(oom.event, 0) - 1)
     else:
-        moment = look_at_peak(make, recording, course, highest=player.highest[1], end=stop)
+        moment = look_at_peak(make, course, replay.highest[1])
     allocated, requested, reserved = course.peaks
     return Outcome(
         label=label,
-        alloc_conf=str(config),
-        available_bytes=available,
-        events=max(stop, 0),
+        alloc_conf=str(replay.allocator.config),
+        available_bytes=None,
+        events=replay.played,
         peak_allocated_bytes=allocated,
         peak_requested_bytes=requested,
         peak_reserved_bytes=reserved,
         unused_bytes=moment.reserved_bytes - moment.allocated_bytes,
         inactive_split_bytes=moment.inactive_split_bytes,
         segments=len(moment.segments),
-        segments_obtained=0,
-        segments_returned=0,
-        cache_releases=0,
-        retries=player.allocator.num_alloc_retries,
-        oom=None if failure is None else _out_of_memory(recording, failure, ended=ended),
-        passed_ooms=0,
+        segments_obtained=replay.obtained,
+        segments_returned=replay.returned,
+        cache_releases=replay.releases,
+        retries=replay.allocator.num_alloc_retries,
+        oom=oom,
+        passed_ooms=replay.passed_ooms,
         peak=moment,
         course=course,
     )
 
 
-def _out_of_memory(recording: Recording, failure: Failure, *, ended: bool) -> OutOfMemory:
-    frame = frame_text(recording, failure.event if failure.event >= 0 else None)
-    return OutOfMemory(**asdict(failure), frame=frame, ended=ended)
+def _about_the_record(exact: ExactReplay) -> Iterator[str]:
+    if exact.start.guessed_blocks:
+        yield say_ambiguous(exact.start.guessed_blocks)
+    if exact.first_mismatch is not None:
+        yield f"the simulation leaves the record at {exact.first_mismatch}"
 
 
-def _available(start: Start, player: RecordPlayer) -> int | None:
-    """Return what the recorded process could reserve, where the recording tells."""
-    device = start.device
-    if device.available_is_exact or player.allocator.num_alloc_retries:
-        return device.available_bytes
-    return None
-
-
-def _notes(
-    recording: Recording,
-    start: Start,
-    player: RecordPlayer,
-    outcomes: Sequence[Outcome],
-    questions: Sequence[Question],
-    *,
-    available: int | None,
-) -> list[str]:
-    notes = []
-    if start.guessed_blocks:
-        notes.append(say_ambiguous(start.guessed_blocks))
-    if player.first_mismatch is not None:
-        notes.append(f"the simulation leaves the record at {player.first_mismatch}")
-    if any(question.available_bytes is None for question in questions):
-        notes.append(_limit_note(start, available))
-    if any(outcome.passed_ooms for outcome in outcomes):
-        notes.append(
-            "requests that ran out when recorded are served in some columns; what the program would have "
-            "done next was not recorded, so its peak can be higher"
-        )
-    kinds = {segment.is_expandable for segment in start.segments}
-    if (
-        any((question.config or recording.config).expandable_segments not in kinds for question in questions)
-        and kinds
-    ):
-        notes.append(
-            "where the kind of segments changes, the blocks that were held at the start are asked for anew, "
-            "by address"
-        )
-    return notes
-
-
-def _limit_note(start: Start, available: int | None) -> str:
+def _about_the_limit(device: RecordedDevice, available: int | None) -> str:
     if available is None:
-        return (
-            "the recording does not show how much memory the device had: without --gpu or --capacity there "
-            "is no limit"
-        )
-    how = (
-        "was free when it ran out" if start.device.available_is_exact else "the recorded run reserved at most"
-    )
+        return _NO_LIMIT
+    how = "was free when it ran out" if device.available_is_exact else "the recorded run reserved at most"
     return (
         f"without --gpu or --capacity the limit is the recorded device's: {format_bytes(available)}, known "
         f"from what {how}"

@@ -7,36 +7,31 @@ split off. Where a recording contradicts itself the events that do not fit are p
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
 
 from actprof.allocator.blocks import BlockRecord, SegmentRecord
+from actprof.allocator.config import AllocatorConfig
 from actprof.allocator.rounding import LARGE_SEGMENT_BYTES, SMALL_BYTES, SMALL_SEGMENT_BYTES, round_size
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from actprof.allocator.config import AllocatorConfig
-    from actprof.snapshots.events import Event, Events
-
-_STATES = {"active_allocated": "allocated", "inactive": "free"}  # the others wait for their free to complete
+from actprof.snapshots.events import Event, Events
+from actprof.snapshots.recording import Recording
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rewound:
-    """A starting state.
+class Start:
+    """The state in which a recording began.
 
     Attributes:
-        segments: with their blocks, by address.
+        segments: with their blocks, by address; none if it began empty.
         guessed_blocks: blocks whose size is not certain: freed since, and free memory behind them, so that
             up to 1 MiB of it may have been theirs.
         begins: where expandable segments begin whose first pages had no memory, by stream and pool.
     """
 
-    segments: tuple[SegmentRecord, ...]
-    guessed_blocks: int
+    segments: tuple[SegmentRecord, ...] = ()
+    guessed_blocks: int = 0
     begins: Mapping[tuple[int, str], int] = field(default_factory=dict)
 
 
@@ -59,43 +54,15 @@ class _Range:
     is_expandable: bool
 
 
-def final_segments(data: list[Any], streams: Mapping[int, int]) -> tuple[SegmentRecord, ...]:
-    """Return the recorded final state as a snapshot; of free blocks PyTorch's stale request is dropped."""
-    segments = (
-        SegmentRecord(
-            address=address,
-            total_bytes=total,
-            stream=streams.get(stream, stream),
-            pool=pool,
-            is_expandable=is_expandable,
-            blocks=tuple(
-                BlockRecord(
-                    address=start,
-                    size_bytes=size,
-                    requested_bytes=0 if state == "inactive" else requested,
-                    state=_STATES.get(state, "pending"),
-                )
-                for start, size, requested, state in blocks
-            ),
-        )
-        for address, total, stream, pool, is_expandable, blocks in data
-    )
-    return tuple(sorted(segments, key=lambda segment: segment.address))
-
-
-def starting_segments(
-    events: Events, final: Sequence[SegmentRecord], config: AllocatorConfig
-) -> tuple[SegmentRecord, ...]:
-    """Return the snapshot at the start of `events`, which end in `final`."""
-    return rewind(events, final, config).segments
-
-
-def rewind(events: Events, final: Sequence[SegmentRecord], config: AllocatorConfig) -> Rewound:
-    """Return the state at the start of `events`, which end in `final`, and how sure it is."""
-    ranges = {s.address: _Range(s.total_bytes, s.stream, s.pool, s.is_expandable) for s in final}
+def find_start(recording: Recording) -> Start:
+    """Return the state that a recording began in, and how sure it is."""
+    if recording.from_empty:
+        return Start()
+    events, config = recording.events, recording.config
+    ranges = {s.address: _Range(s.total_bytes, s.stream, s.pool, s.is_expandable) for s in recording.final}
     active = {
         block.address: _Active(block.requested_bytes, block.size_bytes, block.state)
-        for segment in final
+        for segment in recording.final
         for block in segment.blocks
         if block.state != "free"
     }
@@ -105,7 +72,7 @@ def rewind(events: Events, final: Sequence[SegmentRecord], config: AllocatorConf
         _measure(events, active, config)
     segments = _segments(ranges, active, config)
     begins = _find_begins(events, segments) if config.expandable_segments else {}
-    return Rewound(segments=segments, guessed_blocks=_count_guessed(segments, active), begins=begins)
+    return Start(segments=segments, guessed_blocks=_count_guessed(segments, active), begins=begins)
 
 
 def _find_begins(events: Events, segments: Sequence[SegmentRecord]) -> dict[tuple[int, str], int]:
@@ -207,23 +174,22 @@ def _segments(
     ranges: Mapping[int, _Range], active: Mapping[int, _Active], config: AllocatorConfig
 ) -> tuple[SegmentRecord, ...]:
     """Tile each range with its active blocks and free blocks between them."""
-    starts = sorted(ranges)
-    inside: dict[int, list[int]] = {start: [] for start in starts}
-    for address in sorted(active):
-        start = starts[bisect_right(starts, address) - 1] if starts else address
-        if start in inside and start <= address < start + ranges[start].total:
-            inside[start].append(address)
-    return tuple(
-        SegmentRecord(
-            address=start,
-            total_bytes=ranges[start].total,
-            stream=ranges[start].stream,
-            pool=ranges[start].pool,
-            is_expandable=ranges[start].is_expandable,
-            blocks=tuple(_tile(start, ranges[start], inside[start], active, config)),
+    addresses = sorted(active)
+    segments = []
+    for start, span in sorted(ranges.items()):
+        inside = addresses[bisect_left(addresses, start) : bisect_left(addresses, start + span.total)]
+        blocks = _tile(start, span, {address: active[address] for address in inside}, config)
+        segments.append(
+            SegmentRecord(
+                address=start,
+                total_bytes=span.total,
+                stream=span.stream,
+                pool=span.pool,
+                is_expandable=span.is_expandable,
+                blocks=tuple(blocks),
+            )
         )
-        for start in starts
-    )
+    return tuple(segments)
 
 
 def _count_guessed(segments: Sequence[SegmentRecord], active: Mapping[int, _Active]) -> int:
@@ -236,24 +202,22 @@ def _count_guessed(segments: Sequence[SegmentRecord], active: Mapping[int, _Acti
 
 
 def _tile(
-    start: int, span: _Range, addresses: list[int], active: Mapping[int, _Active], config: AllocatorConfig
-) -> list[BlockRecord]:
-    blocks: list[BlockRecord] = []
+    start: int, span: _Range, inside: Mapping[int, _Active], config: AllocatorConfig
+) -> Iterator[BlockRecord]:
     position, end = start, start + span.total
-    for address, stop in pairwise([*addresses, end]):
+    for address, stop in pairwise([*inside, end]):
         if position < address:
-            blocks.append(_free(position, address - position))
-        block = active[address]
+            yield _free(position, address - position)
+        block = inside[address]
         size = block.size or block_size(
             block.requested, stop - address, is_small=span.pool == "small", config=config
         )
-        blocks.append(
-            BlockRecord(address=address, size_bytes=size, requested_bytes=block.requested, state=block.state)
+        yield BlockRecord(
+            address=address, size_bytes=size, requested_bytes=block.requested, state=block.state
         )
         position = address + size
     if position < end:
-        blocks.append(_free(position, end - position))
-    return blocks
+        yield _free(position, end - position)
 
 
 def block_size(requested: int, room: int, *, is_small: bool, config: AllocatorConfig) -> int:

@@ -5,22 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from actprof.allocator.blocks import BlockRecord, SegmentRecord
 from actprof.errors import SnapshotError
 from actprof.snapshots.events import OOM, Events, Stacks
-from actprof.snapshots.pickle_values import HOW_TO_RECORD, Items
+from actprof.snapshots.plain_unpickler import HOW_TO_RECORD, Items
 from actprof.snapshots.snapshot_pickle import SnapshotUnpickler
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 _SEGMENT_KEYS = ("address", "total_size", "stream", "segment_type", "blocks")
+_STATES = {"active_allocated": "allocated", "inactive": "free"}  # the others wait for their free to complete
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +29,7 @@ class Snapshot:
     Attributes:
         path: of the file.
         events: per device, in order.
-        segments: per device, as `actprof.snapshots.rewind.final_segments` takes them.
+        segments: per device, the state at the end, by address.
         private_segments: per device, how many segments belong to a private pool (CUDA graphs).
         stacks: what `Events.stack` refers to.
         settings: `allocator_settings`; empty in files of old releases.
@@ -38,7 +37,7 @@ class Snapshot:
 
     path: Path
     events: tuple[Events, ...]
-    segments: tuple[list[Any], ...]
+    segments: tuple[tuple[SegmentRecord, ...], ...]
     private_segments: tuple[int, ...]
     stacks: Stacks
     settings: Mapping[str, Any]
@@ -70,7 +69,7 @@ def read_snapshot(path: str | Path, progress: Callable[[int], None] | None = Non
     snapshot = Snapshot(
         path=path,
         events=events,
-        segments=tuple(segments.get(device, []) for device in range(count)),
+        segments=tuple(segment_records(segments.get(device, ())) for device in range(count)),
         private_segments=tuple(private.get(device, 0) for device in range(count)),
         stacks=reader.stacks,
         settings=settings if isinstance(settings, Mapping) else {},
@@ -121,6 +120,7 @@ def _split(events: Events, traces: list[Any], path: Path) -> tuple[Events, ...]:
 
 
 def _segments(segments: list[Any], path: Path) -> tuple[dict[int, list[Any]], dict[int, int]]:
+    """Return the segments of each device as rows, and how many of them belong to a private pool."""
     found: dict[int, list[Any]] = {}
     private: dict[int, int] = {}
     for number, segment in enumerate(segments):
@@ -130,23 +130,49 @@ def _segments(segments: list[Any], path: Path) -> tuple[dict[int, list[Any]], di
                 f"{path} is not a memory snapshot: segment {number} lacks {', '.join(missing)}"
             )
         device = segment.get("device", 0)
-        found.setdefault(device, []).append(_segment(segment))
+        found.setdefault(device, []).append(_row(segment))
         if any(segment.get("segment_pool_id", ())):
             private[device] = private.get(device, 0) + 1
     return found, private
 
 
-def _segment(segment: Mapping[str, Any]) -> list[Any]:
+def _row(segment: Mapping[str, Any]) -> list[Any]:
     blocks, address = [], segment["address"]
     for start, size, requested, state in segment["blocks"]:
         address = address if start is None else start  # files of torch 2.0 and older have no addresses
-        blocks.append([address, size, requested, state])
+        blocks.append((address, size, requested, state))
         address += size
-    return [
-        segment["address"],
-        segment["total_size"],
-        segment["stream"],
-        segment["segment_type"],
-        bool(segment.get("is_expandable")),
-        blocks,
-    ]
+    *most, _blocks = (segment[key] for key in _SEGMENT_KEYS)
+    return [*most, bool(segment.get("is_expandable")), blocks]
+
+
+def segment_records(
+    rows: Iterable[Sequence[Any]], streams: Mapping[int, int] | None = None
+) -> tuple[SegmentRecord, ...]:
+    """Return recorded segments by address; of free blocks PyTorch's stale request is dropped.
+
+    Args:
+        rows: address, bytes, stream, pool, whether it is expandable, and its blocks; of each block address,
+            bytes, requested bytes and PyTorch's word for its state.
+        streams: what to call streams, where they have other names in `rows`.
+    """
+    segments = (
+        SegmentRecord(
+            address=address,
+            total_bytes=total,
+            stream=(streams or {}).get(stream, stream),
+            pool=pool,
+            is_expandable=is_expandable,
+            blocks=tuple(
+                BlockRecord(
+                    address=start,
+                    size_bytes=size,
+                    requested_bytes=0 if state == "inactive" else requested,
+                    state=_STATES.get(state, "pending"),
+                )
+                for start, size, requested, state in blocks
+            ),
+        )
+        for address, total, stream, pool, is_expandable, blocks in rows
+    )
+    return tuple(sorted(segments, key=lambda segment: segment.address))

@@ -2,7 +2,7 @@
 
 As soon as the dict of an event is complete it becomes one row; a frame and a stack are kept once. So the
 reader holds less than 64 bytes per event (25 in columns, 16 in the memo, the rest while these grow), about 16
-for each frame of a distinct stack (at most `_MOST_REFERENCES` of them), and what `plain_pickle` allows.
+for each frame of a distinct stack (at most `_MOST_REFERENCES` of them), and what `plain_unpickler` allows.
 
 Nearly all events of a file have the same keys, and a frame is written out only where it first occurs. Once
 one event has been read opcode by opcode, the next ones of its shape are therefore recognised by one regular
@@ -13,16 +13,13 @@ from __future__ import annotations
 
 import re
 from array import array
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Callable, Iterable
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from actprof.snapshots.events import ACTIONS, NO_STACK, Events, Frame, Stacks
-from actprof.snapshots.pickle_values import DROPPED, Items, Marker, Values
-from actprof.snapshots.plain_pickle import PlainUnpickler
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+from actprof.snapshots.plain_unpickler import DROPPED, Items, Marker, PlainUnpickler, Values
 
 _MOST_REFERENCES = 4_000_000  # frames in distinct stacks; stacks that come later are kept without frames
 _MOST_SHAPES = 8  # of events that are recognised
@@ -89,8 +86,6 @@ class SnapshotUnpickler(PlainUnpickler):
         """How many events have been read."""
         return len(self._action)
 
-    # -- opcode by opcode ------------------------------------------------------------------------------
-
     def replace(self, values: Values) -> Any:
         """Return the marker of an event or frame, the row of a block; None for any other dict."""
         if "action" in values and "size" in values:
@@ -126,20 +121,12 @@ class SnapshotUnpickler(PlainUnpickler):
         return True
 
     def _add_event(self, values: Values) -> None:
-        self._append_row(
-            _CODES.get(values["action"], _OTHER),
-            values.get("addr", values.get("device_free", 0)),
-            values["size"],
-            values.get("stream", 0),
-            self._take_stack(values),
-        )
+        self._action.append(_CODES.get(values["action"], _OTHER))
+        self._address.append(values.get("addr", values.get("device_free", 0)))
+        self._size.append(values["size"])
+        self._stream.append(values.get("stream", 0))
+        self._stack.append(self._take_stack(values))
         self._learn_shape(values)
-
-    def _append_row(self, *row: int) -> None:
-        for column, value in zip(
-            (self._action, self._address, self._size, self._stream, self._stack), row, strict=True
-        ):
-            column.append(value)
 
     def _take_stack(self, values: Values) -> int:
         """Return the number of a dict's stack; where the list of its frames stood, its number stays."""
@@ -182,8 +169,6 @@ class SnapshotUnpickler(PlainUnpickler):
                     self._runs.clear()
                 self._runs[run] = marker
         return marker
-
-    # -- event by event --------------------------------------------------------------------------------
 
     def read_ahead(self) -> bool:
         """Read one whole event, if it has a shape that was read opcode by opcode before."""

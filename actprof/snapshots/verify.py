@@ -1,16 +1,35 @@
-"""The proof that the simulation decides as the real allocator did: a recording, replayed and compared."""
+"""The proof that the simulation decides as the real allocator did: a recording, replayed and compared.
+
+The peaks that the recording itself shows are found without simulating anything. Reserved and requested bytes
+stand in the events; allocated bytes count whole blocks, whose size follows from the request and from the
+place of the next block (`rewind.block_size`).
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from actprof.snapshots.record_player import OBTAINED, RETURNED, Mismatch, RecordPlayer
-from actprof.snapshots.recorded_peaks import find_peaks
-from actprof.snapshots.recording import Peaks
+from actprof.allocator.rounding import SMALL_BYTES, round_size
+from actprof.snapshots.events import Event
+from actprof.snapshots.exact_replay import OBTAINED, RETURNED, ExactReplay, Mismatch
+from actprof.snapshots.recording import Recording
+from actprof.snapshots.rewind import Start, block_size
 
-if TYPE_CHECKING:
-    from actprof.snapshots.recording import Recording
+_COUNTS = (
+    "allocations", "allocations_matching", "segment_allocs", "segment_allocs_matching", "segment_frees",
+    "segment_frees_matching", "final_state_equal",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peaks:
+    """The most bytes that were allocated, requested and reserved."""
+
+    allocated_bytes: int
+    requested_bytes: int
+    reserved_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,49 +56,33 @@ class Verification:
     @property
     def is_exact(self) -> bool:
         """Whether every address, segment, peak and the final state are the recorded ones."""
-        return (
-            self.first_mismatch is None
-            and self.peaks_recorded == self.peaks_simulated
-            and self.final_state_equal
-        )
+        same_peaks = self.peaks_recorded == self.peaks_simulated
+        return self.first_mismatch is None and same_peaks and self.final_state_equal
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        counts = {
-            name: getattr(self, name)
-            for name in (
-                "allocations",
-                "allocations_matching",
-                "segment_allocs",
-                "segment_allocs_matching",
-                "segment_frees",
-                "segment_frees_matching",
-                "final_state_equal",
-            )
-        }
         peaks = {
-            f"peak_{name}_bytes": {
-                "recorded": getattr(self.peaks_recorded, f"{name}_bytes"),
-                "simulated": getattr(self.peaks_simulated, f"{name}_bytes"),
+            f"peak_{name}": {
+                "recorded": getattr(self.peaks_recorded, name),
+                "simulated": getattr(self.peaks_simulated, name),
             }
-            for name in ("allocated", "reserved")
+            for name in ("allocated_bytes", "reserved_bytes")
         }
-        first = None if self.first_mismatch is None else asdict(self.first_mismatch)
         return {
-            **counts,
+            **{name: getattr(self, name) for name in _COUNTS},
             **peaks,
             "from_empty": self.from_empty,
-            "first_mismatch": first,
+            "first_mismatch": None if self.first_mismatch is None else asdict(self.first_mismatch),
             "ambiguous_start": self.guessed_blocks > 0,
         }
 
 
 def verify(recording: Recording) -> Verification:
     """Replay a recording through a `CachingAllocator` and compare."""
-    player = RecordPlayer(recording)
-    player.play(0, len(recording.events))
-    player.finish()
-    allocator, counts, matching = player.allocator, player.counts, player.matching
+    replay = ExactReplay(recording)
+    replay.play(0, len(recording.events))
+    replay.finish()
+    allocator, counts, matching = replay.allocator, replay.counts, replay.matching
     return Verification(
         allocations=counts["alloc"],
         allocations_matching=matching["alloc"],
@@ -87,7 +90,7 @@ def verify(recording: Recording) -> Verification:
         segment_allocs_matching=sum(matching[action] for action in OBTAINED),
         segment_frees=sum(counts[action] for action in RETURNED),
         segment_frees_matching=sum(matching[action] for action in RETURNED),
-        peaks_recorded=find_peaks(recording, player.start.segments),
+        peaks_recorded=find_peaks(recording, replay.start),
         peaks_simulated=Peaks(
             allocated_bytes=allocator.peak_allocated_bytes,
             requested_bytes=allocator.peak_requested_bytes,
@@ -95,6 +98,89 @@ def verify(recording: Recording) -> Verification:
         ),
         final_state_equal=allocator.snapshot() == recording.final,
         from_empty=recording.from_empty,
-        first_mismatch=player.first_mismatch,
-        guessed_blocks=player.start.guessed_blocks,
+        first_mismatch=replay.first_mismatch,
+        guessed_blocks=replay.start.guessed_blocks,
     )
+
+
+def find_peaks(recording: Recording, start: Start) -> Peaks:
+    """Return the peaks that a recording shows, which began with `start`."""
+    in_use = _InUse(recording, start)
+    for event in recording.events:
+        in_use.step(event)
+    allocated, requested, reserved = in_use.most
+    return Peaks(allocated_bytes=allocated, requested_bytes=requested, reserved_bytes=reserved)
+
+
+class _InUse:
+    """What is in use according to a recording, event by event; `most` are the highest sums so far."""
+
+    def __init__(self, recording: Recording, start: Start) -> None:
+        self.most = [0, 0, 0]  # allocated, requested, reserved
+        self._config = recording.config
+        self._has_slack = not recording.config.expandable_segments
+        self._segments: dict[int, int] = {}
+        self._starts: list[int] = []  # of segments
+        self._used: list[int] = []  # addresses in use, of native blocks
+        self._blocks: dict[int, tuple[int, int]] = {}  # address -> block size, requested
+        self._allocated = self._requested = self._reserved = 0
+        for segment in start.segments:
+            self._obtain(segment.address, segment.total_bytes)
+            for block in segment.blocks:
+                if block.state != "free":
+                    self._add(block.address, block.size_bytes, block.requested_bytes)
+                    self._allocated -= block.size_bytes if block.state == "pending" else 0
+        self._note()
+
+    def step(self, event: Event) -> None:
+        """Book one event."""
+        action, address, size = event.action, event.address, event.size_bytes
+        if action == "alloc":
+            self._add(address, self._size(address, size), size)
+            self._note()
+        elif action == "free_requested":
+            self._allocated -= self._blocks.get(address, (0, 0))[0]
+        elif action == "free_completed":
+            self._requested -= self._blocks.pop(address, (0, 0))[1]
+            place = bisect_left(self._used, address)
+            if place < len(self._used) and self._used[place] == address:
+                del self._used[place]
+        elif action in OBTAINED:
+            self._obtain(address, size)
+            self._note()
+        elif action in RETURNED:
+            self._give_back(address, size)
+
+    def _add(self, address: int, size: int, requested: int) -> None:
+        self._blocks[address] = size, requested
+        self._allocated += size
+        self._requested += requested
+        if self._has_slack:
+            insort(self._used, address)
+
+    def _size(self, address: int, requested: int) -> int:
+        config = self._config
+        is_small = round_size(requested, config.roundup_power2_divisions) <= SMALL_BYTES
+        room = -1
+        if self._has_slack and not is_small and self._starts:
+            start = self._starts[bisect_right(self._starts, address) - 1]
+            room = start + self._segments[start] - address
+            place = bisect_right(self._used, address)
+            if place < len(self._used):
+                room = min(room, self._used[place] - address)
+        return block_size(requested, room, is_small=is_small or room <= 0, config=config)
+
+    def _obtain(self, address: int, size: int) -> None:
+        self._reserved += size
+        if self._has_slack:
+            self._segments[address] = size
+            insort(self._starts, address)
+
+    def _give_back(self, address: int, size: int) -> None:
+        self._reserved -= size
+        if self._segments.pop(address, None) is not None:
+            del self._starts[bisect_left(self._starts, address)]
+
+    def _note(self) -> None:
+        now = self._allocated, self._requested, self._reserved
+        self.most = [max(pair) for pair in zip(self.most, now, strict=True)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from actprof.allocator.addresses import DriverAddresses
+from actprof.allocator.device_memory import DriverAddresses
 from actprof.units import MIB
 
 

@@ -9,7 +9,7 @@ import pytest
 from slow_model import SlowAllocator, SlowOutOfMemoryError
 
 from actprof.allocator import AllocatorConfig, CachingAllocator, OutOfMemoryError
-from actprof.allocator.device import Device
+from actprof.allocator.device_memory import DeviceMemory
 
 MIB = 1024**2
 PROGRAMS = 10_000
@@ -48,7 +48,7 @@ def make_program(rng):
 def run_both(config, capacity, steps, seen):
     """Run a program through both; count in `seen` what it met."""
     fast = CachingAllocator(config, capacity_bytes=capacity)
-    twin = Device(capacity_bytes=capacity, total_bytes=None, memory_fraction=None)
+    twin = DeviceMemory(capacity_bytes=capacity, total_bytes=None, config=AllocatorConfig())
     places = twin.place_range if config.expandable_segments else twin.place
     slow = SlowAllocator(config, capacity_bytes=capacity, places=places)
     live = []

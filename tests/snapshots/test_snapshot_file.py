@@ -38,8 +38,8 @@ def test_events_are_those_that_pickle_would_give(snapshot, write, protocol):
     stacks = [read.stacks.frames_of(stack) for stack in read.events[0].stack]
     assert [event["frames"] for event in trace] == [frames(stack) for stack in stacks]
     assert snapshot["allocator_settings"] == dict(read.settings)
-    assert [segment["address"] for segment in snapshot["segments"]] == [s[0] for s in read.segments[0]]
-    assert sum(len(s["blocks"]) for s in snapshot["segments"]) == sum(len(s[5]) for s in read.segments[0])
+    assert [segment["address"] for segment in snapshot["segments"]] == [s.address for s in read.segments[0]]
+    assert sum(len(s["blocks"]) for s in snapshot["segments"]) == sum(len(s.blocks) for s in read.segments[0])
 
 
 def test_an_optimised_pickle_is_read(snapshot, tmp_path):

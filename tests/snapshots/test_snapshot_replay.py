@@ -13,14 +13,13 @@ from actprof.allocator import AllocatorConfig
 from actprof.errors import UsageError
 from actprof.hardware import custom_gpu
 from actprof.snapshots.events import Event, Events
-from actprof.snapshots.observe import BEFORE_RECORDING, NO_FRAME, watch
-from actprof.snapshots.outcome import Question
+from actprof.snapshots.memory_over_time import BEFORE_RECORDING, NO_FRAME, watch
 from actprof.snapshots.questions import make_questions
+from actprof.snapshots.recorded_device import recorded_device
 from actprof.snapshots.recording import Recording, open_recording
-from actprof.snapshots.releases import find_device
 from actprof.snapshots.replay_recording import replay_recording
 from actprof.snapshots.verify import verify
-from actprof.snapshots.what_if import RequestPlayer, Settings
+from actprof.snapshots.what_if_replay import Question, WhatIfReplay
 
 MIB = 1024**2
 GIB = 1024**3
@@ -68,7 +67,7 @@ A, B, C = BASE, BASE + GIB, BASE + 2 * GIB
 def test_a_release_before_a_new_segment_was_a_retry():
     """Segments that go right before the segment of an allocation went because the device was full."""
     recording = make_recording(*alloc(A, 40), *free(A, 40), ("segment_free", A, 40 * MIB), *alloc(B, 60))
-    device = find_device(recording)
+    device = recorded_device(recording)
     assert (frozenset({4}), frozenset()) == (device.retried, device.emptied)
     (recorded,) = ask(recording)
     assert (1, 0) == (recorded.retries, recorded.cache_releases)
@@ -80,7 +79,7 @@ def test_a_release_with_room_to_spare_was_the_programs():
         *alloc(A, 40), *alloc(C, 80), *free(C, 80), ("segment_free", C, 80 * MIB), *free(A, 40),
         ("segment_free", A, 40 * MIB), *alloc(B, 60),
     )  # fmt: skip
-    device = find_device(recording)
+    device = recorded_device(recording)
     assert (frozenset(), frozenset({6, 9})) == (device.retried, device.emptied)
     (recorded,) = ask(recording)
     assert (0, 2) == (recorded.retries, recorded.cache_releases)
@@ -91,7 +90,7 @@ def test_a_release_before_anything_else_was_the_programs():
     recording = make_recording(
         *alloc(A, 40), *alloc(B, 30), *free(A, 40), ("segment_free", A, 40 * MIB), *free(B, 30)
     )
-    assert frozenset({6}) == find_device(recording).emptied
+    assert frozenset({6}) == recorded_device(recording).emptied
     recorded, same = ask(recording, question())
     assert (1, 1) == (recorded.cache_releases, same.cache_releases)
     assert (0, 0) == (recorded.retries, same.retries)
@@ -313,7 +312,7 @@ def test_the_memory_of_a_replay_does_not_grow_with_its_events(native_path):
             events=Events.of([*rows, *ends] * times),
         )  # fmt: skip
         tracemalloc.start()
-        watch(RequestPlayer(recording, Settings(config=recording.config)), len(recording.events))
+        watch(WhatIfReplay(recording, Question(label="")))
         most.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert most[1] < most[0] + MIB

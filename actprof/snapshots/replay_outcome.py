@@ -3,46 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from actprof.allocator.config import AllocatorConfig
-    from actprof.snapshots.observe import Course, Holder, Moment
+from actprof.snapshots.memory_over_time import Course, Holder, Moment, RefusedRequest
 
 SCHEMA_VERSION = 1
 _HOLDERS = 12
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What to replay a recording under; what is None is as recorded."""
-
-    label: str
-    config: AllocatorConfig | None = None
-    available_bytes: int | None = None
-    total_bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutOfMemory:
-    """The request that found no memory.
-
-    Attributes:
-        event: its number in the recording; -1 if even what was held at the start does not fit.
-        requested_bytes: what was asked for (recorded: rounded to a block).
-        segment_bytes: what PyTorch says that it tried to allocate.
-        allocated_bytes, reserved_bytes: when it failed, the cache released.
-        frame: the Python frame that asked.
-        ended: whether the run ended there; a recorded program may go on.
-    """
-
-    event: int
-    requested_bytes: int
-    segment_bytes: int
-    allocated_bytes: int
-    reserved_bytes: int
-    frame: str
-    ended: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +47,7 @@ class Outcome:
     segments_returned: int
     cache_releases: int
     retries: int
-    oom: OutOfMemory | None
+    oom: RefusedRequest | None
     passed_ooms: int
     peak: Moment = field(repr=False)
     course: Course = field(repr=False)

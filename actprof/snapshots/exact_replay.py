@@ -8,25 +8,17 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 from actprof.allocator.caching import CachingAllocator
 from actprof.allocator.rounding import segment_size
 from actprof.errors import ActprofError
 from actprof.out_of_memory import OutOfMemoryError
-from actprof.snapshots.releases import find_device
-from actprof.snapshots.rewind import Rewound, rewind
-from actprof.snapshots.what_if import Failure
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from actprof.allocator.blocks import SegmentRecord
-    from actprof.snapshots.events import Event
-    from actprof.snapshots.recording import Recording
-    from actprof.snapshots.releases import Device
+from actprof.snapshots.events import ALLOC, Event
+from actprof.snapshots.memory_over_time import Replay
+from actprof.snapshots.recorded_device import RecordedDevice, recorded_device
+from actprof.snapshots.recording import Recording
+from actprof.snapshots.rewind import Start, find_start
 
 OBTAINED = ("segment_alloc", "segment_map")
 RETURNED = ("segment_free", "segment_unmap")
@@ -49,71 +41,39 @@ class Mismatch:
         )
 
 
-class Start:
-    """What a recording began with, found once for all replays of it."""
-
-    def __init__(self, recording: Recording) -> None:
-        self._recording = recording
-
-    @cached_property
-    def _rewound(self) -> Rewound:
-        recording = self._recording
-        if recording.from_empty:
-            return Rewound(segments=(), guessed_blocks=0)
-        return rewind(recording.events, recording.final, recording.config)
-
-    @property
-    def segments(self) -> tuple[SegmentRecord, ...]:
-        """The segments; none if it began empty."""
-        return self._rewound.segments
-
-    @property
-    def begins(self) -> Mapping[tuple[int, str], int]:
-        """Where expandable segments of it begin, if not with their first page that has memory."""
-        return self._rewound.begins
-
-    @property
-    def guessed_blocks(self) -> int:
-        """How many blocks of it have a size that is not certain."""
-        return self._rewound.guessed_blocks
-
-    @cached_property
-    def device(self) -> Device:
-        """What the recording tells of its device."""
-        return find_device(self._recording)
-
-
-class RecordPlayer:
+class ExactReplay(Replay):
     """Replays a recording as it was recorded, segments and all, and compares.
+
+    Args:
+        recording: what to replay.
+        start: the state that it began in, if that has been found already.
+        device: what it tells of its device, likewise.
 
     Attributes:
         counts, matching: of each action, how many there were and how many were reproduced.
         first_mismatch: where it first differs.
         emptied: events at which the program emptied the cache.
-        ooms: the recorded `oom` events.
-        highest: (most reserved bytes after an event, that event); the event is -1 at the start.
     """
 
-    def __init__(self, recording: Recording, start: Start | None = None) -> None:
-        self.recording = recording
-        self.start = Start(recording) if start is None else start
-        self.allocator = CachingAllocator(
+    def __init__(
+        self, recording: Recording, start: Start | None = None, device: RecordedDevice | None = None
+    ) -> None:
+        allocator = CachingAllocator(
             recording.config, torch_version=recording.torch_version, place=self._place
         )
+        super().__init__(recording, allocator)
+        self.start = find_start(recording) if start is None else start
+        self._device = recorded_device(recording) if device is None else device
         if self.start.segments:
-            self.allocator.restore(self.start.segments, self.start.begins)
-        self._log: list[tuple[str, int, int]] = []
-        self.allocator.device.log = self._log
+            allocator.restore(self.start.segments, self.start.begins)
+        self._begin()
         self.counts = dict.fromkeys(("alloc", *OBTAINED, *RETURNED), 0)
         self.matching = dict(self.counts)
         self.first_mismatch: Mismatch | None = None
         self.emptied: list[int] = []
-        self.ooms: list[Failure] = []
-        self.highest = (self.allocator.reserved_bytes, -1)
         self._due: deque[tuple[str, int, int]] = deque()  # recorded, to be reproduced
         self._due_since = 0
         self._is_retry = False
-        self._live: dict[int, int] = {}  # recorded address -> simulated address, where they differ
         self._next_own = _OWN_ADDRESSES
         self._own: list[int] = []
 
@@ -124,16 +84,18 @@ class RecordPlayer:
                 self._step(index, event)
             except (ActprofError, LookupError) as error:  # a recording that contradicts itself
                 self._differ(index, event, f"the simulation failed: {error}")
-
-    def recorded_addresses(self) -> dict[int, int]:
-        """Return the recorded address of the blocks in use whose address here is another."""
-        return {here: recorded for recorded, here in self._live.items()}
+        self.played = end
 
     def finish(self) -> None:
-        """Reproduce what was recorded last."""
-        last = len(self.recording.events) - 1
+        """Reproduce what was recorded last, and sum up."""
+        events = self.recording.events
         if self._due:
-            self._flush(last, self.recording.events[last])
+            self._flush(len(events) - 1, events[len(events) - 1])
+        self.obtained = sum(self.counts[action] for action in OBTAINED)
+        self.returned = sum(self.counts[action] for action in RETURNED)
+        self.releases = len(self.emptied)
+        if self.oom is not None and (events.action[self.oom.event :] == ALLOC).any():
+            self.oom = replace(self.oom, ended=False)
 
     def _step(self, index: int, event: Event) -> None:
         action, address = event.action, event.address
@@ -151,7 +113,7 @@ class RecordPlayer:
             if action in RETURNED and not any(due[0] in RETURNED for due in self._due):
                 self._due_since = index
             self._due.append((action, address, event.size_bytes))
-            self._is_retry = self._is_retry or index in self.start.device.retried
+            self._is_retry = self._is_retry or index in self._device.retried
         elif action == "oom":
             self._run_out(index, event)
 
@@ -230,15 +192,8 @@ class RecordPlayer:
             pass
         else:
             self._differ(index, event, "the simulation does not run out")
-        self.ooms.append(
-            Failure(
-                event=index,
-                requested_bytes=event.size_bytes,
-                segment_bytes=segment_size(event.size_bytes, allocator.config.large_segment_size_bytes),
-                allocated_bytes=allocator.allocated_bytes,
-                reserved_bytes=allocator.reserved_bytes,
-            )
-        )
+        segment = segment_size(event.size_bytes, allocator.config.large_segment_size_bytes)
+        self._refuse(index, event.size_bytes, segment)
         self._is_retry, self.allocator.device.capacity_bytes = False, None
         self._compare(index, event)
         self._forget_own()

@@ -1,14 +1,14 @@
-"""The device as the allocator sees it: how many bytes it gives out, at which addresses.
+"""The device's memory as the allocator sees it: how many bytes it gives out, and at which addresses.
 
 It keeps the reserved bytes, their peak, and (where asked for) a log of what was obtained and returned.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from actprof.allocator.config import AllocatorConfig
+from actprof.units import MIB, ceil_div
 
 # Where fresh segments lie decides ties between free blocks of one size up to torch 2.11. In recordings
 # from Linux the next large segment lies below the last one in about two cases of three (in some runs
@@ -21,15 +21,17 @@ _RANGES_END = 1 << 46  # CUDA's own addresses on Linux lie above
 _ALIGNMENT = 1 << 25
 _ADDRESS_SPACE_BYTES = 1 << 42  # of an expandable segment, where the device's memory is not known
 
+_PIECE_BYTES = 32 * MIB
+_HOLE_BYTES = (416 - 64) * MIB
 
-class Device:
-    """A device of which `capacity_bytes` are still to be had (None = without limit).
+
+class DeviceMemory:
+    """The memory of a device of which `capacity_bytes` are still to be had (None = without limit).
 
     Args:
         capacity_bytes: what cudaMalloc can give out in all.
         total_bytes: the memory of the device, for the memory fraction; the capacity where it is not given.
-        memory_fraction: caps the reserved bytes at this part of the total (setMemoryFraction). A fraction
-            of 1 sets no cap, as in torch 2.11.
+        config: whose memory fraction caps the reserved bytes at a part of the total (setMemoryFraction).
         place: gives the address of a fresh segment of so many bytes.
     """
 
@@ -38,14 +40,12 @@ class Device:
         *,
         capacity_bytes: int | None,
         total_bytes: int | None,
-        memory_fraction: float | None,
+        config: AllocatorConfig,
         place: Callable[[int], int] | None = None,
     ) -> None:
         self.capacity_bytes = capacity_bytes
         self.total_bytes = capacity_bytes if total_bytes is None else total_bytes
-        self.allowed_bytes: int | None = None
-        if memory_fraction is not None and memory_fraction < 1.0 and self.total_bytes is not None:
-            self.allowed_bytes = int(memory_fraction * self.total_bytes)
+        self.allowed_bytes = None if self.total_bytes is None else config.allowed_bytes(self.total_bytes)
         self.reserved_bytes = 0
         self.peak_reserved_bytes = 0
         self.log: list[tuple[str, int, int]] | None = None
@@ -85,7 +85,7 @@ class Device:
         """Return the size of an expandable segment: 1 1/8 of the device (ExpandableSegment's constructor)."""
         if self.total_bytes is None:
             return _ADDRESS_SPACE_BYTES // page_bytes * page_bytes
-        return -(-(self.total_bytes + self.total_bytes // 8) // page_bytes) * page_bytes
+        return ceil_div(self.total_bytes + self.total_bytes // 8, page_bytes) * page_bytes
 
     def obtain(self, event: str, address: int, size_bytes: int) -> None:
         """Book `size_bytes` that the device gave."""
@@ -104,3 +104,33 @@ class Device:
 def _spaced(size_bytes: int) -> int:
     """Round a size up so that segments never touch."""
     return (size_bytes + 2 * _ALIGNMENT - 1) & -_ALIGNMENT
+
+
+class DriverAddresses:
+    """At which addresses the CUDA driver puts new segments of a training process, one after another.
+
+    Call it with a segment's bytes. Read off the recordings of one H100 (driver 580): room is taken in pieces
+    of 32 MiB, each below the last; what a segment leaves of its piece is filled first, the newest piece
+    before older ones; and when the first kernels are loaded the driver leaves a hole, of 416 MiB less the 64
+    that cuBLAS takes of it, which is filled from below.
+    """
+
+    def __init__(self) -> None:
+        self._lowest = _TOP_ADDRESS
+        self._holes: list[tuple[int, int]] = []  # (address, bytes), those that are filled first in front
+
+    def load_kernels(self) -> None:
+        """Note that the first kernels are loaded: from now on there is the hole that this leaves."""
+        self._lowest -= _HOLE_BYTES
+        self._holes.append((self._lowest, _HOLE_BYTES))
+
+    def __call__(self, size_bytes: int) -> int:
+        """Return the address of a new segment of `size_bytes`."""
+        for index, (address, room) in enumerate(self._holes):
+            if size_bytes <= room:
+                self._holes[index] = address + size_bytes, room - size_bytes
+                return address
+        pieces = ceil_div(size_bytes, _PIECE_BYTES) * _PIECE_BYTES
+        self._lowest -= pieces
+        self._holes.insert(0, (self._lowest + size_bytes, pieces - size_bytes))
+        return self._lowest

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import pickletools
 import struct
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from collections.abc import Callable
+from typing import Any, BinaryIO, NoReturn
 
 from actprof.errors import SnapshotError
-from actprof.snapshots.pickle_values import DROPPED, HOW_TO_RECORD, Items, Marker, Values
 from actprof.units import MIB
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 WINDOW_BYTES = 4 * MIB
 MARGIN_BYTES = 64 * 1024  # always in the window, but at the end of the file
@@ -24,8 +21,45 @@ MOST_TEXT_BYTES = 64 * MIB
 MOST_KEPT = 8_000_000  # values that no subclass replaced
 _MOST_NESTED = 100
 _MOST_NUMBER_BYTES = 16
+HOW_TO_RECORD = (
+    "record a run with torch.cuda.memory._record_memory_history(max_entries=1_000_000) before it and "
+    'torch.cuda.memory._dump_snapshot("snapshot.pickle") after it'
+)
 
 _NAMES = {opcode.code: opcode.name for opcode in pickletools.opcodes}
+
+
+class Marker:
+    """Stands in the place of a value that is kept elsewhere, under a number."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+
+DROPPED = Marker(-1)  # what stands for a dict that is wholly kept elsewhere
+
+
+class Items(list[Any]):
+    """A list that knows its place in the memo; `dropped` counts items that stand for nothing any more."""
+
+    __slots__ = ("dropped", "place")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropped = 0
+        self.place = -1
+
+
+class Values(dict[str, Any]):
+    """A dict that knows its place in the memo."""
+
+    __slots__ = ("place",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place = -1
 
 
 class PlainUnpickler:
@@ -72,8 +106,6 @@ class PlainUnpickler:
             except (IndexError, TypeError, AttributeError, ValueError, OverflowError) as error:
                 self.broken(str(error))
 
-    # -- for subclasses --------------------------------------------------------------------------------
-
     def read_ahead(self) -> bool:
         """Read some opcodes at once, if they are known to come often; False to go on with the next one."""
         return False
@@ -97,8 +129,6 @@ class PlainUnpickler:
         if self._kept > MOST_KEPT:
             self._too_much("values")
 
-    # -- errors ----------------------------------------------------------------------------------------
-
     @property
     def offset(self) -> int:
         """How many bytes have been read."""
@@ -108,12 +138,6 @@ class PlainUnpickler:
         """Say that the file is no pickle, near here."""
         raise SnapshotError(
             f"{self.name} is not a sound pickle near byte {self.offset}: {what}; {HOW_TO_RECORD}"
-        )
-
-    def _truncated(self) -> NoReturn:
-        raise SnapshotError(
-            f"{self.name} is truncated: it ends after {self._before + len(self.window)} bytes, in the "
-            "middle of its data; dump or copy it again"
         )
 
     def _too_much(self, what: str) -> NoReturn:
@@ -150,8 +174,6 @@ class PlainUnpickler:
             "and dicts, so this file is refused and nothing in it was run"
         )
 
-    # -- bytes -----------------------------------------------------------------------------------------
-
     def _fill(self) -> None:
         """Drop from the window what was read, and read on."""
         self._before += self.at
@@ -165,7 +187,10 @@ class PlainUnpickler:
     def _take(self, count: int) -> bytes:
         while len(self.window) - self.at < count:
             if self._ended:
-                self._truncated()
+                raise SnapshotError(
+                    f"{self.name} is truncated: it ends after {self._before + len(self.window)} bytes, in "
+                    "the middle of its data; dump or copy it again"
+                )
             self._fill()
         start = self.at
         self.at = start + count
@@ -173,8 +198,6 @@ class PlainUnpickler:
 
     def _read_number(self, count: int) -> int:
         return int.from_bytes(self._take(count), "little")
-
-    # -- values ----------------------------------------------------------------------------------------
 
     def _push_signed(self, count: int) -> None:
         if count > _MOST_NUMBER_BYTES:
