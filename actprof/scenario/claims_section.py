@@ -17,7 +17,7 @@ from actprof.hardware.catalogue import Catalogue
 from actprof.scenario.document import Document, Path
 from actprof.scenario.grid import GridError, Scenario, canonical, make_cell, points
 from actprof.scenario.messages import problem_text, shown
-from actprof.scenario.schema import SET_PREFIX, CellChange, CellFields, ExpectEntry, ScenarioFile
+from actprof.scenario.schema import SET_PREFIX, CellChange, ExpectEntry, ScenarioFile
 
 _WORDS = ("claim", "source", "where", "at")
 _CELL_CHANGE: TypeAdapter[Any] = TypeAdapter(CellChange)
@@ -54,7 +54,7 @@ class _Reader:
         if not {"gpu", "capacity"} & {*self._fixed, *self._axes}:
             self._fixed["gpu"] = Cell().gpu  # the grid's, also beside a capacity of an entry
         self._exclude = [
-            {axis: getattr(rule, axis, None) or (rule.model_extra or {})[axis] for axis in given}
+            rule.values(given)
             for rule, given in zip(model.exclude, document.data.get("exclude", []), strict=True)
         ]
         self._catalogue = catalogue
@@ -90,12 +90,10 @@ class _Reader:
             return None
         if "at" in given:
             first = {axis: values[0] for axis, values in self._axes.items()}
-            changes = {key: getattr(entry.at, key) for key in given["at"]}
-            fixed, point = _changed(self._fixed, first, changes)
+            fixed, point = _changed(self._fixed, first, entry.at.values(given["at"]))
             return fixed, [point]
         axes = dict(self._axes)
-        for key in given.get("where") or ():
-            wanted = _values(entry.where, key)
+        for key, wanted in entry.where.values(given["where"]).items() if "where" in given else ():
             if problem := self._never(key, wanted):
                 self._document.problem((*path, "where", key), problem)
                 return None
@@ -167,8 +165,7 @@ class _Reader:
                 where = (*path, "ratio_to", *detail["loc"])
                 self._document.problem(where, problem_text({**detail, "loc": where}, ScenarioFile))
             raise UsageError from error  # it is said
-        read = {key: getattr(checked, key) for key in changes}
-        return replace(quantity, kind=RATIO), value["expect"], read
+        return replace(quantity, kind=RATIO), value["expect"], checked.values(changes)
 
 
 def _changed(fixed: Mapping[str, Any], point: _Point, changes: _Point) -> tuple[_Point, _Point]:
@@ -179,13 +176,6 @@ def _changed(fixed: Mapping[str, Any], point: _Point, changes: _Point) -> tuple[
     if "set" in changes:
         changes = {**changes, "set": {**point.get("set", {}), **changes["set"]}}
     return {key: value for key, value in fixed.items() if key not in dropped}, {**kept, **changes}
-
-
-def _values(section: Any, key: str) -> list[Any]:
-    """Return the values that `where:` gives an axis."""
-    extra: Mapping[str, list[Any]] = section.model_extra
-    values: list[Any] = getattr(section, key) if key in CellFields.model_fields else extra[key]
-    return values
 
 
 def _scope(given: Mapping[str, Any], count: int) -> str:

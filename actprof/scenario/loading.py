@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path as FilePath
-from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -21,7 +19,7 @@ from actprof.scenario.document import Document, Path, read_document
 from actprof.scenario.fields import TEXT_KEYS
 from actprof.scenario.grid import GridError, Scenario, build_scenario
 from actprof.scenario.messages import problem_text
-from actprof.scenario.schema import SET_PREFIX, CellFields, GpuFile, ScenarioFile
+from actprof.scenario.schema import CellFields, GpuFile, ScenarioFile
 
 
 def load_scenario(path: str | os.PathLike[str]) -> Scenario:
@@ -97,11 +95,10 @@ def _validate[M: BaseModel](document: Document, model: type[M], catalogue: Catal
 def _expand(document: Document, model: ScenarioFile, catalogue: Catalogue) -> Scenario:
     if document.data.get("sweep") == {}:
         document.problem(("sweep",), "sweep has no axes; add one, like batch_size: [8, 16], or remove it")
-    given = {key: getattr(model, key) for key in document.data if key in CellFields.model_fields}
-    axes = {key: _axis(model.sweep, key) for key in document.data.get("sweep", {})}
+    given = model.values(key for key in document.data if key in CellFields.model_fields)
+    axes = model.sweep.values(document.data["sweep"]) if "sweep" in document.data else {}
     rules = [
-        {key: _axis(rule, key) for key in document.data["exclude"][index]}
-        for index, rule in enumerate(model.exclude)
+        rule.values(keys) for rule, keys in zip(model.exclude, document.data.get("exclude", []), strict=True)
     ]
     try:
         return build_scenario(given, axes, rules, catalogue=catalogue)
@@ -109,9 +106,3 @@ def _expand(document: Document, model: ScenarioFile, catalogue: Catalogue) -> Sc
         document.problem(error.path, str(error))
         document.raise_first()
         raise
-
-
-def _axis(section: Any, key: str) -> list[Any]:
-    extra: Mapping[str, list[Any]] = section.model_extra
-    values: list[Any] = extra[key] if key.startswith(SET_PREFIX) else getattr(section, key)
-    return values

@@ -7,7 +7,7 @@ it, so whatever can be fixed can be swept and excluded.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
@@ -49,6 +49,11 @@ class _Strict(BaseModel):
     """Unknown keys are errors, and no value is bent into another type."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    def values(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Return what a file says of `keys`, in their order."""
+        given = self.model_dump(exclude_unset=True)
+        return {key: given[key] for key in keys}
 
 
 class _SweepBase(_Strict):

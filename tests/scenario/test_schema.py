@@ -4,8 +4,6 @@ import json
 import re
 from importlib import resources
 
-import pytest
-
 from actprof.cell_field import parse_resolution
 from actprof.scenario.schema import CellFields, ScenarioFile, scenario_json_schema
 
@@ -44,11 +42,3 @@ def test_the_pattern_of_resolutions_takes_what_the_parser_takes():
     assert re.search(pattern, "640x480")
     assert parse_resolution("640x480") == (640, 480)
     assert not any(re.search(pattern, text) for text in ("640*480", "0x480", "640X480", "640"))
-
-
-def test_an_unknown_name_is_no_attribute_of_the_package():
-    """Lazy exports do not hide typing errors."""
-    import actprof.scenario
-
-    with pytest.raises(AttributeError, match="has no attribute 'load_scenarios'"):
-        _ = actprof.scenario.load_scenarios
