@@ -39,6 +39,7 @@ class Document:
 
     Attributes:
         file: the file as the user named it.
+        is_text: tells for the path of a scalar whether it stays the text that was written (`8.10`, `on`).
         data: mappings, lists, texts, numbers, booleans and None.
         lines: path of keys and indices to the line of that key or item (the first line is 1).
         comment: the file's opening comment as one text, without hints for editors.
@@ -46,6 +47,7 @@ class Document:
     """
 
     file: FilePath
+    is_text: Callable[[Path], bool]
     data: Any = None
     lines: dict[Path, int] = field(default_factory=dict)
     comment: str = ""
@@ -74,11 +76,7 @@ class Document:
 
 
 def read_document(file: FilePath, *, is_text: Callable[[Path], bool]) -> Document:
-    """Read a YAML mapping.
-
-    Args:
-        file: the file to read.
-        is_text: tells for the path of a scalar whether it stays the text that was written (`8.10`, `on`).
+    """Read a YAML mapping; see `Document` for the arguments.
 
     Raises:
         ScenarioError: the file cannot be read, is no YAML, or is no mapping.
@@ -97,11 +95,11 @@ def read_document(file: FilePath, *, is_text: Callable[[Path], bool]) -> Documen
         raise ScenarioError(f"{file}:1: not valid YAML: {_one_line(error)}; {_YAML_HINT}") from error
     except RecursionError as error:
         raise ScenarioError(f"{file}:1: nested too deeply; a scenario has a few levels") from error
-    document = Document(file, comment=_opening_comment(text))
+    document = Document(file, is_text, comment=_opening_comment(text))
     if not isinstance(node, yaml.MappingNode):
         found = {type(None): "empty", yaml.SequenceNode: "a list"}.get(type(node), "a single value")
         raise ScenarioError(f"{file}:1: the file is {found}; write a mapping of keys, like policy: act")
-    document.data = _Builder(document, is_text).build(node, ())
+    document.data = _build(document, node, (), set())
     return document
 
 
@@ -141,65 +139,47 @@ def _opening_comment(text: str) -> str:
     return " ".join(part for part in said if part)
 
 
-class _Builder:
-    """Turns composed nodes into data, noting lines and problems in a `Document`."""
+def _build(document: Document, node: yaml.Node, path: Path, seen: set[int]) -> Any:
+    """Return the data of a composed node, noting lines and problems; `seen` are the nodes met before."""
+    document.lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.ScalarNode):
+        return _scalar(document, node, path)
+    # What would make a small file large, or endless: anchors used again, deep nesting.
+    if id(node) in seen:
+        document.problem(path, "an alias of a list or mapping is not supported; write the values out")
+        return None
+    seen.add(id(node))
+    if len(path) > DEEPEST_NESTING:
+        document.problem(path, "nested too deeply; a scenario has a few levels")
+        return None
+    if isinstance(node, yaml.SequenceNode):
+        return [_build(document, item, (*path, index), seen) for index, item in enumerate(node.value)]
+    result: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        line = key_node.start_mark.line + 1
+        key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+        if not isinstance(key, str) or key == "<<":
+            text = f"{key!r} is not supported as a key" if key else "a key must be a plain name"
+            document.problems.append((line, f"{text}; write name: value"))
+        elif key in result:
+            first = document.lines[(*path, key)]
+            document.problems.append((line, f"{key!r} is given twice (first on line {first}); keep one"))
+        else:
+            document.lines[(*path, key)] = line
+            result[key] = _build(document, value_node, (*path, key), seen)
+    return result
 
-    def __init__(self, document: Document, is_text: Callable[[Path], bool]) -> None:
-        self._document = document
-        self._is_text = is_text
-        self._seen: set[int] = set()
 
-    def build(self, node: yaml.Node, path: Path) -> Any:
-        self._document.lines.setdefault(path, node.start_mark.line + 1)
-        if not isinstance(node, yaml.ScalarNode) and not self._is_plain(node, path):
-            return None
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
-        return self._scalar(node, path)
-
-    def _is_plain(self, node: yaml.Node, path: Path) -> bool:
-        """Refuse what would make a small file large, or endless: anchors used again, deep nesting."""
-        if id(node) in self._seen:
-            self._document.problem(
-                path, "an alias of a list or mapping is not supported; write the values out"
-            )
-            return False
-        self._seen.add(id(node))
-        if len(path) > DEEPEST_NESTING:
-            self._document.problem(path, "nested too deeply; a scenario has a few levels")
-            return False
-        return True
-
-    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            line = key_node.start_mark.line + 1
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-            if not isinstance(key, str) or key == "<<":
-                text = f"{key!r} is not supported as a key" if key else "a key must be a plain name"
-                self._document.problems.append((line, f"{text}; write name: value"))
-            elif key in result:
-                first = self._document.lines[(*path, key)]
-                text = f"{key!r} is given twice (first on line {first}); keep one"
-                self._document.problems.append((line, text))
-            else:
-                self._document.lines[(*path, key)] = line
-                result[key] = self.build(value_node, (*path, key))
-        return result
-
-    def _scalar(self, node: yaml.Node, path: Path) -> Any:
-        text: str = node.value
-        style: str | None = getattr(node, "style", None)
-        if style in ("'", '"', "|", ">"):
-            return text
-        if node.tag.removeprefix("tag:yaml.org,2002:") not in _PLAIN_TAGS:
-            self._document.problem(path, f"the tag {node.tag!r} is not supported; write a plain value")
-            return None
-        if _NULL.fullmatch(text):
-            return None
-        return text if self._is_text(path) else _plain_value(text)
+def _scalar(document: Document, node: yaml.ScalarNode, path: Path) -> Any:
+    text: str = node.value
+    if node.style in ("'", '"', "|", ">"):
+        return text
+    if node.tag.removeprefix("tag:yaml.org,2002:") not in _PLAIN_TAGS:
+        document.problem(path, f"the tag {node.tag!r} is not supported; write a plain value")
+        return None
+    if _NULL.fullmatch(text):
+        return None
+    return text if document.is_text(path) else _plain_value(text)
 
 
 def _plain_value(text: str) -> Any:
