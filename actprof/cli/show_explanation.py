@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from actprof.explanation.difference import Change
-from actprof.explanation.explain import Explanation, difference
+from actprof.explanation.explain import Change, Explanation, difference
 from actprof.explanation.holders import HeldTensor
 from actprof.explanation.moment import CONTEXT, UNUSED, Holding
 from actprof.explanation.sentences import freed_text, headline, made_text, request_text, share, short_op
@@ -173,7 +172,7 @@ def _describe(tensor: HeldTensor) -> str:
 
 def print_difference(first: Explanation, second: Explanation, console: Console) -> None:
     """Print what the second run needs at its peak, more or less than the first."""
-    found = difference(first, second)
+    found = difference(first.need, second.need)
     names = _name_both(first, second)
     change = found.second_bytes - found.first_bytes
     how = f"{format_bytes(abs(change))} {'less' if change <= 0 else 'more'}"

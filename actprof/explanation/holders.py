@@ -8,10 +8,10 @@ so that every sum here is the allocated bytes of that moment exactly.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from actprof.prediction.attribution import SLACK, WORKSPACES
+from actprof.prediction.attribution import SLACK, WORKSPACES, largest_first
 from actprof.replay.profile import MemoryProfile
 from actprof.replay.program import WORKSPACE_KIND, Program
 from actprof.trace.details import TraceDetails, shape_text
@@ -56,15 +56,15 @@ class HeldTensor:
     """
 
     kind: str
-    module: str
-    owner: str
-    shape: str
-    dtype: str
+    module: str = ""
+    owner: str = ""
+    shape: str = ""
+    dtype: str = ""
     bytes: int
     constant: int
     per_sample: int
     made_by: OpSite
-    freed_by: OpSite | None
+    freed_by: OpSite | None = None
 
     @property
     def phase(self) -> str:
@@ -129,7 +129,7 @@ def by_op(trace: Trace, profile: MemoryProfile, program: Program) -> dict[str, i
     for tensor in held:
         sums[WORKSPACES if tensor.kind == WORKSPACES else tensor.made_by.op] += tensor.bytes
     sums[SLACK] += _slack(profile, held)
-    return _largest_first(sums)
+    return largest_first(sums)
 
 
 def module_tree(trace: Trace, profile: MemoryProfile, program: Program) -> ModuleNode:
@@ -142,15 +142,54 @@ def module_tree(trace: Trace, profile: MemoryProfile, program: Program) -> Modul
         ValueError: the profile has no detail.
     """
     held = list_tensors(trace, profile, program)
-    root = _Branch(name=_ROOT)
-    for tensor in held:
-        parts = tensor.module.split(".") if tensor.module else [tensor.kind]
-        leaf = root.down(parts, is_module=bool(tensor.module))
-        leaf.own[tensor.kind] += tensor.bytes
-        leaf.constant += tensor.constant
-        leaf.per_sample += tensor.per_sample
-    root.down([SLACK], is_module=False).own[SLACK] += _slack(profile, held)
-    return root.grown()
+    shares = [
+        _Share(
+            names=tuple(tensor.module.split(".")) if tensor.module else (tensor.kind,),
+            is_module=bool(tensor.module),
+            kind=tensor.kind,
+            bytes=tensor.bytes,
+            constant=tensor.constant,
+            per_sample=tensor.per_sample,
+        )
+        for tensor in held
+    ]
+    return _grow(_ROOT, "", [*shares, _Share(names=(SLACK,), kind=SLACK, bytes=_slack(profile, held))])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Share:
+    """What a tensor, or the slack, adds to the module at the end of `names`, or to a leaf beside them."""
+
+    names: tuple[str, ...]
+    is_module: bool = False
+    kind: str
+    bytes: int
+    constant: int = 0
+    per_sample: int = 0
+
+
+def _grow(name: str, path: str, shares: Sequence[_Share], depth: int = 0) -> ModuleNode:
+    """Return the node at `depth`, which all `shares` lie in or beneath."""
+    beneath: dict[tuple[str, bool], list[_Share]] = defaultdict(list)
+    by_kind: dict[str, int] = defaultdict(int)
+    for share in shares:
+        by_kind[share.kind] += share.bytes
+        if len(share.names) > depth:
+            beneath[share.names[depth], share.is_module].append(share)
+    children = [
+        _grow(child, f"{path}.{child}".removeprefix(".") if is_module else "", some, depth + 1)
+        for (child, is_module), some in beneath.items()
+    ]
+    return ModuleNode(
+        name=name,
+        path=path,
+        own_bytes=sum(share.bytes for share in shares if len(share.names) == depth),
+        total_bytes=sum(by_kind.values()),
+        constant=sum(share.constant for share in shares),
+        per_sample=sum(share.per_sample for share in shares),
+        by_kind=largest_first(by_kind),
+        children=tuple(sorted(children, key=lambda node: -node.total_bytes)),
+    )
 
 
 def op_site(trace: Trace, details: TraceDetails, row: int) -> OpSite:
@@ -167,10 +206,6 @@ def op_site(trace: Trace, details: TraceDetails, row: int) -> OpSite:
 def _slack(profile: MemoryProfile, held: Iterable[HeldTensor]) -> int:
     allocated = profile.peak_allocated_bytes if profile.oom is None else profile.oom.allocated_bytes
     return allocated - sum(tensor.bytes for tensor in held)
-
-
-def _largest_first(sums: Mapping[str, int]) -> dict[str, int]:
-    return {name: size for name, size in sorted(sums.items(), key=lambda item: -item[1]) if size}
 
 
 class _Reader:
@@ -212,51 +247,8 @@ class _Reader:
         size = self._program.sizes[index]
         return HeldTensor(
             kind=WORKSPACES,
-            module="",
-            owner="",
-            shape="",
-            dtype="",
             bytes=size,
             constant=size,
             per_sample=0,
             made_by=op_site(self._trace, self._details, self._program.ops[index]),
-            freed_by=None,
-        )
-
-
-@dataclass(slots=True)
-class _Branch:
-    """A `ModuleNode` while it grows; the numbers are its own, without the children's."""
-
-    name: str
-    path: str = ""
-    own: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    constant: int = 0
-    per_sample: int = 0
-    children: dict[tuple[str, bool], _Branch] = field(default_factory=dict)
-
-    def down(self, parts: list[str], *, is_module: bool) -> _Branch:
-        """Return the branch at the end of `parts`, which is made where it is missing."""
-        branch = self
-        for part in parts:
-            path = f"{branch.path}.{part}".removeprefix(".") if is_module else ""
-            branch = branch.children.setdefault((part, is_module), _Branch(part, path))
-        return branch
-
-    def grown(self) -> ModuleNode:
-        """Return the node with everything added up."""
-        children = sorted((child.grown() for child in self.children.values()), key=lambda c: -c.total_bytes)
-        by_kind = defaultdict(int, self.own)
-        for child in children:
-            for kind, size in child.by_kind.items():
-                by_kind[kind] += size
-        return ModuleNode(
-            name=self.name,
-            path=self.path,
-            own_bytes=sum(self.own.values()),
-            total_bytes=sum(by_kind.values()),
-            constant=self.constant + sum(child.constant for child in children),
-            per_sample=self.per_sample + sum(child.per_sample for child in children),
-            by_kind=_largest_first(by_kind),
-            children=tuple(children),
         )

@@ -20,7 +20,7 @@ from actprof.explanation.holders import (
     module_tree,
     op_site,
 )
-from actprof.prediction.attribution import attribute
+from actprof.prediction.attribution import attribute, largest_first
 from actprof.records import to_plain
 from actprof.replay.profile import MemoryProfile
 from actprof.replay.program import Program
@@ -108,17 +108,18 @@ def explain_moment(trace: Trace, profile: MemoryProfile, conditions: Conditions,
     """
     program = conditions.program(trace, profile.batch_size)
     breakdown = attribute(trace, profile, program)
+    tensor = _tensor_at(profile, program)
     return Holding(
         what=PEAK if profile.oom is None else RUNS_OUT,
         limited=limited,
         step=profile.steps,
         phase=breakdown.phase,
-        site=_site(trace, profile, program),
-        requested_bytes=_requested(profile, program),
+        site=None if tensor is None else op_site(trace, trace.details(), program.ops[tensor]),
+        requested_bytes=0 if tensor is None else program.sizes[tensor],
         allocated_bytes=breakdown.allocated_bytes,
         unused_bytes=_reserved(profile, program) - breakdown.allocated_bytes,
         context_bytes=conditions.context_bytes,
-        by_kind=dict(sorted(breakdown.by_kind.items(), key=lambda item: -item[1])),
+        by_kind=largest_first(breakdown.by_kind),
         activations=breakdown.activations,
         modules=module_tree(trace, profile, program),
         by_op=by_op(trace, profile, program),
@@ -131,16 +132,6 @@ def _tensor_at(profile: MemoryProfile, program: Program) -> int | None:
     """Return the tensor of the program that is allocated or refused there."""
     event = program.events[profile.peak_event + (profile.oom is not None)]
     return event - 1 if event > 0 else None
-
-
-def _site(trace: Trace, profile: MemoryProfile, program: Program) -> OpSite | None:
-    tensor = _tensor_at(profile, program)
-    return None if tensor is None else op_site(trace, trace.details(), program.ops[tensor])
-
-
-def _requested(profile: MemoryProfile, program: Program) -> int:
-    tensor = _tensor_at(profile, program)
-    return 0 if tensor is None else program.sizes[tensor]
 
 
 def _reserved(profile: MemoryProfile, program: Program) -> int:

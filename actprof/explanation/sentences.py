@@ -4,59 +4,56 @@ from __future__ import annotations
 
 from actprof.explanation.holders import HeldTensor, OpSite
 from actprof.explanation.moment import RUNS_OUT, Holding
+from actprof.prediction.attribution import Holder, rank_holders
 from actprof.units import format_bytes
+from actprof.words import NARROW_SPACE, capital, percent
 
 # What no line break parts.
 _SPACE = "\u00a0"
 # actprof drives that part of lerobot's loop itself (`Workload.step`).
 _OUR_LOOP = "actprof/policies/workload.py:"
 LOOP = "lerobot's training loop"
-_ACTIVATIONS = " activations"
 _MENTIONED = 0.02  # of all: smaller holders are not worth a word
 _SINGULAR = {"optimizer state", "allocator slack"}
 
 
 def headline(moment: Holding) -> str:
     """Return who holds the most, of it what, and who comes next."""
-    holders = _holders(moment)
-    whole = moment.allocated_bytes
+    holders, whole = rank_holders(moment.by_kind, moment.activations), moment.allocated_bytes
     if not holders or not whole:
         return "Nothing is allocated."
-    (name, size), *others = holders
-    verb = "holds" if name in _SINGULAR else "hold"
+    largest, *others = holders
+    verb = "holds" if largest.kind in _SINGULAR else "hold"
     at = "where it runs out" if moment.what == RUNS_OUT else "at the peak"
-    where = f"{at} ({moment_text(moment)})"
-    first = (
-        f"{_capital(_named(name))} {verb} {share(size, whole)} of the {format_bytes(whole)} allocated {where}"
+    said = (
+        f"{capital(_named(largest))} {verb} {share(largest.bytes, whole)} of the {format_bytes(whole)} "
+        f"allocated {at} ({moment_text(moment)})"
     )
-    groups = moment.activations.get(name.removesuffix(_ACTIVATIONS), {})
-    inside = [(group, size) for group, size in groups.items() if size >= _MENTIONED * whole]
-    if len(inside) > 1:
-        first += ": " + ", ".join(f"{group} {share(size, whole)}" for group, size in inside)
-    next_ones = [
-        f"{_named(name)} {share(size, whole)}" for name, size in others[:3] if size >= _MENTIONED * whole
+    inside = [
+        f"{group} {share(size, whole)}"
+        for group, size in moment.activations.get(largest.component, {}).items()
+        if size >= _MENTIONED * whole
     ]
-    return f"{first}." + (f" Next: {', '.join(next_ones)}." if next_ones else "")
+    if len(inside) > 1:
+        said += f": {', '.join(inside)}"
+    following = [
+        f"{_named(other)} {share(other.bytes, whole)}"
+        for other in others[:3]
+        if other.bytes >= _MENTIONED * whole
+    ]
+    return f"{said}." + (f" Next: {', '.join(following)}." if following else "")
 
 
-def _holders(moment: Holding) -> list[tuple[str, int]]:
-    """Return activations by component and everything else by kind, the largest first."""
-    sizes = {f"{name}{_ACTIVATIONS}": sum(groups.values()) for name, groups in moment.activations.items()}
-    sizes |= {kind: size for kind, size in moment.by_kind.items() if kind != "activations"}
-    return sorted(sizes.items(), key=lambda item: -item[1])
-
-
-def _named(holder: str) -> str:
-    if not holder.endswith(_ACTIVATIONS):
-        return holder
-    component = holder.removesuffix(_ACTIVATIONS)
-    return f"the activations of {component}" if " " in component else f"the {component}'s activations"
+def _named(holder: Holder) -> str:
+    name = holder.component
+    if not name:
+        return holder.kind
+    return f"the activations of {name}" if " " in name else f"the {name}'s activations"
 
 
 def share(part: int, whole: int) -> str:
     """Return a share as `27 %`; below one it is `<1 %`, of nothing `0 %`."""
-    percent = 100 * part / whole if whole else 0.0
-    return f"{'<1' if 0 < percent < 1 else format(percent, '.0f')}{_SPACE}%"
+    return percent(part, whole).replace(NARROW_SPACE, _SPACE)
 
 
 def moment_text(moment: Holding) -> str:
@@ -106,10 +103,5 @@ def freed_text(tensor: HeldTensor) -> str:
 
 
 def _site_text(site: OpSite) -> str:
-    made = f"{short_op(site.op)} in {site.phase}"
     lines = ", called from ".join(lines_of(site))
-    return f"{made}, {lines}" if lines else made
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return f"{short_op(site.op)} in {site.phase}{', ' if lines else ''}{lines}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actprof.explanation.difference import difference
+from actprof.explanation.explain import difference
 from actprof.explanation.moment import CONTEXT, RUNS_OUT, UNUSED
 from actprof.explanation.sentences import freed_text, headline, made_text, request_text, share, short_op
 from actprof.files import write_whole
@@ -28,8 +28,7 @@ from actprof.units import format_bytes
 from actprof.words import capital, cell_command, cell_text
 
 if TYPE_CHECKING:
-    from actprof.explanation.difference import Change
-    from actprof.explanation.explain import Explanation
+    from actprof.explanation.explain import Change, Explanation
     from actprof.explanation.holders import HeldTensor
     from actprof.explanation.moment import Holding
 

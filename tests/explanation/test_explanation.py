@@ -9,7 +9,6 @@ import pytest
 
 import actprof
 from actprof.errors import TraceError
-from actprof.explanation.difference import difference as difference_of
 from actprof.explanation.explain import difference, explain_cell
 from actprof.explanation.moment import CONTEXT, PEAK, RUNS_OUT, UNUSED
 from actprof.explanation.sentences import LOOP, headline, lines_of, request_text, share
@@ -138,7 +137,7 @@ def test_json_has_the_largest_tensors_and_the_rest_summed(seed):
 def test_the_difference_adds_up(seed):
     """By kind to the processes, by op to what is allocated; the largest change comes first."""
     first, second = (explain_cell(seed(batch_size=size)) for size in (8, 64))
-    found = difference(first, second)
+    found = difference(first.need, second.need)
     for changes, whole in (
         (found.by_kind, second.need.process_bytes - first.need.process_bytes),
         (found.by_op, second.need.allocated_bytes - first.need.allocated_bytes),
@@ -154,7 +153,7 @@ def test_the_difference_adds_up(seed):
 def test_a_moment_does_not_differ_from_itself(seed):
     """Every change is nothing."""
     moment = explain_cell(seed(batch_size=8)).need
-    same = difference_of(moment, moment)
+    same = difference(moment, moment)
     assert {0} == {change.change_bytes for change in (*same.by_kind, *same.by_module, *same.by_op)}
 
 

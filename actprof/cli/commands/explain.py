@@ -69,7 +69,7 @@ def command(
         if second is not None:
             data |= {
                 "versus": second.to_json(tensors=tensors),
-                "difference": to_plain(difference(found, second)),
+                "difference": to_plain(difference(found.need, second.need)),
             }
         print_json(data)
         return
