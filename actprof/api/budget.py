@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from actprof.api import make_cell
+from actprof.api.cells import make_cell
 from actprof.cell import Cell
 from actprof.claims.expectation import Expectation
 from actprof.claims.grammar import parse_expected

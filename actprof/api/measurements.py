@@ -33,7 +33,8 @@ def measure(
 ) -> Result:
     """Run one training run for real, on a CUDA GPU of this machine or else on its CPU.
 
-    With `gpu` or `capacity` a larger card is held to what that card would have (`actprof.measuring.choose_device`).
+    With `gpu` or `capacity` a larger card is held to what that card would have
+    (`actprof.measuring.choose_device`).
 
     Args:
         device: `cpu`, `cuda` or `cuda:1`; the best GPU for it if left out, the CPU where there is none.
@@ -119,8 +120,8 @@ def _measuring(
     **options: Any,
 ) -> tuple[Run, Cell]:
     from actprof.measuring.choose_device import choose_gpu, on_this_card
-    from actprof.measuring.nvml import usable_gpus
     from actprof.measuring.measure_cell import Run
+    from actprof.measuring.nvml import usable_gpus
     from actprof.processes.worker import TIMEOUT_SECONDS
 
     catalogue = builtin_catalogue()
@@ -130,9 +131,7 @@ def _measuring(
     return run, on_this_card(cell, choice, catalogue)
 
 
-def measure_loader(
-    *, listener: Listener = nobody, **question: Any
-) -> LoaderResult:
+def measure_loader(*, listener: Listener = nobody, **question: Any) -> LoaderResult:
     """Measure data loading on this machine, through lerobot's own dataset and DataLoader.
 
     `actprof.measure_loader(synthetic=(2, 640, 480), resize="224x224")`.
@@ -168,9 +167,11 @@ def write_loader_page(
     Raises:
         StoreError: the file cannot be written.
     """
-    from actprof.report.loader_page import write_loader_page as write
+    from actprof.report.loader_page import render_loading
+    from actprof.report.page import write_page
 
-    return write(result, path, step_seconds=step_seconds, step_batch_size=step_batch_size)
+    html = render_loading(result, step_seconds=step_seconds, step_batch_size=step_batch_size)
+    return write_page(path, html)
 
 
 def keep_loading(result: LoaderResult, folder: str | Path) -> Path | None:

@@ -1,24 +1,22 @@
-"""Questions about one run: does it fit, who holds the memory, what helps, what does a command mean."""
+"""Questions about one run: does it fit, who holds the memory, what does a command mean."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actprof.api.cells import either, make_cell
+from actprof.api.cells import make_cell
 from actprof.errors import UsageError
 from actprof.explanation.explain import Explanation, explain_cell
 from actprof.policies.facts import PolicyFacts
 from actprof.prediction.predict import predict_cell
 from actprof.results import Result
-from actprof.scenario import Cell
 from actprof.trace.cache import trace_for
 
 if TYPE_CHECKING:
-    from actprof.advice.combinations import Combination
-    from actprof.advice.suggest import Listener, Remedy
-    from actprof.preflight_check.answer import Preflight
+    from actprof.preflight_check.preflight import Preflight
 
 
 def predict(**options: Any) -> Result:
@@ -65,72 +63,10 @@ def write_explanation_page(
     Raises:
         StoreError: the file cannot be written.
     """
-    from actprof.report.explain_page import write_explain_page
+    from actprof.report.explain_page import render_explanation
+    from actprof.report.page import write_page
 
-    return write_explain_page(found, path, versus=versus)
-
-
-def suggest(
-    *,
-    cell: Cell | None = None,
-    target_batch: int | None = None,
-    limit: int | None = None,
-    only_cached: bool = False,
-    jobs: int | None = None,
-    listener: Listener | None = None,
-    **options: Any,
-) -> tuple[Remedy, ...]:
-    """Return what can be done so that a training run fits, the most useful first, each with its prediction.
-
-    Args:
-        cell: the run; else `options` say which.
-        target_batch: the batch size that is wanted; it is then not made smaller.
-        limit: so many remedies at most.
-        only_cached: leave out what would have to be traced.
-        jobs: worker processes for tracing; one for each core if left out.
-        listener: told about the progress.
-        **options: those of `make_cell`.
-
-    Raises:
-        UsageError: an option that cannot be.
-    """
-    from actprof.advice.suggest import suggest as suggest_for
-
-    return suggest_for(
-        either(cell, options),
-        target_batch=target_batch,
-        limit=limit,
-        only_cached=only_cached,
-        jobs=jobs,
-        listener=listener,
-    )
-
-
-def reach(
-    target_batch: int,
-    *,
-    cell: Cell | None = None,
-    limit: int = 4,
-    jobs: int | None = None,
-    listener: Listener | None = None,
-    **options: Any,
-) -> tuple[Combination, ...]:
-    """Return which remedies, up to three together, make a batch size fit; the least effort first.
-
-    Args:
-        target_batch: the batch size that is wanted.
-        cell: the run; else `options` say which.
-        limit: so many answers at most.
-        jobs: worker processes for tracing; one for each core if left out.
-        listener: told about the progress.
-        **options: those of `make_cell`.
-
-    Raises:
-        UsageError: an option that cannot be.
-    """
-    from actprof.advice.combinations import reach as reach_for
-
-    return reach_for(either(cell, options), target_batch, limit=limit, jobs=jobs, listener=listener)
+    return write_page(path, render_explanation(found, versus=versus))
 
 
 def preflight(
@@ -169,19 +105,23 @@ def preflight(
         UsageError: lerobot refuses the command, or something needed is neither found nor given.
         UnknownAnswerError: the command names a file on the Hub that cannot be had.
     """
-    from actprof.preflight_check.answer import GpuAsked, config_command, run_preflight
     from actprof.preflight_check.command_line import parse_command_line
-    from actprof.preflight_check.duration import SpeedGiven
-    from actprof.preflight_check.run_cell import Given
+    from actprof.preflight_check.given import Given
+    from actprof.preflight_check.preflight import run_preflight
 
     if config is not None and command:
         raise UsageError("give a command or --config, not both; a command may have --config_path itself")
-    line = parse_command_line(command) if config is None else config_command(config)
-    return run_preflight(
-        line,
-        asked=GpuAsked(gpu=gpu, capacity=capacity, used_by_others=used_by_others),
-        given=Given(cameras=cameras, resolution=resolution, state_dim=state_dim, action_dim=action_dim),
-        speed=SpeedGiven(load_seconds=load_seconds, price_per_hour=price_per_hour),
-        may_exist=config is not None,
-        remedies=remedies,
+    if config is not None:
+        command = ("lerobot-train", f"--config_path={os.fspath(config)}")
+    given = Given(
+        gpu=gpu,
+        capacity=capacity,
+        used_by_others=used_by_others,
+        cameras=cameras,
+        resolution=resolution,
+        state_dim=state_dim,
+        action_dim=action_dim,
+        load_seconds=load_seconds,
+        price_per_hour=price_per_hour,
     )
+    return run_preflight(parse_command_line(command), given, may_exist=config is not None, remedies=remedies)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from actprof.cell import Cell
+from actprof.progress import Listener, nobody
 from actprof.records import from_plain, to_plain
 from actprof.results import MEASURED
-from actprof.scenario import Cell, Scenario
+from actprof.scenario.grid import Scenario
 from actprof.versions import library_versions
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from actprof.claims.judge import Outcome
-    from actprof.progress import Progress
 
 
 REPORT_NAME = "report.html"
@@ -30,7 +30,7 @@ def load_scenario(path: str | Path) -> Scenario:
     Raises:
         ScenarioError: what is wrong with it, with file and line.
     """
-    from actprof.scenario import load_scenario as load
+    from actprof.scenario.loading import load_scenario as load
 
     return load(path)
 
@@ -44,7 +44,7 @@ def sweep(
     fresh: bool = False,
     ground: bool = True,
     out: str | Path | None = None,
-    listener: Callable[[Progress], None] | None = None,
+    listener: Listener = nobody,
 ) -> pd.DataFrame:
     """Answer the grid of a scenario; leave `results.sqlite`, `results.csv` and `report.html` in a folder.
 
@@ -66,24 +66,22 @@ def sweep(
         UsageError: the scenario asks for what cannot be.
         StoreError: the folder cannot be written.
     """
+    from actprof.processes.pool import Workers
     from actprof.sweeps.checking import check_with
     from actprof.sweeps.measure_cells import measure_cells, plan_measuring
-    from actprof.sweeps.runner import default_folder, run_sweep
+    from actprof.sweeps.runner import run_sweep
     from actprof.sweeps.store import ResultsStore
     from actprof.sweeps.table import results_frame, write_csv
 
-    if gpu is not None:
-        scenario = scenario.with_gpu(gpu)
-    folder = default_folder(scenario) if out is None else Path(out)
+    scenario, folder = _asked(scenario, gpu, out)
     plan = plan_measuring(scenario, mode)
+    workers = Workers(jobs=jobs, listener=listener)
     with ResultsStore(folder) as store:
         meta = _scenario_meta(scenario, gpu=gpu, mode=mode, measuring=plan.reason)
         store.put_meta(meta)
-        results = run_sweep(scenario, store, jobs=jobs, fresh=fresh, ground=ground, listener=listener)
-        results += measure_cells(
-            scenario, store, plan, fresh=fresh, command=meta["command"], listener=listener
-        )
-        outcomes = check_with(scenario, store, jobs=jobs, fresh=fresh, listener=listener)
+        results = run_sweep(scenario, store, fresh=fresh, ground=ground, workers=workers)
+        results += measure_cells(plan, store, fresh=fresh, command=meta["command"], listener=listener)
+        outcomes = check_with(scenario, store, fresh=fresh, workers=workers)
         store.put_meta({"outcomes": to_plain(outcomes)})
     frame = results_frame(results)
     write_csv(frame, folder / CSV_NAME)
@@ -97,7 +95,7 @@ def check(
     gpu: str | None = None,
     jobs: int | None = None,
     out: str | Path | None = None,
-    listener: Callable[[Progress], None] | None = None,
+    listener: Listener = nobody,
 ) -> tuple[Outcome, ...]:
     """Return what becomes of each expectation of a scenario: held, broken, or not to be told.
 
@@ -114,13 +112,19 @@ def check(
         UsageError: the scenario expects nothing, or asks for what cannot be.
         StoreError: the results cannot be read or written.
     """
+    from actprof.processes.pool import Workers
     from actprof.sweeps.checking import check_scenario
+
+    scenario, folder = _asked(scenario, gpu, out)
+    return check_scenario(scenario, folder, workers=Workers(jobs=jobs, listener=listener))
+
+
+def _asked(scenario: Scenario, gpu: str | None, out: str | Path | None) -> tuple[Scenario, Path]:
+    """Return the scenario, perhaps for another GPU, and the folder of its results."""
     from actprof.sweeps.runner import default_folder
 
-    if gpu is not None:
-        scenario = scenario.with_gpu(gpu)
-    folder = default_folder(scenario) if out is None else Path(out)
-    return check_scenario(scenario, folder, jobs=jobs, listener=listener)
+    asked = scenario if gpu is None else scenario.with_gpu(gpu)
+    return asked, default_folder(asked) if out is None else Path(out)
 
 
 def _scenario_meta(scenario: Scenario, *, gpu: str | None, mode: str, measuring: str) -> dict[str, Any]:
@@ -149,8 +153,8 @@ def write_report(folder: str | Path) -> Path:
     """
     from actprof.claims.judge import Outcome
     from actprof.loading.rows import LoaderResult
-    from actprof.report import Report
-    from actprof.report import write_report as write_page
+    from actprof.report.page import write_page
+    from actprof.report.sweep_page import Report, render_report
     from actprof.sweeps.store import ResultsStore
 
     folder = Path(folder)
@@ -170,6 +174,4 @@ def write_report(folder: str | Path) -> Path:
             created=meta.get("created", ""),
             versions=meta.get("versions", {}),
         )
-    path = folder / REPORT_NAME
-    write_page(page, path)
-    return path
+    return write_page(folder / REPORT_NAME, render_report(page))

@@ -6,8 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from actprof.progress import Listener, Progress, nobody
+
 if TYPE_CHECKING:
-    from actprof.snapshots.outcome import SnapshotReplay
+    from actprof.snapshots.recording import Recording
+    from actprof.snapshots.replay_outcome import SnapshotReplay
     from actprof.snapshots.verify import Verification
 
 
@@ -20,7 +23,7 @@ def replay_snapshot(
     alloc_conf: str | None = None,
     compare: Sequence[str] = (),
     torch_version: str | None = None,
-    listener: Callable[[str, int], None] | None = None,
+    listener: Listener = nobody,
 ) -> SnapshotReplay:
     """Replay a memory snapshot of PyTorch as it was recorded, then under other settings.
 
@@ -32,21 +35,17 @@ def replay_snapshot(
         alloc_conf: a PYTORCH_CUDA_ALLOC_CONF to replay under.
         compare: more of them, one column each.
         torch_version: the release whose rules are meant, like `"2.11"`.
-        listener: told `("read", bytes)` while the file is read, then `(label, 0)` before each replay.
+        listener: told the bytes while the file is read, then the label of each replay before it begins.
 
     Raises:
         UsageError: a setting or GPU that cannot be, or (as `SnapshotError`) a file that cannot be used.
     """
     from actprof.snapshots.questions import make_questions
-    from actprof.snapshots.recording import open_recording
     from actprof.snapshots.replay_recording import replay_recording
 
-    tell = listener or (lambda _what, _amount: None)
     questions = make_questions(gpu=gpu, capacity=capacity, alloc_conf=alloc_conf, compare=compare)
-    recording = open_recording(
-        path, device=device, torch_version=torch_version, progress=lambda done: tell("read", done)
-    )
-    return replay_recording(recording, questions, name=Path(path).name, progress=lambda label: tell(label, 0))
+    recording = _open(path, device, torch_version, listener)
+    return replay_recording(recording, questions, name=Path(path).name, progress=_replaying(listener))
 
 
 def write_replay_page(replay: SnapshotReplay, path: str | Path) -> Path:
@@ -55,9 +54,10 @@ def write_replay_page(replay: SnapshotReplay, path: str | Path) -> Path:
     Raises:
         StoreError: the file cannot be written.
     """
-    from actprof.report.replay_page import write_replay_page as write_page
+    from actprof.report.page import write_page
+    from actprof.report.replay_page import render_replay
 
-    return write_page(replay, path)
+    return write_page(path, render_replay(replay))
 
 
 def verify_snapshot(
@@ -65,19 +65,32 @@ def verify_snapshot(
     *,
     device: int | None = None,
     torch_version: str | None = None,
-    listener: Callable[[str, int], None] | None = None,
+    listener: Listener = nobody,
 ) -> Verification:
     """Check the simulated allocator against a recorded one, event by event; options as in `replay_snapshot`.
 
     Raises:
         UsageError: a version that cannot be, or (as `SnapshotError`) a file that cannot be used.
     """
-    from actprof.snapshots.recording import open_recording
     from actprof.snapshots.verify import verify
 
-    tell = listener or (lambda _what, _amount: None)
-    recording = open_recording(
-        path, device=device, torch_version=torch_version, progress=lambda done: tell("read", done)
-    )
-    tell("as recorded", 0)
+    recording = _open(path, device, torch_version, listener)
+    _replaying(listener)("as recorded")
     return verify(recording)
+
+
+def _open(path: str | Path, device: int | None, torch_version: str | None, listener: Listener) -> Recording:
+    from actprof.snapshots.recording import open_recording
+
+    file = Path(path)
+    size = file.stat().st_size if file.is_file() else 0
+    reading = (f"reading {file.name}",)
+
+    def tell(done: int) -> None:
+        listener(Progress(total=size, done=done, running=reading))
+
+    return open_recording(path, device=device, torch_version=torch_version, progress=tell)
+
+
+def _replaying(listener: Listener) -> Callable[[str], None]:
+    return lambda label: listener(Progress(running=(f"replaying: {label}",)))

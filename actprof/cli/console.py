@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import click
 from rich.console import Console
-from rich.progress import Progress, ProgressColumn
+from rich.markup import escape
+from rich.progress import Progress as RichProgress
+from rich.progress import ProgressColumn
+from rich.table import Table
 
+from actprof.progress import Listener, Progress
 from actprof.results import MOST_BATCH_SIZE, Result, Verdict
 
 _PIPE_COLUMNS = 200
@@ -20,6 +27,7 @@ VERDICT_STYLES = {
     Verdict.UNKNOWN: "bold magenta",
     Verdict.FAILED: "bold white on red",
 }
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 
 
 class _Console(Console):
@@ -43,10 +51,32 @@ def messages() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def progress_bar(*columns: ProgressColumn) -> Progress:
+def progress_bar(*columns: ProgressColumn) -> RichProgress:
     """Return a progress bar on stderr that leaves nothing behind, and is not drawn where nobody looks."""
     console = messages()
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    return RichProgress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+@contextmanager
+def progress_listener(*columns: ProgressColumn, start: str) -> Iterator[Listener]:
+    """Show a progress bar that begins with the text `start`; give the listener that moves it."""
+    with progress_bar(*columns) as bar:
+        task = bar.add_task(escape(start), total=None)
+
+        def listener(progress: Progress) -> None:
+            first, *others = progress.running or ("",)
+            text = f"{first} and {len(others)} more" if others else first
+            bar.update(task, total=progress.total or None, completed=progress.done, description=escape(text))
+
+        yield listener
+
+
+def plain_table(*columns: str, **style: Any) -> Table:
+    """Return a table without lines; a column whose name begins with `>` has its cells to the right."""
+    table = Table(**{"box": None, "padding": (0, 2, 0, 0), "pad_edge": False, **style})
+    for name in columns:
+        table.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left")
+    return table
 
 
 def print_json(data: Any) -> None:

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from actprof.cli.answer import fact_table, print_bars, print_verdict
 from actprof.cli.console import boundary_text, verdict_text
+from actprof.cli.show_result import fact_table, print_bars, print_verdict
 from actprof.ledger.comparison import Pair
 from actprof.measurement import CardUse, DeviceFacts, Measurement, Spread
 from actprof.results import Result, Verdict

@@ -22,15 +22,6 @@ from actprof.quiet import quiet_imports
 
 HUB_SECONDS = 4.0
 SIMPLE = {int: "int", float: "float", bool: "bool", str: "str", Path: "Path"}
-# The smallest command that lerobot accepts: what every field is when nobody says otherwise.
-_LEAST = ("--policy.type=act", "--dataset.repo_id=a/b", "--policy.push_to_hub=false")
-_OFFLINE = (
-    "LocalEntryNotFoundError",
-    "OfflineModeIsEnabled",
-    "ConnectError",
-    "ConnectTimeout",
-    "ReadTimeout",
-)
 _REMEDIES = {
     "'repo_id' argument missing": "add --policy.push_to_hub=false, or --policy.repo_id=NAME/REPOSITORY",
     "upper bound for the number of action steps": "set --policy.n_action_steps to at most the chunk size",
@@ -58,25 +49,52 @@ def read_train_command(arguments: Sequence[str], *, may_exist: bool = False) -> 
         return _read(list(arguments), may_exist=may_exist)
 
 
-def describe_fields() -> dict[str, Any]:
-    """Return the flags of simple types with their types, and every field's default.
+def describe_fields(policy: str) -> dict[str, Any]:
+    """Return what `FlagTable` keeps of `lerobot-train --policy.type=POLICY`.
 
-    `{"types": {"batch_size": "int", "policy.chunk_size": "int", "seed": "int?", …}, "defaults": {…}}`, for
-    `--policy.type=act`; `?` stands for a field that may be null.
+    `{"types": {"batch_size": "int", "policy.chunk_size": "int", "seed": "int?", …}, "defaults": {…},
+    "checked": ["policy.chunk_size", …]}`; `?` stands for a field that may be null.
     """
-    defaults = read_train_command(_LEAST)
-    with quiet_imports():
-        from lerobot.configs.train import TrainPipelineConfig
-        from lerobot.policies.factory import make_policy_config
-
-        act = type(make_policy_config("act", device="cpu"))
-    flags = dict(_simple_fields(TrainPipelineConfig, ""))
-    flags |= dict(_simple_fields(act, "policy."))
+    # the smallest command that lerobot accepts: what every field is when nobody says otherwise
+    least = (f"--policy.type={policy}", "--dataset.repo_id=a/b", "--policy.push_to_hub=false")
+    defaults = read_train_command(least)
+    kind = _policy_class(policy)
     defaults["dataset"]["repo_id"] = None
-    defaults["policy"]["push_to_hub"] = next(
-        item.default for item in dataclasses.fields(act) if item.name == "push_to_hub"
-    )
-    return {"types": flags, "defaults": defaults}
+    defaults["policy"]["push_to_hub"] = kind.__dataclass_fields__["push_to_hub"].default
+    return {"types": _known_flags(kind), "defaults": defaults, "checked": _checked_flags(kind)}
+
+
+def _policy_class(policy: str) -> Any:
+    """Return lerobot's config class of a policy."""
+    with quiet_imports():
+        import lerobot.policies  # noqa: F401 - registers the policies
+        from lerobot.configs.policies import PreTrainedConfig
+    return PreTrainedConfig.get_choice_class(policy)
+
+
+def _known_flags(policy_class: type[Any]) -> dict[str, str]:
+    """Return each flag of a simple type with that type."""
+    from lerobot.configs.train import TrainPipelineConfig
+
+    return dict([*_simple_fields(TrainPipelineConfig, ""), *_simple_fields(policy_class, "policy.")])
+
+
+def _checked_flags(policy_class: type[Any]) -> list[str]:
+    """Return the flags that the policy's own `__post_init__` reads, and may refuse."""
+    from lerobot.configs.policies import PreTrainedConfig
+
+    own = policy_class.__mro__[: policy_class.__mro__.index(PreTrainedConfig)]
+    checks = [vars(base)["__post_init__"].__code__ for base in own if "__post_init__" in vars(base)]
+    read = {name for code in checks for name in _names(code)}
+    return sorted(f"policy.{name}" for name in read & set(policy_class.__dataclass_fields__))
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    """Yield the names that a function reads, and the functions inside it."""
+    yield from code.co_names
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            yield from _names(inner)
 
 
 def _simple_fields(kind: type[Any], prefix: str) -> Iterator[tuple[str, str]]:
@@ -93,12 +111,11 @@ def _simple_fields(kind: type[Any], prefix: str) -> Iterator[tuple[str, str]]:
 def _simple_type(hint: Any) -> str:
     if hint in SIMPLE:
         return SIMPLE[hint]
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        inside = typing.get_args(hint)
-        if len(inside) == 2 and types.NoneType in inside:
-            name = SIMPLE.get(next(part for part in inside if part is not types.NoneType))
-            return f"{name}?" if name else ""
-    return ""
+    if typing.get_origin(hint) not in (typing.Union, types.UnionType):
+        return ""
+    inside = [part for part in typing.get_args(hint) if part is not types.NoneType]
+    name = SIMPLE.get(inside[0]) if len(inside) == 1 else None
+    return f"{name}?" if name else ""
 
 
 @contextlib.contextmanager
@@ -163,7 +180,7 @@ def _read(arguments: list[str], *, may_exist: bool) -> dict[str, Any]:
         **data,
         "output_dir": None if named is None else str(named),
         "optimizer_asked": asked,
-        "optimizer_default": _untouched(config.optimizer),
+        "optimizer_default": config.optimizer and draccus.encode(type(config.optimizer)(), _optimizers()),
     }
 
 
@@ -207,8 +224,11 @@ def _refusals() -> Iterator[None]:
 
 
 def _is_about_the_hub(error: BaseException | None) -> bool:
+    from httpx import TransportError
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+
     while error is not None:
-        if type(error).__name__ in _OFFLINE:
+        if isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled | TransportError):
             return True
         error = error.__cause__ or error.__context__
     return False
@@ -237,14 +257,10 @@ def _refusal(text: str) -> str:
 def _nearest_flag(unknown: str) -> str:
     import difflib
 
-    from lerobot.configs.train import TrainPipelineConfig
-    from lerobot.policies.factory import make_policy_config
+    from lerobot.configs import parser
 
     flag = unknown.split(maxsplit=1)[0].partition("=")[0].removeprefix("--")
-    known = [name for name, _type in _simple_fields(TrainPipelineConfig, "")]
-    known += [
-        name for name, _type in _simple_fields(type(make_policy_config("act", device="cpu")), "policy.")
-    ]
+    known = _known_flags(_policy_class(parser.get_type_arg("policy") or "act"))
     near = difflib.get_close_matches(flag, known, n=2)
     return f"did you mean {' or '.join(f'--{name}' for name in near)}?" if near else ""
 
@@ -264,12 +280,3 @@ def _optimizers() -> Any:
     from lerobot.optim.optimizers import OptimizerConfig
 
     return OptimizerConfig
-
-
-def _untouched(optimizer: Any) -> dict[str, Any] | None:
-    if optimizer is None:
-        return None
-    import draccus
-
-    data: dict[str, Any] = draccus.encode(type(optimizer)(), _optimizers())
-    return data

@@ -63,12 +63,8 @@ def find_info(
     fetched = _from_hub(repo_id, revision) if hub else None
     if fetched is not None:
         return _read(fetched), f"the Hub, {repo_id}"
-    looked = [
-        str(places[0] / _INFO),
-        *(["lerobot's cache"] if not root else []),
-        *(["the Hub"] if hub else []),
-    ]
-    return None, ", ".join(looked)
+    elsewhere = {"lerobot's cache": not root, "the Hub": hub}
+    return None, ", ".join([str(places[0] / _INFO), *(place for place, tried in elsewhere.items() if tried)])
 
 
 def shapes_of(info: Mapping[str, Any], source: str) -> Shapes:
@@ -159,15 +155,8 @@ def _from_hub(repo_id: str, revision: str | None) -> Path | None:
         return None
     from huggingface_hub import hf_hub_download
 
+    asked: dict[str, Any] = {"repo_type": "dataset", "revision": revision, "etag_timeout": HUB_SECONDS}
     try:
-        return Path(
-            hf_hub_download(
-                repo_id,
-                _INFO.as_posix(),
-                repo_type="dataset",
-                revision=revision,
-                etag_timeout=HUB_SECONDS,
-            )
-        )
+        return Path(hf_hub_download(repo_id, _INFO.as_posix(), **asked))
     except Exception:  # noqa: BLE001 - no connection, no such dataset, not ours to see: the next answer says so
         return None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from actprof.hardware.jobs import PRICE_SOURCE, job_dollars
-from actprof.loading.combine import DATA, Combined, combine
+from actprof.loading.feed import DATA, Combined, combine
+from actprof.preflight_check.given import Given
 from actprof.preflight_check.training_run import TrainingRun
 from actprof.results import Result
 
@@ -18,26 +19,6 @@ class Price:
 
     usd_per_hour: float
     source: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpeedGiven:
-    """What the user knows of a run's speed and price.
-
-    Attributes:
-        load_seconds: from one batch to the next, as `actprof loader` measures.
-        price_per_hour: dollars, of the whole machine.
-    """
-
-    load_seconds: float | None = None
-    price_per_hour: float | None = None
-
-    def price(self, run: TrainingRun) -> Price | None:
-        """Return what the machine of `run` costs: as given, else the price of its job's flavour."""
-        if self.price_per_hour is not None:
-            return Price(usd_per_hour=self.price_per_hour, source="as given")
-        dollars = None if run.job_target is None else job_dollars(run.job_target)
-        return None if dollars is None else Price(usd_per_hour=dollars, source=PRICE_SOURCE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,48 +49,45 @@ class Duration:
 
 
 def run_duration(
-    run: TrainingRun,
-    result: Result,
-    *,
-    processes: int = 1,
-    frames: int = 0,
-    load_seconds: float | None = None,
-    price: Price | None = None,
+    run: TrainingRun, result: Result, given: Given, *, processes: int = 1, frames: int = 0
 ) -> Duration | None:
     """Return what all steps of `run` take; None where the step is not known.
 
     Args:
         run: whose steps and workers count.
         result: the prediction of one process.
+        given: loading and price.
         processes: each with a batch of its own.
         frames: of the dataset; 0 when not known.
-        load_seconds: from one batch to the next, as `actprof loader` measures; None leaves loading out.
-        price: of the machine.
     """
     seconds = result.step_seconds
     if seconds is None or run.steps <= 0:
         return None
-    wait, limit = 0.0, result.limited_by
-    totals = [seconds.low, seconds.median, seconds.high]
-    if load_seconds is not None:
-        loops = [combine(total, load_seconds, run.num_workers) for total in totals]
-        totals = [loop.total_seconds for loop in loops]
-        wait = loops[1].data_wait_seconds
-        limit = _limit(loops[1], result)
-    low, median, high = (run.steps * total / _HOUR for total in totals)
-    samples = run.batch_size * processes
+    is_loaded = given.load_seconds is not None
+    load, workers = (given.load_seconds or 0.0, run.num_workers) if is_loaded else (0.0, 0)
+    loops = [combine(step, load, workers) for step in (seconds.low, seconds.median, seconds.high)]
+    low, median, high = (run.steps * loop.total_seconds / _HOUR for loop in loops)
+    loop, samples, price = loops[1], run.batch_size * processes, _price(run, given)
     return Duration(
         hours=median,
         hours_low=low,
         hours_high=high,
-        samples_per_second=samples / totals[1],
-        data_wait_seconds=None if load_seconds is None else wait,
-        data_share=None if load_seconds is None else wait / totals[1],
-        limited_by=limit,
+        samples_per_second=samples / loop.total_seconds,
+        data_wait_seconds=loop.data_wait_seconds if is_loaded else None,
+        data_share=loop.data_share if is_loaded else None,
+        limited_by=_limit(loop, result),
         epochs=run.steps * samples / frames if frames else None,
         cost_usd=None if price is None else price.usd_per_hour * median,
         price=price,
     )
+
+
+def _price(run: TrainingRun, given: Given) -> Price | None:
+    """Return what the machine of `run` costs: as given, else the price of its job's flavour."""
+    if given.price_per_hour is not None:
+        return Price(usd_per_hour=given.price_per_hour, source="as given")
+    dollars = None if run.job_target is None else job_dollars(run.job_target)
+    return None if dollars is None else Price(usd_per_hour=dollars, source=PRICE_SOURCE)
 
 
 def _limit(loop: Combined, result: Result) -> str:

@@ -1,8 +1,12 @@
-"""What accelerate and torchrun change about a run: processes, mixed precision, and what wraps the model.
+"""What accelerate, torchrun and the environment change about a run: processes, precision, allocator settings.
 
 Mirrors `accelerate/commands/launch.py` (`_validate_launch_command`) and `accelerate/state.py` of accelerate
 1.x: options first, then the config file, then the number of GPUs; lerobot leaves the precision to
 accelerate's environment unless `use_amp` is on.
+
+torch 2.11 reads `PYTORCH_CUDA_ALLOC_CONF` and, only where that is not set at all, `PYTORCH_ALLOC_CONF`
+(`CUDAAllocatorConfig::instance` in c10/cuda/CUDAAllocatorConfig.h). The two are never merged, and an empty
+`PYTORCH_CUDA_ALLOC_CONF` hides the other.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ _PRECISIONS = {"no": "fp32", "fp16": "fp16", "bf16": "bf16"}
 _WRAPS = {"use_fsdp": "FSDP", "use_deepspeed": "DeepSpeed", "use_megatron_lm": "Megatron-LM", "tpu": "a TPU"}
 _DISTRIBUTED = {"FSDP": "FSDP", "DEEPSPEED": "DeepSpeed", "MEGATRON_LM": "Megatron-LM", "XLA": "a TPU"}
 _NUMBER = re.compile(r"\d+")
+_ALLOCATOR_VARIABLES = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +62,24 @@ def launch_of(command: CommandLine, *, around: Mapping[str, str] | None = None) 
     if command.launcher == "torchrun":
         return _torchrun(_options(command.launcher_options), seen)
     return _plain(seen, processes=_count("WORLD_SIZE", seen.get("WORLD_SIZE", "1")))
+
+
+@dataclass(frozen=True, slots=True)
+class AllocatorSettings:
+    """The settings of a run: the text, the variable that it comes from, and the one that is not read."""
+
+    text: str = ""
+    variable: str = ""
+    hidden: str = ""
+
+
+def allocator_settings(environment: Mapping[str, str]) -> AllocatorSettings:
+    """Return the allocator settings that PyTorch takes from `environment`."""
+    there = [name for name in _ALLOCATOR_VARIABLES if name in environment]
+    if not there:
+        return AllocatorSettings()
+    hidden = there[1] if len(there) > 1 and environment[there[1]] != environment[there[0]] else ""
+    return AllocatorSettings(environment[there[0]], there[0], hidden)
 
 
 def _options(words: Sequence[str]) -> dict[str, str]:
@@ -102,10 +125,9 @@ def _torchrun(options: Mapping[str, str], seen: Mapping[str, str]) -> Launch:
 def _accelerate(options: Mapping[str, str], seen: Mapping[str, str]) -> Launch:
     config = _config_file(options, seen)
     merged = {**config, **options}
-    distributed = str(config.get("distributed_type", "NO")).upper()
     wraps = [name for flag, name in _WRAPS.items() if _is_on(str(options.get(flag, "")))]
-    if distributed in _DISTRIBUTED and not wraps:
-        wraps = [_DISTRIBUTED[distributed]]
+    distributed = str(config.get("distributed_type", "NO")).upper()
+    wraps += [_DISTRIBUTED[distributed]] if distributed in _DISTRIBUTED else []
     precision = str(merged.get("mixed_precision") or "no").lower()
     inner = config.get("dynamo_config")
     compiled = inner.get("dynamo_backend") if isinstance(inner, dict) else None
@@ -153,10 +175,8 @@ def _unsupported(*, precision: str, dynamo: str, wraps: Sequence[str]) -> str:
 def _accumulation(steps: str) -> tuple[str, ...]:
     if steps in ("1", ""):
         return ()
-    said = (
-        f"gradient accumulation over {steps} steps changes no memory: lerobot steps the optimizer with every"
-    )
-    return (f"{said} batch all the same",)
+    said = "steps changes no memory: lerobot steps the optimizer with every batch all the same"
+    return (f"gradient accumulation over {steps} {said}",)
 
 
 def _count(name: str, text: str) -> int:

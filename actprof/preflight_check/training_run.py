@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actprof.errors import UsageError
+from actprof.policies import policy_spec
 
-# Fields of a policy's config that change no size; `normalization_mapping` is looked at apart.
+# Fields of every policy's config that change no size (a `PolicySpec` names more), or are looked at apart.
 _WITHOUT_SIZE = {
     "type", "input_features", "output_features", "device", "use_amp", "use_peft", "push_to_hub", "repo_id",
-    "private", "tags", "license", "pretrained_path", "pretrained_revision", "pretrained_backbone_weights",
-    "normalization_mapping", "optimizer_lr", "optimizer_lr_backbone",
+    "private", "tags", "license", "pretrained_path", "pretrained_revision", "normalization_mapping",
 }  # fmt: skip
 _RATES = {"lr", "weight_decay", "grad_clip_norm", "betas", "eps"}  # figures that change no size
 
@@ -71,31 +71,31 @@ def training_run(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> Trai
     """Return what `config` means.
 
     Args:
-        config: of the command, as `read_train_command` and `read_flags` return it.
-        defaults: of `FieldTable`.
+        config: of the command, as `read_train_command` returns it.
+        defaults: of the policy's `FlagTable`; `config` itself for a policy that has none.
 
     Raises:
         UsageError: a number or a name is null.
     """
     _check(config)
-    policy = config["policy"] or {}
+    policy, usual = config["policy"] or {}, defaults["policy"] or {}
     dataset = config["dataset"]
     transforms = dataset["image_transforms"]
     target = config["job"]["target"]
     return TrainingRun(
         policy_type=_policy_type(config),
-        overrides=_overrides(policy, defaults["policy"]),
+        overrides=_overrides(policy, usual),
         device=str(policy.get("device") or "cuda"),
         use_amp=bool(policy.get("use_amp")),
         normalization=_different(
-            policy.get("normalization_mapping") or {}, defaults["policy"]["normalization_mapping"]
+            policy.get("normalization_mapping") or {}, usual.get("normalization_mapping") or {}
         ),
         input_features=dict(policy.get("input_features") or {}),
         repo_id=dataset["repo_id"],
         root=dataset["root"],
         revision=dataset["revision"],
         image_transforms=transforms if transforms["enable"] else None,
-        **_optimizer(config),
+        **_optimizer(config, defaults["optimizer"] or {}),
         num_workers=config["num_workers"],
         batch_size=config["batch_size"],
         steps=config["steps"],
@@ -131,21 +131,25 @@ def _policy_type(config: Mapping[str, Any]) -> str:
 
 
 def _overrides(policy: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    sized = {name: value for name, value in policy.items() if name not in _WITHOUT_SIZE}
-    return _different(sized, defaults) if policy.get("type") == defaults["type"] else {}
+    changed = _different(policy, defaults)
+    if not changed:
+        return {}
+    spec = policy_spec(policy["type"])
+    without_size = _WITHOUT_SIZE | spec.sizeless | set(spec.fixed)
+    return {name: value for name, value in changed.items() if name not in without_size}
 
 
 def _different(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value != defaults.get(name)}
 
 
-def _optimizer(config: Mapping[str, Any]) -> dict[str, Any]:
+def _optimizer(config: Mapping[str, Any], preset: Mapping[str, Any]) -> dict[str, Any]:
     used, asked = config["optimizer"] or {}, config["optimizer_asked"] or {}
     usual = config["optimizer_default"] or {}
     unusual = sorted(name for name in used if name not in _RATES and used[name] != usual.get(name))
     if config["use_policy_training_preset"]:
         # A resumed run keeps the optimizer of its checkpoint: the preset's, unless somebody changed it.
-        same = not config["resume"] or used.get("type") == "adamw"
+        same = not config["resume"] or used.get("type") == preset.get("type")
         ignored = "" if config["resume"] or asked.get("type") in (None, used.get("type")) else asked["type"]
         return {"optimizer": "preset" if same else used.get("type", ""), "optimizer_ignored": ignored}
     return {"optimizer": used.get("type", ""), "optimizer_unusual": tuple(unusual)}

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actprof.allocator.config import AllocatorConfig
-from actprof.cell import parse_resolution
-from actprof.preflight_check.allocator_settings import AllocatorSettings
-from actprof.preflight_check.launcher import Launch
-from actprof.preflight_check.run_cell import Inputs
+from actprof.cell_field import parse_resolution
+from actprof.preflight_check.launcher import AllocatorSettings, Launch
+from actprof.preflight_check.policy_inputs import Inputs
 from actprof.preflight_check.training_run import TrainingRun
 from actprof.units import format_bytes
 from actprof.versions import package_version
@@ -110,12 +109,11 @@ def transforms_resize(facts: Facts) -> Trap | None:
 
 def ignored_optimizer(facts: Facts) -> Trap | None:
     """The policy's preset replaces the optimizer of the command."""
-    name = facts.run.optimizer_ignored
-    if not name:
+    if not facts.run.optimizer_ignored:
         return None
     return Trap(
         "optimizer_ignored",
-        f"--optimizer.type={name} is ignored: the policy's preset replaces it. Add "
+        f"--optimizer.type={facts.run.optimizer_ignored} is ignored: the policy's preset replaces it. Add "
         "--use_policy_training_preset=false and a --scheduler.type to have it.",
     )
 

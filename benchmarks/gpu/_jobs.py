@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from actprof.api import make_cell
+from actprof.api.cells import make_cell
 from actprof.cell import Cell
 from actprof.hardware import find_gpu
 from actprof.units import GIB

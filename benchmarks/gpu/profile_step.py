@@ -19,7 +19,7 @@ import torch
 from _common import write_json_gz
 from torch.profiler import ProfilerActivity, profile
 
-from actprof.api import make_cell
+from actprof.api.cells import make_cell
 from actprof.cell import Cell
 from actprof.measuring.request import Request
 from actprof.measuring.worker import make_build, make_device

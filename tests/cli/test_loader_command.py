@@ -8,6 +8,7 @@ import pytest
 from loader_made import make_result, make_row
 
 from actprof import api
+from actprof.progress import Progress
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def asked(monkeypatch):
     seen = {}
 
     def measure_loader(**options):
-        options["listener"](1, 9, "video [x]")
+        options["listener"](Progress(done=1, total=9, running=("video [x]",)))
         seen.update(options)
         return make_result()
 

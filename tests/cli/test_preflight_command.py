@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import pytest
 
-from actprof.measuring.nvml import LocalGpu
-from actprof.preflight_check.field_table import field_table
-from actprof.preflight_check.run_cell import NCCL_BYTES
+from actprof.hardware import LocalGpu
+from actprof.preflight_check.flag_table import flag_table
+from actprof.preflight_check.predict_run import NCCL_BYTES
 
 CAMERA = {"dtype": "video", "shape": [480, 640, 3], "names": ["height", "width", "channels"]}
 JOINTS = {"dtype": "float32", "shape": [6], "names": None}
@@ -24,7 +24,7 @@ ALMOST_FULL = ("--gpu", "RTX 3090", "--used-by-others", "23GiB")
 @pytest.fixture
 def words(tmp_path, seed, _own_cache):
     """Return a function that gives the words of a command whose trace, and lerobot's flags, are cached."""
-    field_table()
+    flag_table("act")
     for batch_size in (1, 2):
         seed(overrides={"chunk_size": 7, "n_action_steps": 7}, batch_size=batch_size)
 
@@ -126,12 +126,12 @@ FULL_GPU = LocalGpu(
 
 def test_the_gpu_here_is_taken_as_it_is_now(run, words, monkeypatch):
     """Its free memory counts, and who holds the rest is named."""
-    from actprof.measuring.gpu_processes import CardProcess
+    from actprof.measuring.nvml import CardProcess
 
     gpu = FULL_GPU
     monkeypatch.setattr("actprof.measuring.nvml.local_gpus", lambda: (gpu,))
     monkeypatch.setattr(
-        "actprof.measuring.gpu_processes.processes_on",
+        "actprof.measuring.nvml.processes_on",
         lambda _which: (CardProcess(pid=7, name="python", used_bytes=22 * GIB),),
     )
     shown = run("preflight", "--no-remedies", "--", *words("--batch_size=4000"))
@@ -153,7 +153,7 @@ def test_the_gpu_is_the_one_that_the_command_shows_to_cuda(run, words, monkeypat
     """`CUDA_VISIBLE_DEVICES` before the command takes the place of this process's own."""
     empty = replace(FULL_GPU, index=1, uuid="GPU-2", used_bytes=GIB, free_bytes=23 * GIB)
     monkeypatch.setattr("actprof.measuring.nvml.local_gpus", lambda: (FULL_GPU, empty))
-    monkeypatch.setattr("actprof.measuring.gpu_processes.processes_on", lambda _which: ())
+    monkeypatch.setattr("actprof.measuring.nvml.processes_on", lambda _which: ())
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     shown = run("preflight", "--no-remedies", "--", f"CUDA_VISIBLE_DEVICES={shown_gpu}", *words())
     assert f"on the RTX 3090 here ({place}" in shown.out

@@ -10,7 +10,7 @@ from rich.console import Console
 from actprof.advice.combinations import Combination
 from actprof.advice.remedies import offers
 from actprof.cell import Cell
-from actprof.cli.commands.suggest import print_combinations
+from actprof.cli.show_remedies import print_combinations
 from actprof.results import GpuUse, Result
 from actprof.units import MIB
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from actprof.api import make_cell
+from actprof.api.cells import make_cell
 from actprof.cell import Cell
 from actprof.errors import TraceError, UsageError
 from actprof.explanation.explain import explain_cell

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from actprof.preflight_check.field_table import field_table
+from actprof.preflight_check.flag_table import flag_table
 
 CAMERA = {"dtype": "video", "shape": (480, 640, 3), "names": ["height", "width", "channels"]}
 JOINTS = {"dtype": "float32", "shape": (6,), "names": None}
@@ -46,9 +46,9 @@ def dataset_root(tmp_path_factory):
 
 
 @pytest.fixture
-def flag_table(_own_cache):
+def act_flags(_own_cache):
     """Have lerobot write down its flags, once for all tests."""
-    return field_table()
+    return flag_table("act")
 
 
 @pytest.fixture

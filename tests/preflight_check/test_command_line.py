@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from actprof.errors import UsageError
-from actprof.preflight_check.allocator_settings import AllocatorSettings, allocator_settings
 from actprof.preflight_check.command_line import parse_command_line
-from actprof.preflight_check.launcher import launch_of
+from actprof.preflight_check.launcher import AllocatorSettings, allocator_settings, launch_of
 
 FLAGS = ("--policy.type=act", "--batch_size=8")
 

@@ -9,7 +9,8 @@ import pytest
 from actprof.cell import Cell
 from actprof.hardware.jobs import job_dollars
 from actprof.measurement import Spread
-from actprof.preflight_check.duration import Price, run_duration
+from actprof.preflight_check.duration import run_duration
+from actprof.preflight_check.given import Given
 from actprof.preflight_check.training_run import TrainingRun
 from actprof.results import GpuUse, Result, StepWork
 
@@ -19,11 +20,11 @@ RESULT = Result(
 )  # fmt: skip
 
 
-def duration(workers=4, **options):
+def duration(workers=4, processes=1, frames=0, **given):
     run = TrainingRun(
         policy_type="act", repo_id="me/it", batch_size=32, steps=3600, save_freq=1, num_workers=workers
     )
-    return run_duration(run, RESULT, **options)
+    return run_duration(run, RESULT, Given(**given), processes=processes, frames=frames)
 
 
 def test_hours_are_steps_by_seconds():
@@ -52,7 +53,7 @@ def test_the_largest_share_is_the_limit():
     mixed = replace(RESULT, work=work, limited_by="launches")
     run = TrainingRun(policy_type="act", repo_id="me/it", batch_size=32, steps=10, save_freq=1, num_workers=0)
 
-    found = [run_duration(run, mixed, load_seconds=load).limited_by for load in (0.1, 0.5)]
+    found = [run_duration(run, mixed, Given(load_seconds=load)).limited_by for load in (0.1, 0.5)]
     assert ["launches", "data"] == found
 
 
@@ -64,7 +65,7 @@ def test_epochs_count_every_process():
 
 def test_the_price_is_of_the_hours():
     """And names its source."""
-    found = duration(price=Price(usd_per_hour=1.5, source="as given"))
+    found = duration(price_per_hour=1.5)
     assert (1.5, "as given") == (found.cost_usd, found.price.source)
     assert job_dollars("a10g-large") == 1.5
     assert job_dollars("unheard-of") is None

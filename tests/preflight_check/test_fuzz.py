@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from actprof import api
 from actprof.errors import ActprofError, UsageError
-from actprof.preflight_check.field_table import field_table
+from actprof.preflight_check.flag_table import flag_table
 from actprof.results import GpuUse, Result
 
-pytestmark = pytest.mark.usefixtures("flag_table")  # lerobot is not imported while examples are drawn
+pytestmark = pytest.mark.usefixtures("act_flags")  # lerobot is not imported while examples are drawn
 
 PREFIXES = ["", "", "", "PYTORCH_ALLOC_CONF=expandable_segments:True", "env A=1", "uv run", "python -m",
             "accelerate launch --num_processes=2", "accelerate launch --mixed_precision bf16 -m", "torchrun",
@@ -50,7 +50,7 @@ SHAPES = {"cameras": 2, "resolution": "640x480", "state_dim": 6, "action_dim": 6
 @st.composite
 def lines(draw):
     """Draw a command line as somebody may type it."""
-    flags = [*sorted(field_table().types), "policy.type", "nonsense", "", "config_path", "optimizer.type"]
+    flags = [*sorted(flag_table("act").types), "policy.type", "nonsense", "", "config_path", "optimizer.type"]
     chosen = draw(st.lists(st.tuples(st.sampled_from(flags), TEXTS), max_size=5))
     words = [f"--{flag}={text}" for flag, text in chosen]
     if draw(st.integers(0, 3)):
@@ -68,7 +68,7 @@ def predicted(cell):
 
 def ask(line, **shapes):
     """Ask, and return the answer as a script gets it, or the message."""
-    with mock.patch("actprof.preflight_check.answer.predict_cell", predicted):
+    with mock.patch("actprof.preflight_check.predict_run.predict_cell", predicted):
         try:
             return json.dumps(api.preflight(line, gpu="RTX 3090", **shapes).to_json(), allow_nan=False)
         except ActprofError as error:

@@ -9,9 +9,10 @@ import pytest
 from actprof.errors import UsageError
 from actprof.hardware import find_gpu
 from actprof.hardware.jobs import _flavours, job_machine
-from actprof.preflight_check.allocator_settings import AllocatorSettings
-from actprof.preflight_check.launcher import Launch
-from actprof.preflight_check.run_cell import Given, Inputs, run_inputs, why_unsupported
+from actprof.preflight_check.given import Given
+from actprof.preflight_check.launcher import AllocatorSettings, Launch
+from actprof.preflight_check.policy_inputs import Inputs, run_inputs
+from actprof.preflight_check.predict_run import why_unsupported
 from actprof.preflight_check.training_run import TrainingRun
 from actprof.preflight_check.traps import Facts, checkpoint_count, find_traps
 

@@ -8,7 +8,7 @@ import click
 from rich.table import Table
 
 from actprof.api import params
-from actprof.cli.console import output, print_json
+from actprof.cli.console import json_option, output, plain_table, print_json
 from actprof.cli.options import cell_options
 from actprof.policies.facts import Parameter, PolicyFacts
 from actprof.units import format_bytes
@@ -17,7 +17,7 @@ from actprof.units import format_bytes
 @click.command(name="params")
 @cell_options
 @click.option("--all", "show_all", is_flag=True, help="One row per parameter.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+@json_option
 def command(*, show_all: bool, as_json: bool, **options: Any) -> None:
     """Show a policy's parameters by component, and the size of a checkpoint's weights."""
     facts = params(**options)
@@ -47,14 +47,7 @@ def _components(facts: PolicyFacts) -> dict[str, list[Parameter]]:
 
 
 def _by_component(facts: PolicyFacts) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name, justify in (
-        ("component", "left"),
-        ("parameters", "right"),
-        ("trainable", "right"),
-        ("size", "right"),
-    ):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type] # literals
+    table = plain_table("component", ">parameters", ">trainable", ">size", pad_edge=True)
     for component, rows in _components(facts).items():
         table.add_row(component, *_numbers(rows))
     table.add_section()
@@ -69,9 +62,7 @@ def _numbers(rows: list[Parameter]) -> tuple[str, str, str]:
 
 
 def _every(facts: PolicyFacts) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("parameter", "component", "elements", "trainable"):
-        table.add_column(name, justify="right" if name == "elements" else "left")
+    table = plain_table("parameter", "component", ">elements", "trainable", pad_edge=True)
     for p in facts.parameters:
         kind = "buffer" if p.is_buffer else "yes" if p.trainable else "no"
         table.add_row(p.path, p.component, f"{p.count:,}", kind)

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from actprof import api
-from actprof.cli.console import messages, output, print_json, progress_bar
+from actprof.cli.console import json_option, messages, output, print_json, progress_listener
+from actprof.cli.show_replay import print_replay, print_verification
 from actprof.errors import UsageError
-from actprof.snapshots.outcome import Outcome, SnapshotReplay, say_ambiguous
-from actprof.units import format_bytes
-
-if TYPE_CHECKING:
-    from actprof.snapshots.verify import Verification
-
-_HOLDERS = 5
 
 
 @click.command(name="replay")
@@ -40,7 +30,7 @@ _HOLDERS = 5
     "--torch-version", default=None, metavar="X.Y", help="Release whose rules are meant.  [default: 2.11]"
 )
 @click.option("--verify", is_flag=True, help="Check the simulation itself against the record.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+@json_option
 @click.option(
     "--html", type=click.Path(path_type=Path), default=None, metavar="FILE", help="Write a page as well."
 )
@@ -56,19 +46,17 @@ def command(*, snapshot: Path, verify: bool, as_json: bool, html: Path | None, *
       actprof replay snapshot.pickle --compare expandable_segments:True --compare max_split_size_mb:128
       actprof replay snapshot.pickle --verify --json
     """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with progress_listener(*columns, start=f"reading {snapshot.name}") as listener:
+        if verify:
+            _refuse_with_verify(html=html, **options)
+            kept = {name: options[name] for name in ("device", "torch_version")}
+            found = api.verify_snapshot(snapshot, listener=listener, **kept)
+        else:
+            replay = api.replay_snapshot(snapshot, listener=listener, **options)
     if verify:
-        _refuse_with_verify(html=html, **options)
-        with _progress(snapshot) as listener:
-            found = api.verify_snapshot(
-                snapshot,
-                device=options["device"],
-                torch_version=options["torch_version"],
-                listener=listener,
-            )
         print_json(found.to_json()) if as_json else print_verification(found, output())
         return
-    with _progress(snapshot) as listener:
-        replay = api.replay_snapshot(snapshot, listener=listener, **options)
     if html is not None:
         api.write_replay_page(replay, html)
     if as_json:
@@ -85,133 +73,3 @@ def _refuse_with_verify(**options: Any) -> None:
             raise UsageError(
                 f"--verify replays what was recorded; leave out --{name.replace('_', '-')}, or --verify"
             )
-
-
-@contextmanager
-def _progress(path: Path) -> Iterator[Callable[[str, int], None]]:
-    """Show a bar on stderr while the file is read, then what is being replayed."""
-    size = path.stat().st_size if path.is_file() else None
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with progress_bar(*columns) as progress:
-        task = progress.add_task(f"reading {escape(path.name)}", total=size)
-
-        def listener(what: str, done: int) -> None:
-            if what == "read":
-                progress.update(task, completed=done)
-            else:
-                progress.update(task, description=f"replaying: {escape(what)}", total=None)
-
-        yield listener
-
-
-def print_replay(replay: SnapshotReplay, console: Console) -> None:
-    """Print one column per setting, then who holds the memory, then what to know."""
-    began = "from an empty allocator" if replay.from_empty else "from mid-run"
-    version = ".".join(map(str, replay.torch_version))
-    console.print(
-        f"[bold]{escape(replay.name)}[/], device {replay.device}: {replay.events:,} events {began}, rules of "
-        f"torch {version}; replayed as recorded, the simulation "
-        + ("[green]agrees with every event[/]" if replay.agrees else "[yellow]leaves the record[/]")
-    )
-    console.print()
-    console.print(_table(replay))
-    for outcome in _with_holders(replay):
-        _print_holders(outcome, console)
-    if replay.notes:
-        console.print()
-    for note in replay.notes:
-        console.print(f"[dim]note:[/] {escape(note)}")
-
-
-def _with_holders(replay: SnapshotReplay) -> list[Outcome]:
-    """Return the columns whose holders are worth a list: the first, and all that run out."""
-    return [outcome for index, outcome in enumerate(replay.outcomes) if index == 0 or outcome.oom]
-
-
-def _table(replay: SnapshotReplay) -> Table:
-    table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False)
-    table.add_column("", style="dim", no_wrap=True)
-    for outcome in replay.outcomes:
-        table.add_column(escape(outcome.label), justify="right", overflow="fold")
-    for name, value in _ROWS:
-        table.add_row(name, *(value(outcome) for outcome in replay.outcomes))
-    return table
-
-
-def _limit(outcome: Outcome) -> str:
-    return "none" if outcome.available_bytes is None else format_bytes(outcome.available_bytes)
-
-
-def _oom_text(outcome: Outcome) -> str:
-    oom = outcome.oom
-    if oom is None:
-        return "[green]no[/]"
-    if oom.event < 0:
-        return "[red]at the start[/]"
-    return f"[red]at event {oom.event:,}[/]" + ("" if oom.ended else " (went on)")
-
-
-def _tried(outcome: Outcome) -> str:
-    return "" if outcome.oom is None else format_bytes(outcome.oom.segment_bytes)
-
-
-def _asked_by(outcome: Outcome) -> str:
-    return "" if outcome.oom is None else escape(outcome.oom.frame)
-
-
-_ROWS: tuple[tuple[str, Callable[[Outcome], str]], ...] = (
-    ("settings", lambda o: escape(o.alloc_conf) or "default"),
-    ("could reserve", lambda o: "as recorded" if o.label == "as recorded" else _limit(o)),
-    ("peak allocated", lambda o: format_bytes(o.peak_allocated_bytes)),
-    ("peak reserved", lambda o: f"[bold]{format_bytes(o.peak_reserved_bytes)}[/]"),
-    ("unused at that peak", lambda o: format_bytes(o.unused_bytes)),
-    ("inactive splits", lambda o: format_bytes(o.inactive_split_bytes)),
-    ("segments at that peak", lambda o: f"{o.segments:,}"),
-    ("segments obtained", lambda o: f"{o.segments_obtained:,}"),
-    ("segments returned", lambda o: f"{o.segments_returned:,}"),
-    ("cache releases", lambda o: f"{o.cache_releases:,}"),
-    ("retries", lambda o: f"{o.retries:,}"),
-    ("out of memory", _oom_text),
-    ("  tried to allocate", _tried),
-    ("  asked by", _asked_by),
-    ("events replayed", lambda o: f"{o.events:,}"),
-)
-
-
-def _print_holders(outcome: Outcome, console: Console) -> None:
-    when = (
-        "where it runs out"
-        if outcome.oom is not None and outcome.oom.ended
-        else "at the peak of reserved memory"
-    )
-    console.print(f"\n[bold]Who holds the memory {when}[/] ({escape(outcome.label)})")
-    for holder in outcome.top_holders[:_HOLDERS]:
-        blocks = "1 block" if holder.blocks == 1 else f"{holder.blocks:,} blocks"
-        console.print(f"  {format_bytes(holder.size_bytes):>11}  {escape(holder.frame)} [dim]({blocks})[/]")
-
-
-def print_verification(found: Verification, console: Console) -> None:
-    """Print how far the simulation agrees with the record."""
-    headline = (
-        "[bold green]The simulation equals the record.[/]"
-        if found.is_exact
-        else "[bold yellow]It differs.[/]"
-    )
-    began = "from an empty allocator" if found.from_empty else "from mid-run, rewound"
-    console.print(f"{headline} The recording starts {began}.\n")
-    table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False)
-    for name in ("", "recorded", "simulated alike"):
-        table.add_column(name, justify="left" if not name else "right")
-    for name in ("allocations", "segment_allocs", "segment_frees"):
-        total, same = getattr(found, name), getattr(found, f"{name}_matching")
-        table.add_row(name.replace("_", " "), f"{total:,}", f"{same:,}")
-    for name in ("allocated_bytes", "reserved_bytes"):
-        recorded, simulated = getattr(found.peaks_recorded, name), getattr(found.peaks_simulated, name)
-        table.add_row(f"peak {name.replace('_', ' ')}", f"{recorded:,}", f"{simulated:,}")
-    table.add_row("final state", "", "equal" if found.final_state_equal else "different")
-    console.print(table)
-    if found.guessed_blocks:
-        said = say_ambiguous(found.guessed_blocks)
-        console.print(f"\n{said[0].upper()}{said[1:]}.")
-    if found.first_mismatch is not None:
-        console.print(f"\nfirst difference: {escape(str(found.first_mismatch))}")

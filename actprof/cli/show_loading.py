@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
+from actprof.cli.console import plain_table
 from actprof.loading.feed import workers_needed
 from actprof.loading.ratios import find_ratios
 from actprof.loading.rows import STAGES
@@ -45,7 +46,8 @@ def print_loading(
     for batch_size in result.batch_sizes:
         console.print(f"\n[bold]Samples per second[/], batch size {batch_size}")
         console.print(_rates(result, batch_size))
-    _print_cold(result, console)
+    for said in say_cold(result):
+        console.print(f"\nFiles not in the page cache: {escape(said)}")
     if any(row.stages for row in result.rows):
         console.print("\n[bold]Where the time of one sample goes[/], ms, cameras one after another")
         console.print(_stages(result))
@@ -82,7 +84,7 @@ def _stages(result: LoaderResult) -> Table:
 
 
 def _ratios(ratios: tuple[Ratio, ...]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+    table = plain_table(show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold", style="dim")
@@ -92,7 +94,7 @@ def _ratios(ratios: tuple[Ratio, ...]) -> Table:
 
 
 def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table = plain_table(padding=(0, 1, 0, 0))
     table.add_column(first, overflow="fold", min_width=18)
     for name in others:
         table.add_column(name, justify="right", no_wrap=" " not in name)
@@ -106,11 +108,6 @@ def _batch(row: LoaderRow | None) -> str:
 def _rate(row: LoaderRow | None) -> str:
     rate = None if row is None else row.samples_per_second
     return NOTHING if rate is None else f"{rate:.3g}"
-
-
-def _print_cold(result: LoaderResult, console: Console) -> None:
-    for said in say_cold(result):
-        console.print(f"\nFiles not in the page cache: {escape(said)}")
 
 
 def _print_advice(result: LoaderResult, console: Console, step_seconds: float, batch_size: int) -> None:

@@ -1,0 +1,181 @@
+"""A `Result` on the terminal: verdict, PyTorch's message, memory as bars, and what else a prediction says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from actprof.cli.console import VERDICT_STYLES, boundary_text
+from actprof.out_of_memory import OutOfMemory
+from actprof.prediction.limits import limit_shares, speed_text, what_helps
+from actprof.results import Result, Verdict
+from actprof.units import format_bytes, format_seconds
+
+HEADLINES = {
+    Verdict.FITS: "It fits.",
+    Verdict.TIGHT: "It runs, but tightly.",
+    Verdict.OOM: "It runs out of memory.",
+    Verdict.UNKNOWN: "It cannot be told.",
+    Verdict.FAILED: "It failed.",
+}
+_LABEL_WIDTH = 10
+_SIZE_WIDTH = 11
+
+
+def print_result(result: Result, console: Console) -> None:
+    """Print a prediction: its verdict, then the numbers behind it."""
+    print_verdict(result, console)
+    if result.verdict == Verdict.UNKNOWN:
+        return
+    console.print()
+    print_bars(result, console)
+    console.print()
+    console.print(fact_table(_facts(result)))
+
+
+def print_verdict(result: Result, console: Console, *, headline: str = "", place: str = "") -> None:
+    """Print the verdict with its reason and, where memory runs out, PyTorch's message.
+
+    Args:
+        result: any.
+        console: where to.
+        headline: instead of the verdict's own.
+        place: what the run is on; the GPU of the question if left out.
+    """
+    style = VERDICT_STYLES[result.verdict]
+    said = escape(_sentence(result, place or result.gpu.name))
+    console.print(f"[{style}]{headline or HEADLINES[result.verdict]}[/] {said}")
+    if result.oom is not None and result.oom.message:
+        says = "PyTorch said:" if result.source == "measured" else "PyTorch will say:"
+        console.print(f"\n[dim]{says}[/] {escape(oom_sentence(result.oom))}")
+
+
+def print_bars(result: Result, console: Console) -> None:
+    """Print the three memory numbers as bars against what the device has for this process."""
+    capacity = result.gpu.capacity_bytes
+    rows = (
+        ("tensors", result.peak_allocated_bytes, "allocated"),
+        ("segments", result.peak_reserved_bytes, "reserved"),
+        ("process", result.peak_process_bytes, "reserved + CUDA context"),
+    )
+    most = max(capacity, result.peak_process_bytes)
+    width = max(min(console.width, 100) - _LABEL_WIDTH - _SIZE_WIDTH - 30, 10)
+    for label, size, what in rows:
+        filled = round(size / most * width)
+        limit = round(capacity / most * width)
+        inside, beyond = min(filled, limit), max(filled - limit, 0)
+        bar = f"[green]{'█' * inside}[/][red]{'█' * beyond}[/]"
+        rest = "░" * max(limit - inside, 0) + " " * (width - max(filled, limit))
+        console.print(f"{_labelled(label, size)}  {bar}[dim]{rest}[/]  [dim]{what}[/]", no_wrap=True)
+    if band := band_text(result):
+        console.print(f"[dim]{band}[/]")
+    console.print(f"{_labelled('capacity', capacity)}  [dim]{escape(result.gpu.name)}{_shared(result)}[/]")
+    if result.source == "predicted" and most > capacity:
+        console.print("[dim]tensors, segments and process are what it takes on a device without limit[/]")
+
+
+def band_text(result: Result) -> str:
+    """Return in a sentence how far repeated runs differ in reserved memory; nothing where they do not."""
+    if result.peak_reserved_band_bytes is None:
+        return ""
+    low, high = result.peak_reserved_band_bytes
+    if low == high:
+        return ""
+    return f"repeated runs reserve {format_bytes(low)} to {format_bytes(high)}: cuDNN times its plans anew"
+
+
+def fact_table(facts: Iterable[tuple[str, str]] = ()) -> Table:
+    """Return a table of names and texts."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    for name, text in facts:
+        table.add_row(name, escape(text))
+    return table
+
+
+def _sentence(result: Result, place: str) -> str:
+    cell = result.cell
+    inputs = f"{cell.cameras_text} at {cell.resolution}, batch size {cell.batch_size}"
+    reason = f": {result.reason.rstrip('.')}" if result.reason else ""
+    return f"{cell.policy.upper()} with {inputs}, on {place}{reason}."
+
+
+def oom_sentence(oom: OutOfMemory) -> str:
+    """Return PyTorch's message without its advice on fragmentation."""
+    return oom.message.partition(" If reserved but unallocated")[0]
+
+
+def _labelled(label: str, size: int) -> str:
+    return f"{label:<{_LABEL_WIDTH}}{format_bytes(size):>{_SIZE_WIDTH}}"
+
+
+def _shared(result: Result) -> str:
+    others = result.cell.used_by_others_bytes
+    return f", {format_bytes(others)} of it used by others" if others else ""
+
+
+def _facts(result: Result) -> list[tuple[str, str]]:
+    return [
+        *size_facts(result),
+        ("parameters", f"{result.parameters:,}"),
+        *holders_facts(result),
+        *speed_facts(result),
+        ("took", _took(result)),
+    ]
+
+
+def size_facts(result: Result) -> list[tuple[str, str]]:
+    """Return what every prediction says of its size."""
+    return [
+        ("largest batch size", boundary_text(result)),
+        ("headroom", format_bytes(result.headroom_bytes)),
+        ("encoder tokens", f"{result.encoder_tokens:,}"),
+    ]
+
+
+def speed_facts(result: Result, *, limited_by: str = "", data_share: float = 0.0) -> list[tuple[str, str]]:
+    """Return what a step takes and waits for, as rows of facts; none when the GPU's speed is not known.
+
+    Args:
+        result: a prediction.
+        limited_by: what the whole run waits for, where that is not what its step waits for.
+        data_share: of the run's time in which it waits for data.
+    """
+    if result.work is None:
+        return []
+    work = f"{result.kernel_launches:,} launches, {result.flops_per_sample / 1e9:.0f} GFLOP per sample"
+    return [
+        ("step, if it fits" if result.oom else "step", speed_text(result)),
+        (
+            "limited by",
+            f"{limit_shares(result, data_share=data_share)} ({work}, GPU busy {result.work.busy_share:.0%})",
+        ),
+        *zip(("faster with", "or with"), what_helps(limited_by or result.limited_by, result), strict=False),
+    ]
+
+
+def holders_facts(result: Result) -> list[tuple[str, str]]:
+    """Return who holds most memory: activations by component, everything else by kind."""
+    breakdown = result.breakdown
+    if breakdown is None:
+        return []
+    whole = breakdown.allocated_bytes
+    holders = {f"{name} activations": sum(parts.values()) for name, parts in breakdown.activations.items()}
+    holders |= {name: size for name, size in breakdown.by_kind.items() if name != "activations"}
+    largest = sorted(holders.items(), key=lambda item: -item[1])[:5]
+    said = [f"{name} {size / whole:.0%}" for name, size in largest]
+    groups = breakdown.activations.get(largest[0][0].removesuffix(" activations"), {}) if largest else {}
+    if groups:
+        name, size = max(groups.items(), key=lambda item: item[1])
+        said[0] += f" ({name} {size / whole:.0%})"
+    return [(f"memory {'where it runs out' if result.oom else 'at the peak'}", ", ".join(said))]
+
+
+def _took(result: Result) -> str:
+    timing = result.timing
+    trace = "cached trace" if timing.trace_cached else f"traced in {format_seconds(timing.trace_seconds)}"
+    return f"{trace}, replayed in {format_seconds(timing.replay_seconds)}"
