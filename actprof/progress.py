@@ -1,4 +1,4 @@
-"""How far a piece of work is: told to whoever listens, after every task."""
+"""How far a piece of work is: told to whoever listens, before and after every task."""
 
 from __future__ import annotations
 
@@ -6,13 +6,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far it is: tasks in all, done, and what is running."""
+    """How far it is: tasks in all (0 where nobody knows), done, and what is running."""
 
-    total: int
-    done: int
-    running: tuple[str, ...]
+    total: int = 0
+    done: int = 0
+    running: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """What is running, in a line."""
+        return ", ".join(self.running)
 
 
 Listener = Callable[[Progress], None]
+
+
+def nobody(_progress: Progress) -> None:
+    """Listen to nothing."""

@@ -6,24 +6,20 @@ Imports neither torch nor lerobot; a remedy whose trace is not cached yet is tra
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import Future, as_completed
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from actprof.advice.remedies import Offer, offers
 from actprof.cell import Cell
-from actprof.errors import TraceError, UsageError
 from actprof.hardware import Catalogue, builtin_catalogue
+from actprof.prediction.many import Answer, Predictions, here_if_traced
 from actprof.prediction.predict import predict_cell
-from actprof.prediction.tasks import trace_task
-from actprof.processes.pool import default_jobs, worker_pool
-from actprof.progress import Progress
+from actprof.processes.pool import Workers
+from actprof.progress import Listener
 from actprof.records import to_plain
 from actprof.results import Result, Verdict
 from actprof.trace.cache import cached_trace, usable_cache
-
-Listener = Callable[[Progress], None]
 
 _RANK = {Verdict.FITS: 0, Verdict.TIGHT: 1, Verdict.OOM: 2}
 _SAME_WORK = 1.02  # FLOPs per sample, as a ratio to the start, up to which a remedy costs no speed
@@ -136,7 +132,7 @@ def suggest(
         found = tuple(offer for offer in found if offer.name in names)
     if only_cached:
         found = tuple(offer for offer in found if cached_trace(offer.cell) is not None)
-    results = predict_all([offer.cell for offer in found], catalogue=known, jobs=jobs, listener=listener)
+    results = predict_all([offer.cell for offer in found], known, Workers(jobs=jobs, listener=listener))
     remedies = [
         Remedy(**{f.name: getattr(offer, f.name) for f in fields(Offer)}, before=before, after=after)
         for offer, after in zip(found, results, strict=True)
@@ -163,58 +159,16 @@ def rank(remedies: Iterable[Remedy]) -> list[Remedy]:
     return [remedy for _key, remedy in sorted(zip(rounds, ordered, strict=True), key=lambda pair: pair[0])]
 
 
-def predict_all(
-    cells: Sequence[Cell],
-    *,
-    catalogue: Catalogue,
-    jobs: int | None = None,
-    listener: Listener | None = None,
-) -> list[Result | None]:
+def predict_all(cells: Sequence[Cell], catalogue: Catalogue, workers: Workers) -> list[Result | None]:
     """Return the prediction of each cell; None for one that cannot be traced or that lerobot refuses."""
+    answers: dict[str, Answer] = {}
+
+    def note(cell: Cell, answer: Answer) -> None:
+        answers[cell.identity()] = answer
+
     with usable_cache():
-        refused = _trace(cells, jobs or default_jobs(), listener or (lambda _progress: None))
-        return [None if _key(cell) in refused else _predict(cell, catalogue) for cell in cells]
-
-
-def _predict(cell: Cell, catalogue: Catalogue) -> Result | None:
-    try:
-        result = predict_cell(cell, catalogue=catalogue)
-    except UsageError:
-        return None
-    return result if result.verdict in _RANK else None
-
-
-def _key(cell: Cell) -> tuple[str, bool]:
-    return repr(cell.trace_key()), cell.batch_size < 2 * cell.micro_batches
-
-
-def _trace(cells: Sequence[Cell], jobs: int, listener: Listener) -> set[tuple[str, bool]]:
-    """Cache the traces of `cells`; return the keys of those that lerobot refuses."""
-    cold = {_key(cell): cell for cell in cells if cached_trace(cell) is None}
-    if len(cold) < 2:
-        listener(Progress(len(cold), 0, tuple(map(_label, cold.values()))))
-        return set()  # predicting it traces it, here
-    refused: set[tuple[str, bool]] = set()
-    with worker_pool(min(jobs, len(cold))) as pool:
-        running: Mapping[Future[Any], tuple[str, bool]] = {
-            pool.submit(trace_task, cell): key for key, cell in cold.items()
-        }
-        listener(Progress(len(cold), 0, _running(running, cold)))
-        for done, future in enumerate(as_completed(running), 1):
-            if isinstance(future.exception(), UsageError | TraceError):
-                refused.add(running[future])
-            else:
-                future.result()
-            listener(Progress(len(cold), done, _running(running, cold)))
-    return refused
-
-
-def _running(
-    futures: Mapping[Future[Any], tuple[str, bool]], cells: Mapping[tuple[str, bool], Cell]
-) -> tuple[str, ...]:
-    return tuple(_label(cells[key]) for future, key in futures.items() if future.running())
-
-
-def _label(cell: Cell) -> str:
-    words = [cell.resolution, cell.cameras_text, cell.precision, *cell.changes]
-    return f"tracing {' '.join(words)}"
+        predictions = Predictions(cells, catalogue, note)
+        with here_if_traced(cells, workers).tasks(predictions.tasks) as tasks:
+            predictions.run(tasks)
+    found = [answers[cell.identity()] for cell in cells]
+    return [it if isinstance(it, Result) and it.verdict in _RANK else None for it in found]

@@ -7,8 +7,11 @@ its own. A folder of links with both names, put on `LD_LIBRARY_PATH`, is enough.
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+
+from actprof.loading.rows import TORCHCODEC
 
 _LIBRARY = re.compile(r"(?P<name>lib(?:av[a-z]+|sw[a-z]+))-[0-9a-f]+\.so\.(?P<major>\d+)")
 _MISSING = re.compile(r"(lib\w+\.so(?:\.\d+)?): cannot open shared object file")
@@ -36,6 +39,16 @@ def lend_ffmpeg(folder: Path) -> Path | None:
                 link.unlink(missing_ok=True)
                 link.symlink_to(file)
     return folder
+
+
+def why_not(backend: str) -> str:
+    """Return why a video backend cannot be used here, or nothing."""
+    if backend == TORCHCODEC:
+        try:
+            import_module("torchcodec.decoders")
+        except (ImportError, OSError, RuntimeError) as error:
+            return say_why_not(error)
+    return ""
 
 
 def say_why_not(error: BaseException) -> str:

@@ -8,34 +8,30 @@ becomes rows with the reason.
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from actprof.errors import StoreError, UsageError
 from actprof.loading.lend_ffmpeg import lend_ffmpeg
-from actprof.loading.plan import LoaderQuestion, Planned, available_cores, plan
-from actprof.loading.request import SourceAnswer, SourceRequest
+from actprof.loading.plan import LoaderQuestion, SourceRequest, available_cores, plan
 from actprof.loading.rows import COLD, TORCHCODEC, DatasetFacts, LoaderResult, LoaderRow, Source
 from actprof.loading.synthetic import datasets_folder, quiet_environment, synthetic_dataset
-from actprof.processes.ask import WorkerError, ask_worker
+from actprof.loading.time_source import SourceAnswer, load_source, row_without_figures
+from actprof.processes.worker import Conditions, WorkerError, call_alone
+from actprof.progress import Listener, Progress, nobody
 from actprof.versions import library_versions, package_version
 
-Listener = Callable[[int, int, str], None]
-_COMMAND = (sys.executable, "-m", "actprof.loading.worker")
 _START_SECONDS = 120.0  # allowed for importing lerobot, and for workers to do so
 _BUSY = 0.5  # load per core from which on others disturb what is timed
 _ALLOWANCE = 6.0  # times the seconds of a load, for its rounds and its parts
 
 
-def measure_loading(question: LoaderQuestion, *, listener: Listener | None = None) -> LoaderResult:
+def measure_loading(question: LoaderQuestion, *, listener: Listener = nobody) -> LoaderResult:
     """Measure data loading and return all rows.
 
     Args:
         question: what to measure.
-        listener: told (steps done, steps in all, what is being done).
+        listener: told how many loaders are done, and what is being done.
 
     Raises:
         UsageError: lerobot does not find or understand the dataset.
@@ -45,16 +41,10 @@ def measure_loading(question: LoaderQuestion, *, listener: Listener | None = Non
         raise UsageError(
             f"{question.root} has no meta/info.json; give the folder of a LeRobotDataset as --root"
         )
-    tell = listener or (lambda _done, _total, _text: None)
     planned = plan(question, cores=available_cores())
-    loads = sum(len(item.request.loads) for item in planned)
-    measuring = _Measuring(question)
+    measuring = _Measuring(question, sum(len(request.loads) for request in planned), listener)
     busy = _load_average()
-    answers: list[SourceAnswer] = []
-    done = 0
-    for item in planned:
-        answers.append(measuring.measure(item, partial(tell, done, loads)))
-        done += len(item.request.loads)
+    answers = [measuring.measure(request) for request in planned]
     return _gather(question, answers, [*measuring.notes, *_busy_notes(busy)])
 
 
@@ -64,47 +54,50 @@ def measure_loading(question: LoaderQuestion, *, listener: Listener | None = Non
 class _Measuring:
     """Runs sources one after another, and remembers what torchcodec needs to be loaded."""
 
-    def __init__(self, question: LoaderQuestion) -> None:
+    def __init__(self, question: LoaderQuestion, loads: int, listener: Listener) -> None:
         self._question = question
+        self._loads, self._done = loads, 0
+        self._listener = listener
         self._lent: dict[str, str] = {}
         self.notes: list[str] = []
 
-    def measure(self, item: Planned, progress: Callable[[str], None]) -> SourceAnswer:
+    def measure(self, request: SourceRequest) -> SourceAnswer:
         """Return the rows of one source; if it cannot be measured, with the reason."""
-        request = item.request
-        environment: dict[str, str] = {}
         try:
-            if item.what is not None:
-                environment = quiet_environment()
-                request = replace(request, root=str(synthetic_dataset(item.what, progress=progress)))
-            if request.backend == TORCHCODEC:
-                answer = self._ask_torchcodec(request, environment, progress)
-            else:
-                answer = self._ask(request, environment, progress)
+            answer = self._answer(request)
         except WorkerError as error:
             answer = SourceAnswer(refused=error.reason)
-        return replace(answer, rows=_refused(item, answer.refused)) if answer.refused else answer
+        self._done += len(request.loads)
+        return replace(answer, rows=_refused(request, answer.refused)) if answer.refused else answer
 
-    def _ask(
-        self, request: SourceRequest, environment: dict[str, str], progress: Callable[[str], None]
-    ) -> SourceAnswer:
+    def _answer(self, request: SourceRequest) -> SourceAnswer:
+        environment: dict[str, str] = {}
+        if request.synthetic is not None:
+            environment = quiet_environment()
+            root = synthetic_dataset(request.synthetic, listener=self._tell)
+            request = replace(request, root=str(root))
+        if request.backend == TORCHCODEC:
+            return self._ask_torchcodec(request, environment)
+        return self._ask(request, environment)
+
+    def _tell(self, state: Progress) -> None:
+        self._listener(replace(state, total=self._loads, done=self._done))
+
+    def _ask(self, request: SourceRequest, environment: dict[str, str]) -> SourceAnswer:
         enough = _START_SECONDS + len(request.loads) * (_START_SECONDS / 2 + _ALLOWANCE * request.seconds)
         timeout = self._question.timeout or enough
-        return ask_worker(
-            request, SourceAnswer, _COMMAND, environment=environment, timeout=timeout, progress=progress
-        )
+        conditions = Conditions(environment=environment, timeout=timeout, listener=self._tell)
+        return call_alone(conditions, load_source, request)
 
-    def _ask_torchcodec(
-        self, request: SourceRequest, environment: dict[str, str], progress: Callable[[str], None]
-    ) -> SourceAnswer:
+    def _ask_torchcodec(self, request: SourceRequest, environment: dict[str, str]) -> SourceAnswer:
         """Ask; if FFmpeg's libraries are missing ask again with PyAV's, as a training run can do as well."""
-        answer = self._ask(request, {**environment, **self._lent}, progress)
+        answer = self._ask(request, {**environment, **self._lent})
         folder = _lend() if answer.refused and not self._lent else None
         if folder is None:
             return answer
         before = os.environ.get("LD_LIBRARY_PATH")
         lent = {"LD_LIBRARY_PATH": f"{folder}{os.pathsep}{before}" if before else str(folder)}
-        again = self._ask(request, {**environment, **lent}, progress)
+        again = self._ask(request, {**environment, **lent})
         if again.refused:
             return answer
         self._lent = lent
@@ -122,14 +115,8 @@ def _lend() -> Path | None:
         raise StoreError(f"links to PyAV's libraries cannot be made ({error})") from error
 
 
-def _refused(item: Planned, reason: str) -> tuple[LoaderRow, ...]:
-    return tuple(
-        LoaderRow(
-            source=item.source(), batch_size=load.batch_size, workers=load.workers, cache=load.cache,
-            reason=reason,
-        )
-        for load in item.request.loads
-    )  # fmt: skip
+def _refused(request: SourceRequest, reason: str) -> tuple[LoaderRow, ...]:
+    return tuple(row_without_figures(request.source(), load, reason) for load in request.loads)
 
 
 # -- gathering -----------------------------------------------------------------------------------------

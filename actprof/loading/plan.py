@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass
 
 from actprof.errors import UsageError
-from actprof.loading.request import DEFAULT_SECONDS, Load, SourceRequest, Synthetic
-from actprof.loading.rows import COLD, IMAGES, PYAV, TORCHCODEC, VIDEO, Source
-from actprof.loading.synthetic import REPO_ID
+from actprof.loading.rows import COLD, IMAGES, PYAV, TORCHCODEC, VIDEO, WARM, Source
+from actprof.loading.synthetic import REPO_ID, Synthetic
 
+DEFAULT_SECONDS = 3.0
 BACKENDS = (PYAV, TORCHCODEC)
 _SIZE = re.compile(r"[1-9]\d*x[1-9]\d*")
 
@@ -72,26 +72,44 @@ class LoaderQuestion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
-    """One source to measure.
+class Load:
+    """One DataLoader: batch size, workers, and whether files are dropped from the cache before each batch."""
+
+    batch_size: int
+    workers: int
+    cache: str = WARM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRequest:
+    """Measure one source with several loaders, one after another.
 
     Attributes:
-        request: what its process is asked; the root of a synthetic dataset is filled in once it is written.
-        what: the synthetic dataset, or None.
+        repo_id, root: of the LeRobotDataset; without a root it is looked for as lerobot does.
+        backend: lerobot's `video_backend`; empty where frames are images.
+        resize: `WIDTHxHEIGHT` that the loader makes of each frame; empty: as stored.
+        chunk_size: of the ACT config, which decides how many actions a sample has.
+        loads: the loaders.
+        seconds: to time each for.
+        synthetic: the dataset, if it is to be written first; it has no root until then.
     """
 
-    request: SourceRequest
-    what: Synthetic | None = None
+    repo_id: str
+    root: str = ""
+    backend: str = ""
+    resize: str = ""
+    chunk_size: int = 100
+    loads: tuple[Load, ...]
+    seconds: float = DEFAULT_SECONDS
+    synthetic: Synthetic | None = None
 
     def source(self) -> Source:
         """Return what is known of it before it is measured."""
-        width, height = (self.what.width, self.what.height) if self.what else (0, 0)
-        if self.what and self.what.recorded:
-            width, height = map(int, self.what.recorded.split("x"))
-        storage = self.what.storage if self.what else VIDEO
+        what = self.synthetic
+        width, height = what.stored_size if what else (0, 0)
         return Source(
-            storage=storage, width=width, height=height, backend=self.request.backend,
-            resize=self.request.resize,
+            storage=what.storage if what else VIDEO, width=width, height=height,
+            backend=self.backend, resize=self.resize,
         )  # fmt: skip
 
 
@@ -100,22 +118,21 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def plan(question: LoaderQuestion, *, cores: int) -> list[Planned]:
+def plan(question: LoaderQuestion, *, cores: int) -> list[SourceRequest]:
     """Return the sources to measure, what a run does today first."""
-    kinds = _kinds(question)
-    found = []
-    for index, (storage, backend, resize, recorded) in enumerate(kinds):
+    found: list[SourceRequest] = []
+    for storage, backend, resize, recorded in _kinds(question):
         is_main = storage == VIDEO and not resize + recorded
-        request = SourceRequest(
-            repo_id=question.repo_id or REPO_ID, root=question.root, backend=backend, resize=resize,
-            chunk_size=question.chunk_size, seconds=question.seconds,
-            loads=_loads(question, cores, first=index == 0, is_main=is_main),
-        )  # fmt: skip
         what = None
         if question.synthetic is not None:
             cameras, width, height = question.synthetic
             what = Synthetic(cameras=cameras, width=width, height=height, storage=storage, recorded=recorded)
-        found.append(Planned(request=request, what=what))
+        request = SourceRequest(
+            repo_id=question.repo_id or REPO_ID, root=question.root, backend=backend, resize=resize,
+            chunk_size=question.chunk_size, seconds=question.seconds, synthetic=what,
+            loads=_loads(question, cores, first=not found, is_main=is_main),
+        )  # fmt: skip
+        found.append(request)
     return found
 
 

@@ -1,24 +1,20 @@
-"""A small real LeRobotDataset: cameras that see something move, written by lerobot's own recorder.
-
-`python -m actprof.loading.synthetic FD PARENT` is the process that writes one; `synthetic_dataset` is what
-others call, and writes each kind once.
-"""
+"""A small real LeRobotDataset: cameras that see something move, written by lerobot's own recorder."""
 
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actprof.errors import StoreError
-from actprof.loading.request import Synthetic, WriteAnswer, WriteRequest
 from actprof.loading.rows import VIDEO
-from actprof.processes.answer import Send, serve
-from actprof.processes.ask import ask_worker
+from actprof.processes.child import tell
+from actprof.processes.worker import Conditions, call_alone
+from actprof.progress import Listener, nobody
 from actprof.trace.cache import cache_directory
 from actprof.versions import code_digest, package_version
 
@@ -31,10 +27,43 @@ if TYPE_CHECKING:
 REPO_ID = "actprof/synthetic"
 FPS = 30
 STATE_DIM = ACTION_DIM = 6
-_COMMAND = (sys.executable, "-m", "actprof.loading.synthetic")
 _COARSE = 16  # pixels of a patch of the texture
 _NOISE = 2.0  # standard deviation of a camera's noise, of 255
 _SHIFT = (2, 3)  # pixels by which the background moves from frame to frame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Synthetic:
+    """A dataset to write.
+
+    Attributes:
+        cameras: how many.
+        width, height: of the frames that the cameras see, in pixels.
+        storage: `video` or `images`.
+        recorded: `WIDTHxHEIGHT` to which frames are resized before they are stored; empty: as seen.
+        episodes, frames: how many, and of how many frames each.
+    """
+
+    cameras: int
+    width: int
+    height: int
+    storage: str
+    recorded: str = ""
+    episodes: int = 2
+    frames: int = 60
+
+    @property
+    def name(self) -> str:
+        """Return `video-2x640x480-to-224x224-2x60`."""
+        to = f"-to-{self.recorded}" if self.recorded else ""
+        length = f"{self.episodes}x{self.frames}"
+        return f"{self.storage}-{self.cameras}x{self.width}x{self.height}{to}-{length}"
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """Return width and height of the frames as stored."""
+        width, height = map(int, (self.recorded or f"{self.width}x{self.height}").split("x"))
+        return width, height
 
 
 def datasets_folder() -> Path:
@@ -42,8 +71,8 @@ def datasets_folder() -> Path:
     return cache_directory().parent / "datasets"
 
 
-def synthetic_dataset(what: Synthetic, *, progress: Callable[[str], None] | None = None) -> Path:
-    """Return the folder of a synthetic dataset; it is written if it is not there yet.
+def synthetic_dataset(what: Synthetic, *, listener: Listener = nobody) -> Path:
+    """Return the folder of a synthetic dataset; it is written, in a process, if it is not there yet.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -57,8 +86,8 @@ def synthetic_dataset(what: Synthetic, *, progress: Callable[[str], None] | None
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".unfinished-") as temporary:
             place = Path(temporary) / "dataset"
-            request = WriteRequest(what=what, root=str(place))
-            ask_worker(request, WriteAnswer, _COMMAND, environment=quiet_environment(), progress=progress)
+            conditions = Conditions(environment=quiet_environment(), listener=listener)
+            call_alone(conditions, write_dataset, what, str(place))
             with suppress(FileExistsError):  # somebody else was faster
                 place.rename(target)
     except OSError as error:
@@ -76,24 +105,24 @@ def quiet_environment() -> dict[str, str]:
     }
 
 
-def write_dataset(request: WriteRequest, send: Send) -> WriteAnswer:
-    """Write the dataset with lerobot's recorder."""
+def write_dataset(what: Synthetic, root: str) -> None:
+    """Write the dataset with lerobot's recorder to `root`, a folder that does not exist yet."""
+    tell("importing lerobot")
     import numpy as np
 
     from actprof.quiet import quiet_imports
 
-    what = request.what
-    width, height = map(int, (what.recorded or f"{what.width}x{what.height}").split("x"))
+    width, height = what.stored_size
     keys = [f"observation.images.camera{index}" for index in range(what.cameras)]
     with quiet_imports():
         from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
         dataset = LeRobotDataset.create(
-            REPO_ID, fps=FPS, features=_features(keys, width, height, what.storage), root=request.root,
+            REPO_ID, fps=FPS, features=_features(keys, width, height, what.storage), root=root,
             use_videos=what.storage == VIDEO, image_writer_threads=os.cpu_count() or 1, video_backend="pyav",
         )  # fmt: skip
         for episode in range(what.episodes):
-            send({"progress": f"writing {what.storage} {width}x{height}, episode {episode + 1}"})
+            tell(f"writing {what.storage} {width}x{height}, episode {episode + 1}")
             views = [draw_frames(what, seed=episode * what.cameras + index) for index in range(len(keys))]
             for index, frames in enumerate(zip(*views, strict=True)):
                 state = np.full(STATE_DIM, index / what.frames, dtype=np.float32)
@@ -103,7 +132,6 @@ def write_dataset(request: WriteRequest, send: Send) -> WriteAnswer:
                 dataset.add_frame({**images, "observation.state": state, "action": state, "task": "move"})
             dataset.save_episode()
         dataset.finalize()
-    return WriteAnswer(root=request.root)
 
 
 def _features(keys: list[str], width: int, height: int, storage: str) -> dict[str, Any]:
@@ -154,7 +182,3 @@ def _resized(frame: Frame, width: int, height: int) -> Frame:
     if frame.shape[:2] == (height, width):
         return frame
     return np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR))
-
-
-if __name__ == "__main__":
-    serve(sys.argv[1:], WriteRequest, write_dataset)

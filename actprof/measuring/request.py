@@ -1,18 +1,13 @@
-"""What a parent asks of a worker process, and what the worker answers. Plain records that travel as JSON."""
+"""What is asked of a process that runs one cell, and what it answers. Plain records that pickle."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Self
+from dataclasses import dataclass, field
 
 from actprof.cell import Cell
 from actprof.measurement import DeviceFacts, Measurement, Spread
 from actprof.out_of_memory import OutOfMemory
-from actprof.processes.ask import TIMEOUT_SECONDS, Progress, ask_worker
 
-WORKER = (sys.executable, "-m", "actprof.measuring.worker")
 WARMUP_STEPS = 2
 LEAST_STEPS = 5
 MOST_STEPS = 50
@@ -51,10 +46,6 @@ class Request:
     steps: int | None = None
     snapshot: str = ""
 
-    def with_batch_size(self, batch_size: int) -> Self:
-        """Return the same request for another batch size."""
-        return replace(self, cell=replace(self.cell, batch_size=batch_size))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -76,20 +67,3 @@ class Answer:
     measurement: Measurement = field(default_factory=Measurement)
     oom: OutOfMemory | None = None
     text: str = ""
-
-
-def run_worker(
-    request: Request,
-    *,
-    environment: Mapping[str, str | None] | None = None,
-    timeout: float = TIMEOUT_SECONDS,
-    progress: Progress | None = None,
-    started: Callable[[int], None] | None = None,
-    answered: Callable[[], None] | None = None,
-    command: Sequence[str] = WORKER,
-) -> Answer:
-    """Run `request` in a process of its own and return its answer; see `ask_worker`."""
-    return ask_worker(
-        request, Answer, command,
-        environment=environment, timeout=timeout, progress=progress, started=started, answered=answered,
-    )  # fmt: skip

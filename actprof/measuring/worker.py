@@ -1,38 +1,41 @@
-"""The process in which one cell runs: `python -m actprof.measuring.worker FD PARENT`, the request on stdin.
+"""What runs in the process of one measured cell: `run_worker` starts it, `answer` runs there.
 
-It writes one JSON object per line to the file descriptor FD: `{"progress": text}` as it goes, then
-`{"answer": …}` or `{"usage_error": text}`. What the libraries print does not get there. Anything else that
-goes wrong ends the process with a traceback on stderr, which the parent shows.
+What goes wrong there, but for a config that lerobot refuses, ends it with a traceback; the parent shows that.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from actprof.measuring.request import Answer, Request
-from actprof.processes.answer import Send, serve
+from actprof.processes.child import tell
+from actprof.processes.worker import Conditions, call_alone
 
 if TYPE_CHECKING:
-    from actprof.measuring.device import Device
-    from actprof.measuring.steps import Build, StepsTaken
+    from actprof.measuring.run_device import RunDevice
+    from actprof.measuring.training_steps import Build, StepsTaken
     from actprof.trace.recorder import Recorder
 
 
-def main(arguments: list[str]) -> None:
-    """Run the cell of the request on stdin."""
-    serve(arguments, Request, lambda asked, send: answer(asked, make_device(asked), make_build(asked), send))
+def run_worker(request: Request, conditions: Conditions) -> Answer:
+    """Run `request` in a process of its own and return its answer; see `call_alone`."""
+    return call_alone(conditions, _run, request)
 
 
-def make_device(request: Request) -> Device:
+def _run(request: Request) -> Answer:
+    tell("importing lerobot")
+    return answer(request, make_device(request), make_build(request))
+
+
+def make_device(request: Request) -> RunDevice:
     """Return the device that the request names."""
-    from actprof.measuring.device import CudaDevice, HostDevice
+    from actprof.measuring.run_device import CudaDevice, RunDevice
 
     if request.device_type == "cuda":
         return CudaDevice(index=request.index, driver=request.driver)
-    return HostDevice()
+    return RunDevice()
 
 
 def make_build(request: Request) -> Build:
@@ -53,19 +56,21 @@ def make_build(request: Request) -> Build:
     return build
 
 
-def answer(request: Request, device: Device, build: Build, send: Send) -> Answer:
+def answer(request: Request, device: RunDevice, build: Build) -> Answer:
     """Run what is asked for on `device` and return what was found.
 
     Raises:
         UsageError: lerobot refuses the policy's config.
     """
-    from actprof.measuring.steps import summarise, take_steps
+    from actprof.measuring.training_steps import summarise, take_steps
 
     device.prepare(cap_bytes=request.cap_bytes, cudnn_benchmark=request.cell.cudnn_benchmark)
     cell = request.cell
-    send({"progress": f"{cell.policy} at batch size {cell.batch_size} on {request.device_type}"})
+    tell(f"{cell.policy} at batch size {cell.batch_size} on {request.device_type}")
     if request.purpose == "lines":
-        return Answer(device=device.facts(), text=_profile_lines(request, device, build))
+        from actprof.measuring.source_lines import profile_policy
+
+        return Answer(device=device.facts(), text=profile_policy(request, device, build))
     if request.purpose == "snapshot":
         device.record_history()
     probed = _Probed(build, request)
@@ -74,10 +79,10 @@ def answer(request: Request, device: Device, build: Build, send: Send) -> Answer
         device.dump_snapshot(request.snapshot)
     measurement = summarise(taken, request, device)
     if device.torch_device.type == "cpu":
-        from actprof.measuring.device import resident_bytes
+        from actprof.measuring.run_device import resident_bytes
 
         resident = resident_bytes()  # of the run alone: counting tensors comes after
-        send({"progress": "counting live tensors"})
+        tell("counting live tensors")
         live = _live_tensor_bytes(request, taken)
         measurement = replace(measurement, resident_bytes=resident, live_tensor_bytes=live)
     return Answer(
@@ -131,13 +136,3 @@ def highest_live_bytes(recorder: Recorder) -> int:
     sizes = [0, *recorder.sizes]
     steps = (sizes[event] if event > 0 else -sizes[-event] for event in recorder.events)
     return max(list(accumulate(steps))[recorder.update_starts[-1] :])
-
-
-def _profile_lines(request: Request, device: Device, build: Build) -> str:
-    from actprof.measuring.lines import profile_policy
-
-    return profile_policy(request, device, build)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -18,7 +18,7 @@ from actprof.prediction.step_time import predict_step_time
 from actprof.prediction.verdict import compiled_reason, judge
 from actprof.replay.kernel_bytes import Kernels, architecture_of
 from actprof.replay.profile import MemoryProfile, thin
-from actprof.replay.replay import Conditions, replay
+from actprof.replay.replay import ReplayConditions, replay
 from actprof.results import PREDICTED, Result, Timing
 from actprof.trace.cache import trace_for
 from actprof.trace.model import Trace
@@ -64,7 +64,7 @@ class Prediction:
     """
 
     result: Result
-    conditions: Conditions
+    conditions: ReplayConditions
     trace: Trace | None = None
     unlimited: MemoryProfile | None = None
     limited: MemoryProfile | None = None
@@ -125,13 +125,13 @@ def device_of(cell: Cell, catalogue: Catalogue | None = None) -> Device:
     )
 
 
-def conditions_of(cell: Cell, device: Device) -> Conditions:
+def conditions_of(cell: Cell, device: Device) -> ReplayConditions:
     """Return what decides the replay of the cell's run on `device`.
 
     Raises:
         UsageError: allocator settings that PyTorch refuses.
     """
-    return Conditions(
+    return ReplayConditions(
         device=device,
         config=AllocatorConfig.parse(cell.alloc_conf),
         workspaces=library_workspaces(device.gpu, torch_version()),
@@ -152,7 +152,9 @@ def _unknown_kernel(cell: Cell, gpu: Gpu) -> str:
     )
 
 
-def _limited(base: Result, trace: Trace, conditions: Conditions, unlimited: MemoryProfile) -> MemoryProfile:
+def _limited(
+    base: Result, trace: Trace, conditions: ReplayConditions, unlimited: MemoryProfile
+) -> MemoryProfile:
     """Replay on the device, where that could make a difference."""
     unfettered = conditions.config == conditions.without_limit().config
     if unfettered and unlimited.most_reserved_bytes <= base.available_bytes:
@@ -161,7 +163,7 @@ def _limited(base: Result, trace: Trace, conditions: Conditions, unlimited: Memo
 
 
 def _judged(
-    base: Result, trace: Trace, conditions: Conditions, need: MemoryProfile, limited: MemoryProfile
+    base: Result, trace: Trace, conditions: ReplayConditions, need: MemoryProfile, limited: MemoryProfile
 ) -> Result:
     band = memory_band(trace, conditions.without_limit(), need)
     capacity = base.gpu.capacity_bytes

@@ -1,4 +1,4 @@
-"""Where a sweep's tasks run: worker processes that end with their parent.
+"""Where many tasks run: in worker processes that end with their parent, or here.
 
 The seam is `concurrent.futures.Executor`; tasks and what they return must pickle.
 """
@@ -7,13 +7,84 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from queue import LifoQueue
+from typing import Any
 
+from actprof.errors import UsageError
 from actprof.processes.worker import Worker
+from actprof.progress import Listener, Progress, nobody
 
 _WORKER_BYTES = 1_300_000_000  # torch and lerobot in one process, while tracing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workers:
+    """Where tasks run, and who is told of them.
+
+    Attributes:
+        jobs: worker processes; None: one for each core.
+        listener: told before and after every task.
+        executor: where they run instead of worker processes.
+    """
+
+    jobs: int | None = None
+    listener: Listener | None = None
+    executor: Executor | None = None
+
+    @contextmanager
+    def tasks(self, total: int) -> Iterator[Tasks]:
+        """Yield what runs so many tasks; an exception ends the workers at once."""
+        own = worker_pool(min(self.jobs or default_jobs(), max(total, 1)))
+        with nullcontext(self.executor) if self.executor is not None else own as executor:
+            yield Tasks(executor, total, self.listener or nobody)
+
+
+class Tasks:
+    """Tasks in an executor, each with a label; what is done with one that ends may add others."""
+
+    def __init__(self, executor: Executor, total: int, listener: Listener) -> None:
+        self._executor = executor
+        self._total = total
+        self._listener = listener
+        self._done = 0
+        self._open: dict[Future[Any], tuple[str, Callable[[Future[Any]], None]]] = {}
+
+    def add(
+        self, label: str, finish: Callable[[Future[Any]], None], task: Callable[..., Any], *args: Any
+    ) -> None:
+        """Have `task` run with its arguments, and `finish` called with its future, here, when it has."""
+        self._tell(label)
+        self._open[self._executor.submit(task, *args)] = label, finish
+
+    def leave_out(self, count: int) -> None:
+        """Count so many tasks as done that will not be added."""
+        self._done += count
+
+    def run(self) -> None:
+        """Wait for all of them.
+
+        Raises:
+            UsageError: one of `finish`, which then tells of the label.
+        """
+        self._tell()
+        while self._open:
+            for future in wait(self._open, return_when=FIRST_COMPLETED).done:
+                label, finish = self._open.pop(future)
+                try:
+                    finish(future)
+                except UsageError as error:
+                    raise UsageError(f"{label}: {error}") from error
+                self._done += 1
+                self._tell()
+
+    def _tell(self, next_one: str = "") -> None:
+        running = tuple(label for future, (label, _) in self._open.items() if future.running())
+        if next_one and not running:
+            running = (next_one,)
+        self._listener(Progress(total=self._total, done=self._done, running=running))
 
 
 def default_jobs() -> int:
@@ -27,7 +98,8 @@ def default_jobs() -> int:
 def worker_pool(jobs: int) -> Iterator[Executor]:
     """Yield an executor with `jobs` workers; on an exception the workers are ended at once."""
     cores_each = str(max((os.cpu_count() or 1) // jobs, 1))
-    workers = [Worker({"OMP_NUM_THREADS": cores_each}) for _ in range(jobs)]
+    threads_each = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", cores_each)}
+    workers = [Worker(threads_each) for _ in range(jobs)]
     threads = ThreadPoolExecutor(jobs)
     try:
         yield _InWorkers(workers, threads)

@@ -1,34 +1,26 @@
-"""A process that runs one call after another and may die of it: then the caller gets an error, and lives.
+"""Calls in other processes, which may die of them: then the caller gets an error, and lives.
 
-It is a fresh interpreter that knows our `sys.path` and nothing of our `__main__`, so a script needs no guard.
+A `Worker` takes one call after another. `call_alone` has a process for one call, with the environment, time
+limit and captured output that a measurement wants: `PYTORCH_CUDA_ALLOC_CONF` is read once per process, memory
+starts from nothing, and nothing is left of a run.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-import subprocess
-import sys
+import tempfile
 import threading
-import traceback
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import IO, Any
 
-from actprof.errors import DiedError
-from actprof.processes.lifetime import end_after_parent, how_it_ended
-from actprof.quiet import is_verbose
+from actprof.errors import ActprofError, DiedError
+from actprof.processes.process import Environment, NoAnswerError, Process
+from actprof.progress import Listener, nobody
 
-_POLL_SECONDS = 0.5
-_GRACE_SECONDS = 10.0  # a process that has closed its end of the pipe may take a moment to be gone
-_serving = False
-
-
-def in_worker() -> bool:
-    """Return whether this process is a worker, which may die of what it does."""
-    return _serving
+TIMEOUT_SECONDS = 600.0
+_LAST_LINES = 12
+_LAST_BYTES = 16_384
 
 
 class Worker:
@@ -37,14 +29,13 @@ class Worker:
     It ends with this process, and is not told of Ctrl-C: who waits for a call then ends it.
 
     Args:
-        environment: variables that it gets where we have none of the name.
+        environment: variables on top of ours; None takes one of ours away.
     """
 
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, environment: Environment | None = None) -> None:
         self._environment = environment or {}
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._pipe: Connection | None = None
+        self._process: Process | None = None
         self._closed = False
 
     def call[**P, T](self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -55,89 +46,135 @@ class Worker:
         """
         with self._lock:
             try:
-                process, pipe = self._start()
-                pipe.send((function, args, kwargs))
-                returned, value = _receive(process, pipe)
-            except (EOFError, ConnectionError) as error:  # the process is gone
-                code = self._end(_GRACE_SECONDS)
-                raise DiedError(f"the process that worked on it {how_it_ended(code)}") from error
+                value, raised = self._running().ask((function, args, kwargs))
+            except NoAnswerError as silence:
+                self._end()
+                raise DiedError(f"the process that worked on it {silence}") from silence
             except BaseException:  # nobody waits for the answer any more
                 self._end()
                 raise
-        if returned:
-            return value  # type: ignore[no-any-return]
-        raise value
+        if raised is not None:
+            raise raised
+        return value  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """End the process, and any that a call still starts; a call that waits raises `DiedError`."""
         self._closed = True
         if (process := self._process) is not None:
             process.kill()
-            process.wait()
 
-    def _start(self) -> tuple[subprocess.Popen[bytes], Connection]:
-        if self._process is not None and self._pipe is not None:
-            if self._process.poll() is None and not self._pipe.poll():  # who is idle says nothing
-                return self._process, self._pipe
+    def _running(self) -> Process:
+        if self._process is None or not self._process.is_idle:
             self._end()
-        self._pipe, theirs = Pipe()
-        path = [os.fspath(folder) for folder in sys.path]
-        program = (
-            f"import sys; sys.path[:] = {path!r}; from actprof.processes.worker import serve; "
-            f"serve({theirs.fileno()}, {os.getpid()})"
-        )
-        with theirs:
             try:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-c", program], env={**self._environment, **os.environ},
-                    stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], start_new_session=True,
-                )  # fmt: skip
+                self._process = Process(self._environment)
             except OSError as error:
                 raise DiedError(f"no process can be started ({error.strerror or error})") from error
         if self._closed:  # `close` saw no process yet
             self._process.kill()
-        return self._process, self._pipe
+        return self._process
 
-    def _end(self, grace: float = 0) -> int:
-        """End the process, if it does not do so within `grace` seconds, and return its exit code."""
-        process, pipe, self._process, self._pipe = self._process, self._pipe, None, None
-        if pipe is not None:
-            pipe.close()
-        if process is None:
-            return 0
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(grace)
-        process.kill()
-        return process.wait()
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.close()
 
 
-def _receive(process: subprocess.Popen[bytes], pipe: Connection) -> Any:
-    """Return the next message; the end of the pipe is not waited for, as others may hold it open."""
-    while not pipe.poll(_POLL_SECONDS):
-        if process.poll() is not None and not pipe.poll():
-            raise EOFError
-    return pipe.recv()
+class WorkerError(ActprofError):
+    """A call that got no answer; as a text, the reason and the last lines that its process printed.
+
+    Attributes:
+        reason: what happened.
+        stderr: the last lines.
+    """
+
+    def __init__(self, reason: str, stderr: tuple[str, ...] = ()) -> None:
+        super().__init__("\n  ".join((reason, *stderr)))
+        self.reason = reason
+        self.stderr = stderr
 
 
-def serve(descriptor: int, parent: int) -> None:
-    """Run what process `parent` sends through the connection `descriptor`, until it is gone."""
-    global _serving  # noqa: PLW0603 - it is a fact about the process
-    _serving = True
-    level = logging.INFO if is_verbose() else logging.WARNING
-    logging.basicConfig(level=level, format="actprof: %(message)s")
-    end_after_parent(parent)
-    with Connection(descriptor) as pipe:
-        while True:
-            try:
-                function, args, kwargs = pipe.recv()
-            except EOFError:
-                os._exit(0)  # libraries take their time to leave
-            pipe.send(_outcome(function, args, kwargs))
+def _ignore(*_told: object) -> None:
+    """Do nothing."""
 
 
-def _outcome(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bool, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """Under what a call runs in a process of its own.
+
+    Attributes:
+        environment: variables on top of ours; None takes one of ours away.
+        timeout: seconds after which the process is ended.
+        listener: told what the call says that it is doing.
+        started: told the process's id.
+        answered: told when the answer is there, before the process ends and gives its memory back.
+    """
+
+    environment: Environment = field(default_factory=dict)
+    timeout: float = TIMEOUT_SECONDS
+    listener: Listener = nobody
+    started: Callable[[int], object] = _ignore
+    answered: Callable[[], object] = _ignore
+
+
+def call_alone[T](conditions: Conditions, function: Callable[..., T], /, *args: Any) -> T:
+    """Return what `function` returns in a process of its own, which is gone then, with what it started.
+
+    Raises:
+        WorkerError: it died, hung, raised, or answered what nobody understands.
+        UsageError: raised there.
+    """
+    with _temporary_file() as printed:
+        try:
+            process = Process(conditions.environment, printed)
+        except OSError as error:
+            raise WorkerError(f"no worker can be started ({error.strerror or error})") from error
+        late = threading.Event()
+        timer = threading.Timer(conditions.timeout, _give_up, (process, late))
+        timer.start()
+        try:
+            conditions.started(process.pid)
+            value, raised = process.ask((function, args, {}), conditions.listener)
+            conditions.answered()
+        except NoAnswerError as silence:
+            process.kill()  # so that nothing more is printed
+            said = _late(conditions) if late.is_set() else _silent(silence)
+            raise WorkerError(said, _last_lines(printed)) from None
+        finally:
+            timer.cancel()
+            process.close()
+    if raised is not None:
+        raise raised
+    return value  # type: ignore[no-any-return]
+
+
+def _give_up(process: Process, late: threading.Event) -> None:
+    late.set()
+    process.kill()
+
+
+def _late(conditions: Conditions) -> str:
+    allowed = f"{conditions.timeout:.0f} s"
+    return f"the run gave no answer within {allowed} and was ended; allow more with --timeout"
+
+
+def _silent(silence: NoAnswerError) -> str:
+    more = "" if silence.code is None or silence.code < 0 else " and without an answer"
+    return f"the worker {silence}{more}"
+
+
+def _temporary_file() -> IO[bytes]:
     try:
-        return True, function(*args, **kwargs)
-    except Exception as error:  # noqa: BLE001 - it is raised where the call was made
-        error.add_note(f"in a worker:\n{traceback.format_exc()}")
-        return False, error
+        return tempfile.TemporaryFile()
+    except OSError as error:
+        raise WorkerError(
+            f"no temporary file can be made for what the worker prints ({error.strerror or error}); "
+            "make room, or name another folder in TMPDIR"
+        ) from error
+
+
+def _last_lines(printed: IO[bytes]) -> tuple[str, ...]:
+    printed.seek(0, os.SEEK_END)
+    printed.seek(max(printed.tell() - _LAST_BYTES, 0))
+    lines = printed.read().decode(errors="replace").splitlines()
+    return tuple(line.rstrip() for line in lines if line.strip())[-_LAST_LINES:]

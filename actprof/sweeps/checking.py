@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,24 +13,23 @@ from actprof.claims.expectation import expected_cells
 from actprof.claims.judge import Outcome, evaluate
 from actprof.errors import UsageError
 from actprof.policies.facts import PolicyFacts
-from actprof.processes.pool import InThisProcess
-from actprof.progress import Listener
-from actprof.scenario import Scenario
+from actprof.prediction.many import here_if_traced
+from actprof.processes.pool import Workers
+from actprof.scenario.grid import Scenario
 from actprof.sweeps.runner import run_sweep
 from actprof.sweeps.store import FILE_NAME, ResultsStore
-from actprof.trace.cache import cached_trace, trace_for, usable_cache
+from actprof.trace.cache import trace_for, usable_cache
 
 
 def check_scenario(
-    scenario: Scenario, folder: Path, *, jobs: int | None = None, listener: Listener | None = None
+    scenario: Scenario, folder: Path, *, workers: Workers | None = None
 ) -> tuple[Outcome, ...]:
     """Return what becomes of each expectation of `scenario`.
 
     Args:
         scenario: with expectations.
         folder: of its results; where there are some, what is known is taken from them and the rest added.
-        jobs: worker processes, where something must be traced; one for each core if left out.
-        listener: told after every task.
+        workers: where tasks run, if something must be traced, and who is told.
 
     Raises:
         UsageError: the scenario expects nothing, or asks for what cannot be.
@@ -43,44 +41,37 @@ def check_scenario(
             "like - encoder_tokens: 602"
         )
     with usable_cache(), _store(folder) as store:
-        return check_with(scenario, store, jobs=jobs, listener=listener)
+        return check_with(scenario, store, workers=workers)
 
 
 def check_with(
     scenario: Scenario,
     store: ResultsStore,
     *,
-    jobs: int | None = None,
     fresh: bool = False,
-    listener: Listener | None = None,
+    workers: Workers | None = None,
 ) -> tuple[Outcome, ...]:
     """Return what becomes of each expectation of `scenario`, with the results of `store`.
 
     Args:
         scenario: a scenario; one that expects nothing has no outcomes.
         store: what it lacks is predicted and put there.
-        jobs: worker processes, where something must be traced.
         fresh: predict again the cells that are not of the grid.
-        listener: told after every task.
+        workers: where tasks run, if something must be traced, and who is told.
     """
     cells = expected_cells(scenario.expectations)
     grid = {cell.identity() for cell in scenario.cells}
     beside = tuple(cell for cell in cells if cell.identity() not in grid)
     for some, again in ((cells, False), (beside, True)) if fresh else ((cells, False),):
         asked = replace(scenario, cells=some)
-        here = _executor(some)
-        run_sweep(asked, store, jobs=jobs, fresh=again, ground=False, listener=listener, executor=here)
+        here = here_if_traced(some, workers or Workers())
+        run_sweep(asked, store, fresh=again, ground=False, workers=here)
     results = {result.cell.identity(): result for result in store.results(cells)}
     return evaluate(scenario.expectations, results, _facts)
 
 
 def _facts(cell: Cell) -> PolicyFacts:
     return trace_for(cell)[0].policy
-
-
-def _executor(cells: tuple[Cell, ...]) -> Executor | None:
-    """Return this process where every trace is there: starting workers would take longer than the work."""
-    return InThisProcess() if all(cached_trace(cell) is not None for cell in cells) else None
 
 
 @contextmanager

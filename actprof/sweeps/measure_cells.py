@@ -9,8 +9,8 @@ from actprof.cell import Cell
 from actprof.errors import ActprofError, UsageError
 from actprof.hardware import LocalGpu
 from actprof.measuring.choose_device import Choice, choose_gpu
-from actprof.measuring.nvml import usable_gpus
 from actprof.measuring.measure_cell import Run
+from actprof.measuring.nvml import usable_gpus
 from actprof.prediction.many import cell_label
 from actprof.progress import Listener, Progress, nobody
 from actprof.results import MEASURED, Result, Verdict

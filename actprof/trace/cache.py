@@ -23,7 +23,8 @@ from unittest import mock
 from actprof.cell import Cell
 from actprof.errors import StoreError
 from actprof.files import CACHE_VARIABLE, cache_folder, write_whole
-from actprof.processes.worker import Worker, in_worker
+from actprof.processes.child import in_worker
+from actprof.processes.worker import Worker
 from actprof.trace.model import SCHEMA_VERSION, Trace
 from actprof.trace.storage import trace_from_bytes, trace_to_bytes
 from actprof.versions import code_digest, library_versions

@@ -31,12 +31,12 @@ from _jobs import Job, jobs
 from strip_recording import read_pickle, strip
 
 from actprof.hardware import builtin_catalogue
+from actprof.measuring.boundary import bracket_boundary
 from actprof.measuring.choose_device import choose_gpu
+from actprof.measuring.measure_cell import Run
 from actprof.measuring.nvml import usable_gpus
 from actprof.measuring.request import Answer
-from actprof.measuring.measure_cell import Run
 from actprof.measuring.worker import answer, make_build, make_device
-from actprof.measuring.boundary import bracket_boundary
 from actprof.records import to_plain
 
 _FORK = multiprocessing.get_context("fork")
@@ -61,7 +61,7 @@ def measure(job: Job, folder: Path, device: str) -> Row:
         snapshot = Path(temporary) / "snapshot.pickle"
         if job.recorded:
             request = replace(request, purpose="snapshot", snapshot=str(snapshot))
-        found = answer(request, make_device(request), make_build(request), lambda _message: None)
+        found = answer(request, make_device(request), make_build(request))
         row = row_of(job, found, run.choice.workspace_config)
         if job.recorded:
             about = {"name": job.name, "cell": job.cell.to_json(), "steps": job.steps}

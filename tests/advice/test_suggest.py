@@ -44,7 +44,7 @@ def test_the_useful_ones_come_first(start):
 
 def test_a_remedy_whose_trace_kills_its_process_is_left_out(start, monkeypatch):
     """The others are offered."""
-    monkeypatch.setattr("actprof.advice.suggest.trace_task", kill_oneself)
+    monkeypatch.setattr("actprof.prediction.many.trace_task", kill_oneself)
     names = {"fused_attention", "checkpoint_backbone", "frozen_backbone"}
     assert ["fused_attention"] == [remedy.name for remedy in suggest(start, names=names, jobs=1)]
 

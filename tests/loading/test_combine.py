@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from loader_made import PYAV, make_row
 
 from actprof.errors import UsageError
-from actprof.loading.combine import combine
+from actprof.loading.feed import combine
 from actprof.loading.rows import LoaderRow
 
 SECONDS = st.floats(min_value=0.001, max_value=100)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from actprof.loading import file_cache
-from actprof.loading.file_cache import drop_cached
+from actprof.loading import dataset
+from actprof.loading.dataset import drop_cached
 
 
 def test_the_share_that_is_kept_is_a_share(tmp_path):
@@ -24,5 +24,5 @@ def test_no_files_have_no_share(tmp_path):
 def test_pages_that_the_kernel_keeps_are_reported(tmp_path, monkeypatch):
     """A file system that ignores the request is told from one that follows it."""
     (tmp_path / "data").write_bytes(b"x" * 8192)
-    monkeypatch.setattr(file_cache, "_cached_pages", lambda _descriptor: (1, 2))
+    monkeypatch.setattr(dataset, "_cached_pages", lambda _descriptor: (1, 2))
     assert 0.5 == drop_cached([tmp_path / "data"])

@@ -7,13 +7,12 @@ import pytest
 from actprof.errors import UsageError
 from actprof.loading import measure as loader
 from actprof.loading.measure import measure_loading
-from actprof.loading.plan import LoaderQuestion, plan
-from actprof.loading.request import Load, SourceAnswer, SourceRequest, Synthetic, WriteRequest
+from actprof.loading.plan import Load, LoaderQuestion, SourceRequest, plan
 from actprof.loading.rows import COLD, IMAGES, VIDEO, DatasetFacts, LoaderResult, LoaderRow, Source
-from actprof.loading.synthetic import REPO_ID, write_dataset
-from actprof.loading.worker import load_source
+from actprof.loading.synthetic import REPO_ID, Synthetic, write_dataset
+from actprof.loading.time_source import SourceAnswer, load_source
 from actprof.measurement import Spread
-from actprof.processes.ask import WorkerError
+from actprof.processes.worker import WorkerError
 
 ASKED = LoaderQuestion(synthetic=(2, 640, 480), resize="224x224")
 
@@ -40,7 +39,7 @@ def test_a_dataset_that_is_there_is_not_recorded_anew():
     """Its own storage, every decoder, and a resize in the loader where one is asked for."""
     found = plan(LoaderQuestion(repo_id="me/pick", resize="224x224"), cores=2)
     assert [("pyav", ""), ("torchcodec", ""), ("pyav", "224x224")] == [
-        (item.request.backend, item.request.resize) for item in found
+        (request.backend, request.resize) for request in found
     ]
 
 
@@ -48,17 +47,17 @@ def test_a_dataset_that_is_there_is_not_recorded_anew():
 def test_workers_are_powers_of_two_and_the_cores(cores, counts):
     """For the first source, which is also measured cold; others have fewer, so that a run stays short."""
     first, second, *others = plan(ASKED, cores=cores)
-    assert counts == [load.workers for load in first.request.loads if load.cache != COLD]
-    assert COLD == first.request.loads[0].cache
-    assert [0, counts[-1]] == [load.workers for load in second.request.loads]
-    assert all([0] == [load.workers for load in item.request.loads] for item in others)
+    assert counts == [load.workers for load in first.loads if load.cache != COLD]
+    assert COLD == first.loads[0].cache
+    assert [0, counts[-1]] == [load.workers for load in second.loads]
+    assert all([0] == [load.workers for load in item.loads] for item in others)
 
 
 def test_workers_that_are_asked_for_are_measured_everywhere():
     """With every batch size."""
     question = LoaderQuestion(synthetic=(1, 64, 64), workers=(0, 3), batch_sizes=(2, 4))
     loads = [
-        [(it.batch_size, it.workers) for it in item.request.loads if it.cache != COLD]
+        [(it.batch_size, it.workers) for it in item.loads if it.cache != COLD]
         for item in plan(question, cores=2)
     ]
     assert [[(2, 0), (2, 3), (4, 0), (4, 3)]] * 3 == loads
@@ -94,10 +93,10 @@ def _no_datasets(monkeypatch, tmp_path):
 def test_a_source_that_dies_becomes_rows_with_the_reason(monkeypatch):
     """The others are measured all the same."""
 
-    def ask(request, *_args, **_options):
+    def ask(_conditions, _function, request):
         raise WorkerError(f"{request.backend or 'images'} was killed")
 
-    monkeypatch.setattr(loader, "ask_worker", ask)
+    monkeypatch.setattr(loader, "call_alone", ask)
     result = measure_loading(LoaderQuestion(synthetic=(1, 64, 64), workers=(0,), backends=("pyav",)))
     assert {"pyav was killed", "images was killed"} == {row.reason for row in result.rows}
     assert all(row.sample_seconds is None for row in result.rows)
@@ -109,12 +108,12 @@ def test_torchcodec_is_lent_the_libraries_of_pyav(monkeypatch, tmp_path, helps):
     """Where they help, the note says how training gets them; where they do not, the reason stays."""
     seen = []
 
-    def ask(_request, _kind, _command, *, environment, **_options):
-        seen.append(environment.get("LD_LIBRARY_PATH", ""))
+    def ask(conditions, _function, _request):
+        seen.append(conditions.environment.get("LD_LIBRARY_PATH", ""))
         lent = str(tmp_path) in seen[-1]
         return SourceAnswer() if lent and helps else SourceAnswer(refused="no FFmpeg" if not lent else "no")
 
-    monkeypatch.setattr(loader, "ask_worker", ask)
+    monkeypatch.setattr(loader, "call_alone", ask)
     monkeypatch.setattr(loader, "lend_ffmpeg", lambda _folder: tmp_path)
     monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
     question = LoaderQuestion(synthetic=(1, 64, 64), workers=(0,), backends=("torchcodec",))
@@ -138,11 +137,11 @@ def test_a_refused_decoder_has_the_size_that_another_found(monkeypatch):
     facts = DatasetFacts(storage=VIDEO, width=64, height=48, cameras=1, frames=9, episodes=1, fps=30)
     row = LoaderRow(source=video, batch_size=8, workers=0, batch_seconds=Spread.of([1.0]))
 
-    def ask(request, *_args, **_options):
+    def ask(_conditions, _function, request):
         refused = request.backend == "torchcodec"
         return SourceAnswer(refused="no") if refused else SourceAnswer(rows=(row,), facts=facts)
 
-    monkeypatch.setattr(loader, "ask_worker", ask)
+    monkeypatch.setattr(loader, "call_alone", ask)
     monkeypatch.setattr(loader, "lend_ffmpeg", lambda _folder: None)
     result = measure_loading(LoaderQuestion(repo_id="me/pick", workers=(0,)))
     assert ["video 64x48, pyav", "video 64x48, torchcodec"] == [str(source) for source in result.sources]
@@ -156,7 +155,7 @@ def test_a_real_video_is_written_and_loaded(monkeypatch, tmp_path):
         synthetic=(2, 64, 64), storages=(VIDEO,), workers=(0, 1), batch_sizes=(2,), backends=("pyav",),
         chunk_size=4, seconds=0.2,
     )  # fmt: skip
-    result = measure_loading(question, listener=lambda *what: told.append(what))
+    result = measure_loading(question, listener=told.append)
 
     video = Source(storage=VIDEO, width=64, height=64, backend="pyav")
     assert [] == [row.reason for row in result.rows if row.reason]
@@ -167,7 +166,7 @@ def test_a_real_video_is_written_and_loaded(monkeypatch, tmp_path):
     assert {"rows", "open", "seek", "decode", "convert", "collate"} <= result.row(video).stages.keys()
     assert [(2, 120)] == [(facts.cameras, facts.frames) for facts in result.datasets]
     assert result == LoaderResult.from_json(result.to_json())
-    assert {(0, 3)} == {(done, total) for done, total, _text in told}
+    assert {(0, 3)} == {(state.done, state.total) for state in told}
 
 
 def test_stored_images_are_decoded_for_every_action_of_a_chunk(monkeypatch, tmp_path):
@@ -176,12 +175,12 @@ def test_stored_images_are_decoded_for_every_action_of_a_chunk(monkeypatch, tmp_
 
     monkeypatch.setattr(config, "HF_DATASETS_CACHE", tmp_path / "arrow")
     what = Synthetic(cameras=2, width=64, height=64, storage=IMAGES, episodes=1, frames=8)
-    write_dataset(WriteRequest(what=what, root=str(tmp_path / "images")), lambda _message: None)
+    write_dataset(what, str(tmp_path / "images"))
     request = SourceRequest(
         repo_id=REPO_ID, root=str(tmp_path / "images"), chunk_size=4, seconds=0.1,
         loads=(Load(batch_size=2, workers=0),),
     )  # fmt: skip
-    as_it_is, alone = load_source(request, lambda _message: None).rows
+    as_it_is, alone = load_source(request).rows
 
     assert (False, 2 * (1 + 4)) == (as_it_is.source.actions_alone, as_it_is.frames_decoded)
     assert (True, 2) == (alone.source.actions_alone, alone.frames_decoded)

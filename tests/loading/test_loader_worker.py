@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from actprof.loading.dataset import Endless, make_config, worker_arguments
-from actprof.loading.request import Load, SourceRequest
+from actprof.loading.plan import Load, SourceRequest
 from actprof.loading.rows import PYAV, VIDEO, LoaderRow, Source
-from actprof.loading.worker import time_batches, too_slow
+from actprof.loading.time_source import time_batches, too_slow
 from actprof.measurement import Spread
 
 

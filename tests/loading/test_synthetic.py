@@ -6,8 +6,7 @@ import itertools
 
 import numpy as np
 
-from actprof.loading.request import Synthetic
-from actprof.loading.synthetic import draw_frames
+from actprof.loading.synthetic import Synthetic, draw_frames
 
 SEEN = Synthetic(cameras=2, width=96, height=64, storage="video", frames=3)
 

@@ -48,10 +48,10 @@ class Launcher:
     def __init__(self, total=1 << 30):
         self.total, self.requests, self.environments = total, [], []
 
-    def __call__(self, request, *, environment, started, answered, **_options):
+    def __call__(self, request, conditions):
         self.requests.append(request)
-        self.environments.append(environment)
-        started(4711)
+        self.environments.append(conditions.environment)
+        conditions.started(4711)
         gpu = FakeGpu(total_bytes=self.total, alloc_conf=request.cell.alloc_conf)
         gpu.prepare(cap_bytes=request.cap_bytes, cudnn_benchmark=True)
         taken = take_steps(
@@ -59,8 +59,7 @@ class Launcher:
         )
         if request.snapshot:
             Path(request.snapshot).write_bytes(b"all of it")
-        if answered is not None:
-            answered()
+        conditions.answered()
         return Answer(
             device=gpu.facts(), encoder_tokens=602, parameters=5, step_seconds=taken.spread("update"),
             measurement=summarise(taken, request, gpu), oom=taken.oom,

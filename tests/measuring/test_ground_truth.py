@@ -10,13 +10,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from actprof.processes.ask import WorkerError
 from click.testing import CliRunner
 from stand_ins import CARD, WHOLE, Launcher, Watcher
 
 from actprof.cell import Cell
 from actprof.ledger.keep import read_rows
 from actprof.measuring.measure_cell import Run
+from actprof.processes.worker import WorkerError
 from actprof.results import Result
 from actprof.units import MIB
 
@@ -125,7 +125,7 @@ def test_nothing_is_begun_after_the_minutes(script, tmp_path, monkeypatch):
 def test_three_failures_and_nothing_known_end_the_call(script, tmp_path):
     """A GPU that cannot be used is not paid for 48 times; nothing is stored of it."""
 
-    def fails(*_args, **_options):
+    def fails(*_asked):
         raise WorkerError("the worker ended with exit code 1", ("RuntimeError: no CUDA",))
 
     script.launcher = fails
@@ -140,10 +140,10 @@ def test_settings_that_this_machine_cannot_have_do_not_end_the_call(script, tmp_
     """Where expandable segments cannot be mapped, all else is measured; so it is in a later call."""
     launcher = script.launcher
 
-    def fails(request, **options):
+    def fails(request, conditions):
         if request.cell.alloc_conf:
             raise WorkerError("CUDA driver error: operation not supported")
-        return launcher(request, **options)
+        return launcher(request, conditions)
 
     script.launcher = fails
     told, again = measure(script, tmp_path), measure(script, tmp_path)

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from actprof.processes.ask import WorkerError
 from fake_gpu import FakeGpu
 from stand_ins import CARD, WHOLE, Launcher, Watcher
 
@@ -19,6 +18,7 @@ from actprof.measuring.choose_device import Choice, on_this_card
 from actprof.measuring.measure_cell import Run
 from actprof.measuring.request import Answer
 from actprof.measuring.training_steps import summarise, take_steps
+from actprof.processes.worker import WorkerError
 from actprof.units import GIB, MIB
 
 CPU = Choice(type="cpu", reason="no NVIDIA GPU here")
@@ -137,7 +137,7 @@ def test_a_fraction_in_the_settings_holds_on_a_card_that_is_played():
 def test_a_worker_that_fails_is_an_error_row():
     """Its reason and last lines are kept; nothing is raised."""
 
-    def fails(_request, **_options):
+    def fails(*_asked):
         raise WorkerError("killed by SIGKILL", ("last words",))
 
     result = make_run(launcher=fails).measure(Cell(gpu=None))
@@ -149,7 +149,7 @@ def test_a_worker_that_fails_is_an_error_row():
 def test_on_the_cpu_nothing_is_said_of_a_gpu():
     """Live tensors and resident memory are reported; the verdict is unknown, with the reason."""
 
-    def on_cpu(request, **_options):
+    def on_cpu(request, _conditions):
         measurement = replace(summarise_nothing(request), live_tensor_bytes=7, resident_bytes=9)
         return Answer(device=DeviceFacts(type="cpu", name="it"), measurement=measurement)
 
@@ -189,7 +189,7 @@ def test_a_snapshot_that_breaks_off_leaves_what_was_there(tmp_path):
     place = tmp_path / "act.pickle"
     place.write_bytes(b"an older one")
 
-    def dies(request, **_options):
+    def dies(request, _conditions):
         Path(request.snapshot).write_bytes(b"half of")
         raise WorkerError("the worker was killed")
 
@@ -230,7 +230,7 @@ def test_the_measured_boundary_is_confirmed_on_both_sides(guess):
 def test_a_boundary_is_not_guessed_from_failures():
     """A run that dies of something else ends the search."""
 
-    def fails(_request, **_options):
+    def fails(*_asked):
         raise WorkerError("the worker was killed")
 
     with pytest.raises(ActprofError, match="batch size 8 could not be tried: the worker was killed"):

@@ -12,9 +12,9 @@ from stand_ins import CARD, Launcher, Watcher
 
 from actprof.cli.commands.measure import command
 from actprof.errors import UsageError
-from actprof.measuring import choose, run
-from actprof.measuring.run import Run
-from actprof.processes.ask import WorkerError
+from actprof.measuring import measure_cell, nvml
+from actprof.measuring.measure_cell import Run
+from actprof.processes.worker import WorkerError
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def measure(monkeypatch):
 
     def call(*arguments, launcher=None, gpus=(CARD,)):
         launcher = launcher or Launcher()
-        monkeypatch.setattr(choose, "usable_gpus", lambda: gpus)
-        monkeypatch.setattr(run, "Run", partial(Run, launcher=launcher, watcher=Watcher))
+        monkeypatch.setattr(nvml, "usable_gpus", lambda: gpus)
+        monkeypatch.setattr(measure_cell, "Run", partial(Run, launcher=launcher, watcher=Watcher))
         done = CliRunner().invoke(command, arguments, standalone_mode=False)
         if done.exception is not None:
             raise done.exception
@@ -33,7 +33,7 @@ def measure(monkeypatch):
     return call
 
 
-def dies(request, **_options):
+def dies(request, _conditions):
     """Stand for a worker that is killed, in the midst of writing its snapshot if it has one to write."""
     if request.snapshot:
         Path(request.snapshot).write_bytes(b"half of")

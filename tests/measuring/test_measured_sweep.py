@@ -7,13 +7,13 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
-from actprof.processes.ask import WorkerError
 from click.testing import CliRunner
 from stand_ins import CARD, Launcher, Watcher
 
 from actprof.cli.commands.sweep import command
 from actprof.measuring.measure_cell import Run
-from actprof.sweeps.measure_cells import measure_cells, plan_measuring
+from actprof.processes.worker import WorkerError
+from actprof.sweeps.measure_cells import plan_measuring
 
 PLAYS = "the H100 80 GB here (GPU 0) plays the RTX 3090"
 
@@ -28,9 +28,9 @@ def sweep(seed, tmp_path, monkeypatch):
 
     def call(*options, launcher=None):
         make_run = partial(Run, launcher=launcher or Launcher(), watcher=Watcher)
-        for function in (plan_measuring, measure_cells):
-            monkeypatch.setitem(function.__kwdefaults__, "gpus", lambda: (card,))
-        monkeypatch.setitem(measure_cells.__kwdefaults__, "make_run", make_run)
+        monkeypatch.setitem(plan_measuring.__kwdefaults__, "gpus", lambda: (card,))
+        monkeypatch.setattr("actprof.sweeps.measure_cells.usable_gpus", lambda: (card,))
+        monkeypatch.setattr("actprof.sweeps.measure_cells.Run", make_run)
         arguments = [str(scenario), "--no-ground", "--jobs", "1", "--out", str(tmp_path / "out"), *options]
         done = CliRunner().invoke(command, arguments, standalone_mode=False)
         if done.exception is not None:
@@ -66,10 +66,10 @@ def test_predict_measures_nothing_and_shows_what_was(sweep):
 def test_a_run_that_dies_costs_its_row_only(sweep):
     """The other cell is measured; the next sweep tries the failed one again."""
 
-    def dies_at_8(request, **options):
+    def dies_at_8(request, conditions):
         if request.cell.batch_size == 8:
             raise WorkerError("the worker was killed by SIGKILL", ("last words",))
-        return Launcher()(request, **options)
+        return Launcher()(request, conditions)
 
     first = json.loads(sweep("--mode", "measure", "--json", launcher=dies_at_8))
     again = Launcher()

@@ -9,8 +9,9 @@ import pytest
 
 from actprof.cell import Cell
 from actprof.errors import UsageError
-from actprof.measuring.request import Request, run_worker
-from actprof.measuring.worker import highest_live_bytes
+from actprof.measuring.request import Request
+from actprof.measuring.worker import highest_live_bytes, run_worker
+from actprof.processes.worker import Conditions
 
 
 def traced_on_a_cpu_without_data(cell):
@@ -25,9 +26,10 @@ def traced_on_a_cpu_without_data(cell):
 def test_a_small_policy_is_measured_in_a_process_of_its_own(small_cell):
     """Tokens, seconds, resident memory; live tensor bytes equal the traced ones exactly."""
     told = []
-    answer = run_worker(Request(cell=small_cell, device_type="cpu", most_seconds=0.0), progress=told.append)
+    request = Request(cell=small_cell, device_type="cpu", most_seconds=0.0)
+    answer = run_worker(request, Conditions(listener=told.append))
 
-    assert "importing lerobot" == told[0]
+    assert "importing lerobot" == told[0].text
     assert (2, 5) == (answer.measurement.warmup_steps, answer.measurement.steps)
     assert 10 == answer.encoder_tokens  # latent, state, 2 cameras of 2 x 2
     assert 0 < answer.step_seconds.low <= answer.step_seconds.median <= answer.step_seconds.high
@@ -39,7 +41,7 @@ def test_what_lerobot_refuses_comes_back_as_a_usage_error(small_cell):
     """In lerobot's words."""
     bad = replace(small_cell, overrides={**small_cell.overrides, "n_action_steps": 99})
     with pytest.raises(UsageError, match="lerobot refuses this policy"):
-        run_worker(Request(cell=bad, device_type="cpu"))
+        run_worker(Request(cell=bad, device_type="cpu"), Conditions())
 
 
 @pytest.mark.slow

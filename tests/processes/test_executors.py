@@ -28,6 +28,17 @@ def sleep_and_tell():
     return os.getpid()
 
 
+def test_threads_are_shared_out_unless_we_say_how_many(monkeypatch):
+    """A variable is added and none is replaced: what we have ourselves counts."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with worker_pool(1) as pool:
+        added = pool.submit(os.getenv, "OMP_NUM_THREADS")
+    monkeypatch.setenv("OMP_NUM_THREADS", "ours")
+    with worker_pool(1) as pool:
+        kept = pool.submit(os.getenv, "OMP_NUM_THREADS")
+    assert (str(os.cpu_count()), "ours") == (added.result(), kept.result())
+
+
 def test_the_death_of_a_worker_is_the_error_of_its_task_alone():
     """The others are answered, before and after."""
     with worker_pool(1) as pool:

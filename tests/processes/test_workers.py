@@ -12,8 +12,9 @@ import pytest
 from processes import crash, is_alive, kill_oneself, wait_until
 
 from actprof.errors import DiedError, UsageError
-from actprof.processes.lifetime import how_it_ended
-from actprof.processes.worker import Worker, in_worker
+from actprof.processes.child import in_worker
+from actprof.processes.process import how_it_ended
+from actprof.processes.worker import Worker
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_a_worker_that_was_killed_between_two_calls_is_replaced(worker):
     """Nothing was lost."""
     pid = worker.call(os.getpid)
     os.kill(pid, signal.SIGKILL)
-    assert wait_until(worker._pipe.poll)  # it reads as ended
+    assert wait_until(lambda: not worker._process.is_idle)  # it reads as ended
     assert pid != worker.call(os.getpid)
 
 
@@ -116,11 +117,13 @@ def test_where_no_process_can_be_started_that_is_said(worker, monkeypatch):
         worker.call(os.getpid)
 
 
-def test_variables_are_added_and_none_is_replaced(monkeypatch):
-    """What we have ourselves counts."""
+def test_variables_are_added_and_others_handed_on(monkeypatch):
+    """None takes one of ours away."""
     monkeypatch.setenv("ONE", "ours")
-    worker = Worker({"ONE": "theirs", "OTHER": "theirs"})
-    assert ["ours", "theirs"] == [worker.call(os.getenv, name) for name in ("ONE", "OTHER")]
+    monkeypatch.setenv("GONE", "ours")
+    worker = Worker({"OTHER": "theirs", "GONE": None})
+    names = ("ONE", "OTHER", "GONE")
+    assert ["ours", "theirs", None] == [worker.call(os.getenv, name) for name in names]
     worker.close()
 
 

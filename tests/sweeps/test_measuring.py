@@ -8,12 +8,12 @@ import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from actprof.errors import ActprofError, StoreError, UsageError
-from actprof.hardware import find_gpu
-from actprof.measuring.nvml import LocalGpu
+from actprof.hardware import LocalGpu, find_gpu
 from actprof.results import GpuUse, Result
 from actprof.scenario.grid import build_scenario
 from actprof.sweeps.measure_cells import measure_cells, plan_measuring
@@ -53,11 +53,14 @@ class Runs:
 def measure(scenario, folder, runs, *, gpus=(BIG,), later=None, **options):
     """Measure into `folder`; return the batch sizes that were run."""
     plan = plan_measuring(scenario, "measure", gpus=lambda: gpus)
-    with ResultsStore(folder) as store:
-        measure_cells(
-            scenario, store, plan, make_run=runs, gpus=lambda: gpus if later is None else later, **options
-        )
+    with ResultsStore(folder) as store, standing_in(runs, gpus if later is None else later):
+        measure_cells(plan, store, **options)
     return runs.cells
+
+
+def standing_in(runs, gpus):
+    """Let `runs` measure, and these GPUs be there afterwards."""
+    return mock.patch.multiple("actprof.sweeps.measure_cells", Run=runs, usable_gpus=lambda: gpus)
 
 
 def test_auto_measures_where_a_card_is_large_enough(scenario):
@@ -149,8 +152,8 @@ def test_a_full_disk_is_one_error_and_loses_nothing(scenario, tmp_path):
     plan = plan_measuring(many, "measure", gpus=lambda: (BIG,))
     with ResultsStore(tmp_path) as store:
         store._connection.execute("PRAGMA max_page_count = 20")
-        with pytest.raises(StoreError, match="full"):
-            measure_cells(many, store, plan, make_run=Runs(), gpus=lambda: (BIG,))
+        with standing_in(Runs(), (BIG,)), pytest.raises(StoreError, match="full"):
+            measure_cells(plan, store)
     with ResultsStore(tmp_path) as store:
         kept = len(store.results(source="measured"))
     assert 0 < kept < 199

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.markup import escape
-from rich.progress import BarColumn, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
 from actprof import api
-from actprof.cli.console import messages, output, print_json, progress_bar
-from actprof.cli.loaded import print_loading
+from actprof.api.measurements import keep_loading
+from actprof.cli.console import json_option, messages, output, print_json, progress_listener
+from actprof.cli.show_loading import print_loading
 from actprof.errors import UsageError
 from actprof.files import write_whole
 from actprof.loading.rows import LoaderResult
@@ -60,7 +59,7 @@ _SYNTHETIC = re.compile(r"(\d+)x(\d+)x(\d+)")
     "--read", type=click.Path(path_type=Path), default=None, metavar="FILE",
     help="Show results that were saved; nothing is measured.",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+@json_option
 @click.option(
     "--html", type=click.Path(path_type=Path), default=None, metavar="FILE", help="Write a page as well."
 )
@@ -92,7 +91,8 @@ def command(
     if read is not None:
         result = read_result(read)
     else:
-        with _progress() as listener:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(separator="/"))
+        with progress_listener(*columns, start="planning") as listener:
             result = api.measure_loader(**parse_options(**options), listener=listener)
     step: dict[str, Any] = {"step_seconds": step_seconds, "step_batch_size": step_batch_size}
     written = _write(result, html, out, step)
@@ -176,18 +176,6 @@ def _write(result: LoaderResult, html: Path | None, out: Path | None, step: dict
         place = out / "loader.json"
         write_whole(place, (json.dumps(result.to_json(), indent=1) + "\n").encode())
         written.append(place)
-        report = api.keep_loading(result, out)
+        report = keep_loading(result, out)
         written += [report] if report else []
     return written
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int, str], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    with progress_bar(*columns) as progress:
-        task = progress.add_task("planning", total=None)
-
-        def listener(done: int, total: int, text: str) -> None:
-            progress.update(task, description=escape(text), completed=done, total=total)
-
-        yield listener

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.markup import escape
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from actprof import api
-from actprof.cli.console import output, print_json, progress_bar
+from actprof.cli.console import json_option, output, plain_table, print_json, progress_listener
 from actprof.cli.options import played_cell_options
 from actprof.cli.show_measurement import print_measured
 from actprof.errors import UsageError
+from actprof.progress import Listener, Progress
 from actprof.results import Result, Verdict
 from actprof.snapshots.compare_allocations import Unmatched
 from actprof.units import format_bytes
@@ -41,7 +40,7 @@ _MOST_UNMATCHED = 15
 @click.option(
     "--timeout", type=click.FloatRange(min=1), default=600.0, show_default=True, help="Seconds per process."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+@json_option
 def command(
     *,
     device: str | None,
@@ -65,7 +64,8 @@ def command(
       actprof measure --as "RTX 3090" --batch-size 64 --boundary
       actprof measure --batch-size 8 --snapshot act.pickle
     """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
-    with _progress() as progress:
+    columns = (SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with progress_listener(*columns, start="looking for a GPU") as progress:
         options |= {"device": device, "timeout": timeout, "progress": progress}
         if lines:
             _check_alone(
@@ -93,13 +93,13 @@ def _check_alone(others: Mapping[str, Any]) -> None:
         raise UsageError(f"--lines prints a table instead of a result; leave out {' and '.join(unwanted)}")
 
 
-def _predicted(result: Result, progress: Callable[[str], None]) -> Result | None:
+def _predicted(result: Result, progress: Listener) -> Result | None:
     """Return the prediction of the same cell; of a run on the CPU, or one that failed, there is none."""
     if result.device is None or result.device.type != "cuda":
         return None
     from actprof.prediction.predict import predict_cell
 
-    progress("predicting the same run")
+    progress(Progress(running=("predicting the same run",)))
     return predict_cell(result.cell)
 
 
@@ -110,18 +110,9 @@ def _print_unmatched(snapshot: Path, rows: Sequence[Unmatched]) -> None:
     if not rows:
         console.print("Its allocations are those that were predicted, one by one.")
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for name, justify in (("only", "left"), ("times", "right"), ("bytes", "right"), ("asked by", "left")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type] # literals
+    table = plain_table("only", ">times", ">bytes", "asked by")
     for row in rows[:_MOST_UNMATCHED]:
         table.add_row(row.side, str(row.count), format_bytes(row.size_bytes), escape(row.who))
     console.print(table)
     if len(rows) > _MOST_UNMATCHED:
         console.print(f"and {len(rows) - _MOST_UNMATCHED} smaller ones")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    with progress_bar(SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}")) as progress:
-        task = progress.add_task("looking for a GPU", total=None)
-        yield lambda text: progress.update(task, description=text)

@@ -1,4 +1,4 @@
-"""The process that loads one source: `python -m actprof.loading.worker FD PARENT`.
+"""What runs in the process that loads one source: its DataLoaders, timed one after another.
 
 The dataset is made by lerobot's `make_dataset` from a training config of ACT, the DataLoader with the
 arguments that `lerobot_train` gives it. DataLoader workers are started by `spawn`, lerobot's default, and
@@ -8,39 +8,59 @@ import this module: nothing heavy is imported at its top.
 from __future__ import annotations
 
 import gc
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from importlib import import_module
+from dataclasses import dataclass, replace
 from typing import Any
 
 from actprof.loading.dataset import (
     dataset_files,
     describe,
+    drop_cached,
     make_config,
     make_loader,
     open_dataset,
     query_of_numbers,
 )
-from actprof.loading.file_cache import drop_cached
-from actprof.loading.lend_ffmpeg import say_why_not
-from actprof.loading.request import Load, SourceAnswer, SourceRequest
-from actprof.loading.rows import COLD, IMAGES, TORCHCODEC, WARM, LoaderRow, Source
+from actprof.loading.lend_ffmpeg import why_not
+from actprof.loading.plan import Load, SourceRequest
+from actprof.loading.rows import COLD, IMAGES, WARM, DatasetFacts, LoaderRow, Source
 from actprof.measurement import Spread
-from actprof.processes.answer import Send, serve
+from actprof.processes.child import tell
 
 _LEAST_ROUNDS = 3
 _PATIENCE = 4  # times the seconds after which even the least number of rounds is not waited for
 _STAGE_SAMPLES = 64
 
 
-def load_source(request: SourceRequest, send: Send) -> SourceAnswer:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceAnswer:
+    """What was found.
+
+    Attributes:
+        source: as the dataset's metadata describes it; None when it was refused.
+        rows: one per load, in their order.
+        facts: of the dataset.
+        torch_threads: of the process.
+        settings: lerobot's settings of the loader, in words.
+        refused: why the backend cannot be used.
+    """
+
+    source: Source | None = None
+    rows: tuple[LoaderRow, ...] = ()
+    facts: DatasetFacts | None = None
+    torch_threads: int = 0
+    settings: tuple[str, ...] = ()
+    refused: str = ""
+
+
+def load_source(request: SourceRequest) -> SourceAnswer:
     """Measure every load of the request.
 
     Raises:
         UsageError: lerobot does not find or understand the dataset.
     """
+    tell("importing lerobot")
     refused = why_not(request.backend)
     if refused:
         return SourceAnswer(refused=refused)
@@ -54,29 +74,19 @@ def load_source(request: SourceRequest, send: Send) -> SourceAnswer:
     source, facts = describe(dataset, request)
     rows: list[LoaderRow] = []
     for load in request.loads:
-        send({"progress": f"{source}: {_say(load)}"})
+        tell(f"{source}: {_say(load)}")
         reason = too_slow(rows, request.seconds) if load.workers else ""
         if reason:
-            rows.append(_without_figures(source, load, reason))
+            rows.append(row_without_figures(source, load, reason))
         else:
             rows.append(_measure(dataset, make_config(request, load), source, load, request.seconds))
     if source.storage == IMAGES:
-        rows += _with_actions_alone(dataset, request, source, send)
+        rows += _with_actions_alone(dataset, request, source)
     config = make_config(request, request.loads[-1])
     return SourceAnswer(
         source=source, rows=tuple(rows), facts=facts, torch_threads=torch.get_num_threads(),
         settings=_settings(config),
     )  # fmt: skip
-
-
-def why_not(backend: str) -> str:
-    """Return why a video backend cannot be used here, or nothing."""
-    if backend == TORCHCODEC:
-        try:
-            import_module("torchcodec.decoders")
-        except (ImportError, OSError, RuntimeError) as error:
-            return say_why_not(error)
-    return ""
 
 
 def too_slow(rows: list[LoaderRow], seconds: float) -> str:
@@ -87,19 +97,20 @@ def too_slow(rows: list[LoaderRow], seconds: float) -> str:
     return f"a batch takes {taken:.0f} s without workers; give --seconds {taken:.0f} to measure with some"
 
 
-def _without_figures(source: Source, load: Load, reason: str) -> LoaderRow:
+def row_without_figures(source: Source, load: Load, reason: str) -> LoaderRow:
+    """Return the row of a load that was not measured."""
     return LoaderRow(
         source=source, batch_size=load.batch_size, workers=load.workers, cache=load.cache, reason=reason
     )
 
 
-def _with_actions_alone(dataset: Any, request: SourceRequest, source: Source, send: Send) -> list[LoaderRow]:
+def _with_actions_alone(dataset: Any, request: SourceRequest, source: Source) -> list[LoaderRow]:
     """Return rows of the same dataset, its action chunks read without the images of their rows."""
     loads = [
         Load(batch_size=size, workers=0) for size in dict.fromkeys(it.batch_size for it in request.loads)
     ]
     alone = replace(source, actions_alone=True)
-    send({"progress": str(alone)})
+    tell(str(alone))
     reader = dataset.reader
     reader._query_hf_dataset = query_of_numbers(reader, dataset.meta.camera_keys)
     return [_measure(dataset, make_config(request, load), alone, load, request.seconds) for load in loads]
@@ -198,7 +209,3 @@ def _settings(config: Any) -> tuple[str, ...]:
         "return_uint8=True",
         "shuffled by EpisodeAwareSampler",
     )
-
-
-if __name__ == "__main__":
-    serve(sys.argv[1:], SourceRequest, load_source)
