@@ -1,30 +1,25 @@
-"""Figures of the accuracy page: predicted against measured, and how the differences are spread.
-
-Each function returns plotly's JSON without colours of the page; names are escaped, for plotly reads HTML.
-"""
+"""Figures of the accuracy page: predicted against measured, and how the differences are spread."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
 from actprof.ledger.comparison import NUMBERS
-from actprof.report.palette import allocator_mark
-from actprof.units import GIB, format_bytes
+from actprof.report.palette import GREY, allocator_mark
+from actprof.report.plotting import POINTED, SEAM, axis_title, in_gib, lay_out, log_axis
+from actprof.units import format_bytes
 from actprof.words import difference_text
 
 if TYPE_CHECKING:
-    from actprof.ledger.comparison import Figures
     from actprof.ledger.row import AccuracyRow
 
 SYMBOLS = {"allocated": "circle", "reserved": "square", "process": "diamond"}
 COLOURS = {"allocated": "#2f7dc4", "reserved": "#cf6a17", "process": "#15876b"}
-_DIAGONAL = "#8f98a3"
 _WIDTHS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # of a bar, in percent
 _MOST_BARS = 24
 _FEW = 6  # rows in a bar, up to which each has a line
@@ -44,43 +39,37 @@ def numbers_of(rows: Sequence[AccuracyRow]) -> tuple[str, ...]:
     )
 
 
-def draw_scatter(rows: Sequence[AccuracyRow]) -> dict[str, Any]:
+def draw_scatter(rows: Sequence[AccuracyRow]) -> go.Figure:
     """Return predicted over measured GiB: colours by device, symbols by number, and the diagonal."""
     figure = go.Figure()
     seen: list[float] = []
     for (origin, gpu), colour in devices_of(rows).items():
-        for number in NUMBERS:
-            group = [row for row in rows if (row.origin, row.gpu) == (origin, gpu)]
+        group = [row for row in rows if (row.origin, row.gpu) == (origin, gpu)]
+        for number in numbers_of(group):
             known = [row for row in group if row.difference_bytes(number) is not None]
-            if not known:
-                continue
-            x = [_gib(row.measured, number) for row in known]
-            y = [_gib(row.predicted, number) for row in known]
+            y, x = (in_gib(sizes) for sizes in zip(*(row.sizes(number) for row in known), strict=True))
             seen += x + y
             figure.add_scatter(
                 x=x, y=y, mode="markers", name=f"{escape(gpu)}, {number}",
                 marker={"color": colour, "symbol": SYMBOLS[number], "size": 10, "opacity": 0.85},
-                hovertext=[_describe(row, number) for row in known],
-                hovertemplate="%{hovertext}<extra></extra>",
+                hovertext=[_describe(row, number) for row in known], hovertemplate=POINTED,
             )  # fmt: skip
     low, high = min(seen), max(seen)
     is_log = low > 0 and high / low >= _DECADE
     edges = (low / 1.3, high * 1.3) if is_log else (0.0, high * 1.08)
-    diagonal = go.Scatter(
+    figure.add_scatter(
         x=edges, y=edges, mode="lines", hoverinfo="skip", name="equal",
-        line={"color": _DIAGONAL, "width": 1, "dash": "dash"},
+        line={"color": GREY, "width": 1, "dash": "dash"},
     )  # fmt: skip
-    figure.add_trace(diagonal)
     figure.data = (figure.data[-1], *figure.data[:-1])  # beneath the marks
-    axis: dict[str, Any] = {"range": list(edges), "zeroline": False}
-    if is_log:
-        axis = {"type": "log", "range": [math.log10(edge) for edge in edges], "dtick": "D2"}
-    figure.update_xaxes(title={"text": "measured, GiB", "standoff": 6}, **axis)
-    figure.update_yaxes(title={"text": "predicted, GiB", "standoff": 4}, **axis)
-    return _laid_out(figure, height=400)
+    axis = {**log_axis(*edges), "dtick": "D2"} if is_log else {"range": list(edges), "zeroline": False}
+    lay_out(figure, height=400, left=52, top=10, bottom=48)
+    figure.update_xaxes(title=axis_title("measured, GiB"), **axis)
+    figure.update_yaxes(title=axis_title("predicted, GiB", 4), **axis)
+    return figure
 
 
-def draw_errors(rows: Sequence[AccuracyRow]) -> dict[str, Any]:
+def draw_errors(rows: Sequence[AccuracyRow]) -> go.Figure:
     """Return how many numbers of each kind are how many percent off, in bars of equal width."""
     percents = {
         number: [value for row in rows if (value := row.difference_percent(number)) is not None]
@@ -92,21 +81,20 @@ def draw_errors(rows: Sequence[AccuracyRow]) -> dict[str, Any]:
         bars = count_bars(values, width)
         figure.add_bar(
             x=[round(place * width, 6) for place in bars], y=list(bars.values()), width=width, name=number,
-            marker={"color": COLOURS[number], "line": {"width": 1, "color": "rgba(255,255,255,.45)"}},
+            marker={"color": COLOURS[number], "line": SEAM},
             customdata=[[(place - 0.5) * width, (place + 0.5) * width] for place in bars],
             hovertemplate="%{y} rows: " + number
             + " off by %{customdata[0]:+.3~f} to %{customdata[1]:+.3~f} %<extra></extra>",
         )  # fmt: skip
     most = max((abs(value) for values in percents.values() for value in values), default=0.0)
     reach = max(most + width, 3 * width)
-    figure.update_xaxes(
-        title={"text": "predicted minus measured, % of measured", "standoff": 6}, range=[-reach, reach]
-    )
-    highest = max(Counter(_places(percents, width)).values(), default=1)
+    lay_out(figure, height=400, left=52, top=10, bottom=48, barmode="stack")
+    figure.update_xaxes(title=axis_title("predicted minus measured, % of measured"), range=[-reach, reach])
+    places = Counter(round(value / width) for values in percents.values() for value in values)
+    highest = max(places.values(), default=1)
     ticks = {"dtick": 1} if highest <= _FEW else {"nticks": _FEW}  # no halves of rows
-    figure.update_yaxes(title={"text": "rows", "standoff": 4}, range=[0, 1.05 * highest], **ticks)
-    figure.update_layout(barmode="stack")
-    return _laid_out(figure, height=400)
+    figure.update_yaxes(title=axis_title("rows", 4), range=[0, 1.05 * highest], **ticks)
+    return figure
 
 
 def bar_width(percents: Sequence[float]) -> float:
@@ -120,15 +108,6 @@ def count_bars(percents: Sequence[float], width: float) -> dict[int, int]:
     return dict(sorted(Counter(round(value / width) for value in percents).items()))
 
 
-def _places(percents: dict[str, list[float]], width: float) -> list[int]:
-    return [round(value / width) for values in percents.values() for value in values]
-
-
-def _gib(figures: Figures, number: str) -> float:
-    size: int = getattr(figures, f"{number}_bytes")
-    return round(size / GIB, 4)
-
-
 def _describe(row: AccuracyRow, number: str) -> str:
     predicted, measured = (getattr(f, f"{number}_bytes") for f in (row.predicted, row.measured))
     return (
@@ -136,15 +115,3 @@ def _describe(row: AccuracyRow, number: str) -> str:
         f"{row.origin} {format_bytes(measured, digits=3)}"
         f"<br>{difference_text(predicted - measured, measured)}"
     )
-
-
-def _laid_out(figure: go.Figure, *, height: int) -> dict[str, Any]:
-    figure.update_layout(
-        height=height, margin={"l": 52, "r": 12, "t": 10, "b": 48}, showlegend=False, dragmode=False,
-        hovermode="closest", hoverlabel={"align": "left"},
-    )  # fmt: skip
-    figure.update_xaxes(fixedrange=True)
-    figure.update_yaxes(fixedrange=True)
-    data: dict[str, Any] = figure.to_plotly_json()
-    data["layout"].pop("template", None)  # the page has its own, in its own colours
-    return data

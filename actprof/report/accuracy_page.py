@@ -1,16 +1,10 @@
-"""The page of the accuracy ledger: how true predictions are, the figures behind that, and every row.
-
-One file that opens without a network; it shares its look and its scripts with the report of a sweep.
-"""
+"""The page of the accuracy ledger: how true predictions are, the figures behind that, and every row."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from actprof.files import write_whole
 from actprof.ledger.comparison import NUMBERS
 from actprof.report.accuracy_figures import (
     COLOURS,
@@ -21,16 +15,17 @@ from actprof.report.accuracy_figures import (
     numbers_of,
 )
 from actprof.report.accuracy_words import lead, more, percent_text, shared_words, short_name
-from actprof.report.templating import templates
+from actprof.report.page import Plots, render
+from actprof.report.parts import NOTHING, Entry, Panel, Row, Table, Tile, columns, rows
 from actprof.units import GIB, format_bytes, format_seconds
 from actprof.words import (
     NARROW_SPACE,
     VERDICT_WORDS,
     capital,
+    cell_command,
     difference_text,
     join,
     plural,
-    predict_command,
 )
 
 if TYPE_CHECKING:
@@ -39,76 +34,43 @@ if TYPE_CHECKING:
     from actprof.ledger.kinds import Bands, Errors, Repeats
     from actprof.ledger.row import AccuracyRow
 
-NOTHING = "\u2013"  # where a row has no such number
-_WORDS = {**VERDICT_WORDS, "ran": "ran"}
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """One figure of the summary, what it is of, and what stands beside it."""
-
-    title: str
-    value: str
-    notes: tuple[str, ...]
-    state: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One row of the table: texts by column, and what unfolds below it."""
-
-    name: str
-    differences: tuple[tuple[str, str, str, bool], ...]  # size, percentage, what the band says, unexplained
-    step: str
-    boundary: str
-    said: str
-    was: str
-    is_wrong: bool
-    figures: tuple[tuple[str, str, str], ...]
-    facts: tuple[tuple[str, str], ...]
-    commands: tuple[tuple[str, str], ...]
+_MISSING = ("no row has both",)
 
 
 def render_accuracy(found: Accuracy) -> str:
     """Return the page as HTML text."""
     numbers = numbers_of(found.rows)
-    shared = shared_words([one.row for one in found.repeats]) if found.repeats else ()
-    figures = {"scatter": draw_scatter(found.rows), "errors": draw_errors(found.rows)} if numbers else {}
-    page = {
-        "found": found,
-        "lead": lead(found),
-        "more": more(found),
-        "alarms": [f"{title}: {row.name}." for title, rows in _alarms(found).items() for row in rows],
-        "kinds": {number: _kind_lines(found, number) for number in ("allocated", "reserved")},
-        "shared": shared,
-        "repeats": [_repeat_line(one, shared) for one in found.repeats],
-        "tiles": _tiles(found),
-        "figures": figures,
-        "numbers": numbers,
-        "has_steps": bool(found.step.n),
-        "devices": devices_of(found.rows),
-        "symbols": SYMBOLS,
-        "colours": COLOURS,
-        "columns": NUMBERS,
-        "lines": [_line(row) for row in found.rows],
-        "words": _WORDS,
-        "own": sum(row.origin == "measured" for row in found.rows),
-        "unexplained": [(row.name, _list_differences(row)) for row in found.unexplained],
-        "worst_boundary": _signed(found.boundaries.worst_difference),
-        "nothing": NOTHING,
-    }
-    return templates().get_template("accuracy.html.j2").render(**page)
-
-
-def write_accuracy_page(found: Accuracy, path: str | Path) -> Path:
-    """Write the page to `path`, whole or not at all, and return the path.
-
-    Raises:
-        StoreError: the file cannot be written.
-    """
-    target = Path(path)
-    write_whole(target, render_accuracy(found).encode())
-    return target
+    figures = Plots()
+    if numbers:
+        figures.add(draw_scatter(found.rows), "scatter")
+        figures.add(draw_errors(found.rows), "errors")
+    devices = [(f"{gpu}, {origin}", colour) for (origin, gpu), colour in devices_of(found.rows).items()]
+    return render(
+        "accuracy",
+        figures,
+        found=found,
+        lead=lead(found),
+        more=more(found),
+        alarms=[f"{title}: {row.name}." for title, rows in _alarms(found).items() for row in rows],
+        kinds=[table for number in ("allocated", "reserved") if (table := _table_kinds(found, number)).rows],
+        repeats=_table_repeats(found.repeats) if found.repeats else None,
+        shared=_shared(found.repeats),
+        tiles=_tiles(found),
+        scatter=Panel(
+            "scatter", "Predicted by measured",
+            "Predicted over measured GiB; the table of all rows has the figures",
+        ),
+        errors=Panel(
+            "errors", "Rows by difference",
+            "How many rows are how many percent off; the table of all rows has the figures",
+        ),
+        scatter_key=[*devices, *((number, "", f"outline {SYMBOLS[number]}") for number in numbers)],
+        errors_key=[(number, COLOURS[number]) for number in numbers],
+        rows=_table_rows(found),
+        own=sum(row.origin == "measured" for row in found.rows),
+        unexplained=[f"{row.name}: {_list_differences(row)}" for row in found.unexplained],
+        worst_boundary=_signed(found.boundaries.worst_difference),
+    )  # fmt: skip
 
 
 # -- tiles ---------------------------------------------------------------------------------------------
@@ -143,14 +105,14 @@ def _tiles(found: Accuracy) -> list[Tile]:
 
 def _band_tile(title: str, bands: Bands) -> Tile:
     if bands.width_percent is None:
-        return Tile(title, NOTHING, ("no row has both",))
+        return Tile(title, NOTHING, _MISSING)
     notes = (f"the band is {percent_text(bands.width_percent)} wide in the median",)
     return Tile(title, f"{bands.held} of {bands.n}", notes)
 
 
 def _error_tile(number: str, errors: Errors) -> Tile:
     if errors.median_percent is None or errors.p95_percent is None or errors.worst_percent is None:
-        return Tile(f"{capital(number)}, median", NOTHING, ("no row has both",))
+        return Tile(f"{capital(number)}, median", NOTHING, _MISSING)
     rows = f"{errors.n} {plural(errors.n, 'row')}"
     notes = (
         f"exact in {errors.exact} of {rows}" if errors.exact else rows,
@@ -160,9 +122,9 @@ def _error_tile(number: str, errors: Errors) -> Tile:
     return Tile(f"{capital(number)}, median", percent_text(errors.median_percent), notes)
 
 
-def _match_tile(title: str, matches: Matches, show: Any) -> Tile:
+def _match_tile(title: str, matches: Matches, show: Callable[[int], str]) -> Tile:
     if not matches.n:
-        return Tile(title, NOTHING, ("no row has both",))
+        return Tile(title, NOTHING, _MISSING)
     off = matches.exact < matches.n
     notes = (f"worst {show(matches.worst_difference)}",) if off else ("exact in every row",)
     return Tile(title, f"{matches.exact} of {matches.n}", notes)
@@ -171,14 +133,16 @@ def _match_tile(title: str, matches: Matches, show: Any) -> Tile:
 # -- kinds of runs, and repeated ones ------------------------------------------------------------------
 
 
-def _kind_lines(found: Accuracy, number: str) -> list[tuple[str, ...]]:
-    """Return a row of texts for each kind of run that has `number`."""
+def _table_kinds(found: Accuracy, number: str) -> Table:
+    """Return a row for each kind of run that has `number`."""
     known = [(kind.title, getattr(kind, number), getattr(kind, f"{number}_band")) for kind in found.kinds]
-    return [
+    lines = [
         (capital(title), str(errors.n), str(errors.exact), *_percents(errors), *_held(bands))
         for title, errors, bands in known
         if errors.n
     ]
+    heads = columns("Runs", numbers=("Rows", "Exact", "Median", "Worst", "In the band", "Band's width"))
+    return Table(f"{capital(number)} memory by kind of run", heads, rows(lines), css="cells")
 
 
 def _percents(errors: Errors) -> tuple[str, str]:
@@ -191,9 +155,21 @@ def _held(bands: Bands) -> tuple[str, str]:
     return f"{bands.held} of {bands.n}", percent_text(bands.width_percent)
 
 
-def _repeat_line(one: Repeats, shared: Sequence[str]) -> tuple[str, ...]:
-    ranges = (one.allocated, one.reserved, one.row.band("reserved"))
-    return short_name(one.row, shared), str(one.n), *map(_range, ranges)
+def _shared(repeats: Sequence[Repeats]) -> tuple[str, ...]:
+    return shared_words([one.row for one in repeats]) if repeats else ()
+
+
+def _table_repeats(repeats: Sequence[Repeats]) -> Table:
+    shared = _shared(repeats)
+    lines = [
+        (
+            Entry(short_name(one.row, shared), "run"), str(one.n),
+            *map(_range, (one.allocated, one.reserved, one.row.band("reserved"))),
+        )
+        for one in repeats
+    ]  # fmt: skip
+    heads = columns("Command", numbers=("Runs", "Allocated", "Reserved", "Predicted band"))
+    return Table("Commands that were measured more than once", heads, rows(lines), css="cells ledger")
 
 
 def _range(ends: tuple[int, int] | None) -> str:
@@ -203,31 +179,48 @@ def _range(ends: tuple[int, int] | None) -> str:
 # -- the table -----------------------------------------------------------------------------------------
 
 
-def _line(row: AccuracyRow) -> Line:
+def _table_rows(found: Accuracy) -> Table:
+    has_steps = bool(found.step.n)
+    names = (*map(capital, NUMBERS), *(["Step"] if has_steps else []), "Largest batch")
+    heads = columns("Run", numbers=names) + columns("Said", "Was", "By")
+    lines = tuple(_row(row, has_steps=has_steps) for row in found.rows)
+    return Table("All rows", heads, lines, css="cells ledger", box="tall", noun="row")
+
+
+def _row(row: AccuracyRow, *, has_steps: bool) -> Row:
     boundary = row.batch_size_difference
+    step = NOTHING if row.step_percent is None else difference_text(row.step_percent, 100)
+    judged = row.verdict_agrees is not None
     # no command holds another card to that room; the ledger does
-    prediction = "actprof accuracy --refresh" if row.held_to_bytes else predict_command(row.cell)
+    prediction = "actprof accuracy --refresh" if row.held_to_bytes else cell_command(row.cell)
     own = [("The measurement", row.command)] if row.command not in ("", prediction) else []
-    return Line(
-        name=row.name,
-        differences=tuple(_difference(row, number) for number in NUMBERS),
-        step=NOTHING if row.step_percent is None else difference_text(row.step_percent, 100),
-        boundary=NOTHING if boundary is None else _signed(boundary) if boundary else "exact",
-        said=row.predicted.verdict if row.verdict_agrees is not None else "",
-        was=row.measured.verdict if row.verdict_agrees is not None else "",
-        is_wrong=row.verdict_agrees is False,
-        figures=_figures(row),
-        facts=_facts(row),
-        commands=(*own, ("The prediction", prediction)),
+    entries = (
+        Entry(row.name, "run"),
+        *(_difference(row, number) for number in NUMBERS),
+        *([step] if has_steps else []),
+        NOTHING if boundary is None else _signed(boundary) if boundary else "exact",
+        _badge(row.predicted.verdict) if judged else NOTHING,
+        _badge(row.measured.verdict, is_wrong=row.verdict_agrees is False) if judged else NOTHING,
+        row.origin,
     )
+    texts = (*own, ("The prediction", prediction))
+    return Row(entries, facts=_facts(row), texts=texts, table=_table_figures(row))
 
 
-def _difference(row: AccuracyRow, number: str) -> tuple[str, str, str, bool]:
-    size, measured = row.difference_bytes(number), getattr(row.measured, f"{number}_bytes")
+def _badge(verdict: str, *, is_wrong: bool = False) -> Entry:
+    state = "fits" if verdict == "ran" else verdict
+    text = VERDICT_WORDS.get(verdict, verdict)
+    return Entry(text, "wrong" if is_wrong else "", badge=state, notes=("wrong",) if is_wrong else ())
+
+
+def _difference(row: AccuracyRow, number: str) -> Entry:
+    """Return bytes, percent, and whether the band holds it; what nobody has explained stands out."""
+    size, (_, measured) = row.difference_bytes(number), row.sizes(number)
     if size is None:
-        return NOTHING, "", "", False
-    inside = "in the band" if size and row.band_holds(number) else ""
-    return _signed_bytes(size), difference_text(size, measured), inside, number in row.unexplained
+        return Entry(NOTHING)
+    inside = ("in the band",) if size and row.band_holds(number) else ()
+    css = "n off" if number in row.unexplained else "n"
+    return Entry(_signed_bytes(size), css, notes=(difference_text(size, measured or 0), *inside))
 
 
 def _signed(count: int) -> str:
@@ -240,12 +233,12 @@ def _signed_bytes(size: int) -> str:
 
 
 def _list_differences(row: AccuracyRow) -> str:
-    parts = ((number, *_difference(row, number)[:2]) for number in row.unexplained)
-    return join(f"{number} {size} ({percent})" for number, size, percent in parts)
+    found = ((number, _difference(row, number)) for number in row.unexplained)
+    return join(f"{number} {entry.text} ({entry.notes[0]})" for number, entry in found if entry.notes)
 
 
-def _figures(row: AccuracyRow) -> tuple[tuple[str, str, str], ...]:
-    """Return (name, predicted, measured) of all figures that at least one side has."""
+def _table_figures(row: AccuracyRow) -> Table:
+    """Return predicted and measured of all figures that at least one side has."""
     names = {
         "allocated": "allocated_bytes", "allocated, of repeated runs": "allocated_band_bytes",
         "reserved": "reserved_bytes", "reserved, of repeated runs": "reserved_band_bytes",
@@ -258,7 +251,9 @@ def _figures(row: AccuracyRow) -> tuple[tuple[str, str, str], ...]:
         (title, _figure(row.predicted, name), _figure(row.measured, name, _open_bytes(row, name)))
         for title, name in names.items()
     )
-    return tuple(line for line in shown if line[1:] != (NOTHING, NOTHING))
+    lines = (line for line in shown if line[1:] != (NOTHING, NOTHING))
+    heads = (("Figure", "hidden"), *columns("predicted", row.origin))
+    return Table("Figures", heads, rows(lines), css="plain", named=True)
 
 
 def _open_bytes(row: AccuracyRow, name: str) -> int:
@@ -274,7 +269,7 @@ def _figure(figures: Figures, name: str, resolution: int = 0) -> str:
     if name.endswith("_band_bytes"):
         return " to ".join(format_bytes(end, digits=3) for end in value)
     if not name.endswith("_bytes"):
-        return _WORDS.get(value, str(value))
+        return VERDICT_WORDS.get(value, str(value))
     digits = 2 if resolution else 3
     text = format_bytes(value, digits=digits)
     return f"{text} \u00b1 {format_bytes(resolution)}" if resolution else text
@@ -285,11 +280,7 @@ def _facts(row: AccuracyRow) -> tuple[tuple[str, str], ...]:
         "Cause of the difference": row.notes,
         "Source": row.source,
         "Date": row.date,
-        "Versions": ", ".join(_versions(row)),
+        "Versions": ", ".join(f"{name} {version}" for name, version in sorted(row.versions.items())),
         "Run": row.run,
     }
     return tuple((name, value) for name, value in facts.items() if value)
-
-
-def _versions(row: AccuracyRow) -> Sequence[str]:
-    return [f"{name} {version}" for name, version in sorted(row.versions.items())]

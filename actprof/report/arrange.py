@@ -17,10 +17,10 @@ from actprof.results import Verdict
 from actprof.words import gib
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from actprof.cell import Cell
-    from actprof.results import Breakdown, Result
+    from actprof.results import Result
 
 _AXES = ("resolution", "cameras", "batch_size", "alloc_conf")
 
@@ -147,16 +147,6 @@ def share_of_device(result: Result) -> float | None:
     if not result.peak_process_bytes or not result.gpu.capacity_bytes:
         return None
     return (result.peak_process_bytes + result.cell.used_by_others_bytes) / result.gpu.capacity_bytes
-
-
-def rank(sizes: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Return who holds how many bytes, the largest first."""
-    return sorted(sizes.items(), key=lambda item: -item[1])
-
-
-def by_component(held: Breakdown) -> dict[str, int]:
-    """Return the activations' bytes by component of the policy."""
-    return {name: sum(groups.values()) for name, groups in held.activations.items()}
 
 
 def largest_image_first(cells: Iterable[Cell]) -> list[str]:

@@ -1,21 +1,19 @@
-"""Figures of an explained moment: modules as an icicle, and the course of the memory stacked by kind.
-
-Each function returns plotly's JSON without colours of the page; names are escaped, for plotly reads HTML.
-"""
+"""Figures of an explained moment: modules as an icicle, and the course of the memory stacked by kind."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
 from actprof.explanation.moment import RUNS_OUT
 from actprof.explanation.sentences import share
 from actprof.explanation.tree_rows import ITSELF, end_of_chain
-from actprof.report.palette import component_colour, kind_colour, text_on
+from actprof.report.palette import GREY, MEMORY, PHASES, ROOM, component_colour, kind_colour, text_on
+from actprof.report.plotting import POINTED, axis_title, in_gib, lay_out
 from actprof.units import GIB, format_bytes
 
 if TYPE_CHECKING:
@@ -24,11 +22,6 @@ if TYPE_CHECKING:
     from actprof.explanation.moment import Holding
 
 OTHER = "other"
-PHASE_COLOURS = {
-    "setup": "#8f98a3", "data": "#aa7a18", "forward": "#2f7dc4", "backward": "#9a62c7",
-    "optimizer": "#15876b",
-}  # fmt: skip
-RESERVED, LIMIT, MARK = "#7f8894", "#cf6a17", "#8f98a3"
 _ORDER = (
     "parameters", "buffers", "optimizer state", "gradients", "inputs", "activations", "temporaries",
     "workspaces", "allocator slack",
@@ -50,35 +43,25 @@ class _Tile:
     text: str
 
 
-def draw_modules(moment: Holding) -> dict[str, Any]:
+def draw_modules(moment: Holding) -> go.Figure:
     """Return all modules as an icicle whose rectangles add up at every level."""
     tiles = list(_tiles(moment.modules, moment.allocated_bytes))
-    figure = go.Figure(
-        go.Icicle(
-            ids=[tile.id for tile in tiles],
-            parents=[tile.parent for tile in tiles],
-            labels=[escape(tile.label).replace(".", "<br>.") for tile in tiles],
-            values=[tile.size for tile in tiles],
-            branchvalues="total",
-            sort=True,
-            maxdepth=6,
-            marker={
-                "colors": [tile.colour for tile in tiles],
-                "line": {"color": "rgba(127,136,148,.55)", "width": 1},
-            },
-            textfont={"color": [text_on(tile.colour) for tile in tiles]},
-            hovertext=[tile.text for tile in tiles],
-            hovertemplate="%{hovertext}<extra></extra>",
-            textinfo="label+percent root",
-            leaf={"opacity": 1},
-            tiling={"orientation": "h", "pad": 1},
-            pathbar={"visible": False},
-        )
+    icicle = go.Icicle(
+        ids=[tile.id for tile in tiles], parents=[tile.parent for tile in tiles],
+        labels=[escape(tile.label).replace(".", "<br>.") for tile in tiles],
+        values=[tile.size for tile in tiles], branchvalues="total", sort=True, maxdepth=6,
+        marker={
+            "colors": [tile.colour for tile in tiles],
+            "line": {"color": "rgba(127,136,148,.55)", "width": 1},
+        },
+        textfont={"color": [text_on(tile.colour) for tile in tiles]}, textinfo="label+percent root",
+        hovertext=[tile.text for tile in tiles], hovertemplate=POINTED, leaf={"opacity": 1},
+        tiling={"orientation": "h", "pad": 1}, pathbar={"visible": False},
+    )  # fmt: skip
+    margin = {"l": 0, "r": 0, "t": 4, "b": 4}
+    return go.Figure(
+        icicle, {"height": 540, "margin": margin, "uniformtext": {"minsize": 10, "mode": "hide"}}
     )
-    figure.update_layout(
-        height=540, margin={"l": 0, "r": 0, "t": 4, "b": 4}, uniformtext={"minsize": 10, "mode": "hide"}
-    )
-    return _plain(figure)
 
 
 def _tiles(root: ModuleNode, whole: int) -> Iterator[_Tile]:
@@ -132,7 +115,7 @@ def stacked_kinds(course: KindCourse) -> dict[str, list[int]]:
     return {**large, OTHER: [sum(values) for values in zip(*small, strict=True)]} if small else large
 
 
-def draw_course(moment: Holding, room: int) -> dict[str, Any]:
+def draw_course(moment: Holding, room: int) -> go.Figure:
     """Return the course of the memory, stacked by kind, with steps, phases and the moment marked.
 
     Args:
@@ -144,26 +127,24 @@ def draw_course(moment: Holding, room: int) -> dict[str, Any]:
     figure = go.Figure()
     for name, values in stacked_kinds(course).items():
         figure.add_scatter(
-            x=list(range(count)), y=_gib(values), name=name, stackgroup="kinds", mode="lines",
+            x=list(range(count)), y=in_gib(values), name=name, stackgroup="kinds", mode="lines",
             line={"width": 0, "shape": "hv"}, fillcolor=kind_colour(name),
             hovertemplate=f"{name} %{{y:.2f}} GiB<extra></extra>",
         )  # fmt: skip
     figure.add_scatter(
-        x=list(range(count)), y=_gib(course.reserved_bytes), name="reserved", mode="lines",
-        line={"color": RESERVED, "width": 1.75, "shape": "hv"}, customdata=_moments(course),
+        x=list(range(count)), y=in_gib(course.reserved_bytes), name="reserved", mode="lines",
+        line={"color": MEMORY["reserved"], "width": 1.75, "shape": "hv"}, customdata=_moments(course),
         hovertemplate="reserved %{y:.2f} GiB<extra>%{customdata}</extra>",
     )  # fmt: skip
     _mark(figure, moment, room)
     top = max([*course.reserved_bytes, room], default=0) / GIB or 1.0
-    figure.update_layout(
-        height=400, margin={"l": 48, "r": 8, "t": 26, "b": 46}, showlegend=False, hovermode="x unified"
-    )
+    lay_out(figure, height=400, left=48, top=26, bottom=46, hovermode="x unified")
     figure.update_xaxes(
-        fixedrange=True, range=[0, max(count, 1)], showticklabels=False, showgrid=False, zeroline=False,
-        title={"text": "events, in order", "standoff": 22},
+        range=[0, max(count, 1)], showticklabels=False, showgrid=False, zeroline=False,
+        title=axis_title("events, in order", 22),
     )  # fmt: skip
-    figure.update_yaxes(fixedrange=True, range=[0, top * 1.06], title={"text": "GiB"})
-    return _plain(figure)
+    figure.update_yaxes(range=[0, top * 1.06], title={"text": "GiB"})
+    return figure
 
 
 def _mark(figure: go.Figure, moment: Holding, room: int) -> None:
@@ -174,18 +155,18 @@ def _mark(figure: go.Figure, moment: Holding, room: int) -> None:
     for (start, phase), end in zip(course.phases, ends, strict=True):
         figure.add_shape(
             type="rect", xref="x", yref="paper", x0=start, x1=end, y0=-0.055, y1=-0.015, line={"width": 0},
-            fillcolor=PHASE_COLOURS[phase],
+            fillcolor=PHASES[phase],
         )  # fmt: skip
     for index, at in enumerate(course.steps):
         figure.add_shape(
-            type="line", xref="x", yref="paper", x0=at, x1=at, y0=0, y1=1.05, line={"color": MARK, "width": 1}
+            type="line", xref="x", yref="paper", x0=at, x1=at, y0=0, y1=1.05, line={"color": GREY, "width": 1}
         )
         figure.add_annotation(
             x=at, y=1.01, xref="x", yref="paper", text=f" step {index + 1}", showarrow=False, xanchor="left",
             yanchor="bottom", font={"size": 11},
         )  # fmt: skip
     if room:
-        figure.add_hline(y=room / GIB, line={"color": LIMIT, "width": 2, "dash": "dash"})
+        figure.add_hline(y=room / GIB, line={"color": ROOM, "width": 2, "dash": "dash"})
     _point_at(figure, moment)
 
 
@@ -196,7 +177,7 @@ def _point_at(figure: go.Figure, moment: Holding) -> None:
     figure.add_annotation(
         x=at, y=highest, text=text, showarrow=True, arrowhead=2, arrowsize=0.9, ax=-34 if left else 34, ay=22,
         xanchor="right" if left else "left", font={"size": 12}, bgcolor="rgba(255,255,255,.86)", borderpad=2,
-        arrowcolor=MARK,
+        arrowcolor=GREY,
     )  # fmt: skip
     figure.layout.annotations[-1].font.color = "#1a1f26"  # on its own light ground in either scheme
 
@@ -211,13 +192,3 @@ def _moments(course: KindCourse) -> list[str]:
         step += index in steps
         names.append(f"step {step}, {phase}" if step else phase)
     return names
-
-
-def _gib(values: Sequence[int]) -> list[float]:
-    return [round(value / GIB, 4) for value in values]
-
-
-def _plain(figure: go.Figure) -> dict[str, Any]:
-    data: dict[str, Any] = figure.to_plotly_json()
-    data["layout"].pop("template", None)  # the page has its own, in its own colours
-    return data

@@ -1,29 +1,18 @@
-"""The page of an explanation: who holds the memory by kind, module, op and tensor, and how it came to that.
-
-One file that opens without a network; it shares its look and its scripts with the report of a sweep.
-"""
+"""The page of an explanation: who holds the memory by kind, module, op and tensor, and how it came about."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from actprof.explanation.explain import difference
 from actprof.explanation.moment import CONTEXT, RUNS_OUT, UNUSED
 from actprof.explanation.sentences import freed_text, headline, made_text, request_text, share, short_op
-from actprof.files import write_whole
-from actprof.report.explain_figures import (
-    LIMIT,
-    PHASE_COLOURS,
-    RESERVED,
-    draw_course,
-    draw_modules,
-    stacked_kinds,
-)
-from actprof.report.palette import kind_colour
-from actprof.report.templating import templates
+from actprof.report.explain_figures import draw_course, draw_modules, stacked_kinds
+from actprof.report.page import Plots, render
+from actprof.report.palette import MEMORY, PHASES, ROOM, kind_colour
+from actprof.report.parts import Entry, Panel, Row, Table, View, columns, rows, with_first
 from actprof.units import format_bytes
 from actprof.words import capital, cell_command, cell_text
 
@@ -35,137 +24,102 @@ if TYPE_CHECKING:
 _MOST_TENSORS = 400
 _MOST_CHANGES = 30
 _OPS = 24
-
-
-@dataclass(frozen=True, slots=True)
-class BarRow:
-    """One line of a table with bars; `part` is of the largest, from 0 to 1."""
-
-    name: str
-    size: str
-    share: str
-    part: float
-    colour: str = ""
-    state: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TensorRow:
-    """One tensor: fields as (text, sort key, is a number), and what unfolds."""
-
-    kind: str
-    fields: tuple[tuple[str, str | int, bool], ...]
-    facts: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class MomentView:
-    """What the page shows of one moment."""
-
-    title: str
-    moment: Holding
-    modules: str
-    course: str
-    kinds: tuple[BarRow, ...]
-    ops: tuple[BarRow, ...]
-    key: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeRow:
-    """One line of a difference; `part` is the change's share of the largest, `is_less` its direction."""
-
-    name: str
-    first: str
-    second: str
-    change: str
-    part: float
-    is_less: bool
+_LESS, _MORE = "#2f7dc4", "#cf6a17"
 
 
 def render_explanation(found: Explanation, *, versus: Explanation | None = None) -> str:
-    """Return the page as HTML text."""
-    figures: dict[str, Any] = {}
-    views = []
-    for index, moment in enumerate(found.moments):
-        figures[f"modules-{index}"] = draw_modules(moment)
-        figures[f"course-{index}"] = draw_course(moment, _room(found) if moment.limited else 0)
-        views.append(_view(moment, index))
-    shown = found.moment.tensors[:_MOST_TENSORS]
-    page = {
-        "cell": found.result.cell,
-        "result": found.result,
-        "title": capital(cell_text(found.result.cell)),
-        "command": _command(found),
-        "moment": found.moment,
-        "lead": headline(found.moment),
-        "request": request_text(found.moment),
-        "need": headline(found.need) if found.need is not found.moment else "",
-        "views": views,
-        "figures": figures,
-        "phases": PHASE_COLOURS,
-        "reserved_colour": RESERVED,
-        "limit_colour": LIMIT,
-        "has_room": bool(_room(found)),
-        "tensors": [_tensor(tensor, found.moment) for tensor in shown],
-        "tensor_kinds": sorted({tensor.kind for tensor in shown}),
-        "left": found.moment.tensors[_MOST_TENSORS:],
-        "left_bytes": sum(tensor.bytes for tensor in found.moment.tensors[_MOST_TENSORS:]),
-        "difference": None if versus is None else _compare(found, versus),
-    }
-    return templates().get_template("explain.html.j2").render(**page)
-
-
-def write_explain_page(found: Explanation, path: str | Path, *, versus: Explanation | None = None) -> Path:
-    """Write the page to `path`, whole or not at all, and return the path.
-
-    Raises:
-        StoreError: the file cannot be written.
-    """
-    target = Path(path)
-    write_whole(target, render_explanation(found, versus=versus).encode())
-    return target
-
-
-def _room(found: Explanation) -> int:
-    result = found.result
-    return max(result.gpu.capacity_bytes - result.gpu.context_bytes - result.cell.used_by_others_bytes, 0)
-
-
-def _command(found: Explanation) -> str:
-    return cell_command(found.result.cell, "explain")
+    """Return the page as HTML text; with another explanation also how that differs."""
+    figures = Plots()
+    moment, room = found.moment, found.result.available_bytes
+    names = [_name(some) for some in found.moments]
+    shown, left = moment.tensors[:_MOST_TENSORS], moment.tensors[_MOST_TENSORS:]
+    return render(
+        "explain",
+        figures,
+        result=found.result,
+        title=capital(cell_text(found.result.cell)),
+        command=cell_command(found.result.cell, "explain"),
+        lead=headline(moment),
+        request=request_text(moment),
+        need=headline(found.need) if found.need is not moment else "",
+        modules=[_modules(some, i, figures) for i, some in enumerate(found.moments)],
+        courses=[_course(some, i, room, figures) for i, some in enumerate(found.moments)],
+        kinds=_views(names, [_table_kinds(some) for some in found.moments]),
+        ops=_views(names, [_table_ops(some) for some in found.moments]),
+        phases=list(PHASES.items()),
+        tensors=_table_tensors(shown, moment),
+        tensor_kinds=[(kind, kind) for kind in sorted({tensor.kind for tensor in shown})],
+        left=len(left),
+        left_bytes=sum(tensor.bytes for tensor in left),
+        difference=None if versus is None else _compare(found, versus),
+    )
 
 
 # -- one moment ------------------------------------------------------------------------------------------
 
 
-def _view(moment: Holding, index: int) -> MomentView:
+def _name(moment: Holding) -> str:
     title = "Where it runs out" if moment.what == RUNS_OUT else "The peak"
-    return MomentView(
-        title=title if moment.limited else f"{title} on a device without limit",
-        moment=moment,
-        modules=f"modules-{index}",
-        course=f"course-{index}",
-        kinds=tuple(_kinds(moment)),
-        ops=tuple(_bars(_first(moment.by_op, _OPS), moment.allocated_bytes)),
-        key=tuple((name, kind_colour(name)) for name in reversed(stacked_kinds(moment.course))),
-    )
+    return title if moment.limited else f"{title} on a device without limit"
 
 
-def _kinds(moment: Holding) -> Iterable[BarRow]:
+def _views(names: Sequence[str], tables: Sequence[Table]) -> tuple[View, ...]:
+    return with_first([View(name, table=table) for name, table in zip(names, tables, strict=True)])
+
+
+def _modules(moment: Holding, index: int, figures: Plots) -> View:
+    label = "Allocated memory by module; the terminal's `actprof explain --depth 9` has the figures"
+    title = f"{_name(moment)}: {format_bytes(moment.allocated_bytes)} allocated"
+    panel = Panel(figures.add(draw_modules(moment), f"modules-{index}"), title, label)
+    return View(_name(moment), (panel,), first=not index)
+
+
+def _course(moment: Holding, index: int, room: int, figures: Plots) -> View:
+    """Return the figure with its key: kinds from top to bottom, then the lines."""
+    limit = room if moment.limited else 0
+    size = format_bytes(moment.allocated_bytes)
+    label = f"Allocated memory over time, stacked by kind: at most {size}"
+    title = "Held to the device" if moment.limited else "On a device without limit"
+    panel = Panel(figures.add(draw_course(moment, limit), f"course-{index}"), title, label)
+    kinds = [(name, kind_colour(name)) for name in reversed(stacked_kinds(moment.course))]
+    lines = [("reserved", MEMORY["reserved"], "line")]
+    lines += [("the GPU's room for PyTorch", ROOM, "line dashed")] if limit else []
+    return View(_name(moment), (panel,), first=not index, key=[*kinds, *lines])
+
+
+def _table_kinds(moment: Holding) -> Table:
     whole = moment.process_bytes
-    for name, size in moment.by_kind.items():
-        yield BarRow(name, format_bytes(size), share(size, whole), size / whole, kind_colour(name))
-    sums = (
-        ("allocated", moment.allocated_bytes, "sum"),
-        (UNUSED, moment.unused_bytes, ""),
-        (CONTEXT, moment.context_bytes, ""),
-        ("the process", whole, "sum"),
-    )
-    for name, size, state in sums:
-        yield BarRow(
-            name, format_bytes(size), share(size, whole), 0 if state else size / whole, RESERVED, state
-        )
+    parts = [(name, size, kind_colour(name), "") for name, size in moment.by_kind.items()]
+    grey = MEMORY["reserved"]
+    parts += [
+        ("allocated", moment.allocated_bytes, "", "sum"),
+        (UNUSED, moment.unused_bytes, grey, ""),
+        (CONTEXT, moment.context_bytes, grey, ""),
+        ("the process", whole, "", "sum"),
+    ]
+    lines = [
+        Row(_bar_entries(name, size, whole, size / whole if colour else 0.0, colour), css=css)
+        for name, size, colour, css in parts
+    ]
+    return _bar_table("Memory by kind", "Kind", lines)
+
+
+def _table_ops(moment: Holding) -> Table:
+    sizes = _first(moment.by_op, _OPS)
+    largest = max(sizes.values(), default=1) or 1
+    whole = moment.allocated_bytes
+    lines = [Row(_bar_entries(name, size, whole, size / largest)) for name, size in sizes.items()]
+    return _bar_table("Memory by op", "Op", lines)
+
+
+def _bar_entries(name: str, size: int, whole: int, part: float, colour: str = "") -> tuple[Entry | str, ...]:
+    bar = Entry("", "track", bar=part or None, colour=colour if part else "")
+    return name, format_bytes(size), share(size, whole), bar
+
+
+def _bar_table(label: str, head: str, lines: Sequence[Row]) -> Table:
+    heads = (*columns(head, numbers=("Size", "Share")), ("Bar", "hidden"))
+    return Table(label, heads, tuple(lines), css="bars", named=True)
 
 
 def _first(sizes: Mapping[str, int], count: int) -> dict[str, int]:
@@ -176,70 +130,87 @@ def _first(sizes: Mapping[str, int], count: int) -> dict[str, int]:
     return {**shown, f"{len(left)} others": sum(size for _, size in left)} if left else shown
 
 
-def _bars(sizes: Mapping[str, int], whole: int) -> Iterable[BarRow]:
-    largest = max(sizes.values(), default=1) or 1
-    for name, size in sizes.items():
-        yield BarRow(name, format_bytes(size), share(size, whole), size / largest)
+def _table_tensors(tensors: Sequence[HeldTensor], moment: Holding) -> Table:
+    heads = columns(numbers=("Size", "Share"))
+    heads += columns("Shape", "Dtype", "Kind", "Module or parameter", "Made by", "Phase")
+    lines = tuple(_tensor(tensor, moment) for tensor in tensors)
+    return Table("Tensors", heads, lines, css="cells tensors", box="tall", noun="tensor", sorts="descending")
 
 
-def _tensor(tensor: HeldTensor, moment: Holding) -> TensorRow:
-    where = tensor.owner or tensor.module
-    op = short_op(tensor.made_by.op)
-    fields: tuple[tuple[str, str | int, bool], ...] = (
-        (format_bytes(tensor.bytes), tensor.bytes, True),
-        (share(tensor.bytes, moment.allocated_bytes), tensor.bytes, True),
-        (tensor.shape, tensor.shape, False),
-        (tensor.dtype, tensor.dtype, False),
-        (tensor.kind, tensor.kind, False),
-        (where, where, False),
-        (op, op, False),
-        (tensor.phase, tensor.phase, False),
+def _tensor(tensor: HeldTensor, moment: Holding) -> Row:
+    where, op = tensor.owner or tensor.module, short_op(tensor.made_by.op)
+    entries = (
+        Entry(format_bytes(tensor.bytes), sort=tensor.bytes),
+        Entry(share(tensor.bytes, moment.allocated_bytes), sort=tensor.bytes),
+        *(Entry(text, sort=text) for text in (tensor.shape, tensor.dtype, tensor.kind)),
+        Entry(where, "long", sort=where),
+        *(Entry(text, sort=text) for text in (op, tensor.phase)),
     )
     facts = (
         ("Made by", made_text(tensor)),
-        ("Freed by", "nothing: it stays" if tensor.freed_by is None else freed_text(tensor)),
+        ("Freed by", freed_text(tensor) or "nothing: it stays"),
         ("Per sample", format_bytes(tensor.per_sample)),
         ("Constant", format_bytes(tensor.constant)),
         ("Bytes", f"{tensor.bytes:,}"),
     )
-    return TensorRow(tensor.kind, fields, facts)
+    return Row(entries, verdict=tensor.kind, facts=facts)
 
 
 # -- the difference --------------------------------------------------------------------------------------
 
 
-def _compare(first: Explanation, second: Explanation) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Difference:
+    """What the template shows of another run beside the first; tables with (heading, note)."""
+
+    lead: str
+    runs: tuple[tuple[str, str], ...]
+    second_lead: str
+    command: str
+    tables: tuple[tuple[str, str, Table], ...]
+
+
+def _compare(first: Explanation, second: Explanation) -> _Difference:
     found = difference(first.need, second.need)
     change = found.second_bytes - found.first_bytes
     how = (
         "as much as" if not change else f"{format_bytes(abs(change))} {'less' if change < 0 else 'more'} than"
     )
-    return {
-        "first": capital(cell_text(first.result.cell)),
-        "second": capital(cell_text(second.result.cell)),
-        "lead": f"The second run needs {how} the first: {format_bytes(found.second_bytes)} instead of "
+    tables = (
+        ("kind", "These add up to the processes.", found.by_kind),
+        ("module", "A module counts with those inside it.", found.by_module),
+        ("op", "These add up to what is allocated.", found.by_op),
+    )
+    runs = (("First", first), ("Second", second))
+    return _Difference(
+        lead=f"The second run needs {how} the first: {format_bytes(found.second_bytes)} instead of "
         f"{format_bytes(found.first_bytes)} for the process at its peak.",
-        "second_lead": headline(second.need),
-        "command": _command(second),
-        "tables": (
-            ("By kind", "These add up to the processes.", _changes(found.by_kind)),
-            ("By module", "A module counts with those inside it.", _changes(found.by_module)),
-            ("By op", "These add up to what is allocated.", _changes(found.by_op)),
-        ),
-    }
+        runs=tuple((name, capital(cell_text(run.result.cell))) for name, run in runs),
+        second_lead=headline(second.need),
+        command=cell_command(second.result.cell, "explain"),
+        tables=tuple((f"By {by}", note, _table_changes(by, changes)) for by, note, changes in tables),
+    )
 
 
-def _changes(changes: Sequence[Change]) -> list[ChangeRow]:
+def _table_changes(by: str, changes: Sequence[Change]) -> Table:
     changed = [change for change in changes if change.change_bytes][:_MOST_CHANGES]
     largest = max((abs(change.change_bytes) for change in changed), default=1)
-    return [
-        ChangeRow(
-            name=short_op(change.name),
-            first=format_bytes(change.first_bytes),
-            second=format_bytes(change.second_bytes),
-            change=f"{'\u2212' if change.change_bytes < 0 else '+'}{format_bytes(abs(change.change_bytes))}",
-            part=abs(change.change_bytes) / largest,
-            is_less=change.change_bytes < 0,
+    size = "n first-size"
+    heads = ((capital(by), ""), ("First", size), ("Second", size), ("Change", "n"), ("Bar", "hidden"))
+    lines = [
+        (
+            short_op(change.name), format_bytes(change.first_bytes), format_bytes(change.second_bytes),
+            _change(change),
+            Entry(
+                "", "track", bar=abs(change.change_bytes) / largest,
+                colour=_LESS if change.change_bytes < 0 else _MORE,
+            ),
         )
         for change in changed
-    ]
+    ]  # fmt: skip
+    return Table(f"Difference by {by}", heads, rows(lines), css="bars", named=True)
+
+
+def _change(change: Change) -> Entry:
+    sign, css = ("\u2212", "less") if change.change_bytes < 0 else ("+", "more")
+    return Entry(f"{sign}{format_bytes(abs(change.change_bytes))}", f"n {css}")

@@ -1,18 +1,16 @@
-"""Figures of the loader page: the parts of one sample by way of loading, and samples per second by workers.
-
-Each function returns plotly's JSON without colours of the page; names are escaped, for plotly reads HTML.
-"""
+"""Figures of the loader page: the parts of one sample by way of loading, and samples a second by workers."""
 
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
 from actprof.loading.rows import STAGES, WARM
 from actprof.loading.sentences import STAGE_WORDS, milliseconds
 from actprof.report.palette import allocator_mark
+from actprof.report.plotting import POINTED, axis_title, lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,32 +42,27 @@ def stages_of(rows: Sequence[LoaderRow]) -> tuple[str, ...]:
     return tuple(name for name in STAGES if any(name in row.stages for row in rows))
 
 
-def draw_stages(rows: Sequence[LoaderRow]) -> dict[str, Any]:
+def draw_stages(rows: Sequence[LoaderRow]) -> go.Figure:
     """Return stacked bars: milliseconds of one sample by part, one bar per way of loading."""
-    names = [f"{escape(str(row.source))}" for row in rows]
     figure = go.Figure()
     for stage in stages_of(rows):
-        values = [1000 * row.stages.get(stage, 0.0) for row in rows]
-        hover = [f"{STAGE_WORDS[stage]}<br>{milliseconds(value / 1000)} ms" for value in values]
+        values = [row.stages.get(stage, 0.0) for row in rows]
         figure.add_bar(
-            x=[round(value, 4) for value in values], y=list(range(len(rows))), orientation="h", name=stage,
-            marker={"color": STAGE_COLOURS[stage]}, width=0.4, offset=0.02,
-            hovertext=hover, hovertemplate="%{hovertext}<extra></extra>",
+            x=[round(1000 * value, 4) for value in values], y=list(range(len(rows))), orientation="h",
+            name=stage, marker={"color": STAGE_COLOURS[stage]}, width=0.4, offset=0.02,
+            hovertext=[f"{STAGE_WORDS[stage]}<br>{milliseconds(value)} ms" for value in values],
+            hovertemplate=POINTED,
         )  # fmt: skip
-    for index, name in enumerate(names):
+    for index, row in enumerate(rows):
         figure.add_annotation(
-            x=0, y=index, xref="x", yref="y", text=name, showarrow=False, xanchor="left", yanchor="middle",
-            yshift=12, font={"size": 12},
+            x=0, y=index, xref="x", yref="y", text=escape(str(row.source)), showarrow=False, xanchor="left",
+            yanchor="middle", yshift=12, font={"size": 12},
         )  # fmt: skip
-    figure.update_layout(
-        barmode="stack", showlegend=False, height=_BAR_HEIGHT * len(rows) + _LABELS + 12,
-        margin={"l": 8, "r": 16, "t": 4, "b": _LABELS + 8},
-    )  # fmt: skip
-    figure.update_xaxes(fixedrange=True, title={"text": "ms for one sample", "standoff": 6}, nticks=6)
-    figure.update_yaxes(
-        fixedrange=True, showticklabels=False, showgrid=False, zeroline=False, range=[len(rows) - 0.5, -0.6]
-    )
-    return _plain(figure)
+    height = _BAR_HEIGHT * len(rows) + _LABELS + 12
+    lay_out(figure, height=height, left=8, top=4, bottom=_LABELS + 8, barmode="stack")
+    figure.update_xaxes(title=axis_title("ms for one sample"), nticks=6)
+    figure.update_yaxes(showticklabels=False, showgrid=False, zeroline=False, range=[len(rows) - 0.5, -0.6])
+    return figure
 
 
 def sources_by_workers(result: LoaderResult) -> dict[Source, str]:
@@ -82,7 +75,7 @@ def sources_by_workers(result: LoaderResult) -> dict[Source, str]:
     return {source: allocator_mark(index)[0] for index, source in enumerate(several)}
 
 
-def draw_workers(result: LoaderResult) -> dict[str, Any]:
+def draw_workers(result: LoaderResult) -> go.Figure:
     """Return lines: samples per second by DataLoader workers, for the smallest batch size."""
     figure = go.Figure()
     for index, (source, colour) in enumerate(sources_by_workers(result).items()):
@@ -96,21 +89,13 @@ def draw_workers(result: LoaderResult) -> dict[str, Any]:
             marker={"color": colour, "size": 9, "symbol": allocator_mark(index)[1]},
             hovertemplate=f"{escape(str(source))}<br>%{{x}} workers: %{{y:.3g}} samples/s<extra></extra>",
         )  # fmt: skip
-    figure.update_layout(height=320, showlegend=False, margin={"l": 52, "r": 16, "t": 8, "b": 44})
+    lay_out(figure, height=320, left=52, top=8)
     counts = sorted({row.workers for row in result.rows})
-    figure.update_xaxes(fixedrange=True, title={"text": "DataLoader workers", "standoff": 6}, tickvals=counts)
-    figure.update_yaxes(
-        fixedrange=True, rangemode="tozero", title={"text": "samples per second", "standoff": 4}
-    )
-    return _plain(figure)
+    figure.update_xaxes(title=axis_title("DataLoader workers"), tickvals=counts)
+    figure.update_yaxes(rangemode="tozero", title=axis_title("samples per second", 4))
+    return figure
 
 
 def _is_shown(row: LoaderRow, source: Source, batch_size: int) -> bool:
     of_it = row.source == source and row.batch_size == batch_size
     return of_it and row.cache == WARM and row.batch_seconds is not None
-
-
-def _plain(figure: go.Figure) -> dict[str, Any]:
-    data: dict[str, Any] = figure.to_plotly_json()
-    data["layout"].pop("template", None)  # the page has its own, in its own colours
-    return data

@@ -1,17 +1,14 @@
 """The page of data loading: what each way of loading gives, what each change brings, and what feeds a step.
 
-One file that opens without a network; it shares its look and its script with the report of a sweep.
+The report of a sweep shows the same tiles and rates; see `loading_section`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from actprof.files import write_whole
 from actprof.loading.feed import Feed, workers_needed
 from actprof.loading.ratios import CODEC, IN_LOADER, RESIZED, STORED, Ratio, find_ratios
-from actprof.loading.rows import LoaderResult, LoaderRow, Source
 from actprof.loading.sentences import (
     STAGE_WORDS,
     advise,
@@ -32,37 +29,20 @@ from actprof.report.loader_figures import (
     stages_of,
     within_scale,
 )
-from actprof.report.templating import templates
+from actprof.report.page import Plots, render
+from actprof.report.parts import NOTHING, Entry, Panel, Table, Tile, columns, rows
 
-NOTHING = "\u2013"
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from actprof.loading.rows import LoaderResult, LoaderRow
+
 _TITLES = {
     RESIZED: "Resizing at record time",
     STORED: "Storing images instead of video",
     CODEC: "torchcodec instead of pyav",
     IN_LOADER: "Resizing in the loader",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """One change: what it brings to what a run does today, and what it brings elsewhere."""
-
-    title: str
-    value: str
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One row of the table of rates."""
-
-    name: str
-    batch_size: int
-    batch: str
-    sample: str
-    rates: tuple[str, ...]
-    processor: str
-    reason: str
 
 
 def render_loading(
@@ -72,93 +52,83 @@ def render_loading(
     apart = rows_with_stages(result)
     drawn = within_scale(apart)
     by_workers = sources_by_workers(result)
-    figures = {"stages": draw_stages(drawn)} if drawn else {}
+    stages = stages_of(apart)
+    figures = Plots()
+    if drawn:
+        figures.add(draw_stages(drawn), "stages")
     if by_workers:
-        figures["workers"] = draw_workers(result)
+        figures.add(draw_workers(result), "workers")
     batch_size = step_of(result, step_batch_size)
-    page = {
-        "result": result,
-        "lead": say_result(result),
-        "datasets": [dataset_text(facts) for facts in result.datasets],
-        "tiles": change_tiles(result),
-        "counts": [workers_text(count) for count in sorted({row.workers for row in result.rows})],
-        "lines": rate_lines(result),
-        "cold": say_cold(result),
-        "stages": stages_of(apart),
-        "stage_words": STAGE_WORDS,
-        "stage_colours": STAGE_COLOURS,
-        "apart": [_parts(row, stages_of(apart)) for row in apart],
-        "left_out": [str(row.source) for row in apart if row not in drawn],
-        "by_workers": {str(source): colour for source, colour in by_workers.items()},
-        "step_seconds": step_seconds,
-        "step_batch_size": batch_size,
-        "feeds": _feeds(result, step_seconds, batch_size),
-        "figures": figures,
-        "nothing": NOTHING,
-    }
-    return templates().get_template("loader.html.j2").render(**page)
+    return render(
+        "loader",
+        figures,
+        result=result,
+        lead=say_result(result),
+        datasets=[dataset_text(facts) for facts in result.datasets],
+        tiles=change_tiles(result),
+        rates=table_rates(result, of_processor=True),
+        cold=say_cold(result),
+        by_workers=Panel(
+            "workers", "Samples per second by workers",
+            "Samples per second by DataLoader workers; the table above has the figures",
+        ),
+        workers_key=[(str(source), colour) for source, colour in by_workers.items()],
+        parts=_table_parts(apart, stages) if apart else None,
+        parts_figure=Panel(
+            "stages", "", "Milliseconds of one sample by part; the table below has the figures"
+        ),
+        parts_key=[(STAGE_WORDS[stage], STAGE_COLOURS[stage]) for stage in stages],
+        left_out=[str(row.source) for row in apart if row not in drawn],
+        step_seconds=step_seconds,
+        step_batch_size=batch_size,
+        feeds=[] if step_seconds is None else say_feeds(result, result.rows, step_seconds, batch_size),
+    )  # fmt: skip
 
 
-def write_loader_page(
-    result: LoaderResult,
-    path: str | Path,
-    *,
-    step_seconds: float | None = None,
-    step_batch_size: int | None = None,
-) -> Path:
-    """Write the page to `path`, whole or not at all, and return the path.
-
-    Raises:
-        StoreError: the file cannot be written.
-    """
-    target = Path(path)
-    text = render_loading(result, step_seconds=step_seconds, step_batch_size=step_batch_size)
-    write_whole(target, text.encode())
-    return target
-
-
-def change_tiles(result: LoaderResult) -> list[Tile]:
+def change_tiles(result: LoaderResult) -> tuple[Tile, ...]:
     """Return one tile per change; the first ratio, of what a run does today, stands large."""
     ratios = find_ratios(result)
-    tiles = []
-    for change, title in _TITLES.items():
-        own = [ratio for ratio in ratios if ratio.change == change]
-        if own:
-            notes = (_seconds(own[0]), *(f"{_pair(ratio)}: {times(ratio.times)}" for ratio in own[1:]))
-            tiles.append(Tile(title, times(own[0].times), notes))
-    return tiles
+    found = {title: [r for r in ratios if r.change == change] for change, title in _TITLES.items()}
+    return tuple(Tile(title, times(own[0].times), _notes(*own)) for title, own in found.items() if own)
 
 
-def _seconds(ratio: Ratio) -> str:
-    before, after = milliseconds(ratio.before_seconds), milliseconds(ratio.after_seconds)
-    return f"{_pair(ratio)}: {before} to {after} ms a sample"
+def _notes(first: Ratio, *others: Ratio) -> tuple[str, ...]:
+    before, after = milliseconds(first.before_seconds), milliseconds(first.after_seconds)
+    seconds = f"{_pair(first)}: {before} to {after} ms a sample"
+    return (seconds, *(f"{_pair(ratio)}: {times(ratio.times)}" for ratio in others))
 
 
 def _pair(ratio: Ratio) -> str:
     return f"{ratio.before} \u2192 {ratio.after}"
 
 
-def rate_lines(result: LoaderResult) -> list[Line]:
-    """Return a row for each batch size and way of loading."""
-    return [_line(result, source, size) for size in result.batch_sizes for source in result.sources]
-
-
-def _line(result: LoaderResult, source: Source, batch_size: int) -> Line:
-    alone = result.row(source, batch_size=batch_size)
+def table_rates(result: LoaderResult, *, of_processor: bool) -> Table:
+    """Return a row for each batch size and way of loading; with milliseconds of the processor if wanted."""
     counts = sorted({row.workers for row in result.rows})
-    rows = [result.row(source, workers=count, batch_size=batch_size) for count in counts]
-    reasons = dict.fromkeys(row.reason for row in rows if row is not None and row.reason)
-    return Line(
-        name=str(source),
-        batch_size=batch_size,
-        batch=NOTHING
-        if alone is None or not alone.batch_seconds
-        else milliseconds(alone.batch_seconds.median),
-        sample=NOTHING if alone is None or not alone.sample_seconds else milliseconds(alone.sample_seconds),
-        rates=tuple(map(_rate, rows)),
-        processor=NOTHING if alone is None or alone.cpu_seconds is None else milliseconds(alone.cpu_seconds),
-        reason="; ".join(reasons),
-    )
+    own = ("ms a batch", "ms a sample", "of CPU") if of_processor else ("ms a batch",)
+    lines = []
+    for size in result.batch_sizes:
+        for source in result.sources:
+            found = [result.row(source, workers=count, batch_size=size) for count in counts]
+            reasons = dict.fromkeys(row.reason for row in found if row and row.reason)
+            notes = (f"not measured: {'; '.join(reasons)}",) if reasons else ()
+            alone = _alone(result.row(source, batch_size=size))
+            lines.append((Entry(str(source), notes=notes), str(size), *alone[: len(own)], *map(_rate, found)))
+    numbers = ("Batch", *own, *map(workers_text, counts))
+    heads = (("Loading", "way"), *columns(numbers=numbers))
+    return Table("Samples loaded per second", heads, rows(lines), css="rates")
+
+
+def _alone(row: LoaderRow | None) -> list[str]:
+    """Return the milliseconds of a batch and of a sample without workers, and those of the processor."""
+    if row is None:
+        return [NOTHING] * 3
+    batch = row.batch_seconds.median if row.batch_seconds else None
+    return [_milliseconds(seconds) for seconds in (batch, row.sample_seconds, row.cpu_seconds)]
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return milliseconds(seconds) if seconds else NOTHING
 
 
 def _rate(row: LoaderRow | None) -> str:
@@ -166,14 +136,23 @@ def _rate(row: LoaderRow | None) -> str:
     return NOTHING if rate is None else f"{rate:.3g}"
 
 
-def _parts(row: LoaderRow, stages: tuple[str, ...]) -> tuple[str, str, list[str], str]:
-    values = [milliseconds(row.stages[name]) if name in row.stages else NOTHING for name in stages]
-    frames = NOTHING if row.frames_decoded is None else f"{row.frames_decoded:.3g}"
-    return str(row.source), milliseconds(sum(row.stages.values())), values, frames
+def _table_parts(apart: Sequence[LoaderRow], stages: Sequence[str]) -> Table:
+    lines = [
+        (
+            str(row.source),
+            Entry(milliseconds(sum(row.stages.values())), "n sum"),
+            *(_milliseconds(row.stages.get(name)) for name in stages),
+            NOTHING if row.frames_decoded is None else f"{row.frames_decoded:.3g}",
+        )
+        for row in apart
+    ]
+    heads = (("Loading", "way"), *columns(numbers=("ms in all", *stages, "frames decoded")))
+    return Table("Milliseconds of one sample by part", heads, rows(lines), css="parts")
 
 
-def _feeds(result: LoaderResult, step_seconds: float | None, batch_size: int) -> list[tuple[Feed, str]]:
-    if step_seconds is None:
-        return []
-    feeds = workers_needed(result.rows, step_seconds, result.cores, batch_size=batch_size)
-    return [(feed, advise(feed, result.cores)) for feed in feeds]
+def say_feeds(
+    result: LoaderResult, some: Sequence[LoaderRow], step_seconds: float, batch_size: int
+) -> tuple[tuple[Feed, str], ...]:
+    """Return for each way of loading among `some` rows whether it keeps up with a step, and what to do."""
+    feeds = workers_needed(some, step_seconds, result.cores, batch_size=batch_size)
+    return tuple((feed, advise(feed, result.cores)) for feed in feeds)

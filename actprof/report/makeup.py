@@ -6,10 +6,11 @@ component and group. Parts that are small everywhere become `other`.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from actprof.prediction.attribution import ACTIVATIONS, largest_first, rank_holders
 from actprof.report.palette import component_colour, kind_colour
 from actprof.words import VERDICT_WORDS, cell_text, gib
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from actprof.results import Breakdown, Result
 
 OTHER = "other"
-_ACTIVATIONS = "activations: "
+_PREFIX = f"{ACTIVATIONS}: "
 _SMALL = 0.015  # of a bar: what stays below it in every bar is not worth a colour
 _FIRST = ("parameters", "gradients", "optimizer state", "inputs")
 
@@ -66,12 +67,11 @@ def list_components(results: Iterable[Result]) -> list[str]:
     return sorted({name for r in results if r.breakdown for name in r.breakdown.activations})
 
 
-def colour_parts(bars: Sequence[Bar], components: Sequence[str]) -> list[tuple[str, str]]:
+def colour_parts(bars: Iterable[Bar], components: Sequence[str]) -> list[tuple[str, str]]:
     """Return (name, colour) of all parts as they are stacked: fixed ones, components, `other` last."""
-    sizes: dict[str, int] = defaultdict(int)
+    sizes: Counter[str] = Counter()
     for bar in bars:
-        for name, size in bar.parts.items():
-            sizes[name] += size
+        sizes.update(bar.parts)
     kinds = sorted(name for name in sizes if ":" not in name and name != OTHER)
     first = [name for name in _FIRST if name in kinds]
     last = [name for name in kinds if name not in _FIRST] + [name for name in sizes if name == OTHER]
@@ -80,15 +80,15 @@ def colour_parts(bars: Sequence[Bar], components: Sequence[str]) -> list[tuple[s
 
 
 def _colour_components(sizes: Mapping[str, int], components: Sequence[str]) -> list[tuple[str, str]]:
-    groups: dict[str, list[str]] = defaultdict(list)
-    for name in sizes:
+    groups: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, size in sizes.items():
         if ":" in name:
-            groups[name.removeprefix(_ACTIVATIONS).partition(": ")[0]].append(name)
-    order = sorted(groups, key=lambda component: -sum(sizes[name] for name in groups[component]))
+            groups[name.removeprefix(_PREFIX).partition(": ")[0]][name] = size
+    order = largest_first({component: group.total() for component, group in groups.items()})
     return [
-        (name, component_colour(components.index(component), rank))
+        (name, component_colour(components.index(component), shade))
         for component in order
-        for rank, name in enumerate(sorted(groups[component], key=lambda name: -sizes[name]))
+        for shade, name in enumerate(largest_first(groups[component]))
     ]
 
 
@@ -107,23 +107,17 @@ def _bar(result: Result, parts: Mapping[str, int]) -> Bar:
     )
 
 
-def _by_kind(held: Breakdown | None) -> dict[str, int]:
-    if held is None:
-        return {}
-    parts = {kind: size for kind, size in held.by_kind.items() if kind != "activations"}
-    split = {f"{_ACTIVATIONS}{name}": sum(groups.values()) for name, groups in held.activations.items()}
-    if not split and "activations" in held.by_kind:
-        split = {"activations": held.by_kind["activations"]}
-    return {**parts, **split}
+def _by_kind(held: Breakdown) -> dict[str, int]:
+    holders = rank_holders(held.by_kind, held.activations)
+    return {_PREFIX + h.component if h.component else h.kind: h.bytes for h in holders}
 
 
-def _by_group(held: Breakdown | None) -> dict[str, int]:
-    items = held.activations.items() if held else ()
-    return {f"{name}: {group}": size for name, groups in items for group, size in groups.items()}
+def _by_group(held: Breakdown) -> dict[str, int]:
+    holders = rank_holders({}, held.activations, by_group=True)
+    return {f"{h.component}: {h.group}": h.bytes for h in holders}
 
 
 def _merged(bar: Bar, large: set[str]) -> Bar:
     parts = {name: size for name, size in bar.parts.items() if name in large}
     rest = bar.total_bytes - sum(parts.values())
-    merged = {**parts, OTHER: rest} if rest else parts
-    return Bar(bar.result, bar.label, bar.title, bar.group, bar.total_bytes, merged)
+    return replace(bar, parts={**parts, OTHER: rest} if rest else parts)

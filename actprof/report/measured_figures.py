@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from actprof.report.figures import lay_out, row_heights
 from actprof.report.measured_sentences import cell_name
 from actprof.report.palette import MEMORY, allocator_mark
+from actprof.report.plotting import lay_out, row_heights
 from actprof.results import PREDICTED, Verdict
 from actprof.units import GIB, format_seconds
 from actprof.words import VERDICT_WORDS, difference_text, gib

@@ -11,14 +11,14 @@ from actprof.report.measured_figures import draw_peaks, draw_speed
 from actprof.report.measured_sentences import device_name, pair_up, say_alarms, say_measured
 from actprof.report.measured_table import MeasuredRow, cell_columns, list_pairs, number_columns
 from actprof.report.palette import MEMORY, allocator_mark
-from actprof.report.panels import Panel
+from actprof.report.parts import Panel
 from actprof.words import allocator_text, cameras_text, plural
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from actprof.report.arrange import Setup
-    from actprof.report.model import Report
+    from actprof.report.sweep_page import Report
     from actprof.results import Result
 
 MOST_ROWS = 16  # of one figure of peaks; the table has all
@@ -46,7 +46,7 @@ class MeasuredSection:
     peaks: tuple[Panel, ...]
     peaks_left_out: int
     speeds: tuple[Panel, ...]
-    memory_key: tuple[tuple[str, str], ...]
+    memory_key: tuple[tuple[str, str, str], ...]
     speed_key: tuple[tuple[str, str, str], ...]
     columns: tuple[str, ...]
     groups: tuple[tuple[str, tuple[str, ...]], ...]
@@ -78,7 +78,7 @@ def present_measured(report: Report, add: Callable[[go.Figure], str]) -> Measure
         peaks=peaks,
         peaks_left_out=left_out,
         speeds=_speeds(groups, resolutions, add),
-        memory_key=tuple(MEMORY.items()),
+        memory_key=tuple((name, colour, "circle") for name, colour in MEMORY.items()),
         speed_key=tuple((name, *allocator_mark(i)) for i, name in enumerate(resolutions)),
         columns=cell_columns([setup for setup, _ in groups]),
         groups=number_columns(paired=paired),

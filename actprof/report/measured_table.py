@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from actprof.report.measured_sentences import device_name
-from actprof.report.table import asked_for
+from actprof.report.sweep_tables import asked_for
 from actprof.units import format_bytes, format_seconds
 from actprof.words import allocator_text, difference_text, gib, limit_text
 

@@ -35,8 +35,12 @@ _KINDS = {
     "parameters": "#4f5a67", "gradients": "#a2513f", "optimizer state": "#8a95a3", "inputs": "#aa7a18",
     "temporaries": "#8c8226", "workspaces": "#4d8f96", "activations": "#2f7dc4", "other": "#a3acb7",
 }  # fmt: skip
-# As the timeline draws them.
+# Over time: what is held, what the device has for PyTorch, the phases of a step, and marks of any kind.
 MEMORY = {"allocated": "#2f7dc4", "reserved": "#7f8894"}
+ROOM, GREY = "#cf6a17", "#8f98a3"
+PHASES = {
+    "setup": GREY, "data": "#aa7a18", "forward": "#2f7dc4", "backward": "#9a62c7", "optimizer": "#15876b",
+}  # fmt: skip
 # What a step waits for.
 LIMITS = {"launches": "#cf6a17", "arithmetic": "#2f7dc4", "bandwidth": "#15876b", "data": "#9a62c7"}
 _COMPONENTS = ("#2f7dc4", "#15876b", "#cf6a17", "#9a62c7", "#c4568f", "#3f8f96", "#7a8a2e")

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from actprof.prediction.attribution import ACTIVATIONS, largest_first, rank_holders
 from actprof.results import MOST_BATCH_SIZE, Verdict
 from actprof.words import capital, cell_text, gib, join, limit_text, percent, plural, times, views_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from actprof.report.arrange import Line, Setup
-    from actprof.results import Result
+    from actprof.results import Breakdown, Result
 
 MAPS = "attention maps"
 _JUDGED = {Verdict.FITS, Verdict.TIGHT, Verdict.OOM}
@@ -155,24 +156,19 @@ def _say_holder(result: Result) -> str:
     total = held.allocated_bytes
     moment = "At the peak of" if result.runs else "When memory runs out in"
     said = f"{moment} {cell_text(result.cell)} ({held.phase} phase), {gib(total)} GiB are allocated: "
-    said += f"{_say_kinds(result, total)}."
+    said += f"{_say_kinds(held, total)}."
     maps = sum(group.get(MAPS, 0) for group in held.activations.values())
     return f"{said} All attention maps together are {percent(maps, total)} of it." if maps else said
 
 
-def _say_kinds(result: Result, total: int) -> str:
-    held = result.breakdown
-    if held is None:
-        return ""
-    parts = []
-    for kind, size in sorted(held.by_kind.items(), key=lambda item: -item[1])[:3]:
-        inside = (
-            f" ({_components(held.activations, total)})" if kind == "activations" and held.activations else ""
-        )
-        parts.append(f"{kind} {percent(size, total)}{inside}")
-    return join(parts)
-
-
-def _components(activations: Mapping[str, Mapping[str, int]], total: int) -> str:
-    sizes = sorted(((sum(group.values()), name) for name, group in activations.items()), reverse=True)
-    return ", ".join(f"{name.replace('_', ' ')} {percent(size, total)}" for size, name in sizes[:3])
+def _say_kinds(held: Breakdown, total: int) -> str:
+    components = [
+        f"{holder.component.replace('_', ' ')} {percent(holder.bytes, total)}"
+        for holder in rank_holders({}, held.activations)
+    ]
+    inside = f" ({', '.join(components[:3])})" if components else ""
+    kinds = [
+        f"{kind} {percent(size, total)}{inside if kind == ACTIVATIONS else ''}"
+        for kind, size in largest_first(held.by_kind).items()
+    ]
+    return join(kinds[:3])

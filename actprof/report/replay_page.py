@@ -1,83 +1,56 @@
-"""The page of a replayed snapshot: the columns, their course, and the segments and holders at the peak.
-
-One file that opens without a network; it shares its look and its script with the report of a sweep.
-"""
+"""The page of a replayed snapshot: the columns, their course, and the segments and holders at the peak."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from actprof.files import write_whole
+from actprof.report.page import Plots, render
+from actprof.report.parts import Entry, Panel, Table, View, columns, rows, with_first
+from actprof.report.plotting import axis_title, in_gib, lay_out
 from actprof.report.segment_map import WIDTH, SegmentMap, draw_segments
-from actprof.report.templating import templates
-from actprof.snapshots.observe import BEFORE_RECORDING, NO_FRAME
+from actprof.snapshots.memory_over_time import BEFORE_RECORDING, NO_FRAME
 from actprof.units import GIB, format_bytes
 
 if TYPE_CHECKING:
-    from actprof.snapshots.outcome import Outcome, SnapshotReplay
+    from actprof.snapshots.replay_outcome import Outcome, SnapshotReplay
 
 _LINES = {"reserved": "#cf6a17", "allocated": "#2f7dc4", "requested": "#15876b"}
+_KEY = [(name, colour, "line") for name, colour in _LINES.items()]
 _DASHES = {"requested": "dot"}  # it often covers the line of what is allocated
 _LIMIT = "#d9662b"
 
 
 @dataclass(frozen=True, slots=True)
-class HolderRow:
-    """One line of the table of holders; `share` is of the largest."""
+class MapView(View):
+    """The segments of one replay at its highest moment."""
 
-    frame: str
-    size: str
-    blocks: str
-    share: float
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """What the page shows of one replay."""
-
-    outcome: Outcome
-    figure: str
-    moment: str
-    map: SegmentMap
-    holders: tuple[HolderRow, ...]
+    outcome: Outcome | None = None
+    moment: str = ""
+    map: SegmentMap | None = None
 
 
 def render_replay(replay: SnapshotReplay) -> str:
     """Return the page as HTML text."""
-    top = 1.06 * max(_highest(outcome) for outcome in replay.outcomes)
-    figures: dict[str, Any] = {}
-    columns = []
-    for index, outcome in enumerate(replay.outcomes):
-        name = f"course-{index}"
-        figures[name] = _draw_course(outcome, replay.events, top)
-        columns.append(_column(outcome, name))
-    page = {
-        "replay": replay,
-        "columns": columns,
-        "rows": _rows(replay),
-        "lead": _lead(replay),
-        "figures": figures,
-        "lines": _LINES,
-        "limit_colour": _LIMIT,
-        "width": WIDTH,
-        "has_limit": any(outcome.available_bytes for outcome in replay.outcomes),
-    }
-    return templates().get_template("replay.html.j2").render(**page)
-
-
-def write_replay_page(replay: SnapshotReplay, path: str | Path) -> Path:
-    """Write the page to `path`, whole or not at all, and return the path.
-
-    Raises:
-        StoreError: the file cannot be written.
-    """
-    target = Path(path)
-    write_whole(target, render_replay(replay).encode())
-    return target
+    figures = Plots()
+    outcomes = replay.outcomes
+    top = 1.06 * max(_highest(outcome) for outcome in outcomes)
+    limit = [("what the process can reserve", _LIMIT, "line dashed")]
+    has_limit = any(outcome.available_bytes for outcome in outcomes)
+    return render(
+        "replay",
+        figures,
+        replay=replay,
+        lead=_lead(replay),
+        numbers=_table_numbers(replay),
+        courses=[_course(outcome, replay.events, top, figures) for outcome in outcomes],
+        lines_key=[*_KEY, *(limit if has_limit else [])],
+        maps=with_first([_map(outcome) for outcome in outcomes]),
+        holders=with_first([View(outcome.label, table=_table_holders(outcome)) for outcome in outcomes]),
+        width=WIDTH,
+    )
 
 
 # -- words ---------------------------------------------------------------------------------------------
@@ -108,30 +81,27 @@ def _count(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
 
 
-def _rows(replay: SnapshotReplay) -> list[tuple[str, list[str]]]:
+def _table_numbers(replay: SnapshotReplay) -> Table:
     """Return the table of all columns: one line per number."""
     outcomes = replay.outcomes
-    sizes = (
-        ("peak allocated", "peak_allocated_bytes"),
-        ("peak requested", "peak_requested_bytes"),
-        ("peak reserved", "peak_reserved_bytes"),
-        ("unused at that peak", "unused_bytes"),
-        ("inactive splits", "inactive_split_bytes"),
-    )
-    counts = (
-        ("segments at that peak", "segments"),
-        ("segments obtained", "segments_obtained"),
-        ("segments returned", "segments_returned"),
-        ("cache releases", "cache_releases"),
-        ("retries", "retries"),
-    )
-    return [
-        ("could reserve", [_limit(outcome, index) for index, outcome in enumerate(outcomes)]),
-        *((title, [format_bytes(getattr(o, name)) for o in outcomes]) for title, name in sizes),
-        *((title, [f"{getattr(o, name):,}" for o in outcomes]) for title, name in counts),
-        ("out of memory", [_oom(outcome) for outcome in outcomes]),
-        ("asked by", ["" if o.oom is None else o.oom.frame for o in outcomes]),
+    sizes = {
+        "peak allocated": "peak_allocated_bytes", "peak requested": "peak_requested_bytes",
+        "peak reserved": "peak_reserved_bytes", "unused at that peak": "unused_bytes",
+        "inactive splits": "inactive_split_bytes",
+    }  # fmt: skip
+    counts = {
+        "segments at that peak": "segments", "segments obtained": "segments_obtained",
+        "segments returned": "segments_returned", "cache releases": "cache_releases", "retries": "retries",
+    }  # fmt: skip
+    lines: list[tuple[Entry | str, ...]] = [
+        ("could reserve", *(_limit(outcome, index) for index, outcome in enumerate(outcomes))),
+        *((title, *(format_bytes(getattr(o, name)) for o in outcomes)) for title, name in sizes.items()),
+        *((title, *(f"{getattr(o, name):,}" for o in outcomes)) for title, name in counts.items()),
+        ("out of memory", *map(_oom, outcomes)),
+        ("asked by", *("" if o.oom is None else o.oom.frame for o in outcomes)),
     ]
+    heads = (("Number", "hidden"), *columns(numbers=[outcome.label for outcome in outcomes]))
+    return Table("All columns", heads, rows(lines), css="columns", named=True)
 
 
 def _limit(outcome: Outcome, index: int) -> str:
@@ -140,68 +110,78 @@ def _limit(outcome: Outcome, index: int) -> str:
     return "no limit" if outcome.available_bytes is None else format_bytes(outcome.available_bytes)
 
 
-def _oom(outcome: Outcome) -> str:
+def _oom(outcome: Outcome) -> Entry | str:
     if outcome.oom is None:
         return "no"
     at = "at the start" if outcome.oom.event < 0 else f"event {outcome.oom.event:,}"
-    return f"{at}, tried {format_bytes(outcome.oom.segment_bytes)}"
+    return Entry(f"{at}, tried {format_bytes(outcome.oom.segment_bytes)}", "n ran-out")
 
 
 # -- pictures ------------------------------------------------------------------------------------------
 
 
-def _column(outcome: Outcome, figure: str) -> Column:
+def _map(outcome: Outcome) -> MapView:
     peak = outcome.peak
-    largest = peak.holders[0].size_bytes if peak.holders else 1
-    names = tuple(h.frame for h in peak.holders if h.frame not in {BEFORE_RECORDING, NO_FRAME})
-    names += tuple(
-        name for name in (BEFORE_RECORDING, NO_FRAME) if any(h.frame == name for h in peak.holders)
-    )
+    unnamed = (BEFORE_RECORDING, NO_FRAME)  # they come last
+    frames = [holder.frame for holder in peak.holders]
+    names = sorted(frames, key=lambda frame: unnamed.index(frame) + 1 if frame in unnamed else 0)
     event = "the start" if peak.event < 0 else f"event {peak.event:,}"
     when = "just before it runs out" if outcome.oom is not None and outcome.oom.ended else "the peak"
-    return Column(
+    return MapView(
+        outcome.label,
         outcome=outcome,
-        figure=figure,
         moment=f"{when} ({event})",
-        map=draw_segments(peak.segments, peak.owner_names, names),
-        holders=tuple(
-            HolderRow(h.frame, format_bytes(h.size_bytes), f"{h.blocks:,}", h.size_bytes / largest)
-            for h in outcome.top_holders
-        ),
+        map=draw_segments(peak.segments, peak.owner_names, tuple(names)),
     )
+
+
+def _table_holders(outcome: Outcome) -> Table:
+    holders = outcome.top_holders
+    largest = holders[0].size_bytes if holders else 1
+    lines = [
+        (
+            h.frame,
+            Entry(format_bytes(h.size_bytes), bar=h.size_bytes / largest),
+            f"{h.blocks:,}",
+        )
+        for h in holders
+    ]
+    heads = columns("Frame", numbers=("Size", "Blocks"))
+    return Table(f"Holders of {outcome.label}", heads, rows(lines), css="holders", named=True)
 
 
 def _highest(outcome: Outcome) -> int:
     return max(outcome.peak_reserved_bytes, outcome.available_bytes or 0)
 
 
-def _draw_course(outcome: Outcome, events: int, top: float) -> dict[str, Any]:
-    """Return the plotly figure of reserved, allocated and requested GiB over the events."""
+def _course(outcome: Outcome, events: int, top: float, figures: Plots) -> Panel:
+    peaks = (outcome.peak_reserved_bytes, outcome.peak_allocated_bytes, outcome.peak_requested_bytes)
+    reserved, allocated, requested = map(format_bytes, peaks)
+    label = (
+        f"Reserved, allocated and requested memory of {outcome.label}: at most {reserved}, {allocated} and "
+        f"{requested}"
+    )
+    return Panel(figures.add(_draw_course(outcome, events, top)), outcome.label, label)
+
+
+def _draw_course(outcome: Outcome, events: int, top: float) -> go.Figure:
+    """Return reserved, allocated and requested GiB over the events."""
     course = outcome.course
     ended = outcome.oom is not None and outcome.oom.ended
     shown = course.first_event <= outcome.events if ended else course.first_event >= 0
     places = course.first_event[shown].tolist()
     figure = go.Figure()
     for name, colour in _LINES.items():
-        values = [round(value / GIB, 4) for value in getattr(course, name)[shown].tolist()]
-        figure.add_trace(
-            go.Scatter(
-                x=places, y=values, name=name, mode="lines",
-                line={"color": colour, "width": 1.5, "shape": "hv", "dash": _DASHES.get(name, "solid")},
-                hovertemplate=f"{name} %{{y:.2f}} GiB<extra></extra>",
-            )
+        figure.add_scatter(
+            x=places, y=in_gib(getattr(course, name)[shown].tolist()), name=name, mode="lines",
+            line={"color": colour, "width": 1.5, "shape": "hv", "dash": _DASHES.get(name, "solid")},
+            hovertemplate=f"{name} %{{y:.2f}} GiB<extra></extra>",
         )  # fmt: skip
     if outcome.available_bytes is not None:
         figure.add_hline(y=outcome.available_bytes / GIB, line={"color": _LIMIT, "width": 2, "dash": "dash"})
     if ended:
         figure.add_vline(x=outcome.events, line={"color": _LIMIT, "width": 2})
-    figure.update_layout(
-        height=260, margin={"l": 46, "r": 12, "t": 8, "b": 40}, showlegend=False, hovermode="x unified"
-    )
-    figure.update_xaxes(
-        fixedrange=True, range=[0, max(events, 1)], title={"text": "event", "standoff": 6}, nticks=6
-    )
-    figure.update_yaxes(fixedrange=True, range=[0, top / GIB], ticksuffix="")
-    data: dict[str, Any] = figure.to_plotly_json()
-    data["layout"].pop("template", None)  # the page has its own, in its own colours
-    return data
+    lay_out(figure, height=260, left=46, top=8, bottom=40, hovermode="x unified")
+    figure.update_xaxes(range=[0, max(events, 1)], title=axis_title("event"), nticks=6)
+    figure.update_yaxes(range=[0, top / GIB])
+    return figure

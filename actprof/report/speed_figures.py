@@ -1,7 +1,6 @@
-"""Plotly figures of predicted steps: what each batch size waits for, and a cell's ops below its GPU's roofs.
+"""Figures of predicted steps: what each batch size waits for, and a cell's ops below its GPU's roofs.
 
-As in `figures`: no colours of the page in them, and all names escaped. Samples per second are drawn by
-`measured_figures.draw_speed`, for real runs and predictions alike.
+Samples per second are drawn by `measured_figures.draw_speed`, for real runs and predictions alike.
 """
 
 from __future__ import annotations
@@ -13,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 
+from actprof.explanation.sentences import short_op
 from actprof.hardware.efficiency import DEFAULT_EFFICIENCY, Efficiency
-from actprof.report.figures import lay_out
-from actprof.report.palette import LIMITS
+from actprof.report.palette import GREY, LIMITS
+from actprof.report.plotting import CATEGORIES, POINTED, SEAM, axis_title, lay_out, log_axis
 from actprof.units import format_seconds
 from actprof.words import cell_text, percent
 
@@ -26,12 +26,10 @@ if TYPE_CHECKING:
     from actprof.hardware import Gpu
     from actprof.results import OpCost, Result
 
-_ROOF = "#8f98a3"
 _MARK = (9.0, 30.0)  # diameters of the cheapest and of the dearest op, in pixels
 _NAMED = 3  # ops with their names beside them; the others say theirs when pointed at
 # Where names go, from left to right, so that marks may stand close and at the right edge; the last is lower.
 _SPOTS = (("bottom left", ""), ("top left", ""), ("bottom left", "<br>"))
-_SEAM = {"width": 1, "color": "rgba(255,255,255,.45)"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +79,11 @@ def draw_shares(line: Sequence[Result]) -> go.Figure:
         figure.add_bar(
             x=sizes, y=[round(100 * share, 2) for share in shares], name=escape(name), width=0.74,
             customdata=spent,
-            marker={"color": LIMITS.get(name, _ROOF), "line": _SEAM},
+            marker={"color": LIMITS.get(name, GREY), "line": SEAM},
             hovertemplate="<b>%{fullData.name}</b>, batch %{x}<br>%{customdata} of the step<extra></extra>",
         )  # fmt: skip
-    lay_out(figure, height=190, left=40)
-    figure.update_layout(barmode="stack", bargap=0)
-    figure.update_xaxes(
-        type="category", title={"text": "batch size", "standoff": 6}, showgrid=False, ticks=""
-    )
+    lay_out(figure, height=190, left=40, barmode="stack", bargap=0)
+    figure.update_xaxes(title=axis_title("batch size"), **CATEGORIES)
     figure.update_yaxes(
         range=[0, 100], tickvals=[0, 50, 100], ticktext=["0", "50 %", "100 %"], ticks="", zeroline=False
     )
@@ -126,18 +121,13 @@ def draw_roofline(result: Result, roofs: Roofs | None) -> go.Figure:
     lay_out(figure, height=380, left=62)
     ticks = [10**e for e in range(-2, 6) if low * 1.5 < 10**e <= high]
     figure.update_xaxes(
-        title={"text": "FLOP per byte moved", "standoff": 6}, tickvals=[low, *ticks],
-        ticktext=["none", *(f"{tick:g}" for tick in ticks)], **_log(edges),
+        title=axis_title("FLOP per byte moved"), tickvals=[low, *ticks],
+        ticktext=["none", *(f"{tick:g}" for tick in ticks)], **log_axis(*edges),
     )  # fmt: skip
     tops = [roofs.flops, roofs.reachable_bandwidth * edges[0]] if roofs else heights or [1.0]
     span = (min([*heights, *tops]) / 2, max([*heights, *tops]) * 1.8)
-    figure.update_yaxes(title={"text": "FLOP/s", "standoff": 2}, **_log(span), **_flops_ticks(span))
+    figure.update_yaxes(title=axis_title("FLOP/s", 2), **log_axis(*span), **_flops_ticks(span))
     return figure
-
-
-def short_name(op: str) -> str:
-    """Return ATen's name without namespace and default overload: `convolution_backward`, `mul.Tensor`."""
-    return op.removeprefix("aten.").removesuffix(".default")
 
 
 def _reach(counted: Sequence[float], roofs: Roofs | None) -> tuple[float, float]:
@@ -170,7 +160,7 @@ def _add_roofs(figure: go.Figure, roofs: Roofs, edges: tuple[float, float]) -> N
         xs = (edges[0], flops / bandwidth, edges[1])
         figure.add_scatter(
             x=xs, y=[min(flops, bandwidth * x) for x in xs], mode="lines", name=name, hoverinfo="skip",
-            line={"color": _ROOF, "width": 2 if dash == "solid" else 1.3, "dash": dash},
+            line={"color": GREY, "width": 2 if dash == "solid" else 1.3, "dash": dash},
         )  # fmt: skip
     figure.add_annotation(
         x=1, xref="paper", y=math.log10(roofs.flops), xanchor="right", yanchor="bottom", showarrow=False,
@@ -187,10 +177,10 @@ def _add_roofs(figure: go.Figure, roofs: Roofs, edges: tuple[float, float]) -> N
 def _marks(
     result: Result, costs: Sequence[OpCost], places: list[float], heights: list[float], some: Sequence[int]
 ) -> go.Scatter:
-    colour = LIMITS.get(costs[some[0]].bound, _ROOF)
+    colour = LIMITS.get(costs[some[0]].bound, GREY)
     named = sorted((i for i in some if i < _NAMED and costs[i].flops), key=lambda i: places[i])
     spots = dict(zip(named, _SPOTS, strict=False))
-    names = [spots[i][1] + escape(short_name(costs[i].op)) if i in spots else "" for i in some]
+    names = [spots[i][1] + escape(short_op(costs[i].op)) if i in spots else "" for i in some]
     return go.Scatter(
         x=[round(places[i], 4) for i in some], y=[round(heights[i]) for i in some], mode="markers+text",
         name=escape(costs[some[0]].bound), text=names,
@@ -199,7 +189,7 @@ def _marks(
             "color": colour, "size": [_diameter(costs[i], costs) for i in some], "opacity": 0.78,
             "line": {"width": 1.2, "color": "rgba(255,255,255,.8)"},
         },
-        hovertext=[_describe(costs[i], result) for i in some], hovertemplate="%{hovertext}<extra></extra>",
+        hovertext=[_describe(costs[i], result) for i in some], hovertemplate=POINTED,
     )  # fmt: skip
 
 
@@ -223,11 +213,6 @@ def _describe(cost: OpCost, result: Result) -> str:
 
 def _flops_text(rate: float) -> str:
     return f"{rate / 1e12:,.3g} TFLOP/s" if rate >= 1e12 else f"{rate / 1e9:,.3g} GFLOP/s"
-
-
-def _log(span: tuple[float, float]) -> dict[str, Any]:
-    ends = [round(math.log10(value), 4) for value in span]
-    return {"type": "log", "range": ends, "zeroline": False}
 
 
 def _flops_ticks(span: tuple[float, float]) -> dict[str, Any]:

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from actprof.errors import UsageError
-from actprof.hardware import Catalogue, Gpu, builtin_catalogue
+from actprof.hardware import Catalogue, builtin_catalogue
 from actprof.prediction.limits import what_helps
-from actprof.report.arrange import Setup, arrange
+from actprof.report.arrange import Setup, arrange, largest_image_first
 from actprof.report.measured_figures import draw_speed
 from actprof.report.measured_sentences import pair_up
-from actprof.report.palette import LIMITS, allocator_mark
-from actprof.report.panels import Panel, View
+from actprof.report.palette import GREY, LIMITS, allocator_mark
+from actprof.report.parts import NOTHING, Entry, Key, Panel, Table, View, columns, rows, with_first
 from actprof.report.speed_figures import Roofs, draw_roofline, draw_shares, limits_of, roofs_of
 from actprof.report.speed_sentences import (
     MOST_SETUPS,
@@ -34,27 +34,11 @@ from actprof.words import cameras_text, percent
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from actprof.report.model import Report
+    from actprof.report.sweep_page import Report
 
 
-@dataclass(frozen=True, slots=True)
-class OpRow:
-    """One op of a cell: name, then launches, ms, share of the step, GFLOP, MB, FLOP per byte; its bound."""
-
-    op: str
-    numbers: tuple[str, ...]
-    bound: str
-
-
-@dataclass(frozen=True, slots=True)
-class OpView:
-    """One cell's ops: the figure, and the table below it."""
-
-    name: str
-    panel: Panel
-    rows: tuple[OpRow, ...]
-    has_roofs: bool
-    first: bool = False
+_NO_ROOFS = "The data sheet of this GPU is not in the catalogue, so there are no roofs."
+OP_NUMBERS = ("Launches", "ms", "Of the step", "GFLOP", "MB", "FLOP/byte")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +51,9 @@ class SpeedSection:
         caveat: how far predictions are to be trusted.
         band: `70 % to 140 %`, what a real step may take of the predicted time.
         speeds, shares: one view per setup and camera count; of shares, a panel per resolution.
-        speed_key, limit_key: (name, colour, symbol) and (name, colour).
+        speed_key, limit_key: of these figures.
         has_points: whether real runs are drawn beside predictions.
-        ops: one view per setup, camera count and resolution.
+        ops: one view per setup, camera count and resolution, with its table.
     """
 
     said: tuple[str, ...]
@@ -78,13 +62,10 @@ class SpeedSection:
     band: str
     speeds: tuple[View, ...]
     shares: tuple[View, ...]
-    speed_key: tuple[tuple[str, str, str], ...]
-    limit_key: tuple[tuple[str, str], ...]
+    speed_key: Key
+    limit_key: Key
     has_points: bool
-    ops: tuple[OpView, ...]
-
-
-OP_COLUMNS = ("Launches", "ms", "Of the step", "GFLOP", "MB", "FLOP/byte")
+    ops: tuple[View, ...]
 
 
 def present_speed(report: Report, add: Callable[[go.Figure], str]) -> SpeedSection | None:
@@ -99,8 +80,7 @@ def present_speed(report: Report, add: Callable[[go.Figure], str]) -> SpeedSecti
     if not setups:
         return None
     points = _points(report)
-    cells = {r.cell.resolution: r.cell for r in timed}
-    names = sorted(cells, key=lambda name: (-cells[name].width * cells[name].height, -cells[name].width))
+    names = largest_image_first(r.cell for r in timed)
     views = [(setup, cameras) for setup in setups for cameras in setup.cameras]
     shown = _first(views)
     told = [ends_of(setup) for setup in setups[:MOST_SETUPS]]
@@ -113,10 +93,13 @@ def present_speed(report: Report, add: Callable[[go.Figure], str]) -> SpeedSecti
         band=band,
         speeds=tuple(_speed_view(*view, names, points, add, first=view == shown) for view in views),
         shares=tuple(_share_view(*view, add, first=view == shown) for view in views),
-        speed_key=tuple((name, *allocator_mark(i)) for i, name in enumerate(names)),
-        limit_key=tuple((name, LIMITS.get(name, LIMITS["launches"])) for name in limits_of(timed)),
+        speed_key=[
+            *((name, *allocator_mark(i)) for i, name in enumerate(names)),
+            *([("measured", "", "ring")] if points else []),
+        ],
+        limit_key=[(name, LIMITS.get(name, LIMITS["launches"])) for name in limits_of(timed)],
         has_points=bool(points),
-        ops=tuple(_op_views(views, shown, report.catalogue or builtin_catalogue(), add)),
+        ops=with_first([*_op_views(views, shown, report.catalogue or builtin_catalogue(), add)]),
     )
 
 
@@ -194,9 +177,8 @@ def _op_views(
     shown: tuple[Setup, int],
     catalogue: Catalogue,
     add: Callable[[go.Figure], str],
-) -> Iterator[OpView]:
+) -> Iterator[View]:
     """Yield a view per line: of the batch size that the sentences tell of, or the largest that runs."""
-    waiting = True
     for setup, cameras in views:
         size = ends_of(setup)[0].cell.batch_size
         for resolution in setup.resolutions:
@@ -205,36 +187,32 @@ def _op_views(
                 continue
             result = next((r for r in line if r.cell.batch_size == size), line[-1])
             roofs = _roofs(result, catalogue)
-            first = waiting and (setup, cameras) == shown
-            waiting = waiting and not first
             name = _name(setup, cameras, resolution, f"batch {result.cell.batch_size}")
             panel = Panel(add(draw_roofline(result, roofs)), "", f"Roofline of the costliest ops, {name}")
-            yield OpView(name, panel, _op_rows(result), roofs is not None, first)
+            yield View(
+                name, (panel,), first=(setup, cameras) == shown, table=_table_ops(result, name),
+                note="" if roofs else _NO_ROOFS,
+            )  # fmt: skip
 
 
 def _roofs(result: Result, catalogue: Catalogue) -> Roofs | None:
-    gpu = _find(catalogue, result.gpu.name)
-    return None if gpu is None else roofs_of(gpu, result.cell)
-
-
-def _find(catalogue: Catalogue, name: str) -> Gpu | None:
     try:
-        return catalogue.find(name)
+        return roofs_of(catalogue.find(result.gpu.name), result.cell)
     except UsageError:  # one that the scenario brought along
         return None
 
 
-def _op_rows(result: Result) -> tuple[OpRow, ...]:
+def _table_ops(result: Result, name: str) -> Table:
     whole = result.step_seconds.median if result.step_seconds else 0.0
-    return tuple(
-        OpRow(
-            cost.op,
-            (
-                f"{cost.launches:,}", f"{1000 * cost.seconds:,.2f}", percent(cost.seconds, whole),
-                f"{cost.flops / 1e9:,.1f}" if cost.flops else "\u2013", f"{cost.bytes / 1e6:,.0f}",
-                f"{cost.flops / cost.bytes:.3g}" if cost.flops and cost.bytes else "\u2013",
-            ),
-            cost.bound,
+    lines = [
+        (
+            cost.op, f"{cost.launches:,}", f"{1000 * cost.seconds:,.2f}", percent(cost.seconds, whole),
+            f"{cost.flops / 1e9:,.1f}" if cost.flops else NOTHING, f"{cost.bytes / 1e6:,.0f}",
+            f"{cost.flops / cost.bytes:.3g}" if cost.flops and cost.bytes else NOTHING,
+            Entry(cost.bound, colour=LIMITS.get(cost.bound, GREY)),
         )
         for cost in (result.work.costliest if result.work else ())
-    )  # fmt: skip
+    ]  # fmt: skip
+    heads = columns("Op", numbers=OP_NUMBERS) + columns("Bound by")
+    label = f"The most expensive ops, {name}"
+    return Table(label, heads, rows(lines), css="ops", box="fit", caption=name, named=True)

@@ -13,7 +13,7 @@ from actprof.words import capital, join, percent, rate_text, views_text
 
 if TYPE_CHECKING:
     from actprof.report.arrange import Setup
-    from actprof.report.model import Report
+    from actprof.report.sweep_page import Report
     from actprof.results import Result
 
 USUAL_CAMERAS = 2  # told of and shown first where they are there

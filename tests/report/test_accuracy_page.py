@@ -14,8 +14,9 @@ from actprof.ledger.accuracy import summarise
 from actprof.ledger.comparison import Figures
 from actprof.ledger.row import AccuracyRow
 from actprof.report.accuracy_figures import bar_width, count_bars, devices_of, draw_errors, draw_scatter
-from actprof.report.accuracy_page import render_accuracy, write_accuracy_page
+from actprof.report.accuracy_page import render_accuracy
 from actprof.report.accuracy_words import lead, more, percent_text, shared_words, short_name
+from actprof.report.page import write_page
 from actprof.units import GIB, MIB
 
 
@@ -197,7 +198,7 @@ def test_axes_are_logarithmic_when_sizes_span_a_decade(found):
     """From 2 to 33 GiB they do, from 8 to 17 not."""
     assert "log" == draw_scatter(found.rows)["layout"]["xaxis"]["type"]
     near = draw_scatter([make_row(8), make_row(16)])
-    assert "type" not in near["layout"]["xaxis"]
+    assert near["layout"]["xaxis"]["type"] is None
 
 
 def test_every_difference_is_in_one_bar(found):
@@ -225,7 +226,7 @@ def test_the_page_is_written_whole_or_not_at_all(found, tmp_path):
     """A folder that cannot be made is named."""
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(StoreError, match="cannot be written"):
-        write_accuracy_page(found, tmp_path / "file" / "page.html")
+        write_page(tmp_path / "file" / "page.html", render_accuracy(found))
 
 
 @pytest.mark.browser
@@ -234,7 +235,7 @@ def test_the_page_is_written_whole_or_not_at_all(found, tmp_path):
 )
 def test_the_page_works_in_a_browser(open_file, found, tmp_path, width, scheme):
     """Figures are drawn, rows unfold, nothing complains, and the page is no wider than the window."""
-    page = open_file(write_accuracy_page(found, tmp_path / "page.html"), width=width, scheme=scheme)
+    page = open_file(write_page(tmp_path / "page.html", render_accuracy(found)), width=width, scheme=scheme)
     assert 2 == page.locator(".plot svg.main-svg:first-child").count()
     button = page.locator(".unfold").first
     button.click()

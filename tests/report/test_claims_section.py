@@ -8,8 +8,8 @@ import pytest
 
 from actprof.cell import Cell
 from actprof.claims.judge import Outcome
-from actprof.report import Report, render_report
 from actprof.report.claims_section import present_expectations
+from actprof.report.sweep_page import Report, render_report
 
 EVIL = "<script>alert(1)</script>"
 

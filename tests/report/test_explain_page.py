@@ -12,7 +12,8 @@ from actprof.errors import StoreError
 from actprof.explanation.explain import explain_cell
 from actprof.explanation.moment import RUNS_OUT
 from actprof.report.explain_figures import draw_course, draw_modules, stacked_kinds
-from actprof.report.explain_page import render_explanation, write_explain_page
+from actprof.report.explain_page import render_explanation
+from actprof.report.page import write_page
 from actprof.units import GIB
 
 
@@ -101,7 +102,7 @@ def test_the_page_is_written_whole_or_not_at_all(found, tmp_path):
     """A folder that cannot be made is named."""
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(StoreError, match="cannot be written"):
-        write_explain_page(found, tmp_path / "file" / "page.html")
+        write_page(tmp_path / "file" / "page.html", render_explanation(found))
 
 
 def test_a_run_that_never_began_has_a_page(seed):
@@ -116,7 +117,9 @@ def test_the_page_works_in_a_browser(open_file, found, versus, tmp_path, window)
     """Figures are drawn, the table sorts and filters, nothing complains, no page is wider than the window."""
     width, scheme = window
     page = open_file(
-        write_explain_page(found, tmp_path / "page.html", versus=versus), width=width, scheme=scheme
+        write_page(tmp_path / "page.html", render_explanation(found, versus=versus)),
+        width=width,
+        scheme=scheme,
     )
     assert 2 == page.locator(".plot svg.main-svg:first-child").count()
     page.select_option("#modules-view", "1")

@@ -9,7 +9,8 @@ import pytest
 from loader_made import make_result
 
 from actprof.errors import StoreError
-from actprof.report.loader_page import render_loading, write_loader_page
+from actprof.report.loader_page import render_loading
+from actprof.report.page import write_page
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +70,14 @@ def test_the_page_is_written_whole_or_not_at_all(tmp_path):
     """A folder that cannot be made is named."""
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(StoreError, match="cannot be written"):
-        write_loader_page(make_result(), tmp_path / "file" / "page.html")
+        write_page(tmp_path / "file" / "page.html", render_loading(make_result()))
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")])
 def test_the_page_works_in_a_browser(open_file, tmp_path, width, scheme):
     """Figures are drawn, nothing complains, and the page is no wider than the window."""
-    path = write_loader_page(make_result(), tmp_path / "page.html", step_seconds=0.47)
+    path = write_page(tmp_path / "page.html", render_loading(make_result(), step_seconds=0.47))
     page = open_file(path, width=width, scheme=scheme)
     assert 2 == page.locator(".js-plotly-plot").count()
     assert width == page.evaluate("document.documentElement.scrollWidth")

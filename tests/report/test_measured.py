@@ -6,15 +6,15 @@ import pytest
 
 from actprof.ledger.comparison import Pair
 from actprof.measurement import CardUse, Spread
-from actprof.report import Report, render_report
 from actprof.report.arrange import arrange
-from actprof.report.figures import cell_label
 from actprof.report.measured_figures import draw_peaks, draw_speed
 from actprof.report.measured_section import MOST_ROWS, present_measured
 from actprof.report.measured_sentences import pair_up, say_alarms, say_measured
 from actprof.report.measured_table import NONE, cell_columns, list_pairs, number_columns
 from actprof.report.palette import shade
 from actprof.report.sentences import answer, summary
+from actprof.report.sweep_figures import cell_label
+from actprof.report.sweep_page import Report, render_report
 from actprof.units import GIB, MIB
 
 EVIL = "<script>alert(1)</script><img src=x>"

@@ -10,7 +10,8 @@ import pytest
 
 from actprof.allocator import BlockRecord, SegmentRecord
 from actprof.errors import StoreError
-from actprof.report.replay_page import render_replay, write_replay_page
+from actprof.report.page import write_page
+from actprof.report.replay_page import render_replay
 from actprof.report.segment_map import FREE, OTHERS, ROWS, WIDTH, draw_segments
 from actprof.snapshots.questions import make_questions
 from actprof.snapshots.recording import open_recording
@@ -63,7 +64,7 @@ def test_the_page_is_written_whole_or_not_at_all(replay, tmp_path):
     """A folder that cannot be made is named."""
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(StoreError, match="cannot be written"):
-        write_replay_page(replay, tmp_path / "file" / "page.html")
+        write_page(tmp_path / "file" / "page.html", render_replay(replay))
 
 
 def segment(address, *sizes):
@@ -111,7 +112,7 @@ def test_an_empty_device_has_an_empty_map():
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")])
 def test_the_page_works_in_a_browser(open_file, replay, tmp_path, width, scheme):
     """Figures are drawn, nothing complains, and the page is no wider than the window."""
-    page = open_file(write_replay_page(replay, tmp_path / "page.html"), width=width, scheme=scheme)
+    page = open_file(write_page(tmp_path / "page.html", render_replay(replay)), width=width, scheme=scheme)
     assert width == page.evaluate("document.documentElement.scrollWidth")
     assert 3 == page.locator(".plot svg.main-svg:first-child").count()
     page.select_option("#map-view", "1")

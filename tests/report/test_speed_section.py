@@ -6,13 +6,15 @@ from dataclasses import replace
 
 import pytest
 
+from actprof.explanation.sentences import short_op
 from actprof.hardware import find_gpu
 from actprof.measurement import Spread
-from actprof.report import Report, render_report, write_report
 from actprof.report.arrange import arrange
-from actprof.report.speed_figures import draw_roofline, draw_shares, roofs_of, short_name
-from actprof.report.speed_section import OP_COLUMNS, present_speed
-from actprof.report.table import columns, list_rows
+from actprof.report.page import write_page
+from actprof.report.speed_figures import draw_roofline, draw_shares, roofs_of
+from actprof.report.speed_section import OP_NUMBERS, present_speed
+from actprof.report.sweep_page import Report, render_report
+from actprof.report.sweep_tables import table_cells
 from actprof.results import OpCost, StepWork
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -159,7 +161,7 @@ def test_the_roofs_are_the_catalogues_at_the_shares_that_predictions_take(make_r
 def test_a_gpu_that_is_not_in_the_catalogue_has_no_roofs(make_result):
     """The ops are shown all the same, and the page says why."""
     section, _ = section_of([timed(make_result(gpu="Lab card 7"))])
-    assert [False] == [view.has_roofs for view in section.ops]
+    assert [False] == [not view.note for view in section.ops]
     page = render_report(Report(name="x", results=(timed(make_result(gpu="Lab card 7")),)))
     assert "is not in the catalogue, so there are no roofs" in page
 
@@ -171,31 +173,32 @@ def test_the_table_of_ops_has_a_text_per_column(timed_grid):
     assert 1 == sum(view.first for view in section.ops)
     (view,) = [view for view in section.ops if view.first]
     assert "two cameras \u00b7 640x480 \u00b7 batch 32" == view.name
-    assert {len(OP_COLUMNS)} == {len(row.numbers) for row in view.rows}
-    first, second, _ = view.rows
-    assert ("aten.mm.default", "arithmetic") == (first.op, first.bound)
-    assert ["8", "60.00", "19 %", "1,000.0", "10,000", "100"] == [plain(text) for text in first.numbers]
-    assert ("\u2013", "\u2013") == (second.numbers[3], second.numbers[5])
+    lines = [row.entries for row in view.table.rows]
+    assert {1 + len(OP_NUMBERS) + 1} == {len(view.table.columns)} == {len(line) for line in lines}
+    (op, *first, bound), (_, *second, _), _ = lines
+    assert ("aten.mm.default", "arithmetic") == (op, bound.text)
+    assert ["8", "60.00", "19 %", "1,000.0", "10,000", "100"] == [plain(text) for text in first]
+    assert ("\u2013", "\u2013") == (second[3], second[5])
 
 
 def test_short_names_leave_out_what_all_have():
     """The overload stays where it says something."""
-    assert ["mm", "mul.Tensor"] == [short_name(name) for name in ("aten.mm.default", "aten.mul.Tensor")]
+    assert ["mm", "mul.Tensor"] == [short_op(name) for name in ("aten.mm.default", "aten.mul.Tensor")]
 
 
 def test_all_cells_have_step_and_rate_where_any_is_known(grid, make_result):
     """Of what runs; of the others the details say what a step would take."""
-    assert "Step ms" not in columns(arrange(grid))
+    assert "Step ms" not in dict(table_cells(arrange(grid)).columns)
     results = [timed(make_result(batch_size=8)), timed(make_result(batch_size=64, verdict="oom"))]
-    setups = arrange([*results, make_result(batch_size=96)])
-    fits, fails, unknown = list_rows(setups)
-    assert ("Step ms", "Samples/s") == columns(setups)[-2:]
-    assert ("80.0", "100") == tuple(field.text for field in fits.fields[-2:])
-    assert ("", "", "", "") == tuple(f.text for row in (fails, unknown) for f in row.fields[-2:])
-    details = {name: plain(text) for name, text in fits.details}
+    table = table_cells(arrange([*results, make_result(batch_size=96)]))
+    fits, fails, unknown = table.rows
+    assert ("Step ms", "Samples/s") == tuple(name for name, _ in table.columns[-2:])
+    assert ("80.0", "100") == tuple(field.text for field in fits.entries[-2:])
+    assert ("", "", "", "") == tuple(f.text for row in (fails, unknown) for f in row.entries[-2:])
+    details = {name: plain(text) for name, text in fits.facts}
     assert "80 ms (56 ms to 112 ms), 100 samples/s" == details["Step, predicted"]
     assert details["Limited by"].startswith("arithmetic 60%, bandwidth 30%, launches 10%; 1,150 launches")
-    assert "Step, if it fitted" in dict(fails.details)
+    assert "Step, if it fitted" in dict(fails.facts)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +236,7 @@ def test_names_cannot_break_out_of_the_section(make_result):
 def speed_page(timed_grid, measure, tmp_path):
     """The path of a page with a section of speeds."""
     report = Report(name="x", results=timed_grid, measured=(measure(timed_grid[0]),))
-    return write_report(report, tmp_path / "page.html")
+    return write_page(tmp_path / "page.html", render_report(report))
 
 
 @pytest.mark.browser

@@ -4,8 +4,7 @@
   if (!plot) return;
   const packed = readData("curve-data");
   const selects = [...document.querySelectorAll("#timeline-form select")];
-  const PHASES = { setup: "#8f98a3", data: "#aa7a18", forward: "#2f7dc4", backward: "#9a62c7", optimizer: "#15876b" };
-  const LINES = { allocated: "#2f7dc4", reserved: "#7f8894", mark: "#8f98a3", room: "#cf6a17" };
+  const { phases: PHASES, ...LINES } = packed.colours;
   const GIB = 1024;
   const position = packed.axes.setup ? [...packed.cells[packed.start].at] : [];
   selects.forEach((select) => { select.value = position[select.dataset.axis]; });

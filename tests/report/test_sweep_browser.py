@@ -2,7 +2,8 @@
 
 import pytest
 
-from actprof.report import Report, write_report
+from actprof.report.page import write_page
+from actprof.report.sweep_page import Report, render_report
 
 pytestmark = pytest.mark.browser
 
@@ -20,7 +21,10 @@ LABELS_OUTSIDE = """() => [...document.querySelectorAll('.plot')].filter(p => p.
 @pytest.fixture
 def open_page(open_file, grid, grounding, tmp_path):
     """Return a function that opens the report of the grid."""
-    path = write_report(Report(name="grid", results=grid, groundings=(grounding,)), tmp_path / "report.html")
+    path = write_page(
+        tmp_path / "report.html",
+        render_report(Report(name="grid", results=grid, groundings=(grounding,))),
+    )
     return lambda **options: open_file(path, **options)
 
 
@@ -31,7 +35,7 @@ def open_measured(open_file, grid, measure, tmp_path):
     runs[1] = measure(grid[1], verdict="oom")
     runs[2] = measure(grid[2], verdict="error", reason="killed", stderr=("x" * 400, "RuntimeError: no"))
     report = Report(name="measured", results=grid, measured=tuple(runs))
-    path = write_report(report, tmp_path / "measured.html")
+    path = write_page(tmp_path / "measured.html", render_report(report))
 
     return lambda **options: open_file(path, **options)
 

@@ -10,8 +10,8 @@ from html.parser import HTMLParser
 import pytest
 
 from actprof.errors import StoreError
-from actprof.report import Report, render_report, write_report
-from actprof.report.templating import embed_json
+from actprof.report.page import embed_json, write_page
+from actprof.report.sweep_page import Report, render_report
 
 EVIL = "<script>alert(1)</script></title><img src=x onerror=alert(2)>"
 
@@ -110,8 +110,8 @@ def test_results_from_a_file_render_like_those_from_memory(grid):
 def test_writing_replaces_the_whole_file(tmp_path):
     """Folders are made; nothing is left beside the report."""
     path = tmp_path / "deep" / "report.html"
-    write_report(Report(name="first"), path)
-    assert path == write_report(Report(name="second"), path)
+    write_page(path, render_report(Report(name="first")))
+    assert path == write_page(path, render_report(Report(name="second")))
     assert "second" in path.read_text(encoding="utf-8")
     assert [path] == list(path.parent.iterdir())
 
@@ -120,13 +120,13 @@ def test_a_report_that_cannot_be_written_says_where(tmp_path):
     """The path is named, and nothing is left behind."""
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="file"):
-        write_report(Report(name="x"), tmp_path / "file" / "report.html")
+        write_page(tmp_path / "file" / "report.html", render_report(Report(name="x")))
 
 
 def test_rendering_needs_neither_torch_nor_lerobot_nor_pydantic():
     """A report can be made again on any machine."""
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['torch', 'lerobot', 'pydantic']));"
-        "from actprof.report import Report, render_report; render_report(Report(name='x'))"
+        "from actprof.report.sweep_page import Report, render_report; render_report(Report(name='x'))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

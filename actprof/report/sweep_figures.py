@@ -1,20 +1,27 @@
-"""Plotly figures: heatmaps of the memory needed, the limits, and what the peak is made of.
-
-Each function returns a `plotly.graph_objects.Figure` without colours of the page: text, grid and background
-come from a template that the page puts in, so that they follow the light or dark scheme. Names are escaped,
-for plotly reads a subset of HTML.
-"""
+"""Figures of a sweep: heatmaps of the memory needed, the limits, and what the peak is made of."""
 
 from __future__ import annotations
 
-import math
 from html import escape
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 
-from actprof.report.arrange import Line, room_bytes, share_of_device
-from actprof.report.palette import SHADES, allocator_mark, colour_at, colour_scale, shade, text_on
+from actprof.report.arrange import Line, share_of_device
+from actprof.report.palette import GREY, ROOM, SHADES, allocator_mark, colour_at, colour_scale, shade, text_on
+from actprof.report.plotting import (
+    CATEGORIES,
+    POINTED,
+    SEAM,
+    axis_title,
+    in_gib,
+    lay_out,
+    log_axis,
+    row_heights,
+    rows_axis,
+    segments,
+)
 from actprof.results import Verdict
 from actprof.units import GIB
 from actprof.words import (
@@ -35,15 +42,10 @@ if TYPE_CHECKING:
     from actprof.results import Result
 
 _MARKS = {
-    Verdict.FITS: "",
-    Verdict.TIGHT: "tight",
-    Verdict.OOM: "OOM",
-    Verdict.UNKNOWN: "?",
+    Verdict.FITS: "", Verdict.TIGHT: "tight", Verdict.OOM: "OOM", Verdict.UNKNOWN: "?",
     Verdict.FAILED: "fail",
-}
-_STILL = {"fixedrange": True}  # no zoom: a finger on the figure scrolls the page
+}  # fmt: skip
 _HOVER_WIDTH = 56
-_SEAM = {"width": 1, "color": "rgba(255,255,255,.45)"}  # between the parts of a bar
 
 
 def draw_heatmap(setup: Setup, cameras: int, alloc_conf: str) -> go.Figure:
@@ -59,16 +61,13 @@ def draw_heatmap(setup: Setup, cameras: int, alloc_conf: str) -> go.Figure:
             x=columns, y=names, z=[[None if r is None else round(shade(r), 4) for r in row] for row in grid],
             zmin=SHADES[0], zmax=SHADES[1], colorscale=colour_scale(), showscale=False, xgap=2, ygap=2,
             hovertext=[["" if r is None else describe(r) for r in row] for row in grid],
-            hovertemplate="%{hovertext}<extra></extra>", hoverongaps=False,
+            hovertemplate=POINTED, hoverongaps=False,
         )
     )  # fmt: skip
     figure.add_trace(_cell_texts(grid, columns, names))
-    lay_out(figure, height=58 + 40 * len(rows), left=62)
-    figure.update_layout(margin={"t": 4})  # no label stands above
-    figure.update_xaxes(
-        type="category", title={"text": "batch size", "standoff": 6}, showgrid=False, ticks=""
-    )
-    figure.update_yaxes(type="category", autorange="reversed", showgrid=False, ticks="")
+    lay_out(figure, height=58 + 40 * len(rows), left=62, top=4)
+    figure.update_xaxes(title=axis_title("batch size"), **CATEGORIES)
+    figure.update_yaxes(autorange="reversed", **CATEGORIES)
     return figure
 
 
@@ -110,18 +109,26 @@ def draw_limits(setup: Setup, alloc_confs: Sequence[str]) -> go.Figure:
         if any(setup.line(resolution, cameras, conf) for conf in setup.alloc_confs)
     ]
     heights = row_heights([resolution for resolution, _ in rows])
+    lines = [[setup.line(*row, conf) for conf in setup.alloc_confs] for row in rows]
+    known = [[line for line in some if line and line.limit is not None] for some in lines]
+    limits = [[_place(line) for line in some] for some in known]
+    ends = ((min(some), max(some), y) for some, y in zip(limits, heights, strict=True) if len(some) > 1)
     figure = go.Figure()
-    _join_marks(figure, setup, rows, heights)
+    figure.add_scatter(**segments(ends), mode="lines", line={"color": GREY, "width": 2}, hoverinfo="skip")
     for conf in setup.alloc_confs:
-        lines = [(setup.line(*row, conf), height) for row, height in zip(rows, heights, strict=True)]
-        known = [(line, height) for line, height in lines if line and line.limit is not None]
-        figure.add_trace(_limit_marks(setup, conf, known, allocator_mark(alloc_confs.index(conf))))
+        marks = [
+            (line, some, height)
+            for some, height in zip(known, heights, strict=True)
+            for line in some
+            if line.alloc_conf == conf
+        ]
+        figure.add_trace(_limit_marks(conf, marks, allocator_mark(alloc_confs.index(conf))))
     lay_out(figure, height=70 + 24 * len(rows) + 12 * len(setup.resolutions), left=128)
-    figure.update_xaxes(title={"text": "largest batch size that runs", "standoff": 8}, **_batch_axis(setup))
-    figure.update_yaxes(
-        tickvals=heights, ticktext=_row_names(rows), autorange=False, zeroline=False, ticks="",
-        range=[max(heights, default=0) + 0.8, -0.8],
-    )  # fmt: skip
+    figure.update_xaxes(
+        title=axis_title("largest batch size that runs", 8),
+        **_batch_axis([x for some in limits for x in some]),
+    )
+    figure.update_yaxes(**rows_axis(heights, _row_names(rows)))
     return figure
 
 
@@ -139,20 +146,17 @@ def draw_makeup(bars: Sequence[Bar], parts: Sequence[tuple[str, str]], *, room: 
         sizes = [bar.parts.get(name, 0) for bar in bars]
         text = [f"{gib(s)} GiB, {percent(s, bar.total_bytes)}" for s, bar in zip(sizes, bars, strict=True)]
         figure.add_bar(
-            y=heights, x=[round(size / GIB, 4) for size in sizes], name=escape(name), orientation="h",
-            marker={"color": colour, "line": _SEAM}, width=0.72, customdata=text,
+            y=heights, x=in_gib(sizes), name=escape(name), orientation="h",
+            marker={"color": colour, "line": SEAM}, width=0.72, customdata=text,
             hovertext=[escape(bar.title) for bar in bars],
             hovertemplate="<b>%{fullData.name}</b><br>%{hovertext}<br>%{customdata}<extra></extra>",
         )  # fmt: skip
     if room:
         _mark_room(figure, bars)
-    lay_out(figure, height=84 + 26 * len(bars) + 10 * len({bar.group for bar in bars}), left=128)
-    figure.update_layout(barmode="stack", bargap=0)
-    figure.update_xaxes(title={"text": "GiB", "standoff": 8}, rangemode="tozero")
-    figure.update_yaxes(
-        tickvals=heights, ticktext=[_bar_name(bar) for bar in bars], showgrid=False, ticks="", zeroline=False,
-        range=[max(heights, default=0) + 0.7, -0.9],
-    )  # fmt: skip
+    height = 84 + 26 * len(bars) + 10 * len({bar.group for bar in bars})
+    lay_out(figure, height=height, left=128, barmode="stack", bargap=0)
+    figure.update_xaxes(title=axis_title("GiB", 8), rangemode="tozero")
+    figure.update_yaxes(**rows_axis(heights, [_bar_name(bar) for bar in bars]), showgrid=False)
     return figure
 
 
@@ -179,31 +183,7 @@ def cell_label(result: Result) -> str:
 
 
 def _wrap(text: str) -> str:
-    lines = [""]
-    for word in escape(text).split():
-        if len(lines[-1]) + len(word) > _HOVER_WIDTH:
-            lines.append("")
-        lines[-1] += f"{word} "
-    return "<br>".join(line.rstrip() for line in lines)
-
-
-def lay_out(figure: go.Figure, *, height: int, left: int) -> None:
-    """Give a figure its size, and make it stand still; labels wider than `left`, in a wide font, get room."""
-    figure.update_layout(
-        height=height, margin={"l": left, "r": 12, "t": 18, "b": 44}, showlegend=False, dragmode=False,
-        hovermode="closest", hoverlabel={"align": "left"},
-    )  # fmt: skip
-    figure.update_xaxes(**_STILL)
-    figure.update_yaxes(**_STILL, ticklabelstandoff=5, automargin="left")
-
-
-def row_heights(groups: Sequence[str]) -> list[float]:
-    """Return a position per row, with a gap wherever the group changes."""
-    heights: list[float] = []
-    for index, group in enumerate(groups):
-        gap = 0.45 if index and group != groups[index - 1] else 0.0
-        heights.append((heights[-1] + 1 if heights else 0.0) + gap)
-    return heights
+    return "<br>".join(wrap(escape(text), _HOVER_WIDTH, break_long_words=False, break_on_hyphens=False))
 
 
 def _row_names(rows: Sequence[tuple[str, int]]) -> list[str]:
@@ -216,72 +196,41 @@ def _row_names(rows: Sequence[tuple[str, int]]) -> list[str]:
     ]
 
 
-def _place(limit: int) -> float:
-    return limit or 0.5  # a logarithmic axis has no zero; its tick says "none"
-
-
-def _join_marks(
-    figure: go.Figure, setup: Setup, rows: Sequence[tuple[str, int]], heights: Sequence[float]
-) -> None:
-    x: list[float | None] = []
-    y: list[float | None] = []
-    for row, height in zip(rows, heights, strict=True):
-        limits = [line.limit for conf in setup.alloc_confs if (line := setup.line(*row, conf))]
-        known = [_place(limit) for limit in limits if limit is not None]
-        if len(known) > 1:
-            x += [min(known), max(known), None]
-            y += [height, height, None]
-    figure.add_scatter(x=x, y=y, mode="lines", line={"color": "#8f98a3", "width": 2}, hoverinfo="skip")
+def _place(line: Line) -> float:
+    return line.limit or 0.5  # a logarithmic axis has no zero; its tick says "none"
 
 
 def _limit_marks(
-    setup: Setup, conf: str, known: Sequence[tuple[Line, float]], mark: tuple[str, str]
+    conf: str, marks: Sequence[tuple[Line, list[Line], float]], look: tuple[str, str]
 ) -> go.Scatter:
+    lines = [line for line, _, _ in marks]
+    labels = [_limit_label(line, beside) for line, beside, _ in marks]
     return go.Scatter(
-        x=[_place(line.limit or 0) for line, _ in known], y=[height for _, height in known],
+        x=[_place(line) for line in lines], y=[height for _, _, height in marks],
         name=escape(allocator_text(conf)), mode="markers+text",
-        marker={"color": mark[0], "symbol": mark[1], "size": 10},
-        text=[_limit_label(setup, line) for line, _ in known],
-        textposition=["middle left" if _is_least(setup, line) else "middle right" for line, _ in known],
+        marker={"color": look[0], "symbol": look[1], "size": 10},
+        text=[text for text, _ in labels], textposition=[side for _, side in labels],
         textfont={"size": 11}, cliponaxis=False,
-        hovertext=[f"{escape(line.resolution)}, {cameras_text(line.cameras)}" for line, _ in known],
-        customdata=[limit_text(line.limit) for line, _ in known],
+        hovertext=[f"{escape(line.resolution)}, {cameras_text(line.cameras)}" for line in lines],
+        customdata=[limit_text(line.limit) for line in lines],
         hovertemplate="%{hovertext}<br>%{fullData.name}<br>largest batch <b>%{customdata}</b><extra></extra>",
     )  # fmt: skip
 
 
-def _limits_beside(setup: Setup, line: Line) -> list[int]:
-    lines = [setup.line(line.resolution, line.cameras, conf) for conf in setup.alloc_confs]
-    return [other.limit for other in lines if other and other.limit is not None]
-
-
-def _is_least(setup: Setup, line: Line) -> bool:
-    limits = _limits_beside(setup, line)
-    return line.limit == min(limits) and min(limits) < max(limits)
-
-
-def _limit_label(setup: Setup, line: Line) -> str:
-    """Return the number beside a mark: at both ends of the row, once where the marks coincide."""
-    limits = _limits_beside(setup, line)
-    first = next(
-        other for conf in setup.alloc_confs if (other := setup.line(line.resolution, line.cameras, conf))
-        and other.limit == line.limit
-    )  # fmt: skip
+def _limit_label(line: Line, beside: Sequence[Line]) -> tuple[str, str]:
+    """Return the number beside a mark, and its side: at both ends of the row, once where marks coincide."""
+    limits = [other.limit or 0 for other in beside]
+    first = next(other for other in beside if other.limit == line.limit)
     at_end = line.limit in (min(limits), max(limits)) and first is line
-    return f" {limit_text(line.limit)} ".replace(" (not even batch 1)", "") if at_end else ""
+    text = f" {limit_text(line.limit)} ".replace(" (not even batch 1)", "") if at_end else ""
+    return text, "middle left" if line.limit == min(limits) < max(limits) else "middle right"
 
 
-def _batch_axis(setup: Setup) -> dict[str, Any]:
-    limits = [_place(line.limit) for line in setup.lines if line.limit is not None] or [1]
-    powers = [2**i for i in range(13) if min(limits) / 2 <= 2**i <= max(limits) * 2]
-    ticks = ([0.5] if min(limits) < 1 else []) + powers
+def _batch_axis(limits: Sequence[float]) -> dict[str, Any]:
+    low, high = min(limits, default=1), max(limits, default=1)
+    ticks = ([0.5] if low < 1 else []) + [2**i for i in range(13) if low / 2 <= 2**i <= high * 2]
     names = ["none" if tick < 1 else str(tick) for tick in ticks]
-    low, high = min(limits) / 1.5, max(limits) * 1.5
-    return {"type": "log", "tickvals": ticks, "ticktext": names, "range": [_log10(low), _log10(high)]}
-
-
-def _log10(value: float) -> float:
-    return round(math.log10(value), 4)
+    return {"tickvals": ticks, "ticktext": names, **log_axis(low / 1.5, high * 1.5)}
 
 
 def _bar_name(bar: Bar) -> str:
@@ -290,10 +239,10 @@ def _bar_name(bar: Bar) -> str:
 
 
 def _mark_room(figure: go.Figure, bars: Sequence[Bar]) -> None:
-    rooms = {room_bytes(bar.result) for bar in bars}
+    rooms = {bar.result.available_bytes for bar in bars}
     if len(rooms) != 1 or not (room := rooms.pop()):
         return
-    figure.add_vline(x=room / GIB, line={"dash": "dash", "width": 1.5, "color": "#cf6a17"})
+    figure.add_vline(x=room / GIB, line={"dash": "dash", "width": 1.5, "color": ROOM})
     figure.add_annotation(
         x=room / GIB, xref="x", y=1, yref="paper", yanchor="bottom", xanchor="right", showarrow=False,
         text=f"{gib(room)} GiB", font={"size": 11},

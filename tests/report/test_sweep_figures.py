@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from actprof.report.arrange import arrange
-from actprof.report.figures import cell_label, describe, draw_heatmap, draw_limits, draw_makeup
 from actprof.report.makeup import (
     OTHER,
     collect_cells,
@@ -15,6 +14,7 @@ from actprof.report.makeup import (
     split_activations,
     split_by_kind,
 )
+from actprof.report.sweep_figures import cell_label, describe, draw_heatmap, draw_limits, draw_makeup
 from actprof.units import GIB
 
 

@@ -1,0 +1,249 @@
+"""The page of a sweep: its answer, figures, tables, and how the numbers were obtained."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from actprof.prediction.verdict import HEADROOM_SHARE
+from actprof.report.arrange import Setup, arrange, fixed_facts
+from actprof.report.claims_section import present_expectations
+from actprof.report.curves import AXES, pack_curves
+from actprof.report.loading_section import present_loading
+from actprof.report.makeup import (
+    collect_cells,
+    colour_parts,
+    list_components,
+    merge_small,
+    split_activations,
+    split_by_kind,
+)
+from actprof.report.measured_section import present_measured
+from actprof.report.page import Plots, render
+from actprof.report.palette import ERROR, UNKNOWN, allocator_mark, colour_at, css_gradient
+from actprof.report.parts import Key, Panel, Table, View, with_first
+from actprof.report.sentences import answer
+from actprof.report.speed_section import present_speed
+from actprof.report.sweep_figures import draw_heatmap, draw_limits, draw_makeup
+from actprof.report.sweep_tables import table_cells, table_groundings, table_tokens
+from actprof.results import Verdict
+from actprof.units import MIB, format_seconds
+from actprof.words import VERDICT_WORDS, allocator_text, cameras_text, gib, join
+
+if TYPE_CHECKING:
+    from actprof.claims.judge import Outcome
+    from actprof.hardware import Catalogue
+    from actprof.loading.rows import LoaderResult
+    from actprof.measuring.grounding import Grounding
+    from actprof.report.makeup import Bar
+    from actprof.results import Result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What to put on the page.
+
+    Attributes:
+        name: of the scenario; the heading of the page.
+        question: what the scenario asks, in the words of its file; may be empty.
+        results: one per cell, in any order; all that is said is computed from them. Predicted, as a rule.
+        measured: real runs of some of the cells, held against their predictions; where there are no results,
+            they stand in for them.
+        planned: number of cells of the scenario; more than results where a sweep was interrupted.
+        groundings: CPU runs to show beside the predictions.
+        outcomes: what became of the scenario's expectations.
+        loading: what `actprof loader` measured, to hold against the predicted steps.
+        command: what repeats the numbers, one command per line.
+        created: ISO 8601 time.
+        versions: of what wrote the report; each result has its own.
+        catalogue: the GPUs that results may name; the shipped ones if left out.
+    """
+
+    name: str
+    question: str = ""
+    results: tuple[Result, ...] = ()
+    measured: tuple[Result, ...] = ()
+    planned: int | None = None
+    groundings: tuple[Grounding, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
+    loading: LoaderResult | None = None
+    command: str = ""
+    created: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    catalogue: Catalogue | None = None
+
+
+def render_report(report: Report) -> str:
+    """Return the page as HTML text."""
+    results = report.results or report.measured
+    setups = arrange(results)
+    figures = Plots()
+    counts = Counter(r.verdict for r in results)
+    return render(
+        "sweep",
+        figures,
+        report=report,
+        answer=answer(results, planned=report.planned),
+        counts=[(verdict, VERDICT_WORDS[verdict], n) for verdict, n in _in_order(counts)],
+        filters=[(verdict, f"{VERDICT_WORDS[verdict]} ({n})") for verdict, n in _in_order(counts)],
+        facts=_facts(results, setups),
+        scale=_scale(counts),
+        heatmaps=with_first([_heatmaps(setup, figures) for setup in setups]),
+        limits=_limits(setups, figures),
+        limit_key=_limit_key(setups),
+        tokens=_tokens(setups),
+        parameters=_parameters(results),
+        **_makeups(setups, figures),
+        cells=table_cells(setups),
+        groundings=table_groundings(report.groundings) if report.groundings else None,
+        assumptions=_assumptions(results),
+        versions=_versions(report),
+        work=_work(results),
+        sources=Counter(r.source for r in (*report.results, *report.measured)),
+        speed=present_speed(report, figures.add),
+        loading=present_loading(report),
+        measured=present_measured(report, figures.add),
+        expectations=present_expectations(report.outcomes),
+        axes=AXES,
+        least_headroom=f"{HEADROOM_SHARE:.0%}",
+        curves=pack_curves(results),
+    )
+
+
+def _in_order(counts: Counter[Verdict]) -> list[tuple[Verdict, int]]:
+    return [(verdict, counts[verdict]) for verdict in Verdict if counts[verdict]]
+
+
+def _scale(counts: Counter[Verdict]) -> dict[str, str]:
+    """Return the backgrounds of the legend's patches, by what they mean."""
+    patches = {
+        Verdict.FITS: css_gradient(0.0, 1.0), Verdict.TIGHT: colour_at(1.1),
+        Verdict.OOM: css_gradient(1.2, 2.2), Verdict.UNKNOWN: colour_at(UNKNOWN),
+        Verdict.FAILED: colour_at(ERROR),
+    }  # fmt: skip
+    always = (Verdict.FITS, Verdict.TIGHT, Verdict.OOM)
+    return {verdict: css for verdict, css in patches.items() if verdict in always or counts[verdict]}
+
+
+def _heatmaps(setup: Setup, figures: Plots) -> View:
+    panels = []
+    for conf in setup.alloc_confs:
+        for cameras in setup.cameras:
+            lines = [line for line in setup.lines if (line.cameras, line.alloc_conf) == (cameras, conf)]
+            if not lines:
+                continue
+            title = f"{cameras_text(cameras)}, {allocator_text(conf)}"
+            cells = [result for line in lines for result in line.results]
+            failing = sum(r.verdict == Verdict.OOM for r in cells)
+            label = f"Heatmap of memory needed, {title}: {len(cells)} cells, {failing} out of memory"
+            sizes = len({r.cell.batch_size for r in cells})
+            panels.append(Panel(figures.add(draw_heatmap(setup, cameras, conf)), title, label, sizes, conf))
+    return View(setup.name, tuple(panels))
+
+
+def _limits(setups: Sequence[Setup], figures: Plots) -> tuple[View, ...]:
+    label = "Largest batch size that runs, by resolution, cameras and allocator setting"
+    confs = _alloc_confs(setups)
+    known = [setup for setup in setups if any(line.limit is not None for line in setup.lines)]
+    return with_first([View(s.name, (Panel(figures.add(draw_limits(s, confs)), "", label),)) for s in known])
+
+
+def _limit_key(setups: Sequence[Setup]) -> Key:
+    confs = _alloc_confs(setups)
+    return tuple((allocator_text(conf), *allocator_mark(i)) for i, conf in enumerate(confs))
+
+
+def _alloc_confs(setups: Sequence[Setup]) -> list[str]:
+    return sorted({conf for setup in setups for conf in setup.alloc_confs})
+
+
+def _makeups(setups: Sequence[Setup], figures: Plots) -> dict[str, Any]:
+    groups = _cells_around_limits(setups)
+    kinds = {name: merge_small(split_by_kind(cells)) for name, cells in groups.items()}
+    inside = {name: merge_small(split_activations(cells)) for name, cells in groups.items()}
+    components = list_components(cell for cells in groups.values() for cell in cells)
+    kind_parts, inside_parts = _parts(kinds, components), _parts(inside, components)
+    focus = setups[0].focus if setups else None
+    views = []
+    for name, cells in groups.items():
+        by_kind = figures.add(draw_makeup(kinds[name], kind_parts, room=True))
+        by_group = figures.add(draw_makeup(inside[name], inside_parts, room=False))
+        panels = (Panel(by_kind, "", f"Memory by kind, {name}"), Panel(by_group, "", f"Activations, {name}"))
+        first = focus is not None and any(cell in focus.results for cell in cells)
+        views.append(View(name, panels, first=first))
+    return {"makeups": with_first(views), "kind_parts": kind_parts, "inside_parts": inside_parts}
+
+
+def _cells_around_limits(setups: Sequence[Setup]) -> dict[str, tuple[Result, ...]]:
+    groups = {}
+    for setup in setups:
+        for conf in setup.alloc_confs:
+            for cameras in setup.cameras:
+                if cells := collect_cells(setup, cameras, conf):
+                    name = (setup.name, cameras_text(cameras), allocator_text(conf))
+                    groups[" · ".join(part for part in name if part)] = cells
+    return groups
+
+
+def _parts(bars: Mapping[str, list[Bar]], components: list[str]) -> list[tuple[str, str]]:
+    return colour_parts([bar for some in bars.values() for bar in some], components)
+
+
+def _facts(results: Sequence[Result], setups: Sequence[Setup]) -> list[tuple[str, str]]:
+    """Return what was asked: what all cells share, and the axes along which they differ."""
+    shared = fixed_facts(results)
+    facts = []
+    if "capacity" in shared and "gpu" in shared:
+        facts.append(("GPU", f"{shared['gpu']}, {gib(shared['capacity'])} GiB"))
+    for name, value in shared.items():
+        if name in {"gpu", "capacity", "source"} or (name == "used_by_others_bytes" and not value):
+            continue
+        text = f"{gib(value)} GiB" if name.endswith("_bytes") else str(value)
+        facts.append((name.removeprefix("set ").removesuffix("_bytes").replace("_", " "), text))
+    axes = {
+        "resolutions": dict.fromkeys(r for setup in setups for r in setup.resolutions),
+        "cameras": dict.fromkeys(str(c) for setup in setups for c in setup.cameras),
+        "batch sizes": dict.fromkeys(str(b) for setup in setups for b in setup.batch_sizes),
+        "allocator": dict.fromkeys(allocator_text(a) for setup in setups for a in setup.alloc_confs),
+        "setups": dict.fromkeys(setup.name for setup in setups if setup.name),
+    }
+    return facts + [(name, ", ".join(values)) for name, values in axes.items() if values]
+
+
+def _tokens(setups: Sequence[Setup]) -> list[tuple[str, Table]]:
+    """Return (heading, table) of tokens, each once: GPUs and settings change nothing about them."""
+    tables: dict[Table, str] = {}
+    for setup in setups:
+        if table := table_tokens(setup):
+            tables.setdefault(table, setup.name)
+    return [(name if len(tables) > 1 else "", table) for table, name in tables.items()]
+
+
+def _parameters(results: Sequence[Result]) -> list[tuple[str, str, str]]:
+    """Return (policy, parameters, size in fp32) for each count that occurs."""
+    found = dict.fromkeys((r.cell.policy, r.parameters) for r in results if r.parameters)
+    return [(policy, f"{count:,}", f"{4 * count / MIB:.1f} MiB") for policy, count in found]
+
+
+def _assumptions(results: Sequence[Result]) -> list[tuple[str, str]]:
+    """Return each assumption once, and in how many cells it was made if not in all."""
+    counts = Counter(text for r in results for text in dict.fromkeys(r.assumptions))
+    total = len(results)
+    return [(text, "" if n == total else f"{n} of {total} cells") for text, n in counts.items()]
+
+
+def _versions(report: Report) -> Iterator[str]:
+    found: dict[str, dict[str, None]] = {}
+    for versions in (*(r.versions for r in (*report.results, *report.measured)), report.versions):
+        for name, version in versions.items():
+            found.setdefault(name, {})[version] = None
+    return (f"{name} {join(versions)}" for name, versions in found.items())
+
+
+def _work(results: Sequence[Result]) -> str:
+    fresh = [r.timing.trace_seconds for r in results if not r.timing.trace_cached and r.timing.trace_seconds]
+    replays = sum(r.timing.replay_seconds for r in results)
+    traced = f"{len(fresh)} traced in {format_seconds(sum(fresh))}, " if fresh else ""
+    return f"{traced}all replayed in {format_seconds(replays)}" if replays else ""
