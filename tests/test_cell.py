@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from actprof.cell import Cell
+from actprof.cell import CELL_FIELDS, Cell
 from actprof.cell_field import parse_resolution
 from actprof.errors import UsageError
 
@@ -100,3 +100,24 @@ def test_changes_that_cannot_be_are_refused(fields, message):
     """The message names the value and the remedy."""
     with pytest.raises(UsageError, match=message):
         Cell(**fields)
+
+
+def test_readers_are_told_of_what_is_unusual_only():
+    """In words without the field's name where the value speaks for itself."""
+    cell = Cell(
+        overrides={"use_vae": False, "chunk_size": 50}, state_dim=14, optimizer="sgd", precision="bf16",
+        used_by_others_bytes=2**30, cudnn_benchmark=False, changes=("fused_adamw", "channels_last"),
+    )  # fmt: skip
+    told = [word for part in CELL_FIELDS for word in part.unusual(getattr(cell, part.name))]
+
+    assert [
+        "chunk_size=50", "use_vae=False", "state 14", "sgd", "bf16", "1.00 GiB used by others",
+        "cudnn.benchmark off", "channels_last", "fused_adamw",
+    ] == told  # fmt: skip
+    assert not any(part.unusual(getattr(Cell(), part.name)) for part in CELL_FIELDS)
+
+
+def test_each_field_has_a_name_of_its_own_everywhere():
+    """In Python, as a keyword, in scenario files and as an option."""
+    for names in ("name", "keyword", "key", "option", "called"):
+        assert len(CELL_FIELDS) == len({getattr(part, names) for part in CELL_FIELDS})
