@@ -30,7 +30,7 @@ from actprof.out_of_memory import OutOfMemory
 from actprof.policies import policy_names
 from actprof.records import from_plain
 from actprof.results import MEASURED, GpuUse, Result, Verdict
-from actprof.words import predict_command
+from actprof.words import cell_command
 
 LEDGER = Path(__file__).parents[1] / "reports" / "accuracy"
 
@@ -78,7 +78,6 @@ def row_of_run(
             date=date,
         ),
     )
-    asked = predict_command(Cell.from_json(run["cell"]))
     config = run["cublas_workspace_config"]
     source = f"measured by actprof on one {device.name}: {len(memory)} steps, a process of its own"
     row = row_of(measured)
@@ -88,7 +87,7 @@ def row_of_run(
         row,
         measured=ran,
         run=run["name"],
-        command=asked.replace("actprof predict", "actprof measure", 1),
+        command=cell_command(Cell.from_json(run["cell"]), "measure"),
         cublas_workspace_bytes=parse_workspace_config(config) if config else None,
         source=source if run["alone_on_the_gpu"] else f"{source}, others on the card",
     )
@@ -150,7 +149,7 @@ def main(*, cells: Path, machine: Path, torch: str, date: str, ledger: Path) -> 
             print(f"{run['name']}: left out, {reason}")
         else:
             taken.append(row_of_run(run, device=device, versions=versions, date=date))
-    added = refresh(with_boundaries(taken), listener=lambda row: print(f"predicting {row.name}", flush=True))
+    added = refresh(with_boundaries(taken), listener=lambda state: print(state.text, flush=True))
     kept = {row.key: row for row in read_rows(ledger, missing_ok=True)}
     write_rows(ledger, (kept | {row.key: row for row in added}).values())
     print(f"{len(added)} rows added to {ledger}")

@@ -15,7 +15,7 @@ from actprof.advice.suggest import Remedy, predict_all, suggest
 from actprof.cell import Cell
 from actprof.hardware import Catalogue, builtin_catalogue
 from actprof.processes.pool import Workers
-from actprof.progress import Listener
+from actprof.progress import Listener, nobody
 from actprof.records import to_plain
 from actprof.results import Result, Verdict
 
@@ -65,7 +65,7 @@ def reach(
     limit: int = 4,
     catalogue: Catalogue | None = None,
     jobs: int | None = None,
-    listener: Listener | None = None,
+    listener: Listener = nobody,
 ) -> tuple[Combination, ...]:
     """Return what makes `target_batch` fit, the least effort first; empty when nothing that was tried does.
 

@@ -16,7 +16,7 @@ from actprof.hardware import Catalogue, builtin_catalogue
 from actprof.prediction.many import Answer, Predictions, here_if_traced
 from actprof.prediction.predict import predict_cell
 from actprof.processes.pool import Workers
-from actprof.progress import Listener
+from actprof.progress import Listener, nobody
 from actprof.records import to_plain
 from actprof.results import Result, Verdict
 from actprof.trace.cache import cached_trace, usable_cache
@@ -101,7 +101,7 @@ def suggest(
     only_cached: bool = False,
     catalogue: Catalogue | None = None,
     jobs: int | None = None,
-    listener: Listener | None = None,
+    listener: Listener = nobody,
 ) -> tuple[Remedy, ...]:
     """Return what can be done about `cell`, the most useful first.
 

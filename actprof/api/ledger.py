@@ -9,8 +9,9 @@ from pathlib import Path
 
 from actprof.errors import ActprofError, StoreError, UsageError
 from actprof.ledger.accuracy import Accuracy, summarise
-from actprof.ledger.keep import DEFAULT_FOLDER, Listener, add_results, is_comparable, read_rows, write_rows
+from actprof.ledger.keep import DEFAULT_FOLDER, add_results, is_comparable, read_rows, write_rows
 from actprof.ledger.keep import refresh as predict_again
+from actprof.progress import Listener, nobody
 from actprof.results import MEASURED, PREDICTED, Result
 
 PAGE_NAME = "accuracy.html"
@@ -22,7 +23,7 @@ def accuracy(
     add: Sequence[str | Path] = (),
     refresh: bool = False,
     check: bool = False,
-    listener: Listener | None = None,
+    listener: Listener = nobody,
 ) -> Accuracy:
     """Return how true predictions are, by the ledger in `folder`, and write its page there.
 
@@ -46,9 +47,10 @@ def accuracy(
     changed = tuple(row for row, former in pairs if row.predicted != former.predicted)
     found = replace(summarise(rows), changed=changed)
     if not check:
-        from actprof.report.accuracy_page import write_accuracy_page
+        from actprof.report.accuracy_page import render_accuracy
+        from actprof.report.page import write_page
 
-        write_accuracy_page(found, Path(folder) / PAGE_NAME)
+        write_page(Path(folder) / PAGE_NAME, render_accuracy(found))
     return found
 
 

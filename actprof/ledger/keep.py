@@ -7,7 +7,7 @@ from the rows' cells; measurements are only ever added, and published figures an
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +17,11 @@ from actprof.hardware import Catalogue, builtin_catalogue
 from actprof.ledger.comparison import Figures, figures_of
 from actprof.ledger.row import AccuracyRow, row_of
 from actprof.prediction.predict import predict_cell
+from actprof.progress import Listener, Progress, nobody
 from actprof.results import MEASURED, PREDICTED, Result, Verdict
 
 DEFAULT_FOLDER = Path("reports/accuracy")
 FILE_NAME = "rows.jsonl"
-
-type Listener = Callable[[AccuracyRow], None]
 
 
 # -- the file ------------------------------------------------------------------------------------------
@@ -78,7 +77,7 @@ def _place(row: AccuracyRow) -> tuple[object, ...]:
 # -- what may happen to rows ---------------------------------------------------------------------------
 
 
-def refresh(rows: Iterable[AccuracyRow], *, listener: Listener | None = None) -> tuple[AccuracyRow, ...]:
+def refresh(rows: Sequence[AccuracyRow], *, listener: Listener = nobody) -> tuple[AccuracyRow, ...]:
     """Return `rows` as the present code predicts them; all else of a row stays, its notes included.
 
     Args:
@@ -90,9 +89,8 @@ def refresh(rows: Iterable[AccuracyRow], *, listener: Listener | None = None) ->
     """
     figures: dict[tuple[object, ...], Figures] = {}  # repeated runs have one prediction
     fresh = []
-    for row in rows:
-        if listener is not None:
-            listener(row)
+    for done, row in enumerate(rows):
+        listener(Progress(total=len(rows), done=done, running=(f"predicting {row.name}",)))
         if row.command_key not in figures:
             figures[row.command_key] = figures_of(predict_row(row))
         fresh.append(replace(row, predicted=figures[row.command_key]))

@@ -31,7 +31,7 @@ class Workers:
     """
 
     jobs: int | None = None
-    listener: Listener | None = None
+    listener: Listener = nobody
     executor: Executor | None = None
 
     @contextmanager
@@ -39,7 +39,7 @@ class Workers:
         """Yield what runs so many tasks; an exception ends the workers at once."""
         own = worker_pool(min(self.jobs or default_jobs(), max(total, 1)))
         with nullcontext(self.executor) if self.executor is not None else own as executor:
-            yield Tasks(executor, total, self.listener or nobody)
+            yield Tasks(executor, total, self.listener)
 
 
 class Tasks:

@@ -66,7 +66,7 @@ def measure_cells(
     *,
     fresh: bool = False,
     command: str = "",
-    listener: Listener | None = None,
+    listener: Listener = nobody,
 ) -> tuple[Result, ...]:
     """Measure what `plan` names and `store` lacks, smallest batch first; return all measured results.
 
@@ -84,16 +84,15 @@ def measure_cells(
     known = {} if fresh else store.stamps(source=MEASURED)
     missing = [item for item in plan.choices if known.get(item[0].identity()) != _stamp(item[1])]
     missing.sort(key=lambda item: item[0].batch_size)  # what surely fits is known first
-    tell = listener or nobody
     for done, (cell, choice) in enumerate(missing):
         label = f"measuring {cell_label(cell)} batch {cell.batch_size}"
-        tell(Progress(total=len(missing), done=done, running=(label,)))
+        listener(Progress(total=len(missing), done=done, running=(label,)))
         result = Run(choice=choice, catalogue=plan.scenario.catalogue, command=command).measure(cell)
         failed = result.verdict == Verdict.FAILED
         store.put_result(result, _FAILED if failed else _stamp(choice))
         if failed:
             _check_there(choice, usable_gpus())
-    tell(Progress(total=len(missing), done=len(missing)))
+    listener(Progress(total=len(missing), done=len(missing)))
     return store.results(plan.scenario.cells, source=MEASURED)
 
 

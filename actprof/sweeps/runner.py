@@ -14,6 +14,7 @@ from pathlib import Path
 from actprof.cell import Cell
 from actprof.errors import DiedError, TraceError, UsageError
 from actprof.measuring.grounding import Grounding, check_grounding, ground_task
+from actprof.policies import policy_spec
 from actprof.prediction.many import Answer, Predictions, cell_label
 from actprof.prediction.predict import device_of, unknown_result
 from actprof.processes.pool import Tasks, Workers
@@ -82,7 +83,8 @@ def _missing_groundings(scenario: Scenario, store: ResultsStore, *, fresh: bool)
     known = {} if fresh else store.grounding_stamps()
     first: dict[str, Cell] = {}
     for cell in scenario.cells:
-        first.setdefault(grounding_key(cell), cell)
+        if policy_spec(cell.policy).grounded:
+            first.setdefault(grounding_key(cell), cell)
     return [cell for key, cell in first.items() if known.get(key) != fingerprint()]
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from actprof.prediction import tasks
+from actprof.prediction import many
 
 SCENARIO = "set: {chunk_size: 7}\nsweep:\n  batch_size: [8, 16]\nexpect:\n"
 HELD = "  - claim: seven tokens <b>\n    source: notes\n    encoder_tokens: 7\n    verdict: fits\n"
@@ -48,12 +48,12 @@ def test_something_broken_ends_with_one(run, scenario):
 
 def test_something_unknown_ends_with_three(run, scenario, monkeypatch):
     """A run that cannot be told is no success."""
-    predicted = tasks.predict_cell
+    predicted = many.predict_cell
 
     def unknown(cell, *, catalogue):
         return replace(predicted(cell, catalogue=catalogue), verdict="unknown", reason="who knows")
 
-    monkeypatch.setattr(tasks, "predict_cell", unknown)
+    monkeypatch.setattr(many, "predict_cell", unknown)
     done = run("check", scenario(HELD))
     assert 3 == done.code
     assert "who knows" in done.out

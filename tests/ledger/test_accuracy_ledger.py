@@ -127,7 +127,9 @@ def test_refresh_predicts_the_cell_of_each_row(published):
     assert (0, "fits") == (first.difference_bytes("allocated"), first.predicted.verdict)
     assert first.predicted == second.predicted
     assert replace(stale, predicted=first.predicted) == second
-    assert [typed, stale] == told
+    assert [(2, 0, f"predicting {typed.name}"), (2, 1, f"predicting {stale.name}")] == [
+        (state.total, state.done, state.text) for state in told
+    ]
 
 
 def test_repeated_runs_have_one_prediction(published, monkeypatch):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from rich.text import Text
 
 from actprof import api
 from actprof.api.ledger import PAGE_NAME
-from actprof.cli.console import messages, output, print_json, progress_bar
+from actprof.cli.console import messages, output, print_json, progress_listener
 from actprof.ledger.accuracy import Accuracy
 from actprof.ledger.comparison import NUMBERS
 from actprof.ledger.keep import DEFAULT_FOLDER
@@ -70,7 +69,7 @@ def command(*, folder: Path, as_json: bool, all_rows: bool, **options: Any) -> i
       actprof accuracy --add measured.json --add reports/3090
       actprof accuracy --check
     """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
-    with _progress() as listener:
+    with progress_listener(TextColumn("{task.description}"), start="") as listener:
         found = api.accuracy(folder, listener=listener, **options)
     page = None if options["check"] else folder / PAGE_NAME
     if as_json:
@@ -80,13 +79,6 @@ def command(*, folder: Path, as_json: bool, all_rows: bool, **options: Any) -> i
         if page is not None:
             messages().print(f"wrote {escape(str(page))}", soft_wrap=True)
     return _FAILED if options["check"] and (found.changed or found.verdicts.said_runs_ran_out) else 0
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[AccuracyRow], None]]:
-    with progress_bar(TextColumn("{task.description}")) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda row: progress.update(task, description=f"predicting {escape(row.name)}")
 
 
 def print_accuracy(found: Accuracy, console: Console, *, all_rows: bool = False) -> None:

@@ -13,7 +13,7 @@ from rich.progress import TextColumn, TimeElapsedColumn
 
 from actprof import api
 from actprof.claims.judge import Outcome, claims_of
-from actprof.cli.console import output, print_json, progress_bar
+from actprof.cli.console import output, print_json, progress_listener
 from actprof.records import to_plain
 from actprof.results import SCHEMA_VERSION
 
@@ -48,12 +48,8 @@ def command(
           peak_allocated: at most 13 GiB
     """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
     loaded = api.load_scenario(scenario)
-    with progress_bar(TimeElapsedColumn(), TextColumn("{task.description}")) as progress:
-        task = progress.add_task("starting", total=None)
-
-        def listener(state: Any) -> None:
-            progress.update(task, description=", ".join(state.running))
-
+    columns = (TimeElapsedColumn(), TextColumn("{task.description}"))
+    with progress_listener(*columns, start="starting") as listener:
         outcomes = api.check(loaded, gpu=gpu, jobs=jobs, out=out, listener=listener)
     if as_json:
         print_json(_as_json(loaded.name, outcomes))
