@@ -79,6 +79,15 @@ def plain_table(*columns: str, **style: Any) -> Table:
     return table
 
 
+def number_table(first: str, *numbers: str, header_style: str | None = None, **column: Any) -> Table:
+    """Return a table without lines: a `first` column, as `column` says, then numbers that keep their line."""
+    table = plain_table(header_style=header_style)
+    table.add_column(first, **column)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
 def print_json(data: Any) -> None:
     """Print exactly one JSON value on stdout."""
     sys.stdout.write(json.dumps(data, indent=2, allow_nan=False) + "\n")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from actprof.cli.console import boundary_text, verdict_text
+from actprof.cli.console import boundary_text, number_table, verdict_text
 from actprof.cli.show_result import fact_table, print_bars, print_verdict
 from actprof.ledger.comparison import Pair
-from actprof.measurement import CardUse, DeviceFacts, Measurement, Spread
+from actprof.measurement import CardUse, DeviceFacts, Measurement
 from actprof.results import Result, Verdict
 from actprof.units import format_bytes, format_seconds
+
+_DIM: dict[str, Any] = {"header_style": "dim", "style": "dim", "no_wrap": True}
 
 
 def print_measured(result: Result, console: Console, *, predicted: Result | None = None) -> None:
@@ -33,7 +36,8 @@ def print_measured(result: Result, console: Console, *, predicted: Result | None
     if result.runs and not pair.on_cpu:
         console.print()
         print_bars(result, console)
-    for part in (_comparison(pair), _times(result), _facts(result)):
+    facts = fact_table((name, text) for name, text in _facts(result) if text)
+    for part in (_comparison(pair), _times(result), facts):
         if part is not None and part.row_count:
             console.print()
             console.print(part)
@@ -63,10 +67,7 @@ def _comparison(pair: Pair) -> Table | None:
     predicted, run = pair.prediction, pair.run
     if predicted is None:
         return None
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column(style="dim", no_wrap=True)
-    for name in ("measured", "predicted", "difference"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = number_table("", "measured", "predicted", "difference", **_DIM)
     table.add_row("verdict", verdict_text(run), verdict_text(predicted), _agreement(pair))
     for number in ("allocated", "reserved"):
         said, was = pair.peaks(number)
@@ -106,10 +107,7 @@ def _difference(pair: Pair, number: str) -> str:
 
 def _times(result: Result) -> Table:
     """Return seconds per step, the phases inside it, and what comes before it."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column("seconds per step", style="dim", no_wrap=True)
-    for name in ("low", "median", "high"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = number_table("seconds per step", "low", "median", "high", **_DIM)
     run = result.measurement or Measurement()
     for name, spread in (
         ("update_policy", result.step_seconds),
@@ -119,23 +117,11 @@ def _times(result: Result) -> Table:
         ("before it: batch", run.data_seconds),
     ):
         if spread is not None:
-            table.add_row(name, *_seconds(spread))
+            table.add_row(name, *map(format_seconds, (spread.low, spread.median, spread.high)))
     return table
 
 
-def _seconds(spread: Spread) -> tuple[str, str, str]:
-    return format_seconds(spread.low), format_seconds(spread.median), format_seconds(spread.high)
-
-
-def _facts(result: Result) -> Table:
-    table = fact_table()
-    for name, text in _fact_texts(result):
-        if text:
-            table.add_row(name, escape(text))
-    return table
-
-
-def _fact_texts(result: Result) -> Iterator[tuple[str, str]]:
+def _facts(result: Result) -> Iterator[tuple[str, str]]:
     run, device = result.measurement or Measurement(), result.device
     on_gpu = device is None or device.type != "cpu"
     if result.samples_per_second is not None:
