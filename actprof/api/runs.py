@@ -73,33 +73,17 @@ def preflight(
     command: str | Sequence[str] = (),
     *,
     config: str | Path | None = None,
-    gpu: str | None = None,
-    capacity: str | None = None,
-    used_by_others: str | None = None,
-    cameras: int | None = None,
-    resolution: str | None = None,
-    state_dim: int | None = None,
-    action_dim: int | None = None,
-    load_seconds: float | None = None,
-    price_per_hour: float | None = None,
     remedies: bool = True,
+    **given: Any,
 ) -> Preflight:
     """Say whether a `lerobot-train` command will run out of memory.
 
     Args:
         command: the command as it would be run, one text or its words.
         config: a saved `train_config.json` instead.
-        gpu: the card that it is to run on; that of `--job.target`, else the one in this machine as it is
-            now, if left out.
-        capacity: its memory, like `"23.69GiB"`.
-        used_by_others: what other programs hold of a card that is not here.
-        cameras: how many, where the dataset's metadata is not at hand or others are meant.
-        resolution: of each of them.
-        state_dim: length of the robot's state, likewise.
-        action_dim: length of one action, likewise.
-        load_seconds: from one batch to the next, as `measure_loader` finds; loading is left out otherwise.
-        price_per_hour: dollars, of the machine; that of `--job.target` if left out.
         remedies: also look for them where the run does not simply fit.
+        **given: what the command does not say, as in `actprof.preflight_check.given.Given`: gpu, capacity,
+            used_by_others, cameras, resolution, state_dim, action_dim, load_seconds, price_per_hour.
 
     Raises:
         UsageError: lerobot refuses the command, or something needed is neither found nor given.
@@ -113,15 +97,6 @@ def preflight(
         raise UsageError("give a command or --config, not both; a command may have --config_path itself")
     if config is not None:
         command = ("lerobot-train", f"--config_path={os.fspath(config)}")
-    given = Given(
-        gpu=gpu,
-        capacity=capacity,
-        used_by_others=used_by_others,
-        cameras=cameras,
-        resolution=resolution,
-        state_dim=state_dim,
-        action_dim=action_dim,
-        load_seconds=load_seconds,
-        price_per_hour=price_per_hour,
+    return run_preflight(
+        parse_command_line(command), Given(**given), may_exist=config is not None, remedies=remedies
     )
-    return run_preflight(parse_command_line(command), given, may_exist=config is not None, remedies=remedies)

@@ -23,6 +23,7 @@ from actprof.preflight_check.command_line import CommandLine
 _PRECISIONS = {"no": "fp32", "fp16": "fp16", "bf16": "bf16"}
 _WRAPS = {"use_fsdp": "FSDP", "use_deepspeed": "DeepSpeed", "use_megatron_lm": "Megatron-LM", "tpu": "a TPU"}
 _DISTRIBUTED = {"FSDP": "FSDP", "DEEPSPEED": "DeepSpeed", "MEGATRON_LM": "Megatron-LM", "XLA": "a TPU"}
+_SETTINGS = ("mixed_precision", "dynamo_backend", "cpu", "use_cpu", "gradient_accumulation_steps")
 _NUMBER = re.compile(r"\d+")
 _ALLOCATOR_VARIABLES = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
 
@@ -57,11 +58,14 @@ def launch_of(command: CommandLine, *, around: Mapping[str, str] | None = None) 
         UsageError: an option of the launcher that cannot be, or a config file that cannot be read.
     """
     seen = command.seen_environment(around)
+    options = _options(command.launcher_options)
     if command.launcher == "accelerate":
-        return _accelerate(_options(command.launcher_options), seen)
+        return _accelerate(options, seen)
+    # what accelerate reads from the environment when it launches nothing
+    told = {name: seen.get(f"ACCELERATE_{name.upper()}", "") for name in (*_SETTINGS, *_WRAPS)}
     if command.launcher == "torchrun":
-        return _torchrun(_options(command.launcher_options), seen)
-    return _plain(seen, processes=_count("WORLD_SIZE", seen.get("WORLD_SIZE", "1")))
+        return _launch(told, _torchrun_processes(options))
+    return _launch(told, _count("WORLD_SIZE", seen.get("WORLD_SIZE", "1")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,50 +100,53 @@ def _options(words: Sequence[str]) -> dict[str, str]:
     return options
 
 
-def _plain(seen: Mapping[str, str], *, processes: int | None) -> Launch:
-    """Return what accelerate reads from the environment when nothing launches it."""
-    named = seen.get("ACCELERATE_MIXED_PRECISION", "no").lower()
-    return Launch(
-        processes=processes,
-        precision=_PRECISIONS.get(named, "fp32"),
-        on_cpu=_is_on(seen.get("ACCELERATE_USE_CPU", "")),
-        unsupported=_unsupported(
-            precision=named,
-            dynamo=seen.get("ACCELERATE_DYNAMO_BACKEND", "no"),
-            wraps=[
-                name for flag, name in _WRAPS.items() if _is_on(seen.get(f"ACCELERATE_{flag.upper()}", ""))
-            ],
-        ),
-        assumptions=_accumulation(seen.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")),
-    )
-
-
-def _torchrun(options: Mapping[str, str], seen: Mapping[str, str]) -> Launch:
+def _torchrun_processes(options: Mapping[str, str]) -> int | None:
     per_node = options.get("nproc_per_node", "1")
     nodes = _count("--nnodes", options.get("nnodes", "1").partition(":")[0])
-    if per_node in ("gpu", "auto"):
-        return _plain(seen, processes=None)
-    return _plain(seen, processes=nodes * _count("--nproc_per_node", per_node))
+    return None if per_node in ("gpu", "auto") else nodes * _count("--nproc_per_node", per_node)
 
 
 def _accelerate(options: Mapping[str, str], seen: Mapping[str, str]) -> Launch:
     config = _config_file(options, seen)
-    merged = {**config, **options}
-    wraps = [name for flag, name in _WRAPS.items() if _is_on(str(options.get(flag, "")))]
-    distributed = str(config.get("distributed_type", "NO")).upper()
-    wraps += [_DISTRIBUTED[distributed]] if distributed in _DISTRIBUTED else []
-    precision = str(merged.get("mixed_precision") or "no").lower()
+    told = {**config, **options}
+    processes = told.get("num_processes")
     inner = config.get("dynamo_config")
-    compiled = inner.get("dynamo_backend") if isinstance(inner, dict) else None
-    dynamo = merged.get("dynamo_backend") or compiled or "no"
-    named = merged.get("num_processes")
-    return Launch(
-        processes=None if named is None else _count("--num_processes", str(named)),
-        precision=_PRECISIONS.get(precision, "fp32"),
-        on_cpu=_is_on(str(merged.get("cpu", ""))) or _is_on(str(merged.get("use_cpu", ""))),
-        unsupported=_unsupported(precision=precision, dynamo=str(dynamo), wraps=wraps),
-        assumptions=_accumulation(str(merged.get("gradient_accumulation_steps") or 1)),
+    if isinstance(inner, dict) and not told.get("dynamo_backend"):
+        told["dynamo_backend"] = inner.get("dynamo_backend")
+    distributed = _DISTRIBUTED.get(str(config.get("distributed_type")).upper(), "")
+    return _launch(
+        {name: str(told.get(name) or "") for name in (*_SETTINGS, *_WRAPS)},
+        None if processes is None else _count("--num_processes", str(processes)),
+        wrapped_in=distributed,
     )
+
+
+def _launch(told: Mapping[str, str], processes: int | None, *, wrapped_in: str = "") -> Launch:
+    """Return the launch of settings by accelerate's names; what is not said is empty."""
+    precision = told["mixed_precision"].lower() or "no"
+    dynamo = told["dynamo_backend"] or "no"
+    wraps = [*(name for flag, name in _WRAPS.items() if _is_on(told[flag])), *filter(None, [wrapped_in])]
+    unsupported = ""
+    if wraps:
+        unsupported = f"accelerate wraps the model with {wraps[0]}, which actprof does not trace"
+    elif precision not in _PRECISIONS:
+        unsupported = f"actprof does not trace mixed precision {precision!r}; it knows no, fp16 and bf16"
+    elif dynamo.lower() not in ("no", "none"):
+        unsupported = f"accelerate compiles the model (dynamo backend {dynamo}), which actprof does not trace"
+    return Launch(
+        processes=processes,
+        precision=_PRECISIONS.get(precision, "fp32"),
+        on_cpu=_is_on(told["cpu"]) or _is_on(told["use_cpu"]),
+        unsupported=unsupported,
+        assumptions=_accumulation(told["gradient_accumulation_steps"]),
+    )
+
+
+def _accumulation(steps: str) -> tuple[str, ...]:
+    if steps in ("1", ""):
+        return ()
+    said = "steps changes no memory: lerobot steps the optimizer with every batch all the same"
+    return (f"gradient accumulation over {steps} {said}",)
 
 
 def _config_file(options: Mapping[str, str], seen: Mapping[str, str]) -> dict[str, Any]:
@@ -160,23 +167,6 @@ def _config_file(options: Mapping[str, str], seen: Mapping[str, str]) -> dict[st
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"accelerate's config file {path} cannot be read: {error}") from error
     return data if isinstance(data, dict) else {}
-
-
-def _unsupported(*, precision: str, dynamo: str, wraps: Sequence[str]) -> str:
-    if wraps:
-        return f"accelerate wraps the model with {wraps[0]}, which actprof does not trace"
-    if precision not in _PRECISIONS:
-        return f"actprof does not trace mixed precision {precision!r}; it knows no, fp16 and bf16"
-    if dynamo.lower() not in ("no", "none", ""):
-        return f"accelerate compiles the model (dynamo backend {dynamo}), which actprof does not trace"
-    return ""
-
-
-def _accumulation(steps: str) -> tuple[str, ...]:
-    if steps in ("1", ""):
-        return ()
-    said = "steps changes no memory: lerobot steps the optimizer with every batch all the same"
-    return (f"gradient accumulation over {steps} {said}",)
 
 
 def _count(name: str, text: str) -> int:

@@ -1,4 +1,7 @@
-"""Traps: what a command does that its author may not expect. Each is one small function, found in `TRAPS`."""
+"""Traps: what a command does that its author may not expect.
+
+Each is one small function that says what happens and what to do, or nothing, and stands in `TRAPS`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 
 from actprof.allocator.config import AllocatorConfig
 from actprof.cell_field import parse_resolution
+from actprof.policies import policy_spec
 from actprof.preflight_check.launcher import AllocatorSettings, Launch
 from actprof.preflight_check.policy_inputs import Inputs
 from actprof.preflight_check.training_run import TrainingRun
@@ -50,126 +54,116 @@ class Facts:
 
 def find_traps(facts: Facts) -> tuple[Trap, ...]:
     """Return the traps of a run, in the order of `TRAPS`."""
-    found = [trap(facts) for trap in TRAPS]
-    return tuple(trap for trap in found if trap is not None)
+    return tuple(Trap(name, text) for name, find in TRAPS.items() if (text := find(facts)))
 
 
-def mixed_precision(facts: Facts) -> Trap | None:
+def mixed_precision(facts: Facts) -> str:
     """`use_amp` is fp16 here, whatever accelerate is told."""
     if not facts.run.use_amp:
-        return None
+        return ""
     told = facts.launch.precision
     over = f", and takes the place of accelerate's {told}" if told not in ("fp32", "fp16") else ""
-    return Trap(
-        "use_amp",
+    return (
         f"--policy.use_amp=true trains in fp16 with loss scaling in lerobot {package_version('lerobot')} "
         f"(autocast's default on CUDA){over}. Releases 0.4.0 to 0.6.0 ignored it. For bf16 leave it out and "
-        "start with `accelerate launch --mixed_precision=bf16`.",
+        "start with `accelerate launch --mixed_precision=bf16`."
     )
 
 
-def large_camera(facts: Facts) -> Trap | None:
-    """A camera at 1080p or above is rarely what ACT needs."""
-    if facts.inputs is None or facts.inputs.unknown:
-        return None
+def large_camera(facts: Facts) -> str:
+    """A camera at 1080p or above is rarely what a policy with a token for each patch of it needs."""
+    if facts.inputs is None or facts.inputs.unknown or not policy_spec(facts.run.policy_type).token_module:
+        return ""
     resolution = facts.inputs.resolutions[0]
     width, height = parse_resolution(resolution)
     if width * height < _LARGE_PIXELS:
-        return None
+        return ""
     tokens = -(-width // 32) * -(-height // 32)
-    return Trap(
-        "large_camera",
+    return (
         f"a camera delivers {resolution}: {tokens:,} tokens each for the encoder, whose attention grows with "
-        "the square of all tokens. 320x240 has 80; resize the dataset's videos before training.",
+        "the square of all tokens. 320x240 has 80; resize the dataset's videos before training."
     )
 
 
-def transforms_keep_size(facts: Facts) -> Trap | None:
+def transforms_keep_size(facts: Facts) -> str:
     """Image transforms are on, and none of them resizes."""
     if facts.run.image_transforms is None or facts.inputs is None or facts.inputs.resized:
-        return None
-    return Trap(
-        "image_transforms",
+        return ""
+    return (
         f"--dataset.image_transforms changes how frames look, not their size: the policy still sees "
-        f"{facts.inputs.raw}.",
+        f"{facts.inputs.raw}."
     )
 
 
-def transforms_resize(facts: Facts) -> Trap | None:
+def transforms_resize(facts: Facts) -> str:
     """A resize among the image transforms is left out when the policy runs on the robot."""
     if facts.inputs is None or not facts.inputs.resized or facts.inputs.unknown:
-        return None
-    return Trap(
-        "resize_in_training_only",
+        return ""
+    return (
         f"the image transforms resize frames from {facts.inputs.raw} to {facts.inputs.resolutions[0]} while "
         "training only: evaluation and the robot give the policy the camera's own size. Resize the dataset, "
-        "and the camera's frames with it.",
+        "and the camera's frames with it."
     )
 
 
-def ignored_optimizer(facts: Facts) -> Trap | None:
+def ignored_optimizer(facts: Facts) -> str:
     """The policy's preset replaces the optimizer of the command."""
     if not facts.run.optimizer_ignored:
-        return None
-    return Trap(
-        "optimizer_ignored",
+        return ""
+    return (
         f"--optimizer.type={facts.run.optimizer_ignored} is ignored: the policy's preset replaces it. Add "
-        "--use_policy_training_preset=false and a --scheduler.type to have it.",
+        "--use_policy_training_preset=false and a --scheduler.type to have it."
     )
 
 
-def expandable_and_split(facts: Facts) -> Trap | None:
+def expandable_and_split(facts: Facts) -> str:
     """Two settings of the allocator that work against each other."""
     config = AllocatorConfig.parse(facts.settings.text)
     if not config.expandable_segments or "max_split_size_mb" not in facts.settings.text:
-        return None
-    return Trap(
-        "expandable_and_max_split",
+        return ""
+    return (
         "expandable_segments gathers free memory in large blocks, and max_split_size_mb keeps large blocks "
-        "from small requests: together they can reserve more than either. Leave max_split_size_mb out.",
+        "from small requests: together they can reserve more than either. Leave max_split_size_mb out."
     )
 
 
-def hidden_settings(facts: Facts) -> Trap | None:
+def hidden_settings(facts: Facts) -> str:
     """Two variables name allocator settings, and PyTorch reads one."""
     settings = facts.settings
     if not settings.hidden:
-        return None
-    return Trap(
-        "two_allocator_variables",
+        return ""
+    return (
         f"{settings.hidden} is not read, because {settings.variable} is set; the two are never merged. "
-        "Unset one of them.",
+        "Unset one of them."
     )
 
 
-def job_environment(facts: Facts) -> Trap | None:
+def job_environment(facts: Facts) -> str:
     """Variables of this machine do not reach a job."""
     if facts.run.job_target is None or not facts.settings.variable:
-        return None
-    return Trap(
-        "job_environment",
+        return ""
+    return (
         f"{facts.settings.variable} of this machine does not reach the Hugging Face job; the answer is for a "
-        "job without it.",
+        "job without it."
     )
 
 
-def checkpoints_fill_disk(facts: Facts) -> Trap | None:
+def checkpoints_fill_disk(facts: Facts) -> str:
     """All checkpoints together are larger than the disk."""
     run = facts.run
     if not run.save_checkpoint or run.job_target is not None or not facts.parameters:
-        return None
+        return ""
     count = checkpoint_count(run)
     each = facts.parameters * _FP32_BYTES * (1 + _STATES.get(run.optimizer, 2))
     folder = _existing(Path(run.output_dir or "outputs/train"))
     free = facts.free_disk(folder)
     if count * each <= free:
-        return None
-    return Trap(
-        "checkpoints_fill_disk",
+        return ""
+    return (
         f"{count:,} checkpoints of {format_bytes(each)} (weights and optimizer state) make "
         f"{format_bytes(count * each)}, and {folder} has {format_bytes(free)} free. Save less often: "
         f"--save_freq={max(-(-run.steps // max(free // each - 1, 1)), 1) if free >= each else run.steps}, or "
-        "name an --output_dir on another disk.",
+        "name an --output_dir on another disk."
     )
 
 
@@ -186,14 +180,14 @@ def _existing(folder: Path) -> Path:
     return next(path for path in (absolute, *absolute.parents) if path.is_dir())
 
 
-TRAPS: tuple[Callable[[Facts], Trap | None], ...] = (
-    mixed_precision,
-    large_camera,
-    transforms_keep_size,
-    transforms_resize,
-    ignored_optimizer,
-    expandable_and_split,
-    hidden_settings,
-    job_environment,
-    checkpoints_fill_disk,
-)
+TRAPS: dict[str, Callable[[Facts], str]] = {
+    "use_amp": mixed_precision,
+    "large_camera": large_camera,
+    "image_transforms": transforms_keep_size,
+    "resize_in_training_only": transforms_resize,
+    "optimizer_ignored": ignored_optimizer,
+    "expandable_and_max_split": expandable_and_split,
+    "two_allocator_variables": hidden_settings,
+    "job_environment": job_environment,
+    "checkpoints_fill_disk": checkpoints_fill_disk,
+}

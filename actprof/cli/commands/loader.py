@@ -19,31 +19,55 @@ from actprof.errors import UsageError
 from actprof.files import write_whole
 from actprof.loading.rows import LoaderResult
 
-_SYNTHETIC = re.compile(r"(\d+)x(\d+)x(\d+)")
+_SYNTHETIC = re.compile(r"0*([1-9]\d*)x0*([1-9]\d*)x0*([1-9]\d*)")
+
+
+def _numbers(_context: click.Context, option: click.Parameter, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(dict.fromkeys(map(int, _names(_context, option, text))))
+    except ValueError as error:
+        raise UsageError(f"{option.opts[0]} {text!r} is not a list of whole numbers, like 0,2,4") from error
+
+
+def _names(_context: click.Context, _option: click.Parameter, text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _synthetic(_context: click.Context, _option: click.Parameter, text: str | None) -> tuple[int, ...] | None:
+    match = _SYNTHETIC.fullmatch(text or "")
+    if text is not None and match is None:
+        raise UsageError(f"--synthetic {text!r} is not CAMERASxWIDTHxHEIGHT, like 2x640x480")
+    return tuple(map(int, match.groups())) if match else None
 
 
 @click.command(name="loader")
 @click.option(
-    "--synthetic",
-    default=None,
-    metavar="CAMERASxWIDTHxHEIGHT",
+    "--synthetic", callback=_synthetic, metavar="CAMERASxWIDTHxHEIGHT",
     help="Write a small real dataset, like 2x640x480, as video and as images.",
-)
+)  # fmt: skip
 @click.option("--repo-id", "--dataset.repo_id", default="", help="A LeRobotDataset instead.")
 @click.option("--root", "--dataset.root", default="", help="Its folder.  [default: where lerobot looks]")
-@click.option("--batch-size", default="8", show_default=True, metavar="N,…", help="Samples in a batch.")
 @click.option(
-    "--workers", default="", metavar="N,…", help="DataLoader workers.  [default: 0, 1, 2, 4 … to the cores]"
-)
-@click.option("--backend", default="pyav,torchcodec", show_default=True, help="Decoders of video.")
-@click.option("--storage", default="video,images", show_default=True, help="Of a synthetic dataset.")
+    "--batch-size", "batch_sizes", default="8", show_default=True, callback=_numbers, metavar="N,…",
+    help="Samples in a batch.",
+)  # fmt: skip
 @click.option(
-    "--resize",
-    default=None,
-    metavar="WIDTHxHEIGHT",
+    "--workers", default="", callback=_numbers, metavar="N,…",
+    help="DataLoader workers.  [default: 0, 1, 2, 4 … to the cores]",
+)  # fmt: skip
+@click.option(
+    "--backend", "backends", default="pyav,torchcodec", show_default=True, callback=_names,
+    help="Decoders of video.",
+)  # fmt: skip
+@click.option(
+    "--storage", "storages", default="video,images", show_default=True, callback=_names,
+    help="Of a synthetic dataset.",
+)  # fmt: skip
+@click.option(
+    "--resize", metavar="WIDTHxHEIGHT",
     help="Also resize in the loader, and a synthetic dataset when it is recorded; none leaves it out."
     "  [default: 224x224 with --synthetic]",
-)
+)  # fmt: skip
 @click.option("--chunk-size", default=100, show_default=True, help="Actions in a sample, as in ACT's config.")
 @click.option("--seconds", default=3.0, show_default=True, help="To time each loader for.")
 @click.option("--timeout", type=float, default=None, help="Seconds for one way to load.  [default: enough]")
@@ -88,12 +112,15 @@ def command(
       actprof loader --repo-id me/pick --root data/pick --workers 0,2,4
       actprof loader --read reports/loader/loader.json --step-seconds 0.47
     """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
+    if options["resize"] is None:
+        options["resize"] = "224x224" if options["synthetic"] else "none"
+    options["resize"] = options["resize"].replace("none", "")
     if read is not None:
-        result = read_result(read)
+        result = _read_result(read)
     else:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(separator="/"))
         with progress_listener(*columns, start="planning") as listener:
-            result = api.measure_loader(**parse_options(**options), listener=listener)
+            result = api.measure_loader(**options, listener=listener)
     step: dict[str, Any] = {"step_seconds": step_seconds, "step_batch_size": step_batch_size}
     written = _write(result, html, out, step)
     if as_json:
@@ -104,62 +131,7 @@ def command(
         messages().print(f"wrote {escape(str(path))}")
 
 
-def parse_options(
-    *,
-    synthetic: str | None,
-    batch_size: str,
-    workers: str,
-    backend: str,
-    storage: str,
-    resize: str | None,
-    **others: Any,
-) -> dict[str, Any]:
-    """Return the arguments of `actprof.measure_loader` that the options mean.
-
-    Raises:
-        UsageError: a list or a size that cannot be read.
-    """
-    if resize is None:
-        resize = "224x224" if synthetic else ""
-    return {
-        "synthetic": _synthetic(synthetic),
-        "batch_sizes": _numbers(batch_size, "--batch-size"),
-        "workers": _numbers(workers, "--workers"),
-        "backends": _names(backend),
-        "storages": _names(storage),
-        "resize": "" if resize == "none" else resize,
-        **others,
-    }
-
-
-def _synthetic(text: str | None) -> tuple[int, int, int] | None:
-    if text is None:
-        return None
-    match = _SYNTHETIC.fullmatch(text)
-    if match is None or not all(map(int, match.groups())):
-        raise UsageError(f"--synthetic {text!r} is not CAMERASxWIDTHxHEIGHT, like 2x640x480")
-    cameras, width, height = map(int, match.groups())
-    return cameras, width, height
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _numbers(text: str, option: str) -> tuple[int, ...]:
-    try:
-        return tuple(dict.fromkeys(int(part) for part in text.split(",") if part.strip()))
-    except ValueError as error:
-        raise UsageError(f"{option} {text!r} is not a list of whole numbers, like 0,2,4") from error
-
-
-def read_result(path: Path) -> LoaderResult:
-    """Return results that `--out` or `--json` saved.
-
-    Raises:
-        UsageError: the file cannot be read.
-        StoreError: it holds something else.
-    """
+def _read_result(path: Path) -> LoaderResult:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
