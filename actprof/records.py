@@ -23,6 +23,11 @@ def to_plain(value: Any) -> Any:
     return value
 
 
+def tupled(value: Any) -> Any:
+    """Return `value` with tuples in place of lists, all the way down: JSON has only lists."""
+    return tuple(tupled(item) for item in value) if isinstance(value, list | tuple) else value
+
+
 def from_plain[T](kind: type[T], data: Mapping[str, Any]) -> T:
     """Rebuild a record of `kind` from `to_plain`.
 

@@ -35,7 +35,7 @@ def code_digest(*parts: str) -> str:
     digest = hashlib.sha256()
     for part in parts:
         path = root / part
-        for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             digest.update(file.read_bytes())
     return digest.hexdigest()[:20]
 

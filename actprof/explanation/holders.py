@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from actprof.prediction.attribution import SLACK, WORKSPACES, largest_first
 from actprof.replay.profile import MemoryProfile
 from actprof.replay.program import WORKSPACE_KIND, Program
-from actprof.trace.details import TraceDetails, shape_text
-from actprof.trace.model import KINDS, PHASES, Trace
+from actprof.trace.model import KINDS, PHASES, Trace, TraceDetails, shape_text
 
 _ROOT = "allocated"
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from actprof.cudnn.problem import Convolution
 from actprof.kernels.reduction import Reduction
+from actprof.records import tupled
 
 type Problem = Reduction | Convolution
 # A problem without the numbers that may grow: its class, and (field, value), or (field, how many numbers).
@@ -74,11 +75,6 @@ class GrowingProblem:
         numbers = ((constant + each * batch_size) // self.divisor for constant, each in pairs)
         return put_together(self.form, tuple(numbers))
 
-    @property
-    def is_convolution(self) -> bool:
-        """Whether cuDNN solves it."""
-        return self.form[0] == "convolution"
-
     def to_json(self) -> list[Any]:
         """Return a list of JSON values."""
         return [self.form, self.constant, self.per_sample, self.divisor]
@@ -86,9 +82,4 @@ class GrowingProblem:
     @classmethod
     def from_json(cls, data: Sequence[Any]) -> Self:
         """Rebuild a problem from `to_json`."""
-        form, constant, per_sample, divisor = (_tupled(part) for part in data)
-        return cls(form, constant, per_sample, divisor)
-
-
-def _tupled(value: Any) -> Any:
-    return tuple(_tupled(item) for item in value) if isinstance(value, list | tuple) else value
+        return cls(*map(tupled, data))

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from actprof.kernels.problem import Form, GrowingProblem, take_apart
-from actprof.trace.details import Shape, TraceDetails
-from actprof.trace.model import Ints, OpTable, TensorTable
+from actprof.trace.model import Ints, OpTable, Shape, TensorTable, TraceDetails
 from actprof.trace.recorder import Recorder
 
 

@@ -7,7 +7,7 @@ because the tensors say that they are on one. Some things need help, each undone
 - The first fake CUDA tensor would start the CUDA runtime if it looked available.
 - Foreach implementations are chosen by exact type; the fake type is added to their lists.
 - `linear` adds its bias out of place while any tensor mode is active; here it does as it does without.
-- Attention takes the kernel that a GPU would take (`actprof.trace.attention`).
+- Attention takes the kernel that a GPU would take (`actprof.trace.rules.attention`).
 - A GPU that is there is not asked for anything, so that a trace is the same everywhere.
 - `torch.autocast("cuda")` stays on without a GPU, bf16 too: checkpointing enters it again for the second run.
 """
@@ -26,7 +26,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from actprof.trace.attention import scaled_dot_product_attention
+from actprof.trace.rules.attention import scaled_dot_product_attention
 
 
 @contextmanager

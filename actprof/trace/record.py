@@ -23,7 +23,8 @@ from actprof.trace.affine import fit
 from actprof.trace.fake import fake_cuda
 from actprof.trace.model import Trace
 from actprof.trace.recorder import Recorder
-from actprof.trace.reverse import reverse_pass, saving_tensors
+from actprof.trace.reverse import reverse_pass
+from actprof.trace.saved_tensors import saving_tensors
 from actprof.versions import library_versions
 
 # Optimizer state appears at the end of step 1; step 2 is like every later one (a test traces a third).

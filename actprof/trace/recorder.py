@@ -3,7 +3,7 @@
 A dispatch mode sees each ATen op after autograd; a storage that it has not seen before is an
 allocation, and a weak reference to it reports the free at the moment at which it happens.
 Works on fake and on real tensors, on any device type. What happens inside a kernel is not seen:
-`actprof.trace.inside` says what it takes and gives back, and in which order.
+`actprof.trace.rules` says what it takes and gives back, and in which order.
 """
 
 from __future__ import annotations
@@ -18,14 +18,12 @@ from torch._subclasses import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from actprof.kernels.problem import Problem
-from actprof.trace.inside import steps_inside
-from actprof.trace.kernels import blas_route, bytes_moved, flops_of, tensors_in
-from actprof.trace.launches import kernels_of
-from actprof.trace.looked_at import is_known
 from actprof.trace.model import KINDS, PHASES
-from actprof.trace.origins import Origins
-from actprof.trace.sources import Site
-from actprof.trace.steps import Give, Output, Step
+from actprof.trace.origins import Origins, Site
+from actprof.trace.rules.known_ops import is_known
+from actprof.trace.rules.steps import Give, Output, Step
+from actprof.trace.rules.temporaries import steps_inside
+from actprof.trace.rules.work import blas_route, bytes_moved, flops_of, kernels_of, tensors_in
 
 _SETUP, _DATA, _FORWARD, _BACKWARD, _OPTIMIZER = range(len(PHASES))
 _PARAMETERS, _BUFFERS, _INPUTS, _ACTIVATIONS, _GRADIENTS, _STATE, _TEMPORARIES = range(len(KINDS))

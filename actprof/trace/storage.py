@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from actprof.errors import StoreError
 from actprof.kernels.problem import GrowingProblem
-from actprof.policies.facts import Parameter, PolicyFacts
-from actprof.trace.details import TraceDetails
-from actprof.trace.model import SCHEMA_VERSION, OpTable, TensorTable, Trace
+from actprof.policies.facts import PolicyFacts
+from actprof.records import from_plain, tupled
+from actprof.trace.model import SCHEMA_VERSION, OpTable, TensorTable, Trace, TraceDetails
 
 _HEADER = "header"
 _DETAILS = "details"
@@ -86,7 +86,7 @@ def trace_from_bytes(data: bytes) -> Trace:
 def _details_from_bytes(data: bytes) -> TraceDetails:
     try:
         words, columns = _opened(data)
-        texts = {name: _decode([_tupled(word) for word in words[name]], columns[name]) for name in _WORDS}
+        texts = {name: _decode([tupled(word) for word in words[name]], columns[name]) for name in _WORDS}
         return TraceDetails(freed_by=columns["freed_by"], **texts)
     except Exception as error:  # as above
         raise StoreError(f"not readable details of a trace: {error}") from error
@@ -109,11 +109,9 @@ def _assemble(header: dict[str, Any], columns: dict[str, NDArray[Any]]) -> Trace
             tables[table][column_name] = column
     for name in ("names", "modules"):
         tables["ops"][name] = _decode(words[name], tables["ops"][name])
-    policy["parameters"] = tuple(Parameter(**row) for row in policy["parameters"])
-    policy = {name: _tupled(value) for name, value in policy.items()}
-    plain = {name: _tupled(value) for name, value in header.items()}
+    plain = {name: tupled(value) for name, value in header.items()}
     return Trace(
-        policy=PolicyFacts(**policy),
+        policy=from_plain(PolicyFacts, policy),
         tensors=TensorTable(**tables["tensors"]),
         ops=OpTable(**tables["ops"]),
         events=columns["events"],
@@ -121,10 +119,6 @@ def _assemble(header: dict[str, Any], columns: dict[str, NDArray[Any]]) -> Trace
         load_details=None if details is None else partial(_details_from_bytes, details.tobytes()),
         **plain,
     )
-
-
-def _tupled(value: Any) -> Any:
-    return tuple(_tupled(item) for item in value) if isinstance(value, list) else value
 
 
 def _encode[Word: Hashable](words: Sequence[Word]) -> tuple[list[Word], NDArray[np.int64]]:

@@ -13,8 +13,8 @@ from actprof.explanation.holders import SLACK, WORKSPACES, by_op, list_tensors, 
 from actprof.hardware import Workspaces
 from actprof.prediction.attribution import attribute
 from actprof.replay.program import build_program
-from actprof.replay.replay import Conditions, replay
-from actprof.trace.details import TraceDetails
+from actprof.replay.replay import ReplayConditions, replay
+from actprof.trace.model import TraceDetails
 from actprof.units import MIB
 
 SPACES = Workspaces(cublas_bytes=8 * MIB, cublaslt_bytes=MIB, cublaslt_lifetime="handle")
@@ -59,7 +59,7 @@ def assert_everything_adds_up(trace, profile, workspaces=SPACES):
 def test_everything_adds_up_at_the_peak(make_trace, batch_size, conf):
     """At every level of the tree, over all ops and over all tensors; slack and workspaces included."""
     trace = make_trace(activation=(1 << 20) + 300)
-    conditions = Conditions(config=AllocatorConfig.parse(conf), workspaces=SPACES)
+    conditions = ReplayConditions(config=AllocatorConfig.parse(conf), workspaces=SPACES)
     profile = replay(trace, batch_size, conditions, detail=True)
     assert_everything_adds_up(trace, profile)
 
@@ -67,7 +67,7 @@ def test_everything_adds_up_at_the_peak(make_trace, batch_size, conf):
 def test_everything_adds_up_where_it_runs_out(make_trace):
     """At an out-of-memory moment the sum is what was allocated then."""
     trace = make_trace()
-    conditions = Conditions(device=make_device(30 * MIB))
+    conditions = ReplayConditions(device=make_device(30 * MIB))
     profile = replay(trace, 20, conditions, detail=True)
     assert profile.oom is not None
     assert_everything_adds_up(trace, profile, Workspaces())
@@ -81,7 +81,7 @@ def test_everything_adds_up_for_act(small_cell, resolution):
     trace = record_trace(replace(small_cell, resolution=resolution))
     for batch_size, capacity in ((2, None), (32, None), (32, 100 * MIB)):
         device = None if capacity is None else make_device(capacity)
-        profile = replay(trace, batch_size, Conditions(device=device, workspaces=SPACES), detail=True)
+        profile = replay(trace, batch_size, ReplayConditions(device=device, workspaces=SPACES), detail=True)
         assert (capacity is None) == (profile.oom is None)
         root = assert_everything_adds_up(trace, profile)
         paths = {node.path for node in nodes_of(root)}
@@ -106,7 +106,7 @@ def described(make_trace):
         freed_by=np.array([-1, 5, 4, 3, 4, -1, 8, 7, 8]),
     )  # fmt: skip
     trace = replace(trace, load_details=details.itself)
-    profile = replay(trace, 8, Conditions(workspaces=SPACES), detail=True)
+    profile = replay(trace, 8, ReplayConditions(workspaces=SPACES), detail=True)
     return trace, profile, build_program(trace, 8, SPACES)
 
 
@@ -161,7 +161,7 @@ def test_what_belongs_to_no_module_is_a_leaf_with_its_name(described):
 def test_without_details_everything_is_still_counted(make_trace):
     """A trace of which only the bytes are known says nothing of shapes, lines and frees."""
     trace = make_trace()
-    profile = replay(trace, 8, Conditions(), detail=True)
+    profile = replay(trace, 8, ReplayConditions(), detail=True)
     for tensor in list_tensors(trace, profile, build_program(trace, 8, Workspaces())):
         assert ("", "", "", "") == (tensor.shape, tensor.dtype, tensor.owner, tensor.made_by.line)
         assert tensor.freed_by is None
@@ -171,6 +171,6 @@ def test_without_details_everything_is_still_counted(make_trace):
 def test_a_profile_without_detail_is_refused(make_trace, question):
     """Without knowing who is alive nothing can be listed."""
     trace = make_trace()
-    profile = replay(trace, 8, Conditions())
+    profile = replay(trace, 8, ReplayConditions())
     with pytest.raises(ValueError, match="without detail"):
         question(trace, profile, build_program(trace, 8, Workspaces()))

@@ -51,7 +51,7 @@ def test_real_tensors_are_left_to_torch():
     """Inside the fake, a CPU tensor takes torch's own way."""
     query = torch.rand(2, 3, 5, 8)
     expected = torch.nn.functional.scaled_dot_product_attention(query, query, query)
-    from actprof.trace.attention import scaled_dot_product_attention
+    from actprof.trace.rules.attention import scaled_dot_product_attention
 
     assert torch.equal(expected, scaled_dot_product_attention(query, query, query))
 

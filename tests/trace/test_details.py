@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from actprof.trace.details import TraceDetails, shape_text
+from actprof.trace.model import TraceDetails, shape_text
 
 
 @pytest.mark.parametrize(

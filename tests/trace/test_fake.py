@@ -10,7 +10,8 @@ from watched import watch
 from actprof.trace.fake import fake_cuda
 from actprof.trace.model import PHASES
 from actprof.trace.recorder import Recorder
-from actprof.trace.reverse import reverse_pass, saving_tensors
+from actprof.trace.reverse import reverse_pass
+from actprof.trace.saved_tensors import saving_tensors
 
 
 def test_tensors_live_on_a_device_that_is_not_there():

@@ -9,10 +9,11 @@ from watched import SCALAR, watch
 
 from actprof.cudnn import Convolution
 from actprof.trace.fake import fake_cuda
-from actprof.trace.kernels import CUBLAS, CUBLASLT, blas_route
 from actprof.trace.model import KINDS, PHASES
 from actprof.trace.recorder import Recorder
-from actprof.trace.reverse import reverse_pass, saving_tensors
+from actprof.trace.reverse import reverse_pass
+from actprof.trace.rules.work import CUBLAS, CUBLASLT, blas_route
+from actprof.trace.saved_tensors import saving_tensors
 
 aten = torch.ops.aten
 

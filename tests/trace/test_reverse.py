@@ -17,7 +17,8 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from torch.utils.checkpoint import checkpoint
 from watched import watch
 
-from actprof.trace.reverse import reverse_pass, saving_tensors
+from actprof.trace.reverse import reverse_pass
+from actprof.trace.saved_tensors import saving_tensors
 
 
 def leaf(*shape, dtype=torch.float32):

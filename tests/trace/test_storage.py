@@ -13,8 +13,7 @@ from hypothesis import given, settings
 
 from actprof.errors import StoreError
 from actprof.policies.facts import Parameter, PolicyFacts
-from actprof.trace.details import TraceDetails
-from actprof.trace.model import SCHEMA_VERSION, OpTable, TensorTable, Trace
+from actprof.trace.model import SCHEMA_VERSION, OpTable, TensorTable, Trace, TraceDetails
 from actprof.trace.storage import trace_from_bytes, trace_to_bytes
 
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from actprof.trace.sources import NOWHERE, SourceLines
+from actprof.trace.origins import NOWHERE, SourceLines
 
 
 def call(*modules):

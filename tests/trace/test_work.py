@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from actprof.trace.kernels import bytes_moved
-from actprof.trace.launches import count_launches, kernels_of
+from actprof.trace.rules.work import bytes_moved, count_launches, kernels_of
 
 aten = torch.ops.aten
 

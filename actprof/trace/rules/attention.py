@@ -1,6 +1,7 @@
-"""Which kernel `scaled_dot_product_attention` takes on a GPU, for tensors that only say that they are on one.
+"""Which kernel `scaled_dot_product_attention` takes on a GPU, and what those kernels take inside.
 
-Without a GPU torch falls back to plain products, whose maps no GPU would store. This mirrors the choice of
+For tensors that only say that they are on one, torch falls back to plain products, whose maps no GPU would
+store. This mirrors the choice of
 `select_sdp_backend` (aten/src/ATen/native/transformers/cuda/sdp_utils.cpp) for compute capability 8.0 and
 later: flash attention for half precision without a mask, memory-efficient attention for everything else
 whose head size it can take, else plain products. With fp32 the choice is the same from 5.0 on.
@@ -14,12 +15,16 @@ import torch
 from torch import Tensor
 from torch._subclasses import FakeTensor
 
+from actprof.trace.rules.steps import Give, Output, Step, Take, bytes_of, outputs
+from actprof.units import ceil_div
+
 aten = torch.ops.aten
 
 _HALVES = (torch.float16, torch.bfloat16)
 _LARGEST_FLASH_HEAD = 256
 _FLASH_ALIGNMENT = 8  # elements of a head; others are padded first (pad_last_dim)
 _MASK_ALIGNMENT = 8  # elements of a mask's row (preprocess_mask)
+_TILE, _LOCK_BYTES = 64, 16  # of the efficient kernel's reverse
 
 _plain_attention = torch.nn.functional.scaled_dot_product_attention
 
@@ -38,21 +43,18 @@ def scaled_dot_product_attention(  # noqa: PLR0917 - the signature of torch's fu
     if isinstance(query, FakeTensor) and query.device.type == "cuda" and not options.get("enable_gqa"):
         query, key, value, attn_mask = (_autocast(tensor) for tensor in (query, key, value, attn_mask))
         if _takes_flash(query, key, value, attn_mask):
-            return _flash(query, key, value, dropout_p, is_causal, scale=scale)
+            kernel = aten._scaled_dot_product_flash_attention
+            return _first(kernel, query, key, value, dropout_p, is_causal, scale=scale)
         if _takes_efficient(query, key, value):
             grows = torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value))
             mask = _padded(attn_mask, query, key)
-            return _efficient(query, key, value, mask, grows, dropout_p, is_causal, scale=scale)
+            kernel = aten._scaled_dot_product_efficient_attention
+            return _first(kernel, query, key, value, mask, grows, dropout_p, is_causal, scale=scale)
     return _plain_attention(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **options)
 
 
-def _flash(*args: Any, **options: Any) -> Tensor:
-    out: Tensor = aten._scaled_dot_product_flash_attention(*args, **options)[0]
-    return out
-
-
-def _efficient(*args: Any, **options: Any) -> Tensor:
-    out: Tensor = aten._scaled_dot_product_efficient_attention(*args, **options)[0]
+def _first(kernel: Any, *args: Any, scale: float | None) -> Tensor:
+    out: Tensor = kernel(*args, scale=scale)[0]
     return out
 
 
@@ -88,3 +90,37 @@ def _padded(mask: Tensor | None, query: Tensor, key: Tensor) -> Tensor | None:
         missing = _MASK_ALIGNMENT - mask.shape[-1] % _MASK_ALIGNMENT
         mask = torch.nn.functional.pad(mask, (0, missing))[..., : mask.shape[-1]]
     return mask.expand(query.shape[0], query.shape[1], query.shape[2], key.shape[2])
+
+
+def efficient_attention(_args: tuple[Any, ...], _kwargs: dict[str, Any], out: Any) -> list[Step]:
+    """Dropout's seed and offset lie on the host (transformers/cuda/attention.cu)."""
+    return [Output(index) for index in range(2) if out[index].numel()]
+
+
+def efficient_attention_backward(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
+    """Mirror `_efficient_attention_backward` in transformers/cuda/attention_backward.cu.
+
+    Shapes are (batch, heads, tokens, head size). A kernel in half precision computes the row sums of
+    gradient times output itself; that in fp32 is handed them, from a product as large as the output. The
+    query's gradient is summed up in fp32, in tiles of 64 rows with a lock of 16 bytes each.
+    """
+    gradient, out = args[0], args[5]
+    batch, heads, tokens, size = gradient.shape
+    rows = Take(batch * heads * tokens * 4)
+    tiles = batch * heads * ceil_div(tokens, _TILE) * ceil_div(size, _TILE)
+    workspace = Take(tiles * (_TILE * _TILE * 4 + _LOCK_BYTES))
+    copies = [] if gradient.transpose(1, 2).is_contiguous() else [Take(bytes_of(gradient))]
+    steps = [*copies, *outputs(3)]
+    if out.dtype != torch.float32:
+        return [*steps, rows, workspace]
+    first = len(copies)
+    return [*steps, Take(bytes_of(out)), rows, rows, Give(first + 1), Give(first), workspace]
+
+
+def flash_attention_backward(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
+    """Mirror `mha_bwd` in transformers/cuda/flash_attn/flash_api.cpp: row sums, and dQ summed up in fp32."""
+    batch, heads, tokens, size = args[1].shape
+    multiple = 32 if size <= 128 else 64
+    tokens, size = ceil_div(tokens, 128) * 128, ceil_div(size, multiple) * multiple
+    rows = batch * heads * tokens * 4
+    return [*outputs(3), Take(rows), Take(rows * size)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from actprof.trace.inside import ruled_ops
+from actprof.trace.rules.temporaries import ruled_ops
 
 # The kernel writes its outputs and takes nothing else.
 _PLAIN = """

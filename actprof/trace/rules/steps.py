@@ -36,11 +36,15 @@ class Give:
 type Step = Output | Take | Give
 
 
-def with_temporaries(steps: list[Step], *temporaries: Take) -> list[Step]:
-    """Return `steps` followed by temporaries that are taken one after another and given back in reverse."""
-    first = sum(isinstance(step, Take) for step in steps)
-    back = [Give(first + index) for index in reversed(range(len(temporaries)))]
-    return [*steps, *temporaries, *back]
+def outputs(count: int) -> list[Step]:
+    """Return the allocations of the first outputs, in order."""
+    return [Output(index) for index in range(count)]
+
+
+def with_temporaries(steps: list[Step], *inner: Take | Output) -> list[Step]:
+    """Return `steps`, then `inner` one after another; its temporaries are given back in reverse."""
+    first, count = (sum(isinstance(step, Take) for step in part) for part in (steps, inner))
+    return [*steps, *inner, *(Give(first + index) for index in reversed(range(count)))]
 
 
 def bytes_of(tensor: torch.Tensor) -> int:
@@ -48,9 +52,14 @@ def bytes_of(tensor: torch.Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
+def dense_copies(*tensors: torch.Tensor, layout: torch.memory_format = torch.contiguous_format) -> list[Take]:
+    """Return the copies of those of `tensors` that are not dense in `layout`."""
+    return [Take(bytes_of(tensor)) for tensor in tensors if not tensor.is_contiguous(memory_format=layout)]
+
+
 def reduction_of(
     tensor: torch.Tensor,
-    dims: tuple[int, ...],
+    dims: tuple[int, ...] = (),
     *,
     accumulator_bytes: int | None = None,
     vector: int = 4,

@@ -12,8 +12,23 @@ from typing import Any
 
 import torch
 
-from actprof.trace.convolutions import convolution_backward_steps, convolution_steps
-from actprof.trace.steps import Give, Output, Step, Take, bytes_of, reduction_of, with_temporaries
+from actprof.trace.rules.attention import (
+    efficient_attention,
+    efficient_attention_backward,
+    flash_attention_backward,
+)
+from actprof.trace.rules.convolution import convolution, convolution_backward
+from actprof.trace.rules.steps import (
+    Give,
+    Output,
+    Step,
+    Take,
+    bytes_of,
+    dense_copies,
+    outputs,
+    reduction_of,
+    with_temporaries,
+)
 from actprof.units import ceil_div
 
 aten = torch.ops.aten
@@ -38,7 +53,7 @@ def ruled_ops() -> frozenset[str]:
 
 
 def _reducing(
-    *, accumulator_bytes: int | None = None, vector: int = 4, narrow: bool = False, outputs: int = 1
+    *, accumulator_bytes: int | None = None, vector: int = 4, narrow: bool = False, results: int = 1
 ) -> Callable[..., list[Step]]:
     """Return the rule of a reduction: `dims` is the second argument, or there is none.
 
@@ -46,20 +61,21 @@ def _reducing(
         accumulator_bytes: of what a thread carries; None for a float, or as wide as the input.
         vector: elements that a thread loads at once.
         narrow: whether a thread carries an element of the input as it is.
-        outputs: tensors that come out.
+        results: tensors that come out.
     """
 
     def rule(args: tuple[Any, ...], kwargs: dict[str, Any], _out: Any) -> list[Step]:
         tensor = args[0]
-        named = args[1] if len(args) > 1 else kwargs.get("dim")
         carried = tensor.element_size() if narrow else accumulator_bytes
-        parts = reduction_of(tensor, _dims(named), accumulator_bytes=carried, vector=vector)
-        return with_temporaries([Output(index) for index in range(outputs)], *parts)
+        parts = reduction_of(tensor, _dims(args, kwargs), accumulator_bytes=carried, vector=vector)
+        return with_temporaries(outputs(results), *parts)
 
     return rule
 
 
-def _dims(named: Any) -> tuple[int, ...]:
+def _dims(args: tuple[Any, ...], kwargs: dict[str, Any], place: int = 1) -> tuple[int, ...]:
+    """Return the dimensions that an op names as its argument at `place`; none for all."""
+    named = args[place] if len(args) > place else kwargs.get("dim")
     if named is None or isinstance(named, bool):
         return ()
     return (named,) if isinstance(named, int) else tuple(named)
@@ -67,8 +83,7 @@ def _dims(named: Any) -> tuple[int, ...]:
 
 def _sum(args: tuple[Any, ...], kwargs: dict[str, Any], out: torch.Tensor) -> list[Step]:
     """Integers are first made as wide as their sum (`sum` in ReduceOps.cpp)."""
-    tensor = args[0]
-    dims = _dims(args[1] if len(args) > 1 else kwargs.get("dim"))
+    tensor, dims = args[0], _dims(args, kwargs)
     if out.is_floating_point() or tensor.dtype == out.dtype:
         return with_temporaries([Output(0)], *reduction_of(tensor, dims))
     wide = out.element_size()
@@ -78,16 +93,15 @@ def _sum(args: tuple[Any, ...], kwargs: dict[str, Any], out: torch.Tensor) -> li
 
 def _vector_norm(args: tuple[Any, ...], kwargs: dict[str, Any], _out: Any) -> list[Step]:
     """`linalg_vector_norm(x, ord, dim)`."""
-    named = args[2] if len(args) > 2 else kwargs.get("dim")
-    return with_temporaries([Output(0)], *reduction_of(args[0], _dims(named)))
+    return with_temporaries([Output(0)], *reduction_of(args[0], _dims(args, kwargs, 2)))
 
 
 def _extreme(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
     """`max` of a whole tensor makes it contiguous first (`make_reduction` of `self.contiguous()`)."""
     tensor = args[0]
     if tensor.is_contiguous():
-        return with_temporaries([Output(0)], *reduction_of(tensor, ()))
-    dense = reduction_of(torch.empty(tensor.shape, dtype=tensor.dtype, device="meta"), ())
+        return with_temporaries([Output(0)], *reduction_of(tensor))
+    dense = reduction_of(torch.empty(tensor.shape, dtype=tensor.dtype, device="meta"))
     return with_temporaries([Output(0)], Take(bytes_of(tensor)), *dense)
 
 
@@ -96,7 +110,7 @@ def _extreme(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[
 
 def _softmax_backward(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: torch.Tensor) -> list[Step]:
     """The product of gradient and output, in fp32 too where the result is fp16 (cuda/SoftMax.cu)."""
-    return with_temporaries([Output(0)], *_dense_copies(*args[:2]), Take(bytes_of(args[0])))
+    return with_temporaries([Output(0)], *dense_copies(*args[:2]), Take(bytes_of(args[0])))
 
 
 def _dropout(_args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
@@ -106,17 +120,13 @@ def _dropout(_args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list
 
 def _layer_norm(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
     """A dense copy of the input comes first where it needs one (cuda/layer_norm_kernel.cu)."""
-    return [*_dense_copies(args[0]), Output(0), Output(1), Output(2)]
+    return [*dense_copies(args[0]), *outputs(3)]
 
 
 def _layer_norm_backward(args: tuple[Any, ...], _kwargs: dict[str, Any], out: Any) -> list[Step]:
     """A dense copy of the input comes first, one of the gradient last (as above)."""
-    outputs = [Output(index) for index in range(sum(tensor is not None for tensor in out))]
-    return [*_dense_copies(args[1]), *outputs, *_dense_copies(args[0])]
-
-
-def _dense_copies(*tensors: torch.Tensor) -> list[Take]:
-    return [Take(bytes_of(tensor)) for tensor in tensors if not tensor.is_contiguous()]
+    made = outputs(sum(tensor is not None for tensor in out))
+    return [*dense_copies(args[1]), *made, *dense_copies(args[0])]
 
 
 def _power_of_number(_args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
@@ -127,79 +137,36 @@ def _power_of_number(_args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any)
 def _foreach_norm(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
     """One partial sum for each chunk of the longest tensor, for every tensor (cuda/ForeachReduceOp.cu)."""
     tensors = args[0]
-    chunks = max(-(-tensor.numel() // _CHUNK) for tensor in tensors)
+    chunks = max(ceil_div(tensor.numel(), _CHUNK) for tensor in tensors)
     wide = max(4, tensors[0].element_size())
-    outputs = [Output(index) for index in range(len(tensors))]
-    return [Take(len(tensors) * chunks * wide), *outputs, Give(0)]
+    return [Take(len(tensors) * chunks * wide), *outputs(len(tensors)), Give(0)]
 
 
 def _group_norm(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
     """A factor and a summand for each channel of each sample (cuda/group_norm_kernel.cu)."""
     samples, channels = args[3:5]
     pair = Take(samples * channels * 4)
-    copies = _dense_copies(args[0])
-    return with_temporaries([*copies, Output(0), Output(1), Output(2)], pair, pair)
+    return with_temporaries([*dense_copies(args[0]), *outputs(3)], pair, pair)
 
 
 def _group_norm_backward(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
     """Two sums for each channel of each sample, two for each group, and a factor (as above)."""
     samples, channels, groups = args[5], args[6], args[8]
-    outputs: list[Step] = [*_dense_copies(args[0], args[1])]
-    outputs += [Output(index) for index in range(sum(args[9]))]
+    steps = [*dense_copies(args[0], args[1]), *outputs(sum(args[9]))]
     each, of_group = Take(samples * channels * 4), Take(samples * groups * 4)
-    return with_temporaries(outputs, each, each, of_group, of_group, each)
+    return with_temporaries(steps, each, each, of_group, of_group, each)
 
 
 def _mse_loss(args: tuple[Any, ...], _kwargs: dict[str, Any], out: torch.Tensor) -> list[Step]:
     """A mean or sum is taken of the losses of all elements (`mse_loss_out` in BinaryOps.cpp)."""
     if out.dim() == args[0].dim() and out.shape == args[0].shape:
         return [Output(0)]
-    return with_temporaries([Output(0)], Take(bytes_of(args[0])), *reduction_of(args[0], ()))
-
-
-def _efficient_attention(_args: tuple[Any, ...], _kwargs: dict[str, Any], out: Any) -> list[Step]:
-    """Dropout's seed and offset lie on the host (transformers/cuda/attention.cu)."""
-    return [Output(index) for index in range(2) if out[index].numel()]
-
-
-def _efficient_attention_backward(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
-    """Mirror `_efficient_attention_backward` in transformers/cuda/attention_backward.cu.
-
-    Shapes are (batch, heads, tokens, head size). A kernel in half precision computes the row sums of
-    gradient times output itself; that in fp32 is handed them, from a product as large as the output. The
-    query's gradient is summed up in fp32, in tiles of 64 rows with a lock of 16 bytes each.
-    """
-    gradient, out = args[0], args[5]
-    batch, heads, tokens, size = gradient.shape
-    rows = Take(batch * heads * tokens * 4)
-    tiles = batch * heads * ceil_div(tokens, _TILE) * ceil_div(size, _TILE)
-    workspace = Take(tiles * (_TILE * _TILE * 4 + _LOCK_BYTES))
-    dense = gradient.transpose(1, 2).is_contiguous()
-    steps: list[Step] = [] if dense else [Take(bytes_of(gradient))]
-    steps += [Output(0), Output(1), Output(2)]
-    if out.dtype != torch.float32:
-        return [*steps, rows, workspace]
-    first = sum(isinstance(step, Take) for step in steps)
-    return [*steps, Take(bytes_of(out)), rows, rows, Give(first + 1), Give(first), workspace]
-
-
-_TILE, _LOCK_BYTES = 64, 16
-
-
-def _flash_attention_backward(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
-    """Mirror `mha_bwd` in transformers/cuda/flash_attn/flash_api.cpp: row sums, and dQ summed up in fp32."""
-    batch, heads, tokens, size = args[1].shape
-    tokens, size = (
-        ceil_div(tokens, 128) * 128,
-        ceil_div(size, 32 if size <= 128 else 64) * (32 if size <= 128 else 64),
-    )
-    rows = Take(batch * heads * tokens * 4)
-    return [Output(0), Output(1), Output(2), rows, Take(batch * heads * tokens * size * 4)]
+    return with_temporaries([Output(0)], Take(bytes_of(args[0])), *reduction_of(args[0]))
 
 
 _RULES: dict[Any, Callable[[tuple[Any, ...], dict[str, Any], Any], list[Step]]] = {
-    aten.convolution.default: lambda args, _kwargs, out: convolution_steps(args, out),
-    aten.convolution_backward.default: lambda args, _kwargs, _out: convolution_backward_steps(args),
+    aten.convolution.default: convolution,
+    aten.convolution_backward.default: convolution_backward,
     aten.native_dropout.default: _dropout,
     aten._softmax_backward_data.default: _softmax_backward,
     aten.native_layer_norm.default: _layer_norm,
@@ -209,9 +176,9 @@ _RULES: dict[Any, Callable[[tuple[Any, ...], dict[str, Any], Any], list[Step]]] 
     aten.native_group_norm.default: _group_norm,
     aten.native_group_norm_backward.default: _group_norm_backward,
     aten.mse_loss.default: _mse_loss,
-    aten._scaled_dot_product_efficient_attention.default: _efficient_attention,
-    aten._scaled_dot_product_efficient_attention_backward.default: _efficient_attention_backward,
-    aten._scaled_dot_product_flash_attention_backward.default: _flash_attention_backward,
+    aten._scaled_dot_product_efficient_attention.default: efficient_attention,
+    aten._scaled_dot_product_efficient_attention_backward.default: efficient_attention_backward,
+    aten._scaled_dot_product_flash_attention_backward.default: flash_attention_backward,
     aten.sum.default: _sum,
     aten.sum.dim_IntList: _sum,
     aten.mean.default: _reducing(),
@@ -219,8 +186,8 @@ _RULES: dict[Any, Callable[[tuple[Any, ...], dict[str, Any], Any], list[Step]]] 
     aten.linalg_vector_norm.default: _vector_norm,
     aten.var.correction: _reducing(accumulator_bytes=_WELFORD_BYTES, vector=2),
     aten.std.correction: _reducing(accumulator_bytes=_WELFORD_BYTES, vector=2),
-    aten.var_mean.correction: _reducing(accumulator_bytes=_WELFORD_BYTES, vector=2, outputs=2),
-    aten.std_mean.correction: _reducing(accumulator_bytes=_WELFORD_BYTES, vector=2, outputs=2),
+    aten.var_mean.correction: _reducing(accumulator_bytes=_WELFORD_BYTES, vector=2, results=2),
+    aten.std_mean.correction: _reducing(accumulator_bytes=_WELFORD_BYTES, vector=2, results=2),
     aten.amax.default: _reducing(narrow=True),
     aten.amin.default: _reducing(narrow=True),
     aten.any.default: _reducing(narrow=True),
@@ -231,8 +198,8 @@ _RULES: dict[Any, Callable[[tuple[Any, ...], dict[str, Any], Any], list[Step]]] 
     aten.all.dims: _reducing(narrow=True),
     aten.prod.default: _reducing(),
     aten.prod.dim_int: _reducing(),
-    aten.max.dim: _reducing(accumulator_bytes=_PAIR_BYTES, outputs=2),
-    aten.min.dim: _reducing(accumulator_bytes=_PAIR_BYTES, outputs=2),
+    aten.max.dim: _reducing(accumulator_bytes=_PAIR_BYTES, results=2),
+    aten.min.dim: _reducing(accumulator_bytes=_PAIR_BYTES, results=2),
     aten.max.default: _extreme,
     aten.min.default: _extreme,
     aten.argmax.default: _reducing(accumulator_bytes=_PAIR_BYTES),

@@ -1,0 +1,122 @@
+"""What the graph of a forward pass keeps for the reverse pass, in handles that can be let go of.
+
+The C++ engine empties a node's saved tensors once it has run. Python cannot: so inside `saving_tensors` the
+graph keeps `SavedTensor` handles, which `release_saved` empties.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+
+class SavedTensor:
+    """What the graph keeps of one tensor saved for backward; emptied once its node has run.
+
+    Attributes:
+        value: the tensor, or what hooks of the program's own (checkpointing has some) made of it.
+        unpack: returns the tensor of `value`.
+    """
+
+    __slots__ = ("unpack", "value")
+
+    def __init__(self, value: Any, unpack: Callable[[Any], Tensor]) -> None:
+        self.value = value
+        self.unpack: Callable[[Any], Tensor] | None = unpack
+
+    def release(self) -> None:
+        """Let go of the tensor, and of whatever the hooks hold."""
+        self.value = self.unpack = None
+
+
+def _unpack(saved: SavedTensor) -> Tensor:
+    if saved.unpack is None:
+        raise RuntimeError("a saved tensor was asked for after its node had run")
+    return saved.unpack(saved.value)
+
+
+def _itself(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+class _Pack:
+    """A pack hook that hands out handles, and forgets the hooks behind it once nothing more is packed.
+
+    C++ keeps it as long as the node; checkpointing's hooks hold the inputs of the block, which the engine
+    lets go of with the last saved tensor.
+    """
+
+    def __init__(self, pack: Callable[[Tensor], Any], unpack: Callable[[Any], Tensor]) -> None:
+        self._hooks: tuple[Callable[[Tensor], Any], Callable[[Any], Tensor]] | None = (pack, unpack)
+
+    def __call__(self, tensor: Tensor) -> SavedTensor:
+        if self._hooks is None:
+            raise RuntimeError("a tensor was saved after its hooks had been taken away")
+        pack, unpack = self._hooks
+        return SavedTensor(pack(tensor), unpack)
+
+    def forget(self) -> None:
+        self._hooks = None
+
+
+@contextmanager
+def saving_tensors(on_save: Callable[[Tensor], None] | None = None) -> Iterator[None]:
+    """Inside, the graph keeps `SavedTensor` handles, so that `reverse_pass` can let go of them.
+
+    Args:
+        on_save: called with each tensor that is saved for backward.
+    """
+    autograd = torch._C._autograd
+    push, pop = autograd._push_saved_tensors_default_hooks, autograd._pop_saved_tensors_default_hooks
+    packs: list[_Pack] = []
+
+    def push_handles(pack: Callable[[Tensor], Any], unpack: Callable[[Any], Tensor]) -> None:
+        packs.append(_Pack(pack, unpack))
+        push(packs[-1], _unpack)
+
+    def pop_handles() -> None:
+        packs.pop().forget()
+        pop()
+
+    def pack(tensor: Tensor) -> Tensor:
+        if on_save is not None:
+            on_save(tensor)
+        # With its graph, an output would hold the node that holds it: what is never walked would never die.
+        return tensor if tensor.grad_fn is None else tensor.detach()
+
+    with (
+        mock.patch.object(autograd, "_push_saved_tensors_default_hooks", push_handles),
+        mock.patch.object(autograd, "_pop_saved_tensors_default_hooks", pop_handles),
+        mock.patch.object(FunctionCtx, "set_materialize_grads", _set_materialize_grads),
+        torch.autograd.graph.saved_tensors_hooks(pack, _itself),
+    ):
+        yield
+
+
+def _set_materialize_grads(ctx: Any, value: bool) -> None:  # noqa: FBT001 - torch's signature
+    """Do what `ctx.set_materialize_grads` does, and keep the value where it can be read."""
+    ctx.materialize_grads = value
+    ctx.readable_materialize_grads = value
+
+
+_saved_names: dict[type, tuple[str, ...]] = {}
+
+
+def release_saved(node: Any) -> None:
+    """Let go of what the node saved, whether or not its formula asked for it (`release_variables`)."""
+    kind = type(node)
+    names = _saved_names.get(kind)
+    if names is None:
+        names = _saved_names[kind] = tuple(n for n in dir(node) if n.startswith("_raw_saved_"))
+    for name in names:
+        saved = getattr(node, name)
+        for item in saved if isinstance(saved, tuple | list) else (saved,):
+            handle = getattr(item, "data", None)
+            if isinstance(handle, SavedTensor):
+                handle.release()
