@@ -122,6 +122,11 @@ def rows(lines: Iterable[Sequence[Any]]) -> tuple[Row, ...]:
     return tuple(Row(tuple(line)) for line in lines)
 
 
+def dotted(*parts: str) -> str:
+    """Return a name of several parts, `one camera · 640x480`; empty ones are left out."""
+    return " \u00b7 ".join(part for part in parts if part)
+
+
 def with_first(views: Sequence[View]) -> tuple[View, ...]:
     """Return the views with exactly one shown first."""
     shown = next((i for i, view in enumerate(views) if view.first), 0)

@@ -17,28 +17,21 @@ from actprof.report.arrange import Setup, arrange, largest_image_first
 from actprof.report.measured_figures import draw_speed
 from actprof.report.measured_sentences import pair_up
 from actprof.report.palette import GREY, LIMITS, allocator_mark
-from actprof.report.parts import NOTHING, Entry, Key, Panel, Table, View, columns, rows, with_first
+from actprof.report.parts import NOTHING, Entry, Key, Panel, Table, View, columns, dotted, rows, with_first
 from actprof.report.speed_figures import Roofs, draw_roofline, draw_shares, limits_of, roofs_of
-from actprof.report.speed_sentences import (
-    MOST_SETUPS,
-    USUAL_CAMERAS,
-    ends_of,
-    line_of,
-    say_band,
-    say_caveat,
-    say_setup,
-)
 from actprof.results import PREDICTED, Result
-from actprof.words import cameras_text, percent
+from actprof.units import format_seconds
+from actprof.words import cameras_text, capital, join, percent, rate_text, views_text
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from actprof.report.sweep_page import Report
 
-
-_NO_ROOFS = "The data sheet of this GPU is not in the catalogue, so there are no roofs."
+MOST_SETUPS = 3  # that have a sentence of their own
 OP_NUMBERS = ("Launches", "ms", "Of the step", "GFLOP", "MB", "FLOP/byte")
+_USUAL_CAMERAS = 2  # told of and shown first where they are there
+_NO_ROOFS = "The data sheet of this GPU is not in the catalogue, so there are no roofs."
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,51 +68,47 @@ def present_speed(report: Report, add: Callable[[go.Figure], str]) -> SpeedSecti
         report: what the page is made of.
         add: puts a figure on the page and returns its id.
     """
-    timed = _timed(report)
     setups = timed_setups(report)
     if not setups:
         return None
+    timed = [result for setup in setups for result in setup.results]
     points = _points(report)
     names = largest_image_first(r.cell for r in timed)
     views = [(setup, cameras) for setup in setups for cameras in setup.cameras]
-    shown = _first(views)
     told = [ends_of(setup) for setup in setups[:MOST_SETUPS]]
     waits = {r.limited_by: r for ends in reversed(told) for r in reversed(ends)}
-    band = say_band(timed)
+    band = _say_band(timed)
     return SpeedSection(
-        said=tuple(say_setup(setup, ends) for setup, ends in zip(setups, told, strict=False)),
+        said=tuple(_say_setup(setup, *ends) for setup, ends in zip(setups, told, strict=False)),
         helps=tuple((name, "; ".join(helps)) for name, r in waits.items() if (helps := what_helps(name, r))),
-        caveat=say_caveat(band, report, has_points=bool(points)),
+        caveat=_say_caveat(band, report, has_points=bool(points)),
         band=band,
-        speeds=tuple(_speed_view(*view, names, points, add, first=view == shown) for view in views),
-        shares=tuple(_share_view(*view, add, first=view == shown) for view in views),
+        speeds=with_first([_speed_view(*view, names, points, add) for view in views]),
+        shares=with_first([_share_view(*view, add) for view in views]),
         speed_key=[
             *((name, *allocator_mark(i)) for i, name in enumerate(names)),
             *([("measured", "", "ring")] if points else []),
         ],
         limit_key=[(name, LIMITS.get(name, LIMITS["launches"])) for name in limits_of(timed)],
         has_points=bool(points),
-        ops=with_first([*_op_views(views, shown, report.catalogue or builtin_catalogue(), add)]),
+        ops=with_first([*_op_views(views, report.catalogue or builtin_catalogue(), add)]),
     )
 
 
 def timed_setups(report: Report) -> Sequence[Setup]:
     """Return the setups of the report's predicted step times, allocator settings aside."""
-    return arrange(_once(_timed(report)))
+    found: dict[str, Result] = {}
+    for r in report.results:
+        if r.source == PREDICTED and r.runs and r.work and r.step_seconds:
+            cell = replace(r.cell, alloc_conf="")
+            found.setdefault(cell.identity(), replace(r, cell=cell))
+    return arrange(found.values())
 
 
-def _timed(report: Report) -> list[Result]:
-    return [r for r in report.results if r.source == PREDICTED and r.runs and r.work and r.step_seconds]
-
-
-def _once(results: Sequence[Result]) -> Iterator[Result]:
-    """Yield cells that differ in their allocator setting alone once, without it."""
-    seen = set()
-    for result in results:
-        cell = replace(result.cell, alloc_conf="")
-        if (key := cell.identity()) not in seen:
-            seen.add(key)
-            yield replace(result, cell=cell)
+def _line_of(setup: Setup, cameras: int, resolution: str) -> tuple[Result, ...]:
+    """Return the cells of one resolution and camera count, smallest batch first; there may be none."""
+    line = setup.line(resolution, cameras, "")
+    return line.results if line else ()
 
 
 def _points(report: Report) -> dict[str, list[Result]]:
@@ -133,12 +122,8 @@ def _points(report: Report) -> dict[str, list[Result]]:
     return found
 
 
-def _first(views: Sequence[tuple[Setup, int]]) -> tuple[Setup, int]:
-    return next((view for view in views if view[1] == USUAL_CAMERAS), views[0])
-
-
 def _name(setup: Setup, cameras: int, *more: str) -> str:
-    return " \u00b7 ".join(part for part in (setup.name, cameras_text(cameras), *more) if part)
+    return dotted(setup.name, cameras_text(cameras), *more)
 
 
 def _speed_view(
@@ -147,42 +132,36 @@ def _speed_view(
     names: Sequence[str],
     points: dict[str, list[Result]],
     add: Callable[[go.Figure], str],
-    *,
-    first: bool,
 ) -> View:
     runs = [r for r in setup.results if r.cell.cameras == cameras]
     real = [run for r in runs for run in points.get(r.cell.identity(), ())]
     every = [*setup.results, *(run for some in points.values() for run in some)]
     top = max(r.samples_per_second or 0.0 for r in every)
     name = _name(setup, cameras)
-    label = f"Predicted samples per second by batch size, {name}"
     figure = add(draw_speed(runs, names, top=top, points=real))
-    return View(name, (Panel(figure, "", label),), first=first)
+    panel = Panel(figure, "", f"Predicted samples per second by batch size, {name}")
+    return View(name, (panel,), first=cameras == _USUAL_CAMERAS)
 
 
-def _share_view(setup: Setup, cameras: int, add: Callable[[go.Figure], str], *, first: bool) -> View:
+def _share_view(setup: Setup, cameras: int, add: Callable[[go.Figure], str]) -> View:
     name = _name(setup, cameras)
+    label = f"What a step waits for by batch size, {name}"
     panels = tuple(
-        Panel(
-            add(draw_shares(line)), resolution, f"What a step waits for by batch size, {name}, {resolution}"
-        )
+        Panel(add(draw_shares(line)), resolution, f"{label}, {resolution}")
         for resolution in setup.resolutions
-        if (line := line_of(setup, cameras, resolution))
+        if (line := _line_of(setup, cameras, resolution))
     )
-    return View(name, panels, first=first)
+    return View(name, panels, first=cameras == _USUAL_CAMERAS)
 
 
 def _op_views(
-    views: Sequence[tuple[Setup, int]],
-    shown: tuple[Setup, int],
-    catalogue: Catalogue,
-    add: Callable[[go.Figure], str],
+    views: Sequence[tuple[Setup, int]], catalogue: Catalogue, add: Callable[[go.Figure], str]
 ) -> Iterator[View]:
     """Yield a view per line: of the batch size that the sentences tell of, or the largest that runs."""
     for setup, cameras in views:
         size = ends_of(setup)[0].cell.batch_size
         for resolution in setup.resolutions:
-            line = line_of(setup, cameras, resolution)
+            line = _line_of(setup, cameras, resolution)
             if not line:
                 continue
             result = next((r for r in line if r.cell.batch_size == size), line[-1])
@@ -190,7 +169,7 @@ def _op_views(
             name = _name(setup, cameras, resolution, f"batch {result.cell.batch_size}")
             panel = Panel(add(draw_roofline(result, roofs)), "", f"Roofline of the costliest ops, {name}")
             yield View(
-                name, (panel,), first=(setup, cameras) == shown, table=_table_ops(result, name),
+                name, (panel,), first=cameras == _USUAL_CAMERAS, table=_table_ops(result, name),
                 note="" if roofs else _NO_ROOFS,
             )  # fmt: skip
 
@@ -216,3 +195,65 @@ def _table_ops(result: Result, name: str) -> Table:
     heads = columns("Op", numbers=OP_NUMBERS) + columns("Bound by")
     label = f"The most expensive ops, {name}"
     return Table(label, heads, rows(lines), css="ops", box="fit", caption=name, named=True)
+
+
+# -- sentences ------------------------------------------------------------------------------------------
+
+
+def ends_of(setup: Setup) -> tuple[Result, ...]:
+    """Return the cells to tell of: largest and smallest images, two cameras, the largest batch of both."""
+    cameras = _USUAL_CAMERAS if _USUAL_CAMERAS in setup.cameras else setup.cameras[0]
+    lines = [line for name in setup.resolutions if (line := _line_of(setup, cameras, name))]
+    ends = lines if len(lines) == 1 else [lines[0], lines[-1]]
+    shared = set.intersection(*({r.cell.batch_size for r in line} for line in ends))
+    size = max(shared, default=0)
+    return tuple(next((r for r in line if r.cell.batch_size == size), line[-1]) for line in ends)
+
+
+def _say_setup(setup: Setup, first: Result, *others: Result) -> str:
+    """Return what a step of the setup's two ends takes and waits for; see `ends_of`."""
+    named = f"{setup.name}: " if setup.name else ""
+    cell = first.cell
+    said = (
+        f"{named}with {views_text(cell.cameras, cell.resolution)} a step of batch {cell.batch_size} takes "
+        f"about {_say_step(first)}"
+    )
+    for other in others:
+        size = other.cell.batch_size
+        batch = "it takes" if size == cell.batch_size else f"one of batch {size} takes"
+        said += f"; at {other.cell.resolution} {batch} about {_say_step(other)}"
+    return f"{said if named else capital(said)}."
+
+
+def _say_step(result: Result) -> str:
+    seconds, rate, work = result.step_seconds, result.samples_per_second, result.work
+    if seconds is None or rate is None or work is None:
+        return "as long as nobody knows"
+    share = percent(work.shares.get(result.limited_by, 0.0), 1)
+    return (
+        f"{format_seconds(seconds.median)}, {rate_text(rate)} samples/s, and waits for {result.limited_by} "
+        f"({share} of it)"
+    )
+
+
+def _say_band(timed: Sequence[Result]) -> str:
+    """Return `70 % to 140 %`: what a real step may take of the predicted time."""
+    spreads = [r.step_seconds for r in timed if r.step_seconds and r.step_seconds.median]
+    low = min(spread.low / spread.median for spread in spreads)
+    high = max(spread.high / spread.median for spread in spreads)
+    return f"{percent(low, 1)} to {percent(high, 1)}"
+
+
+def _say_caveat(band: str, report: Report, *, has_points: bool) -> str:
+    """Return that these are predictions, how far off they may be, and what was measured."""
+    gpus = [name for name in dict.fromkeys(r.gpu.name for r in report.results) if name]
+    where = f"the {join(gpus)}" if len(gpus) <= MOST_SETUPS else "these GPUs"
+    real = (
+        f"The real runs here that were timed on {where} are drawn as rings."
+        if has_points
+        else f"No step time of {where} was measured by actprof here."
+    )
+    return (
+        "These are predictions from data sheets and rules of thumb: a real step may take "
+        f"{band} of the time. {real}"
+    )

@@ -90,7 +90,8 @@ def describe(result: Result) -> str:
             f"<br>process {process}{used} of {gib(gpu.capacity_bytes)} GiB ({percent(share, 1)})"
             f"<br>reserved {reserved}{_band(result)}, allocated {gib(result.peak_allocated_bytes)} GiB"
             f"<br>headroom {gib(result.headroom_bytes)} GiB, cache flushes {result.retries}"
-            f"<br>largest batch {limit_text(result.max_batch_size)}, tokens {result.encoder_tokens}"
+            f"<br>largest batch {limit_text(result.max_batch_size)}"
+            + (f", tokens {result.encoder_tokens}" if result.encoder_tokens else "")
         )
     return head + verdict + _wrap(result.reason) + numbers
 

@@ -11,7 +11,7 @@ from actprof.prediction.verdict import HEADROOM_SHARE
 from actprof.report.arrange import Setup, arrange, fixed_facts
 from actprof.report.claims_section import present_expectations
 from actprof.report.curves import AXES, pack_curves
-from actprof.report.loading_section import present_loading
+from actprof.report.loader_page import present_loading
 from actprof.report.makeup import (
     collect_cells,
     colour_parts,

@@ -80,7 +80,7 @@ def table_groundings(groundings: Sequence[Grounding]) -> Table:
     lines = [
         (
             run.policy, cameras_text(run.cameras), run.resolution, str(run.batch_size),
-            str(run.encoder_tokens), " x ".join(map(str, run.output_shape)),
+            str(run.encoder_tokens or ""), " x ".join(map(str, run.output_shape)),
             format_seconds(run.forward_seconds), format_seconds(run.backward_seconds),
             format_seconds(run.update_seconds), str(run.torch_threads),
         )

@@ -7,7 +7,7 @@ from loader_made import make_result as make_loading
 from loader_made import make_row
 
 from actprof.measurement import Spread
-from actprof.report.loading_section import present_loading
+from actprof.report.loader_page import present_loading
 from actprof.report.sweep_page import Report, render_report
 from actprof.results import StepWork
 
