@@ -27,8 +27,8 @@ COUNT, BYTES, SHARE, RATIO, WORD = "count", "bytes", "share", "ratio", "word"
 
 VERDICTS = tuple(verdict.value for verdict in Verdict if verdict != Verdict.FAILED)
 HOLDERS = (*KINDS, WORKSPACES, SLACK)
-# torchvision's ResNet, wherever it hangs in a policy.
-_RESNET = re.compile(r"(?P<prefix>.*?)\.?\blayer1\.0\.conv1\.weight")
+# torchvision's ResNet, wherever it hangs in a policy; `layer1` is the fifth module of one taken apart.
+_RESNET = re.compile(r"(?P<prefix>.*?)\.?\b(?:layer1|4)\.0\.conv1\.weight")
 _OF_FACTS = ("parameters.", "backbones", "checkpoint")
 
 type Actual = int | Decimal | str

@@ -129,11 +129,11 @@ def _facts(result: Result) -> list[tuple[str, str]]:
 
 
 def size_facts(result: Result) -> list[tuple[str, str]]:
-    """Return what every prediction says of its size."""
+    """Return what every prediction says of its size; a policy that reads no tokens has no row for them."""
     return [
         ("largest batch size", boundary_text(result)),
         ("headroom", format_bytes(result.headroom_bytes)),
-        ("encoder tokens", f"{result.encoder_tokens:,}"),
+        *([("encoder tokens", f"{result.encoder_tokens:,}")] if result.encoder_tokens else []),
     ]
 
 

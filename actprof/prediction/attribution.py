@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from actprof.policies.facts import find_component
 from actprof.replay.profile import MemoryProfile
 from actprof.replay.program import WORKSPACE_KIND, Program
 from actprof.results import Breakdown
@@ -65,13 +66,14 @@ def _activations(
     for row, size in zip(trace.tensors.op[tensors].tolist(), sizes.tolist(), strict=True):
         module = trace.ops.modules[row]
         component = trace.policy.component_of(module)
-        groups[component][group_of(module, trace.ops.names[row])] += size
+        group = find_component(module, trace.policy.groups) or group_of(module, trace.ops.names[row])
+        groups[component][group] += size
     by_size = sorted(groups.items(), key=lambda item: -sum(item[1].values()))
     return {name: largest_first(parts) for name, parts in by_size}
 
 
 def group_of(module: str, op: str) -> str:
-    """Return the group inside a component to which an activation belongs.
+    """Return the group inside a component to which an activation belongs, by the names of its parts.
 
     Args:
         module: path of the module that made it (`model.encoder.layers.0.self_attn`).

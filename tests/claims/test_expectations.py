@@ -171,6 +171,8 @@ def test_backbones_are_counted_by_their_paths():
     second = replace(one.parameters[0], path="model.wrist.layer1.0.conv1.weight")
     assert ("model.backbone", "model.wrist") == resnets(replace(one, parameters=(*one.parameters, second)))
     assert 0 == read_facts("backbones", replace(one, parameters=()))
+    apart = replace(one.parameters[0], path="rgb_encoder.1.backbone.4.0.conv1.weight")
+    assert ("rgb_encoder.1.backbone",) == resnets(replace(one, parameters=(apart,)))
 
 
 def test_an_outcome_survives_json():

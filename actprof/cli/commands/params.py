@@ -27,9 +27,10 @@ def command(*, show_all: bool, as_json: bool, **options: Any) -> None:
     console = output()
     console.print(_every(facts) if show_all else _by_component(facts))
     buffers = sum(p.bytes for p in facts.parameters if p.is_buffer)
+    tokens = f"; {facts.encoder_tokens} encoder tokens" if facts.encoder_tokens else ""
     console.print(
         f"\ncheckpoint: {format_bytes(checkpoint_bytes(facts))} of weights "
-        f"({format_bytes(buffers)} of it buffers); {facts.encoder_tokens} encoder tokens"
+        f"({format_bytes(buffers)} of it buffers){tokens}"
     )
 
 
