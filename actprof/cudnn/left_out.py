@@ -12,6 +12,7 @@ from math import prod
 from actprof.cudnn.architecture import Architecture
 from actprof.cudnn.ask import Plan
 from actprof.cudnn.problem import Convolution
+from actprof.units import ceil_div
 
 _HOPPER = (9, 0)
 _PRODUCT_ENGINES = {"forward": 58, "image": 63, "weight": 62}
@@ -72,5 +73,5 @@ def _winograd_bytes(problem: Convolution) -> int:
     """Return the transformed image, gradient and weight, in fp32."""
     batch, channels, *pixels = problem.image
     outputs = problem.weight[0]
-    tiles = batch * prod(-(-size // _TILE) for size in pixels)
+    tiles = batch * prod(ceil_div(size, _TILE) for size in pixels)
     return _PADDED_TILE**2 * 4 * (channels * outputs + tiles * (channels + outputs))

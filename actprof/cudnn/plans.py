@@ -1,7 +1,7 @@
 """The plans of a convolution, kept: in this process, and on disk for the next.
 
 An answer costs about a millisecond for every few plans, so no more of them are asked for than somebody wants.
-Where no cuDNN answers, a closed form stands in (`actprof.cudnn.closed_form`), and `answers` says so.
+Where no cuDNN answers, a closed form stands in, and `answers` says so.
 """
 
 from __future__ import annotations
@@ -15,20 +15,25 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache, lru_cache
 from itertools import chain, islice
+from math import prod
 from pathlib import Path
 
 from actprof.cudnn.architecture import Architecture
 from actprof.cudnn.ask import Plan, ask_plans
-from actprof.cudnn.closed_form import STAND_IN, closed_form
 from actprof.cudnn.left_out import plans_left_out
 from actprof.cudnn.library import CudnnError, installed_version
-from actprof.cudnn.problem import Convolution
+from actprof.cudnn.problem import Convolution, Dims
 from actprof.cudnn.split_sums import with_split_sums
 from actprof.files import cache_folder
+from actprof.units import ceil_div
 
 _log = logging.getLogger(__name__)
 _TABLE = "CREATE TABLE IF NOT EXISTS plans (key TEXT PRIMARY KEY, complete INTEGER, plans TEXT NOT NULL)"
 _SCHEMA = 7
+STAND_IN = -1  # engine of what stands in for cuDNN's first plan
+_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+_GRANULE_BYTES = 16
+_TENSOR_CORES_FOR_FLOAT32 = (8, 0)
 
 
 @dataclass(slots=True)
@@ -155,3 +160,27 @@ def _database(folder: Path, _process: int) -> sqlite3.Connection:
 def _key(problem: Convolution, architecture: Architecture) -> str:
     parts = [_SCHEMA, installed_version(), architecture.as_json(), asdict(problem)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def closed_form(problem: Convolution, architecture: Architecture) -> Plan:
+    """Return the plan that is likely to be the first, where no cuDNN can be asked; its engine is `STAND_IN`.
+
+    Tensor cores want channels last. A problem with channels first gets copies of all three tensors in that
+    layout, channels filled up to 16 bytes: the common case of the plans that cuDNN 9.19 lists first from 8.0
+    on. Limits: plans that split their sum over blocks take some MiB more; cuDNN often lists first a plan that
+    takes fewer copies or none; cards before 8.0 have no tensor cores for float32 and mostly take nothing.
+    """
+    channels_last = problem.image_strides[1] == 1 and problem.image[1] > 1
+    cores = problem.dtype != "float32" or architecture.compute_capability >= _TENSOR_CORES_FOR_FLOAT32
+    if channels_last or not cores:
+        return Plan(STAND_IN, 0, deterministic=True)
+    size = _BYTES[problem.dtype]
+    granule = _GRANULE_BYTES // size
+    elements = sum(_filled(dims, granule) for dims in (problem.image, problem.weight, problem.output))
+    return Plan(STAND_IN, elements * size + _GRANULE_BYTES, deterministic=True)
+
+
+def _filled(dims: Dims, granule: int) -> int:
+    """Return the elements of a tensor whose channels are filled up to a multiple of `granule`."""
+    batch, channels, *spatial = dims
+    return batch * ceil_div(channels, granule) * granule * prod(spatial)

@@ -11,8 +11,8 @@ import pytest
 
 from actprof.cudnn import Architecture, Convolution, answers, library, plans, plans_for
 from actprof.cudnn.ask import Plan
-from actprof.cudnn.closed_form import STAND_IN, closed_form
 from actprof.cudnn.library import CudnnError
+from actprof.cudnn.plans import STAND_IN, closed_form
 from actprof.cudnn.problem import dense_strides
 from actprof.cudnn.split_sums import with_split_sums
 from actprof.hardware import all_gpus
