@@ -7,7 +7,7 @@ from the rows' cells; measurements are only ever added, and published figures an
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def _place(row: AccuracyRow) -> tuple[object, ...]:
 # -- what may happen to rows ---------------------------------------------------------------------------
 
 
-def refresh(rows: Sequence[AccuracyRow], *, listener: Listener = nobody) -> tuple[AccuracyRow, ...]:
+def refresh(rows: Iterable[AccuracyRow], *, listener: Listener = nobody) -> tuple[AccuracyRow, ...]:
     """Return `rows` as the present code predicts them; all else of a row stays, its notes included.
 
     Args:
@@ -88,9 +88,9 @@ def refresh(rows: Sequence[AccuracyRow], *, listener: Listener = nobody) -> tupl
         UsageError: a cell that can no longer be, such as one of a GPU that is not in the catalogue.
     """
     figures: dict[tuple[object, ...], Figures] = {}  # repeated runs have one prediction
-    fresh = []
-    for done, row in enumerate(rows):
-        listener(Progress(total=len(rows), done=done, running=(f"predicting {row.name}",)))
+    known, fresh = tuple(rows), []
+    for done, row in enumerate(known):
+        listener(Progress(total=len(known), done=done, running=(f"predicting {row.name}",)))
         if row.command_key not in figures:
             figures[row.command_key] = figures_of(predict_row(row))
         fresh.append(replace(row, predicted=figures[row.command_key]))
