@@ -14,7 +14,6 @@ from actprof.claims.judge import Outcome, evaluate
 from actprof.claims.quantities import PLAIN, find_quantity
 from actprof.errors import UsageError
 from actprof.hardware import find_gpu
-from actprof.policies.facts import PolicyFacts
 from actprof.prediction.predict import predict_cell
 from actprof.results import Result
 from actprof.trace.cache import trace_for
@@ -72,14 +71,18 @@ class Budget:
             AssertionError: one is not, or cannot be told; shows both figures of each.
             UsageError: a quantity or figure that cannot be.
         """
-        self._check(
-            self._cell, {**(expected or {}), **{_dotted(name): value for name, value in more.items()}}
-        )
+        dotted = {name.replace(".", "_"): name for name in PLAIN}
+        named = {dotted.get(name, name): value for name, value in more.items()}
+        self._check(self._cell, {**(expected or {}), **named})
 
     def _check(self, cell: Cell, expected: Mapping[str, Any]) -> None:
-        wanted = [_expectation(cell, name, value) for name, value in expected.items()]
+        wanted = [
+            Expectation(quantity=quantity, expected=parse_expected(value, quantity), cells=(cell,))
+            for quantity, value in ((find_quantity(name), value) for name, value in expected.items())
+        ]
         result = self._predict(cell)
-        failed = [o for o in evaluate(wanted, {cell.identity(): result}, _facts) if not o.held]
+        outcomes = evaluate(wanted, {cell.identity(): result}, lambda one: trace_for(one)[0].policy)
+        failed = [outcome for outcome in outcomes if not outcome.held]
         if failed:
             raise AssertionError("\n".join([_name(result), *map(_said, failed)]))
 
@@ -88,20 +91,6 @@ class Budget:
         if key not in self._results:
             self._results[key] = predict_cell(cell)
         return self._results[key]
-
-
-def _expectation(cell: Cell, name: str, value: Any) -> Expectation:
-    quantity = find_quantity(name)
-    return Expectation(quantity=quantity, expected=parse_expected(value, quantity), cells=(cell,))
-
-
-def _facts(cell: Cell) -> PolicyFacts:
-    return trace_for(cell)[0].policy
-
-
-def _dotted(name: str) -> str:
-    """Return the quantity that a Python keyword means."""
-    return {known.replace(".", "_"): known for known in PLAIN}.get(name, name)
 
 
 def _name(result: Result) -> str:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from actprof.cli.console import plain_table
 from actprof.explanation.explain import Change, Explanation, difference
 from actprof.explanation.holders import HeldTensor
 from actprof.explanation.moment import CONTEXT, UNUSED, Holding
@@ -48,18 +49,15 @@ def print_explanation(
 
 def _print_head(found: Explanation, console: Console) -> None:
     cell, moment = found.result.cell, found.moment
+    verdict = "out of memory" if found.result.verdict == Verdict.OOM else found.result.verdict
     inputs = f"{cell.cameras_text} at {cell.resolution}, batch size {cell.batch_size}"
     console.print(
         f"[dim]{escape(f'{cell.policy.upper()} with {inputs}, on {found.result.gpu.name}')}: "
-        f"{escape(_verdict(found))}[/]"
+        f"{escape(verdict)}[/]"
     )
     console.print(f"[bold]{escape(headline(moment))}[/]")
     if request_text(moment):
         console.print(f"[dim]{escape(request_text(moment))}[/]")
-
-
-def _verdict(found: Explanation) -> str:
-    return {Verdict.OOM: "out of memory"}.get(found.result.verdict, found.result.verdict)
 
 
 def _title(console: Console, title: str, note: str = "") -> None:
@@ -67,9 +65,7 @@ def _title(console: Console, title: str, note: str = "") -> None:
 
 
 def _table(*columns: tuple[str, str]) -> Table:
-    table = Table(
-        box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=any(name for name, _ in columns)
-    )
+    table = plain_table(show_header=any(name for name, _ in columns))
     for index, (name, justify) in enumerate(columns):
         options: dict[str, Any] = {"overflow": "fold"} if index == 0 else {"no_wrap": True}
         table.add_column(f"[dim]{name}[/]", justify=justify, **options)  # type: ignore[arg-type] # literals
@@ -85,11 +81,11 @@ def _print_kinds(moment: Holding, console: Console) -> None:
     _title(console, "By kind", "shares of the process")
     table = _table(("", "left"), ("", "right"), ("", "right"), ("", "left"))
     whole = moment.process_bytes
-    rest = {UNUSED: moment.unused_bytes, CONTEXT: moment.context_bytes}
     for name, size, style in (
         *((name, size, "green") for name, size in moment.by_kind.items()),
         ("= allocated", moment.allocated_bytes, ""),
-        *((name, size, "blue") for name, size in rest.items()),
+        (UNUSED, moment.unused_bytes, "blue"),
+        (CONTEXT, moment.context_bytes, "blue"),
         ("= process", whole, ""),
     ):
         bar = f"[{style}]{_bar(size, whole, console, 48)}[/]" if style else ""
@@ -128,10 +124,9 @@ def _or_nothing(size: int) -> str:
 def _print_ops(moment: Holding, console: Console) -> None:
     _title(console, "By op", "that allocated it")
     table = _table(("", "left"), ("", "right"), ("", "right"), ("", "left"))
-    shown = list(moment.by_op.items())
-    rows = [(short_op(name), size) for name, size in shown[:_OPS]]
-    left = shown[_OPS:]
-    if left:
+    ops = list(moment.by_op.items())
+    rows = [(short_op(name), size) for name, size in ops[:_OPS]]
+    if left := ops[_OPS:]:
         rows.append((f"{len(left)} others", sum(size for _, size in left)))
     for name, size in rows:
         bar = _bar(size, moment.allocated_bytes, console, 55)

@@ -19,7 +19,6 @@ from actprof.ledger.kinds import (
     repeats_of,
 )
 from actprof.ledger.row import AccuracyRow
-from actprof.results import Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +56,6 @@ class Verdicts:
     said_oom_ran: tuple[AccuracyRow, ...]
     sure: int = 0
     sure_ran_out: tuple[AccuracyRow, ...] = ()
-
-    @property
-    def said_fits_ran_out(self) -> tuple[AccuracyRow, ...]:
-        """Of the rows that were said to run and ran out, those that were not even said to be tight."""
-        return tuple(row for row in self.said_runs_ran_out if row.predicted.verdict == Verdict.FITS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

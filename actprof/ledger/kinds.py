@@ -82,11 +82,6 @@ class Repeats:
     allocated: Range
     reserved: Range
 
-    @property
-    def spread_bytes(self) -> int:
-        """What the reserved bytes of the runs differ by."""
-        return self.reserved[1] - self.reserved[0]
-
 
 def kinds_of(rows: Iterable[AccuracyRow]) -> tuple[Kind, ...]:
     """Return the kinds of which there are memory peaks: own before published, expandable and fixed first."""
