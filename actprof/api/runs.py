@@ -91,7 +91,7 @@ def preflight(
     """
     from actprof.preflight_check.command_line import parse_command_line
     from actprof.preflight_check.given import Given
-    from actprof.preflight_check.preflight import run_preflight
+    from actprof.preflight_check.run_preflight import run_preflight
 
     if config is not None and command:
         raise UsageError("give a command or --config, not both; a command may have --config_path itself")

@@ -135,37 +135,25 @@ def _value(text: str, kind: str) -> Any:
     """Return the value that draccus decodes."""
     if not _PLAIN.fullmatch(text) or text.startswith("include"):  # a word that draccus keeps for itself
         raise _UnsureError
+    plain = kind.removesuffix("?")
     try:
         value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
+        if plain == "float" and isinstance(value, int | str) and not isinstance(value, bool):
+            value = float(value)  # YAML 1.1 reads 1e-5 as a text, which draccus turns into a number as well
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise _UnsureError from error
-    if value is None and kind.endswith("?"):
-        return None
-    return _decoded(value, kind.removesuffix("?"))
-
-
-def _decoded(value: Any, kind: str) -> Any:
-    if kind == "float":
-        return _number(value)
-    if kind in ("bool", "int"):
-        if type(value) is not {"bool": bool, "int": int}[kind]:
-            raise _UnsureError
-        return value
-    if not isinstance(value, str) or _DOTTED_NUMBER.fullmatch(value):
-        raise _UnsureError
-    return str(Path(value)) if kind == "Path" else value
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise _UnsureError
-    try:
-        number = float(value)  # YAML 1.1 reads 1e-5 as a text, which draccus turns into a number as well
-    except (ValueError, OverflowError) as error:
-        raise _UnsureError from error
-    if not math.isfinite(number):
-        raise _UnsureError
-    return number
+    match plain, value:
+        case _, None if kind != plain:
+            return None
+        case "bool", bool():
+            return value
+        case "int", int() if not isinstance(value, bool):
+            return value
+        case "float", float() if math.isfinite(value):
+            return value
+        case "str" | "Path", str() if not _DOTTED_NUMBER.fullmatch(value):
+            return str(Path(value)) if plain == "Path" else value
+    raise _UnsureError
 
 
 def _with_values(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

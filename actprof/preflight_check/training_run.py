@@ -14,6 +14,10 @@ _WITHOUT_SIZE = {
     "type", "input_features", "output_features", "device", "use_amp", "use_peft", "push_to_hub", "repo_id",
     "private", "tags", "license", "pretrained_path", "pretrained_revision", "normalization_mapping",
 }  # fmt: skip
+_AS_THEY_ARE = (
+    "num_workers", "batch_size", "steps", "save_freq", "save_checkpoint", "output_dir", "cudnn_deterministic",
+    "resume",
+)  # fmt: skip
 _RATES = {"lr", "weight_decay", "grad_clip_norm", "betas", "eps"}  # figures that change no size
 
 
@@ -91,19 +95,10 @@ def training_run(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> Trai
             policy.get("normalization_mapping") or {}, usual.get("normalization_mapping") or {}
         ),
         input_features=dict(policy.get("input_features") or {}),
-        repo_id=dataset["repo_id"],
-        root=dataset["root"],
-        revision=dataset["revision"],
+        **{name: dataset[name] for name in ("repo_id", "root", "revision")},
         image_transforms=transforms if transforms["enable"] else None,
         **_optimizer(config, defaults["optimizer"] or {}),
-        num_workers=config["num_workers"],
-        batch_size=config["batch_size"],
-        steps=config["steps"],
-        save_freq=config["save_freq"],
-        save_checkpoint=config["save_checkpoint"],
-        output_dir=config["output_dir"],
-        cudnn_deterministic=config["cudnn_deterministic"],
-        resume=config["resume"],
+        **{name: config[name] for name in _AS_THEY_ARE},
         job_target=None if target == "local" else target,
         others=_others(config),
         evaluates=bool(config["env"]) or config["eval_steps"] > 0,

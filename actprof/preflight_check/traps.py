@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from actprof.allocator.config import AllocatorConfig
 from actprof.cell_field import parse_resolution
 from actprof.policies import policy_spec
-from actprof.preflight_check.launcher import AllocatorSettings, Launch
-from actprof.preflight_check.policy_inputs import Inputs
+from actprof.preflight_check.preflight import Preflight, Trap
 from actprof.preflight_check.training_run import TrainingRun
 from actprof.units import format_bytes
 from actprof.versions import package_version
@@ -25,43 +23,16 @@ _FP32_BYTES = 4
 _STATES = {"preset": 2, "adamw": 2, "adam": 2, "sgd": 1}
 
 
-@dataclass(frozen=True, slots=True)
-class Trap:
-    """One trap: a name for scripts, and a text that says what happens and what to do."""
-
-    name: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """All that a trap may look at.
-
-    Attributes:
-        run, launch, inputs: what the command means; `inputs` None where it was not looked for.
-        settings: the allocator's, as the run gets them.
-        parameters: elements of the policy; 0 where it is not known.
-        free_disk: bytes that can be written in a folder.
-    """
-
-    run: TrainingRun
-    launch: Launch
-    inputs: Inputs | None
-    settings: AllocatorSettings
-    parameters: int = 0
-    free_disk: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free
-
-
-def find_traps(facts: Facts) -> tuple[Trap, ...]:
+def find_traps(answer: Preflight) -> tuple[Trap, ...]:
     """Return the traps of a run, in the order of `TRAPS`."""
-    return tuple(Trap(name, text) for name, find in TRAPS.items() if (text := find(facts)))
+    return tuple(Trap(name, text) for name, find in TRAPS.items() if (text := find(answer)))
 
 
-def mixed_precision(facts: Facts) -> str:
+def mixed_precision(answer: Preflight) -> str:
     """`use_amp` is fp16 here, whatever accelerate is told."""
-    if not facts.run.use_amp:
+    if not answer.run.use_amp:
         return ""
-    told = facts.launch.precision
+    told = answer.launch.precision
     over = f", and takes the place of accelerate's {told}" if told not in ("fp32", "fp16") else ""
     return (
         f"--policy.use_amp=true trains in fp16 with loss scaling in lerobot {package_version('lerobot')} "
@@ -70,11 +41,11 @@ def mixed_precision(facts: Facts) -> str:
     )
 
 
-def large_camera(facts: Facts) -> str:
+def large_camera(answer: Preflight) -> str:
     """A camera at 1080p or above is rarely what a policy with a token for each patch of it needs."""
-    if facts.inputs is None or facts.inputs.unknown or not policy_spec(facts.run.policy_type).token_module:
+    if answer.inputs is None or answer.inputs.unknown or not policy_spec(answer.run.policy_type).token_module:
         return ""
-    resolution = facts.inputs.resolutions[0]
+    resolution = answer.inputs.resolutions[0]
     width, height = parse_resolution(resolution)
     if width * height < _LARGE_PIXELS:
         return ""
@@ -85,41 +56,41 @@ def large_camera(facts: Facts) -> str:
     )
 
 
-def transforms_keep_size(facts: Facts) -> str:
+def transforms_keep_size(answer: Preflight) -> str:
     """Image transforms are on, and none of them resizes."""
-    if facts.run.image_transforms is None or facts.inputs is None or facts.inputs.resized:
+    if answer.run.image_transforms is None or answer.inputs is None or answer.inputs.resized:
         return ""
     return (
         f"--dataset.image_transforms changes how frames look, not their size: the policy still sees "
-        f"{facts.inputs.raw}."
+        f"{answer.inputs.raw}."
     )
 
 
-def transforms_resize(facts: Facts) -> str:
+def transforms_resize(answer: Preflight) -> str:
     """A resize among the image transforms is left out when the policy runs on the robot."""
-    if facts.inputs is None or not facts.inputs.resized or facts.inputs.unknown:
+    if answer.inputs is None or not answer.inputs.resized or answer.inputs.unknown:
         return ""
     return (
-        f"the image transforms resize frames from {facts.inputs.raw} to {facts.inputs.resolutions[0]} while "
-        "training only: evaluation and the robot give the policy the camera's own size. Resize the dataset, "
-        "and the camera's frames with it."
+        f"the image transforms resize frames from {answer.inputs.raw} to {answer.inputs.resolutions[0]} "
+        "while training only: evaluation and the robot give the policy the camera's own size. Resize the "
+        "dataset, and the camera's frames with it."
     )
 
 
-def ignored_optimizer(facts: Facts) -> str:
+def ignored_optimizer(answer: Preflight) -> str:
     """The policy's preset replaces the optimizer of the command."""
-    if not facts.run.optimizer_ignored:
+    if not answer.run.optimizer_ignored:
         return ""
     return (
-        f"--optimizer.type={facts.run.optimizer_ignored} is ignored: the policy's preset replaces it. Add "
+        f"--optimizer.type={answer.run.optimizer_ignored} is ignored: the policy's preset replaces it. Add "
         "--use_policy_training_preset=false and a --scheduler.type to have it."
     )
 
 
-def expandable_and_split(facts: Facts) -> str:
+def expandable_and_split(answer: Preflight) -> str:
     """Two settings of the allocator that work against each other."""
-    config = AllocatorConfig.parse(facts.settings.text)
-    if not config.expandable_segments or "max_split_size_mb" not in facts.settings.text:
+    config = AllocatorConfig.parse(answer.settings.text)
+    if not config.expandable_segments or "max_split_size_mb" not in answer.settings.text:
         return ""
     return (
         "expandable_segments gathers free memory in large blocks, and max_split_size_mb keeps large blocks "
@@ -127,9 +98,9 @@ def expandable_and_split(facts: Facts) -> str:
     )
 
 
-def hidden_settings(facts: Facts) -> str:
+def hidden_settings(answer: Preflight) -> str:
     """Two variables name allocator settings, and PyTorch reads one."""
-    settings = facts.settings
+    settings = answer.settings
     if not settings.hidden:
         return ""
     return (
@@ -138,25 +109,25 @@ def hidden_settings(facts: Facts) -> str:
     )
 
 
-def job_environment(facts: Facts) -> str:
+def job_environment(answer: Preflight) -> str:
     """Variables of this machine do not reach a job."""
-    if facts.run.job_target is None or not facts.settings.variable:
+    if answer.run.job_target is None or not answer.settings.variable:
         return ""
     return (
-        f"{facts.settings.variable} of this machine does not reach the Hugging Face job; the answer is for a "
-        "job without it."
+        f"{answer.settings.variable} of this machine does not reach the Hugging Face job; the answer is for "
+        "a job without it."
     )
 
 
-def checkpoints_fill_disk(facts: Facts) -> str:
+def checkpoints_fill_disk(answer: Preflight) -> str:
     """All checkpoints together are larger than the disk."""
-    run = facts.run
-    if not run.save_checkpoint or run.job_target is not None or not facts.parameters:
+    run = answer.run
+    if not run.save_checkpoint or run.job_target is not None or answer.result is None:
         return ""
     count = checkpoint_count(run)
-    each = facts.parameters * _FP32_BYTES * (1 + _STATES.get(run.optimizer, 2))
+    each = answer.result.parameters * _FP32_BYTES * (1 + _STATES.get(run.optimizer, 2))
     folder = _existing(Path(run.output_dir or "outputs/train"))
-    free = facts.free_disk(folder)
+    free = shutil.disk_usage(folder).free
     if count * each <= free:
         return ""
     return (
@@ -180,7 +151,7 @@ def _existing(folder: Path) -> Path:
     return next(path for path in (absolute, *absolute.parents) if path.is_dir())
 
 
-TRAPS: dict[str, Callable[[Facts], str]] = {
+TRAPS: dict[str, Callable[[Preflight], str]] = {
     "use_amp": mixed_precision,
     "large_camera": large_camera,
     "image_transforms": transforms_keep_size,

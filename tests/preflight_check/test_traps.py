@@ -2,36 +2,60 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from actprof.cell import Cell
 from actprof.errors import UsageError
 from actprof.hardware import find_gpu
 from actprof.hardware.jobs import _flavours, job_machine
+from actprof.preflight_check.command_line import CommandLine
 from actprof.preflight_check.given import Given
 from actprof.preflight_check.launcher import AllocatorSettings, Launch
 from actprof.preflight_check.policy_inputs import Inputs, run_inputs
 from actprof.preflight_check.predict_run import why_unsupported
+from actprof.preflight_check.preflight import Preflight
 from actprof.preflight_check.training_run import TrainingRun
-from actprof.preflight_check.traps import Facts, checkpoint_count, find_traps
+from actprof.preflight_check.traps import checkpoint_count, find_traps
+from actprof.results import GpuUse, Result
 
 RUN = TrainingRun(policy_type="act", repo_id="me/x", batch_size=8, steps=100, save_freq=20)
 INPUTS = Inputs(cameras=2, resolutions=("640x480",), raw="640x480", state_dim=6, action_dim=6)
-FACTS = Facts(
-    run=RUN, launch=Launch(), inputs=INPUTS, settings=AllocatorSettings(), parameters=1000,
-    free_disk=lambda _folder: 60_000,
+GPU = GpuUse(name="it", capacity_bytes=1, context_bytes=0)
+ANSWER = Preflight(
+    reason="", command=CommandLine(text="", arguments=()), run=RUN, launch=Launch(), inputs=INPUTS,
+    result=Result(source="predicted", cell=Cell(), gpu=GPU, parameters=1000),
 )  # fmt: skip
 BOTH = "expandable_segments:True,max_split_size_mb:128"
 
 
-def names(facts):
-    return [trap.name for trap in find_traps(facts)]
+@pytest.fixture(autouse=True)
+def disk(monkeypatch):
+    """Return a function that says how much of the disk is free: 60,000 bytes if not called."""
+
+    def set_free(size):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=size))
+
+    set_free(60_000)
+    return set_free
+
+
+def names(answer):
+    return [trap.name for trap in find_traps(answer)]
 
 
 def test_an_ordinary_run_has_no_traps():
     """Five checkpoints of 12,000 bytes fill 60,000 bytes exactly."""
-    assert [] == names(FACTS)
+    assert [] == names(ANSWER)
+
+
+def test_checkpoints_that_fill_the_disk_are_found(disk):
+    """A byte is missing."""
+    disk(59_999)
+    assert ["checkpoints_fill_disk"] == names(ANSWER)
 
 
 @pytest.mark.parametrize(
@@ -48,12 +72,11 @@ def test_an_ordinary_run_has_no_traps():
             {"run": replace(RUN, job_target="t4-small"), "settings": AllocatorSettings("", "A")},
             "job_environment",
         ),
-        ({"free_disk": lambda _folder: 59_999}, "checkpoints_fill_disk"),
     ],
 )
 def test_each_trap_is_found(change, name):
     """By what the command says, and by nothing else."""
-    assert [name] == names(replace(FACTS, **change))
+    assert [name] == names(replace(ANSWER, **change))
 
 
 @pytest.mark.parametrize(
