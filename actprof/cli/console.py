@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import click
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress as RichProgress
@@ -27,7 +26,6 @@ VERDICT_STYLES = {
     Verdict.UNKNOWN: "bold magenta",
     Verdict.FAILED: "bold white on red",
 }
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 
 
 class _Console(Console):
@@ -51,16 +49,14 @@ def messages() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def progress_bar(*columns: ProgressColumn) -> RichProgress:
-    """Return a progress bar on stderr that leaves nothing behind, and is not drawn where nobody looks."""
-    console = messages()
-    return RichProgress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
 @contextmanager
 def progress_listener(*columns: ProgressColumn, start: str) -> Iterator[Listener]:
-    """Show a progress bar that begins with the text `start`; give the listener that moves it."""
-    with progress_bar(*columns) as bar:
+    """Show a progress bar on stderr that begins with the text `start`; give the listener that moves it.
+
+    It leaves nothing behind, and is not drawn where nobody looks.
+    """
+    console = messages()
+    with RichProgress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(escape(start), total=None)
 
         def listener(progress: Progress) -> None:

@@ -1,10 +1,11 @@
-"""The options that describe one cell, shared by all commands that take one; `actprof.cell` describes them."""
+"""Options that commands share: those that describe one cell (see `actprof.cell`), and a few more."""
 
 from __future__ import annotations
 
 import functools
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,6 +13,13 @@ import click
 from actprof.cell import OPTION_FIELDS
 from actprof.cell_field import CellField
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+html_option = click.option(
+    "--html", type=click.Path(path_type=Path), default=None, metavar="FILE", help="Write a page as well."
+)
+jobs_option = click.option(
+    "--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one per core]"
+)
 _CONSTANTS = {"true": True, "false": False, "none": None, "null": None}
 
 # What click is told of a kind of values: whatever has to be read with a unit or by name stays a text here.

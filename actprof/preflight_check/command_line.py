@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
 from actprof.errors import UsageError
@@ -14,8 +14,8 @@ from actprof.errors import UsageError
 TRAIN_NAMES = {"lerobot-train", "lerobot_train", "lerobot_train.py"}
 TRAIN_MODULES = {"lerobot.scripts.lerobot_train", "lerobot.scripts.train"}
 _LAUNCHERS = {
-    "accelerate": "accelerate", "accelerate-launch": "accelerate", "torchrun": "torchrun",
-    "accelerate.commands.launch": "accelerate", "torch.distributed.run": "torchrun",
+    "accelerate": "accelerate", "accelerate-launch": "accelerate", "accelerate.commands.launch": "accelerate",
+    "torchrun": "torchrun", "torch.distributed.run": "torchrun",
 }  # fmt: skip
 _WRAPPERS = {
     "env", "uv", "uvx", "run", "poetry", "pixi", "pdm", "hatch", "conda", "mamba", "nohup", "time", "exec",
@@ -60,26 +60,18 @@ def parse_command_line(command: str | Sequence[str]) -> CommandLine:
     """
     words = _words(command)
     start = _program(words)
-    prefix, arguments = words[:start], words[start + 1 :]
+    line = CommandLine(text=shlex.join(words), arguments=tuple(words[start + 1 :]))
     environment: dict[str, str] = {}
-    launcher = ""
-    options: tuple[str, ...] = ()
-    for position, word in enumerate(prefix):
+    for position, word in enumerate(words[:start]):
         if match := _ASSIGNMENT.fullmatch(word):
             environment[match[1]] = match[2]
-        elif _is_launcher(word):
-            launcher = _LAUNCHERS[PurePath(word).name]
-            options = tuple(prefix[position + 1 :])
+        elif launcher := _LAUNCHERS.get(PurePath(word).name):
+            options = tuple(words[position + 1 : start])
+            line = replace(line, launcher=launcher, launcher_options=options)
             break
-        elif not _is_wrapper(word, prefix[:position]):
+        elif not _is_wrapper(word, words[:position]):
             raise UsageError(f"{word!r} before lerobot-train is not known; {_HINT}")
-    return CommandLine(
-        text=shlex.join(words),
-        arguments=tuple(arguments),
-        launcher=launcher,
-        launcher_options=options,
-        environment=environment,
-    )
+    return replace(line, environment=environment)
 
 
 def _words(command: str | Sequence[str]) -> list[str]:
@@ -106,13 +98,8 @@ def _program(words: Sequence[str]) -> int:
     raise UsageError(f"{shlex.join(words[:4])!r} does not run lerobot-train; {_HINT}")
 
 
-def _is_launcher(word: str) -> bool:
-    return PurePath(word).name in _LAUNCHERS
-
-
 def _is_wrapper(word: str, before: Sequence[str]) -> bool:
     """Tell whether `word` only starts what follows: a wrapper, or an option of one with its value."""
     name = PurePath(word).name
-    if name in _WRAPPERS or _PYTHON.fullmatch(name):
-        return True
-    return bool(before) and (word.startswith("-") or before[-1].startswith("-"))
+    is_option = bool(before) and (word.startswith("-") or before[-1].startswith("-"))
+    return is_option or name in _WRAPPERS or bool(_PYTHON.fullmatch(name))

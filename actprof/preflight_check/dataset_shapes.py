@@ -86,14 +86,15 @@ def _shapes(features: Mapping[str, Any], source: str) -> Shapes:
     cameras: dict[str, tuple[int, int]] = {}
     odd = []
     for key, feature in features.items():
-        if feature["dtype"] in ("video", "image"):
-            height, width, channels = _image_shape(feature)
-            if channels == 3:
-                cameras[key] = (width, height)
-            else:
-                odd.append(f"{key} has {channels} channel{'s' * (channels != 1)}")
-        elif key == "observation.environment_state":
-            odd.append("observation.environment_state")
+        if key == "observation.environment_state":
+            odd.append(key)
+        if feature["dtype"] not in ("video", "image"):
+            continue
+        height, width, channels = _image_shape(feature)
+        if channels == 3:
+            cameras[key] = (width, height)
+        else:
+            odd.append(f"{key} has {channels} channel{'s' * (channels != 1)}")
     state = features.get("observation.state")
     return Shapes(
         cameras=cameras,

@@ -12,6 +12,7 @@ from rich.progress import TextColumn
 from actprof import api
 from actprof.api.ledger import PAGE_NAME
 from actprof.cli.console import messages, output, print_json, progress_listener
+from actprof.cli.options import json_option
 from actprof.cli.show_accuracy import print_accuracy
 from actprof.ledger.keep import DEFAULT_FOLDER
 
@@ -35,7 +36,7 @@ _FAILED = 1
     "or a stored prediction is no longer what is predicted.",
 )
 @click.option("--rows", "all_rows", is_flag=True, help="Show all rows, not only the worst.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+@json_option
 def command(*, folder: Path, as_json: bool, all_rows: bool, **options: Any) -> int:
     """Show how true predictions are, from the ledger in FOLDER (reports/accuracy if left out).
 

@@ -14,6 +14,7 @@ from rich.progress import TextColumn, TimeElapsedColumn
 from actprof import api
 from actprof.claims.judge import Outcome, claims_of
 from actprof.cli.console import output, print_json, progress_listener
+from actprof.cli.options import jobs_option, json_option
 from actprof.records import to_plain
 from actprof.results import SCHEMA_VERSION
 
@@ -24,15 +25,13 @@ _MARKS = {True: "[green]✓[/]", False: "[bold red]✗[/]", None: "[magenta]?[/]
 @click.command(name="check")
 @click.argument("scenario", type=click.Path(path_type=Path))
 @click.option("--gpu", default=None, help="Another GPU than the scenario's, for what does not name its own.")
-@click.option(
-    "--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one per core]"
-)
+@jobs_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     help="Folder of a sweep's results, to take known answers from.  [default: reports/<scenario>]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+@json_option
 @click.pass_context
 def command(
     ctx: click.Context, *, scenario: Path, gpu: str | None, jobs: int | None, out: Path | None, as_json: bool

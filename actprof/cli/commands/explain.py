@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from actprof import api
 from actprof.cli.console import messages, output, print_json
-from actprof.cli.options import cell_options, parse_overrides
+from actprof.cli.options import cell_options, html_option, json_option, parse_overrides
 from actprof.cli.show_explanation import print_difference, print_explanation
 from actprof.errors import UsageError
 from actprof.explanation.explain import difference
@@ -42,10 +42,8 @@ from actprof.records import to_plain
     metavar="OPTIONS",
     help='Compare with these options on top, like "--resolution 224x224".',
 )
-@click.option(
-    "--html", type=click.Path(path_type=Path), default=None, metavar="FILE", help="Write a page as well."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+@html_option
+@json_option
 def command(
     *, depth: int | None, tensors: int, versus: str | None, html: Path | None, as_json: bool, **options: Any
 ) -> None:

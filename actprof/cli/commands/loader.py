@@ -13,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
 from actprof import api
 from actprof.api.measurements import keep_loading
-from actprof.cli.console import json_option, messages, output, print_json, progress_listener
+from actprof.cli.console import messages, output, print_json, progress_listener
+from actprof.cli.options import html_option, json_option
 from actprof.cli.show_loading import print_loading
 from actprof.errors import UsageError
 from actprof.files import write_whole
@@ -84,9 +85,7 @@ def _synthetic(_context: click.Context, _option: click.Parameter, text: str | No
     help="Show results that were saved; nothing is measured.",
 )  # fmt: skip
 @json_option
-@click.option(
-    "--html", type=click.Path(path_type=Path), default=None, metavar="FILE", help="Write a page as well."
-)
+@html_option
 @click.option(
     "--out", type=click.Path(path_type=Path), default=None, metavar="FOLDER",
     help="Write loader.json and loader.html there; of a sweep, also into its store and report.",

@@ -13,8 +13,8 @@ from rich.markup import escape
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from actprof import api
-from actprof.cli.console import json_option, output, plain_table, print_json, progress_listener
-from actprof.cli.options import played_cell_options
+from actprof.cli.console import output, plain_table, print_json, progress_listener
+from actprof.cli.options import json_option, played_cell_options
 from actprof.cli.show_measurement import print_measured
 from actprof.errors import UsageError
 from actprof.progress import Listener, Progress

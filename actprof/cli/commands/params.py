@@ -8,8 +8,8 @@ import click
 from rich.table import Table
 
 from actprof.api import params
-from actprof.cli.console import json_option, output, plain_table, print_json
-from actprof.cli.options import cell_options
+from actprof.cli.console import output, plain_table, print_json
+from actprof.cli.options import cell_options, json_option
 from actprof.policies.facts import Parameter, PolicyFacts
 from actprof.units import format_bytes
 

@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from actprof.api import predict
-from actprof.cli.console import json_option, output, print_json
-from actprof.cli.options import cell_options
+from actprof.cli.console import output, print_json
+from actprof.cli.options import cell_options, json_option
 from actprof.cli.show_result import print_result
 
 

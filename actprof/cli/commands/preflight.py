@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from actprof import api
-from actprof.cli.console import json_option, output, print_json
+from actprof.cli.console import output, print_json
+from actprof.cli.options import json_option
 from actprof.results import Verdict
 
 

@@ -10,7 +10,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
 from actprof import api
-from actprof.cli.console import json_option, messages, output, print_json, progress_listener
+from actprof.cli.console import messages, output, print_json, progress_listener
+from actprof.cli.options import html_option, json_option
 from actprof.cli.show_replay import print_replay, print_verification
 from actprof.errors import UsageError
 
@@ -31,9 +32,7 @@ from actprof.errors import UsageError
 )
 @click.option("--verify", is_flag=True, help="Check the simulation itself against the record.")
 @json_option
-@click.option(
-    "--html", type=click.Path(path_type=Path), default=None, metavar="FILE", help="Write a page as well."
-)
+@html_option
 def command(*, snapshot: Path, verify: bool, as_json: bool, html: Path | None, **options: Any) -> None:
     """Replay SNAPSHOT, a file of torch.cuda.memory._dump_snapshot, under other settings or on another GPU.
 

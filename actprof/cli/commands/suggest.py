@@ -9,8 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 
 from actprof import api
 from actprof.cell import CHANGES
-from actprof.cli.console import json_option, output, print_json, progress_listener
-from actprof.cli.options import cell_options
+from actprof.cli.console import output, print_json, progress_listener
+from actprof.cli.options import cell_options, json_option
 from actprof.cli.show_remedies import print_combinations, print_suggestions
 from actprof.results import Verdict
 

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from actprof import api
 from actprof.api.scenarios import CSV_NAME, REPORT_NAME
 from actprof.cli.console import output, print_json, progress_listener
+from actprof.cli.options import jobs_option
 from actprof.cli.show_sweep import print_sweep
 from actprof.errors import UsageError
 from actprof.results import MEASURED, SCHEMA_VERSION
@@ -27,9 +28,7 @@ from actprof.results import MEASURED, SCHEMA_VERSION
     help="auto also measures where the scenario's GPU, or one with its memory, is in this machine.",
 )
 @click.option("--gpu", default=None, help="Another GPU than the scenario's.")
-@click.option(
-    "--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one per core]"
-)
+@jobs_option
 @click.option("--fresh", is_flag=True, help="Answer again what is known already.")
 @click.option("--no-ground", is_flag=True, help="Leave out the real runs on the CPU.")
 @click.option(
