@@ -1,1 +1,4 @@
-"""What somebody expects of cells, in the grammar of `expect:`, held against results."""
+"""What a scenario claims of its cells, held against results.
+
+A claim is an entry of `expect:`: somebody's words, and cells. Each quantity in it is an expectation.
+"""

@@ -18,6 +18,7 @@ from actprof.errors import UsageError
 from actprof.units import GIB, KIB, MIB
 
 LONGEST = 200
+_INFINITE = Decimal("Infinity")
 _SCALES = {
     "": 1, "%": 1, "K": 10**3, "M": 10**6, "G": 10**9,
     "B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": 1024**4,
@@ -70,87 +71,65 @@ class Amount:
 
 
 @dataclass(frozen=True, slots=True)
-class Equal:
-    """A word, or a figure as precise as it is written; a dotted path stands for what lies in it too."""
+class Expected:
+    """What a quantity should be: one of some words, or a figure in one of some intervals.
 
-    value: Amount | str
+    Attributes:
+        text: as it is shown; it reads back as the same.
+        unit: in which an actual figure is best shown beside it.
+        words: of which it should be one; a dotted path stands for what lies in it too.
+        intervals: (lowest, highest) of the figures, in the unit's base.
+        is_open: whether the ends themselves are left out.
+    """
 
-    def holds(self, actual: Actual) -> bool:
-        """Return whether `actual` is what is expected."""
-        if isinstance(self.value, str):
-            return actual == self.value or str(actual).startswith(f"{self.value}.")
-        return abs(Decimal(actual) - self.value.value) <= self.value.half_digit
-
-    def __str__(self) -> str:
-        return str(self.value)
-
-
-@dataclass(frozen=True, slots=True)
-class Compare:
-    """A bound: `<`, `<=`, `>` or `>=`, and a figure."""
-
-    sign: str
-    bound: Amount
+    text: str
+    unit: str = ""
+    words: tuple[str, ...] = ()
+    intervals: tuple[tuple[Decimal, Decimal], ...] = ()
+    is_open: bool = False
 
     def holds(self, actual: Actual) -> bool:
-        """Return whether `actual` keeps the bound."""
-        value, bound = Decimal(actual), self.bound.value
-        if value == bound:
-            return "=" in self.sign
-        return (value < bound) == ("<" in self.sign)
+        """Return whether `actual` is as expected."""
+        if self.words:
+            return any(actual == word or str(actual).startswith(f"{word}.") for word in self.words)
+        value = Decimal(actual)
+        if any(low < value < high for low, high in self.intervals):
+            return True
+        return not self.is_open and any(value in ends for ends in self.intervals)
 
     def __str__(self) -> str:
-        return f"{self.sign} {self.bound}"
+        return self.text
 
 
-@dataclass(frozen=True, slots=True)
-class Within:
-    """A figure and how far off it may be; in percent of the figure where that is no share."""
-
-    middle: Amount
-    tolerance: Amount
-
-    def holds(self, actual: Actual) -> bool:
-        """Return whether `actual` is near enough."""
-        tolerance = self.tolerance.value
-        if self.tolerance.unit == "%" != self.middle.unit:
-            tolerance = abs(self.middle.value) * tolerance / 100
-        return abs(Decimal(actual) - self.middle.value) <= tolerance
-
-    def __str__(self) -> str:
-        return f"{self.middle} ± {self.tolerance}"
+def one_of(*choices: Amount | str) -> Expected:
+    """Expect any of several words, or of several figures, each as precise as it is written."""
+    amounts = [choice for choice in choices if isinstance(choice, Amount)]
+    return Expected(
+        " or ".join(map(str, choices)),
+        unit=amounts[0].unit if amounts else "",
+        words=tuple(choice for choice in choices if isinstance(choice, str)),
+        intervals=tuple((a.value - a.half_digit, a.value + a.half_digit) for a in amounts),
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class Between:
-    """A range, both ends included."""
-
-    low: Amount
-    high: Amount
-
-    def holds(self, actual: Actual) -> bool:
-        """Return whether `actual` lies in it."""
-        return self.low.value <= Decimal(actual) <= self.high.value
-
-    def __str__(self) -> str:
-        return f"{self.low} .. {self.high}"
+def compare(sign: str, bound: Amount) -> Expected:
+    """Expect a figure on one side of a bound: `<`, `<=`, `>` or `>=`."""
+    ends = (-_INFINITE, bound.value) if "<" in sign else (bound.value, _INFINITE)
+    return Expected(f"{sign} {bound}", bound.unit, intervals=(ends,), is_open="=" not in sign)
 
 
-@dataclass(frozen=True, slots=True)
-class OneOf:
-    """Any of several words or figures."""
-
-    choices: tuple[Equal, ...]
-
-    def holds(self, actual: Actual) -> bool:
-        """Return whether `actual` is one of them."""
-        return any(choice.holds(actual) for choice in self.choices)
-
-    def __str__(self) -> str:
-        return " or ".join(map(str, self.choices))
+def within(middle: Amount, tolerance: Amount) -> Expected:
+    """Expect a figure and say how far off it may be; in percent of the figure where that is no share."""
+    most = tolerance.value
+    if tolerance.unit == "%" != middle.unit:
+        most = abs(middle.value) * most / 100
+    ends = (middle.value - most, middle.value + most)
+    return Expected(f"{middle} ± {tolerance}", middle.unit, intervals=(ends,))
 
 
-type Expected = Equal | Compare | Within | Between | OneOf
+def between(low: Amount, high: Amount) -> Expected:
+    """Expect a figure in a range, both ends included."""
+    return Expected(f"{low} .. {high}", low.unit, intervals=((low.value, high.value),))
 
 
 def parse_expected(value: Any, quantity: Quantity) -> Expected:
@@ -169,7 +148,7 @@ def parse_expected(value: Any, quantity: Quantity) -> Expected:
     if " or " in text:
         return _one_of(text.split(" or "), quantity)
     if quantity.kind == WORD:
-        return Equal(_word(text, quantity))
+        return one_of(_word(text, quantity))
     return _figure(text, quantity)
 
 
@@ -177,22 +156,12 @@ def _figure(text: str, quantity: Quantity) -> Expected:
     for sign, forms in _COMPARISONS.items():
         for form in forms:
             if text.startswith(form):
-                return Compare(sign, _amount(text.removeprefix(form), quantity))
+                return compare(sign, _amount(text.removeprefix(form), quantity))
     for mark in ("±", "+-", "+/-"):
         if mark in text:
             middle, _, tolerance = text.partition(mark)
-            return Within(_amount(middle, quantity), _tolerance(tolerance, quantity))
-    return _between(text, quantity) if ".." in text else Equal(_amount(text, quantity))
-
-
-def unit_of(expected: Expected) -> str:
-    """Return the unit in which an actual figure is best shown beside `expected`; nothing for words."""
-    match expected:
-        case Equal(Amount() as amount) | Compare(_, amount) | Within(amount) | Between(amount):
-            return amount.unit
-        case OneOf(choices):
-            return unit_of(choices[0])
-    return ""
+            return within(_amount(middle, quantity), _tolerance(tolerance, quantity))
+    return _between(text, quantity) if ".." in text else one_of(_amount(text, quantity))
 
 
 def scale_of(unit: str) -> int:
@@ -202,11 +171,10 @@ def scale_of(unit: str) -> int:
 
 def held_in_other_unit(expected: Expected, quantity: Quantity, actual: Actual) -> str:
     """Return that the figure is right in the unit that 1000 and 1024 make easy to confuse; else nothing."""
-    unit = "" if isinstance(expected, Between | OneOf) else unit_of(expected)
-    meant = _MEANT.get(unit)
-    if meant is None:
+    meant = _MEANT.get(expected.unit)
+    if meant is None or any(word in expected.text for word in (" .. ", " or ")):
         return ""
-    text = str(expected).replace(unit, meant)
+    text = expected.text.replace(expected.unit, meant)
     return f"it holds in {meant}: {text}" if parse_expected(text, quantity).holds(actual) else ""
 
 
@@ -225,19 +193,16 @@ def _text(value: Any, quantity: Quantity) -> str:
 def _one_of(texts: Sequence[str], quantity: Quantity) -> Expected:
     if not texts:
         raise UsageError(f"{quantity.name} has no values to choose from; {_write(quantity)}")
-    choices = tuple(
-        Equal(_word(text.strip(), quantity) if quantity.kind == WORD else _amount(text, quantity))
-        for text in texts
-    )
-    return choices[0] if len(choices) == 1 else OneOf(choices)
+    if quantity.kind == WORD:
+        return one_of(*(_word(text.strip(), quantity) for text in texts))
+    return one_of(*(_amount(text, quantity) for text in texts))
 
 
-def _between(text: str, quantity: Quantity) -> Between:
-    low, _, high = text.partition("..")
-    between = Between(_amount(low, quantity), _amount(high, quantity))
-    if between.low.value > between.high.value:
+def _between(text: str, quantity: Quantity) -> Expected:
+    low, high = (_amount(part, quantity) for part in text.split("..", maxsplit=1))
+    if low.value > high.value:
         raise UsageError(f"{quantity.name}: the range {text!r} has nothing in it; write the lower end first")
-    return between
+    return between(low, high)
 
 
 def _tolerance(text: str, quantity: Quantity) -> Amount:

@@ -13,7 +13,7 @@ from itertools import groupby, zip_longest
 
 from actprof.cell import Cell
 from actprof.claims.expectation import Expectation
-from actprof.claims.grammar import held_in_other_unit, scale_of, unit_of
+from actprof.claims.grammar import held_in_other_unit, scale_of
 from actprof.claims.quantities import BYTES, COUNT, RATIO, SHARE, Actual, GetFacts, read_quantity, resnets
 from actprof.errors import TraceError
 from actprof.policies.facts import PolicyFacts
@@ -168,7 +168,7 @@ def _figure_text(value: Actual, held: bool | None, expectation: Expectation) -> 
     if isinstance(value, str):
         return value
     expected, kind = expectation.expected, expectation.quantity.kind
-    unit = unit_of(expected)
+    unit = expected.unit
     if kind == COUNT:
         return f"{value:,}"
     if kind == BYTES and not unit:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from actprof.cell import Cell
 from actprof.claims.expectation import expected_cells
-from actprof.claims.grammar import Amount, Between, Compare, Equal, OneOf, Within, parse_expected
+from actprof.claims.grammar import Amount, between, compare, one_of, parse_expected, within
 from actprof.claims.quantities import (
     BYTES,
     COUNT,
@@ -60,14 +60,14 @@ def expected_values(draw):
     kind = draw(st.sampled_from(list(UNITS)))
     some = amounts(kind)
     low, high = sorted([draw(some), draw(some)], key=lambda amount: amount.value)
-    equals = st.lists(some.map(Equal), min_size=2, max_size=3).map(lambda items: OneOf(tuple(items)))
+    equals = st.lists(some, min_size=2, max_size=3).map(lambda items: one_of(*items))
     tolerance = amounts(kind, lowest=0)
     value = draw(
         st.one_of(
-            some.map(Equal),
-            st.builds(Compare, st.sampled_from(["<", "<=", ">", ">="]), some),
-            st.builds(Within, some, tolerance),
-            st.just(Between(low, high)),
+            some.map(one_of),
+            st.builds(compare, st.sampled_from(["<", "<=", ">", ">="]), some),
+            st.builds(within, some, tolerance),
+            st.just(between(low, high)),
             equals,
         )
     )
