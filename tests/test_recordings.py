@@ -15,7 +15,7 @@ import pytest
 
 from actprof.cell import Cell
 from actprof.prediction.predict import conditions_of, device_of
-from actprof.replay.replay import Conditions, replay
+from actprof.replay.replay import ReplayConditions, replay
 from actprof.trace.cache import trace_for
 from actprof.trace.model import Trace
 
@@ -43,7 +43,7 @@ class Recorded:
     name: str
     cell: Cell
     trace: Trace
-    conditions: Conditions
+    conditions: ReplayConditions
     events: list[tuple[int, int]]  # (address, bytes; negative where they are freed)
     segments: list[tuple[int, int]]
     peaks: tuple[int, int]

@@ -24,7 +24,7 @@ from actprof.prediction.attribution import attribute, largest_first
 from actprof.records import to_plain
 from actprof.replay.profile import MemoryProfile
 from actprof.replay.program import Program
-from actprof.replay.replay import Conditions
+from actprof.replay.replay import ReplayConditions
 from actprof.trace.model import Trace
 
 PEAK, RUNS_OUT = "the peak", "where it runs out"
@@ -94,7 +94,9 @@ class Holding:
         return data
 
 
-def explain_moment(trace: Trace, profile: MemoryProfile, conditions: Conditions, *, limited: bool) -> Holding:
+def explain_moment(
+    trace: Trace, profile: MemoryProfile, conditions: ReplayConditions, *, limited: bool
+) -> Holding:
     """Return who holds the memory at the profile's peak, or where it ran out.
 
     Args:

@@ -6,8 +6,10 @@ A figure that nobody published is None, never a guess; an estimate says so in `s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Any
+
+from actprof.records import to_plain
 
 SCHEMA_VERSION = 1
 
@@ -58,19 +60,4 @@ class Gpu:
 
     def to_json(self) -> dict[str, Any]:
         """Return a dict of JSON values with one entry per field."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            **asdict(self),
-            "aliases": list(self.aliases),
-            "compute_capability": list(self.compute_capability),
-            "sources": dict(self.sources),
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Rebuild a GPU from `to_json`; fields that an older file lacks take their defaults."""
-        known = {f.name for f in fields(cls)}
-        values = {name: value for name, value in data.items() if name in known}
-        major, minor = data["compute_capability"]
-        values |= {"aliases": tuple(data.get("aliases", ())), "compute_capability": (major, minor)}
-        return cls(**values)
+        return {"schema_version": SCHEMA_VERSION, **to_plain(self)}

@@ -14,9 +14,8 @@ from actprof.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class JobMachine:
-    """One flavour: its name, the catalogue's name of its GPU, and how many of them it has."""
+    """The catalogue's name of a machine's GPU, and how many of them it has."""
 
-    flavour: str
     gpu: str
     count: int
 
@@ -27,15 +26,12 @@ def job_machine(flavour: str) -> JobMachine:
     Raises:
         UsageError: a flavour that is not known, has no GPU, or has one that the catalogue lacks.
     """
-    flavours = _flavours()
-    entry = flavours.get(flavour)
+    entry = _flavours().get(flavour)
+    if entry is None and flavour.startswith("cpu"):
+        raise UsageError(f"--job.target={flavour} has no GPU; name a flavour that has one, like a10g-large")
     if entry is None:
-        near = difflib.get_close_matches(flavour, flavours, n=3)
+        near = difflib.get_close_matches(flavour, _flavours(), n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        if flavour.startswith("cpu"):
-            raise UsageError(
-                f"--job.target={flavour} has no GPU; name a flavour that has one, like a10g-large"
-            )
         raise UsageError(
             f"--job.target={flavour} is no flavour with a GPU that actprof knows{hint or '.'} "
             "Name its GPU with --gpu"
@@ -45,7 +41,7 @@ def job_machine(flavour: str) -> JobMachine:
             f"--job.target={flavour} has an {entry['card']}, which is not in the catalogue; "
             "give its memory with --capacity, like --capacity 44GiB"
         )
-    return JobMachine(flavour, entry["gpu"], entry["count"])
+    return JobMachine(entry["gpu"], entry["count"])
 
 
 PRICE_SOURCE = "indicative, unverified: Hugging Face's price list as remembered; see huggingface.co/pricing"

@@ -183,18 +183,16 @@ class Run:
         measurement = Measurement(
             stderr=error.stderr, command=self.command, date=_now(), cap_bytes=self._cap_bytes(cell)
         )
-        device, gpu = None, self.choice.gpu
-        if gpu is not None:
-            device = DeviceFacts(
+        gpu = self.choice.gpu
+        device = (
+            None
+            if gpu is None
+            else DeviceFacts(
                 type="cuda", name=gpu.name, index=gpu.index, total_bytes=gpu.total_bytes, driver=gpu.driver
             )
-        return replace(
-            self._base(cell),
-            verdict=Verdict.FAILED,
-            reason=error.reason,
-            measurement=measurement,
-            device=device,
         )
+        failed = replace(self._base(cell), verdict=Verdict.FAILED, reason=error.reason)
+        return replace(failed, measurement=measurement, device=device)
 
     def _result(self, cell: Cell, answer: Answer, card: CardUse | None) -> Result:
         measurement = replace(answer.measurement, card=card, command=self.command, date=_now())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from traceback import walk_tb
 from types import TracebackType
 from typing import Any
 
@@ -91,11 +91,5 @@ def innermost_module(trace: TracebackType | None, policy: Any) -> str:
     if policy is None:
         return ""
     paths = {id(module): path for path, module in policy.named_modules()}
-    found = [paths[id(owner)] for owner in _owners(trace) if id(owner) in paths]
-    return found[-1] if found else ""
-
-
-def _owners(trace: TracebackType | None) -> Iterator[Any]:
-    while trace is not None:
-        yield trace.tb_frame.f_locals.get("self")
-        trace = trace.tb_next
+    owners = [id(frame.f_locals.get("self")) for frame, _line in walk_tb(trace)]
+    return next((paths[owner] for owner in reversed(owners) if owner in paths), "")

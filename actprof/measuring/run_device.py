@@ -1,6 +1,6 @@
 """The seam between a run and the device that it is on: what `steps.py` asks, and nothing else.
 
-`CudaDevice` answers for a GPU, `HostDevice` for the CPU; tests have a stand-in.
+`CudaDevice` answers for a GPU, `RunDevice` itself for the CPU; tests have a stand-in.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import resource
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -29,37 +29,48 @@ class AllocatorCounters:
     ooms: int = 0
 
 
-class RunDevice(Protocol):
-    """A device with a queue of work and an allocator."""
+class RunDevice:
+    """What a run asks of its device; as it stands, the CPU.
 
-    torch_device: torch.device
+    There work is done when a call returns, and there is no caching allocator.
+    """
+
+    torch_device = torch.device("cpu")
 
     def facts(self) -> DeviceFacts:
-        """Return what it is."""
+        """Return what it is: the processor's name, the machine's memory and torch's threads."""
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return DeviceFacts(
+            type="cpu", name=processor_name(), total_bytes=total, threads=torch.get_num_threads()
+        )
 
     def prepare(self, *, cap_bytes: int | None, cudnn_benchmark: bool) -> None:
         """Set what lerobot's training script sets, and hold the allocator to `cap_bytes`."""
 
     def mark(self) -> Any:
         """Return a moment in the device's queue."""
+        return time.perf_counter()
 
     def seconds_between(self, start: Any, end: Any) -> float:
         """Return the seconds between two moments that the device has passed."""
+        return float(end - start)
 
     def synchronize(self) -> None:
         """Wait until all queued work is done."""
 
     def memory(self) -> AllocatorCounters:
         """Return the allocator's counters."""
+        return AllocatorCounters()
 
     def record_history(self) -> None:
         """Begin to write down what the allocator does."""
 
     def dump_snapshot(self, path: str) -> None:
         """Leave a memory snapshot of PyTorch in `path`."""
+        raise NotImplementedError(path)
 
 
-class CudaDevice:
+class CudaDevice(RunDevice):
     """The first GPU that this process sees."""
 
     torch_device = torch.device("cuda")
@@ -123,44 +134,6 @@ class CudaDevice:
     def dump_snapshot(self, path: str) -> None:
         """Write PyTorch's pickle."""
         torch.cuda.memory._dump_snapshot(path)  # type: ignore[no-untyped-call] # torch's
-
-
-class HostDevice:
-    """The CPU: work is done when the call returns, and there is no caching allocator."""
-
-    torch_device = torch.device("cpu")
-
-    def facts(self) -> DeviceFacts:
-        """Return the processor's name, the machine's memory and torch's threads."""
-        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        return DeviceFacts(
-            type="cpu", name=processor_name(), total_bytes=total, threads=torch.get_num_threads()
-        )
-
-    def prepare(self, *, cap_bytes: int | None, cudnn_benchmark: bool) -> None:
-        """Nothing of it concerns the CPU."""
-
-    def mark(self) -> float:
-        """Return the wall clock."""
-        return time.perf_counter()
-
-    def seconds_between(self, start: float, end: float) -> float:
-        """Return the seconds between."""
-        return end - start
-
-    def synchronize(self) -> None:
-        """Nothing is queued."""
-
-    def memory(self) -> AllocatorCounters:
-        """Return zeros."""
-        return AllocatorCounters()
-
-    def record_history(self) -> None:
-        """Nothing can be recorded."""
-
-    def dump_snapshot(self, path: str) -> None:
-        """Refuse: PyTorch's snapshots are of CUDA's allocator."""
-        raise NotImplementedError(path)
 
 
 def processor_name() -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from actprof.cell import Cell
 from actprof.prediction.plan_band import surely_runs
-from actprof.replay.replay import Conditions, replay
+from actprof.replay.replay import ReplayConditions, replay
 from actprof.results import MOST_BATCH_SIZE
 from actprof.trace.cache import trace_for
 from actprof.trace.model import Trace
@@ -18,7 +18,7 @@ from actprof.trace.model import Trace
 _NEIGHBOURS = 3
 
 
-def largest_batch(cell: Cell, trace: Trace, conditions: Conditions) -> int | None:
+def largest_batch(cell: Cell, trace: Trace, conditions: ReplayConditions) -> int | None:
     """Return the largest batch size that runs; None when the trace holds for one batch size only."""
     parts = cell.micro_batches
     if trace.fixed_batch_size == parts:
@@ -34,7 +34,9 @@ def largest_batch(cell: Cell, trace: Trace, conditions: Conditions) -> int | Non
     return parts * int(replay(single, parts, conditions).oom is None)
 
 
-def surely_largest(cell: Cell, trace: Trace, conditions: Conditions, *, at_most: int | None) -> int | None:
+def surely_largest(
+    cell: Cell, trace: Trace, conditions: ReplayConditions, *, at_most: int | None
+) -> int | None:
     """Return the largest batch size up to `at_most` that runs whichever plans cuDNN takes.
 
     None when the largest batch size is not known; of a run without choices it is `at_most`.
@@ -46,13 +48,13 @@ def surely_largest(cell: Cell, trace: Trace, conditions: Conditions, *, at_most:
 
 
 @lru_cache(maxsize=256)
-def _surely_of(trace: Trace, conditions: Conditions, parts: int, at_most: int) -> int:
+def _surely_of(trace: Trace, conditions: ReplayConditions, parts: int, at_most: int) -> int:
     sizes = range(at_most, parts, -parts)
     return next((size for size in sizes if surely_runs(trace, size, conditions)), min(at_most, parts))
 
 
 @lru_cache(maxsize=256)
-def _boundary_of(trace: Trace, conditions: Conditions, parts: int = 1) -> int:
+def _boundary_of(trace: Trace, conditions: ReplayConditions, parts: int = 1) -> int:
     """Return the largest batch size of `parts` equal parts that runs; parts of a single sample left out."""
 
     def runs(samples: int) -> bool:
@@ -62,11 +64,11 @@ def _boundary_of(trace: Trace, conditions: Conditions, parts: int = 1) -> int:
     return find_boundary(runs, at_most=_most_that_could_run(trace, conditions) // parts) * parts
 
 
-def _available_bytes(conditions: Conditions) -> int:
+def _available_bytes(conditions: ReplayConditions) -> int:
     return 0 if conditions.device is None else conditions.device.available_bytes
 
 
-def _most_that_could_run(trace: Trace, conditions: Conditions) -> int:
+def _most_that_could_run(trace: Trace, conditions: ReplayConditions) -> int:
     """Return a batch size above which the bytes alive at once exceed what the device can give."""
     signs = np.sign(trace.events)
     tensors = np.abs(trace.events) - 1

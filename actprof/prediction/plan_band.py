@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from actprof.replay.kernel_bytes import MOST
 from actprof.replay.profile import MemoryProfile
-from actprof.replay.replay import Conditions, replay
+from actprof.replay.replay import ReplayConditions, replay
 from actprof.trace.model import Trace
 from actprof.units import MIB
 
@@ -31,7 +31,7 @@ class Band:
     most_reserved_bytes: int
 
 
-def memory_band(trace: Trace, conditions: Conditions, likely: MemoryProfile) -> Band:
+def memory_band(trace: Trace, conditions: ReplayConditions, likely: MemoryProfile) -> Band:
     """Return the band of what `likely` is the likely run of; one figure where nothing is chosen by time.
 
     Args:
@@ -52,13 +52,13 @@ def memory_band(trace: Trace, conditions: Conditions, likely: MemoryProfile) -> 
     )
 
 
-def surely_runs(trace: Trace, batch_size: int, conditions: Conditions) -> bool:
+def surely_runs(trace: Trace, batch_size: int, conditions: ReplayConditions) -> bool:
     """Return whether `batch_size`, which likely runs, does so whichever plans cuDNN takes."""
     others = _other_choices(conditions, _SURE_DRAWS)  # the most demanding first
     return all(replay(trace, batch_size, other).oom is None for other in others)
 
 
-def _other_choices(conditions: Conditions, draws: tuple[int, ...]) -> Iterator[Conditions]:
+def _other_choices(conditions: ReplayConditions, draws: tuple[int, ...]) -> Iterator[ReplayConditions]:
     kernels = conditions.kernels
     if kernels is not None and kernels.benchmark:
         for draw in draws:

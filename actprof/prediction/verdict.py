@@ -41,35 +41,26 @@ def judge(
         most_reserved_bytes: of repeated runs, whose plans cuDNN chooses by time, without limit.
     """
     headroom = available_bytes - unlimited.most_reserved_bytes
+    least = int(HEADROOM_SHARE * capacity_bytes)
     if limited.oom is not None:
         return Judgement(Verdict.OOM, _where_it_runs_out(limited.oom, available_bytes), headroom)
-    if limited.retries:
+    if limited.retries or headroom < 0:
         times = "once" if limited.retries == 1 else f"{limited.retries} times"
-        return Judgement(
-            Verdict.TIGHT,
-            f"it runs, but only because the allocator flushes its cache ({times} in {limited.steps} steps)",
-            available_bytes - limited.most_reserved_bytes,
-        )
-    if headroom < 0:
-        return Judgement(
-            Verdict.TIGHT,
-            "it runs, but only because the allocator gives cached segments back",
-            available_bytes - limited.most_reserved_bytes,
-        )
-    least = int(HEADROOM_SHARE * capacity_bytes)
-    if available_bytes - most_reserved_bytes < least <= headroom:
-        return Judgement(
-            Verdict.TIGHT,
-            f"it runs, but which plans cuDNN takes decides how much is left: repeated runs reserve up to "
-            f"{format_bytes(most_reserved_bytes)} of {format_bytes(available_bytes)}",
-            headroom,
-        )
+        flushes = f"flushes its cache ({times} in {limited.steps} steps)"
+        saves = flushes if limited.retries else "gives cached segments back"
+        reason = f"it runs, but only because the allocator {saves}"
+        return Judgement(Verdict.TIGHT, reason, available_bytes - limited.most_reserved_bytes)
     if headroom < least:
-        return Judgement(
-            Verdict.TIGHT,
-            f"it runs with {format_bytes(headroom)} to spare, less than {HEADROOM_SHARE:.0%} of the device",
-            headroom,
+        reason = (
+            f"it runs with {format_bytes(headroom)} to spare, less than {HEADROOM_SHARE:.0%} of the device"
         )
+        return Judgement(Verdict.TIGHT, reason, headroom)
+    if available_bytes - most_reserved_bytes < least:
+        reason = (
+            "it runs, but which plans cuDNN takes decides how much is left: repeated runs reserve up to "
+            f"{format_bytes(most_reserved_bytes)} of {format_bytes(available_bytes)}"
+        )
+        return Judgement(Verdict.TIGHT, reason, headroom)
     return Judgement(Verdict.FITS, f"it runs with {format_bytes(headroom)} to spare", headroom)
 
 

@@ -23,7 +23,7 @@ _MOST_STEPS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conditions:
+class ReplayConditions:
     """What decides a replay beside the trace and the batch size.
 
     Attributes:
@@ -45,7 +45,7 @@ class Conditions:
         """What the process holds beside its segments; 0 where no device is meant."""
         return 0 if self.device is None else self.device.gpu.context_bytes
 
-    def without_limit(self) -> Conditions:
+    def without_limit(self) -> ReplayConditions:
         """Return the same without limit, and without the settings that mean nothing there."""
         config = replace(self.config, per_process_memory_fraction=None, garbage_collection_threshold=0.0)
         return replace(self, device=None, config=config)
@@ -55,7 +55,9 @@ class Conditions:
         return build_program(trace, batch_size, self.workspaces, self.kernels)
 
 
-def replay(trace: Trace, batch_size: int, conditions: Conditions, *, detail: bool = False) -> MemoryProfile:
+def replay(
+    trace: Trace, batch_size: int, conditions: ReplayConditions, *, detail: bool = False
+) -> MemoryProfile:
     """Return what training at `batch_size` does to the memory of a device.
 
     Steps are replayed until the reserved bytes settle or the run is out of memory. With `detail` the
@@ -72,7 +74,7 @@ def replay(trace: Trace, batch_size: int, conditions: Conditions, *, detail: boo
 class _Replay:
     """One replay: where each tensor is, and what has happened so far."""
 
-    def __init__(self, trace: Trace, batch_size: int, conditions: Conditions, *, detail: bool) -> None:
+    def __init__(self, trace: Trace, batch_size: int, conditions: ReplayConditions, *, detail: bool) -> None:
         self.trace = trace
         self.batch_size = batch_size
         self.device, self.kernels = conditions.device, conditions.kernels

@@ -10,7 +10,7 @@ import torch
 from fake_memory import FakeMemory
 
 from actprof.hardware import all_gpus
-from actprof.measuring.run_device import CudaDevice, HostDevice
+from actprof.measuring.run_device import CudaDevice, RunDevice
 from actprof.units import GIB, MIB
 
 
@@ -113,7 +113,7 @@ def test_seconds_come_from_the_milliseconds_of_events():
 
 def test_the_host_has_no_allocator_to_record():
     """Its clock runs forward, and a snapshot of it is refused."""
-    device = HostDevice()
+    device = RunDevice()
     start = device.mark()
 
     assert device.seconds_between(start, device.mark()) >= 0

@@ -80,7 +80,7 @@ def test_lines_stand_in_source_order(memory):
 
     assert ["model"] * 6 + ["layer"] * 3 == [use.function for use in lines]
     assert [first + 2, first + 3, first + 4] == [use.line for use in lines[6:]]
-    assert {"test_lines.py"} == {use.file for use in lines}
+    assert {"test_source_lines.py"} == {use.file for use in lines}
 
 
 def test_a_function_that_never_runs_has_no_lines(memory):
@@ -254,7 +254,7 @@ def test_the_table_of_a_policy_shows_its_second_step(profiled):
     """The first, in which cuDNN tries its plans, is left out."""
     shown = profiled(columns=120).splitlines()
 
-    assert "TwoLines.forward  test_lines.py" == shown[0]
+    assert "TwoLines.forward  test_source_lines.py" == shown[0]
     assert "*" == shown[3][0]
     assert "2.00 MiB" in shown[3]
     assert shown[3].endswith("self.memory.take(self.steps * MIB)")

@@ -12,7 +12,7 @@ from actprof.allocator import AllocatorConfig
 from actprof.cell import Cell
 from actprof.measuring.request import Request
 from actprof.measuring.training_steps import StepClock, summarise, take_steps
-from actprof.replay.replay import Conditions, replay
+from actprof.replay.replay import ReplayConditions, replay
 from actprof.units import MIB
 
 
@@ -30,7 +30,7 @@ def run(batch_size, *, total=1 << 30, cap=None, alloc_conf="", **options):
 def test_measured_peaks_equal_predicted_ones(batch_size, alloc_conf):
     """The last step's peaks, allocated and reserved, are those of the replay, to the byte."""
     _taken, measurement = run(batch_size, alloc_conf=alloc_conf)
-    conditions = Conditions(config=AllocatorConfig.parse(alloc_conf))
+    conditions = ReplayConditions(config=AllocatorConfig.parse(alloc_conf))
     predicted = replay(build_trace(), batch_size, conditions)
 
     last = measurement.step_memory[-1]
@@ -95,7 +95,7 @@ def test_no_more_than_the_most_steps_are_timed():
 def test_running_out_is_an_answer():
     """Step, phase, bytes and PyTorch's whole message; the steps before it count."""
     taken, measurement = run(64, total=80 * MIB)
-    predicted = replay(build_trace(), 64, Conditions(device=make_device(80 * MIB))).oom
+    predicted = replay(build_trace(), 64, ReplayConditions(device=make_device(80 * MIB))).oom
 
     assert predicted.message == taken.oom.message
     assert predicted.segment_bytes == taken.oom.segment_bytes

@@ -9,7 +9,7 @@ from actprof.allocator import AllocatorConfig
 from actprof.hardware import Workspaces
 from actprof.prediction.attribution import attribute, group_of
 from actprof.replay.program import build_program
-from actprof.replay.replay import Conditions, replay
+from actprof.replay.replay import ReplayConditions, replay
 from actprof.units import MIB
 
 SPACES = Workspaces(cublas_bytes=8 * MIB)
@@ -20,7 +20,7 @@ SPACES = Workspaces(cublas_bytes=8 * MIB)
 def test_kinds_add_up_to_the_allocated_peak(make_trace, batch_size, conf):
     """Parameters, activations, …, workspaces and slack together are the allocated bytes at the peak."""
     trace = make_trace(activation=(1 << 20) + 300)
-    conditions = Conditions(config=AllocatorConfig.parse(conf), workspaces=SPACES)
+    conditions = ReplayConditions(config=AllocatorConfig.parse(conf), workspaces=SPACES)
     profile = replay(trace, batch_size, conditions, detail=True)
 
     breakdown = attribute(trace, profile, build_program(trace, batch_size, SPACES))
@@ -32,7 +32,7 @@ def test_kinds_add_up_to_the_allocated_peak(make_trace, batch_size, conf):
 def test_activations_add_up_to_their_kind(make_trace):
     """Components and groups of activations are the activations, no more and no less."""
     trace = make_trace()
-    profile = replay(trace, 8, Conditions(), detail=True)
+    profile = replay(trace, 8, ReplayConditions(), detail=True)
 
     breakdown = attribute(trace, profile, build_program(trace, profile.batch_size, Workspaces()))
 
@@ -45,7 +45,7 @@ def test_activations_add_up_to_their_kind(make_trace):
 def test_where_it_runs_out_is_broken_down_too(make_trace):
     """At an out-of-memory moment the sum is what was allocated then."""
     trace = make_trace()
-    conditions = Conditions(device=make_device(30 * MIB))
+    conditions = ReplayConditions(device=make_device(30 * MIB))
     profile = replay(trace, 20, conditions, detail=True)
 
     breakdown = attribute(trace, profile, build_program(trace, profile.batch_size, Workspaces()))
@@ -56,7 +56,7 @@ def test_where_it_runs_out_is_broken_down_too(make_trace):
 def test_a_profile_without_detail_is_refused(make_trace):
     """Without knowing who is alive nothing can be attributed."""
     trace = make_trace()
-    profile = replay(trace, 8, Conditions())
+    profile = replay(trace, 8, ReplayConditions())
 
     with pytest.raises(ValueError, match="without detail"):
         attribute(trace, profile, build_program(trace, profile.batch_size, Workspaces()))

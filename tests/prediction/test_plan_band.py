@@ -13,11 +13,12 @@ from actprof.cudnn import Plan
 from actprof.prediction.largest_batch import largest_batch, surely_largest
 from actprof.prediction.plan_band import memory_band, surely_runs
 from actprof.replay.kernel_bytes import Kernels
-from actprof.replay.replay import Conditions, replay
+from actprof.replay.replay import ReplayConditions, replay
 from actprof.units import MIB
 
 BY_TIME, BY_PLACE = (
-    Conditions(kernels=Kernels(architecture=ARCHITECTURE, benchmark=benchmark)) for benchmark in (True, False)
+    ReplayConditions(kernels=Kernels(architecture=ARCHITECTURE, benchmark=benchmark))
+    for benchmark in (True, False)
 )
 SMALL_OR_LARGE = (Plan(1, 0, deterministic=True), Plan(2, 300 * MIB, deterministic=True))
 CELL = Cell(gpu="RTX 3090", batch_size=4)
@@ -96,6 +97,6 @@ def test_nothing_is_sure_where_nothing_is_known(trace):
 def test_small_boundaries_are_found_too(make_trace, most):
     """A single sample has a trace of its own; that it is not replayed does not count against two."""
     trace = make_trace(activation=100 * MIB, temporary=0)
-    conditions = Conditions(device=make_device((most * 100 + 90) * MIB))
+    conditions = ReplayConditions(device=make_device((most * 100 + 90) * MIB))
 
     assert most == largest_batch(CELL, trace, conditions)

@@ -15,10 +15,10 @@ from actprof.cudnn import Plan
 from actprof.hardware import Workspaces
 from actprof.replay.kernel_bytes import MOST, Kernels
 from actprof.replay.program import WORKSPACE_KIND, build_program
-from actprof.replay.replay import Conditions, replay
+from actprof.replay.replay import ReplayConditions, replay
 from actprof.units import MIB
 
-ENDLESS = Conditions()
+ENDLESS = ReplayConditions()
 
 
 def test_the_peak_counts_what_is_alive_at_once(make_trace):
@@ -100,7 +100,7 @@ def test_running_out_names_step_phase_module_and_op(make_trace):
     """On a device of 12 MiB the activation of a batch of 16 finds no memory in the first forward pass."""
     device = make_device(12 * MIB, context_bytes=1 * MIB)
 
-    oom = replay(make_trace(), 16, Conditions(device=device)).oom
+    oom = replay(make_trace(), 16, ReplayConditions(device=device)).oom
 
     assert (1, "forward", "model.encoder", "aten.mm.default") == (oom.step, oom.phase, oom.module, oom.op)
     assert 16 * MIB == oom.requested_bytes == oom.segment_bytes
@@ -110,8 +110,8 @@ def test_running_out_names_step_phase_module_and_op(make_trace):
 def test_the_context_and_others_shrink_the_device(make_trace):
     """What fits 40 MiB exactly does not fit when others hold half of it."""
     trace = make_trace()
-    roomy = Conditions(device=make_device(40 * MIB))
-    shared = Conditions(device=make_device(40 * MIB, used_by_others_bytes=20 * MIB))
+    roomy = ReplayConditions(device=make_device(40 * MIB))
+    shared = ReplayConditions(device=make_device(40 * MIB, used_by_others_bytes=20 * MIB))
 
     assert replay(trace, 8, roomy).oom is None
     assert replay(trace, 8, shared).oom is not None
@@ -122,7 +122,7 @@ def test_peaks_never_fall_as_the_batch_grows(make_trace):
     trace = make_trace()
     for text in ("", "expandable_segments:True"):
         config = AllocatorConfig.parse(text)
-        profiles = [replay(trace, size, Conditions(config=config)) for size in range(2, 40, 3)]
+        profiles = [replay(trace, size, ReplayConditions(config=config)) for size in range(2, 40, 3)]
         allocated = [p.peak_allocated_bytes for p in profiles]
         assert sorted(allocated) == allocated
 
@@ -164,7 +164,7 @@ def test_a_convolution_takes_the_workspace_of_its_plan(make_trace, monkeypatch, 
     """Deterministic runs the first plan that is deterministic, others the first or the largest of all."""
     with_plans(monkeypatch)
     kernels = Kernels(architecture=ARCHITECTURE, benchmark=benchmark, draw=draw)
-    program = Conditions(kernels=kernels).program(with_convolution(make_trace()), 4)
+    program = ReplayConditions(kernels=kernels).program(with_convolution(make_trace()), 4)
 
     assert [expected] * 2 == [program.sizes[tensor] for tensor in program.convolutions]
     assert {WORKSPACE_KIND} == {program.kinds[tensor] for tensor in program.convolutions}
@@ -174,7 +174,7 @@ def test_what_takes_nothing_is_no_event(make_trace, monkeypatch):
     """A plan without workspace neither allocates nor frees; steps and phases stay where they were."""
     with_plans(monkeypatch, PLANS[2:])
     trace = with_convolution(make_trace())
-    program = Conditions(kernels=Kernels(architecture=ARCHITECTURE)).program(trace, 4)
+    program = ReplayConditions(kernels=Kernels(architecture=ARCHITECTURE)).program(trace, 4)
 
     assert not {4, -4, 8, -8} & set(program.events)
     assert len(trace.events) - 4 == len(program.events)
@@ -186,7 +186,7 @@ def test_the_benchmark_of_a_new_convolution_ends_with_an_empty_cache(make_trace,
     with_plans(monkeypatch)
     trace = with_convolution(make_trace())
     tried, settled = (
-        Conditions(kernels=Kernels(architecture=ARCHITECTURE, benchmark=benchmark)).program(trace, 4)
+        ReplayConditions(kernels=Kernels(architecture=ARCHITECTURE, benchmark=benchmark)).program(trace, 4)
         for benchmark in (True, False)
     )
     assert (tried.events.index(4),) == tried.trials
@@ -200,7 +200,7 @@ def test_a_workspace_without_room_makes_cudnn_take_the_next_plan(make_trace, mon
     """The run goes on, as PyTorch's does, instead of ending."""
     with_plans(monkeypatch, (Plan(1, 600 * MIB, deterministic=True), *PLANS[1:]))
     kernels = Kernels(architecture=ARCHITECTURE)
-    conditions = Conditions(device=make_device((40 + room) * MIB), kernels=kernels)
+    conditions = ReplayConditions(device=make_device((40 + room) * MIB), kernels=kernels)
 
     profile = replay(with_convolution(make_trace()), 4, conditions)
 
