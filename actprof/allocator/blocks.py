@@ -161,7 +161,7 @@ class Heap:
         return [blocks[key & ADDRESS_MASK] for stream in sorted(arenas) for key in arenas[stream].free]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class BlockRecord:
     """One block of a snapshot; `state` is `allocated`, `pending` (its free is not completed) or `free`."""
 

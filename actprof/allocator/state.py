@@ -72,7 +72,7 @@ def _run(head: Block) -> Iterator[Block]:
 def _record(block: Block, pending: Container[int]) -> BlockRecord:
     state = "free" if block.key else "pending" if block.address in pending else "allocated"
     requested = 0 if block.key else block.requested
-    return BlockRecord(address=block.address, size_bytes=block.size, requested_bytes=requested, state=state)
+    return BlockRecord(block.address, block.size, requested, state)
 
 
 def _build(heap: Heap, segment: SegmentRecord) -> Block:

@@ -1,4 +1,4 @@
-"""What the allocator did, event by event, in columns: 25 bytes an event, however many there are.
+"""What the allocator did, event by event, in columns: 29 bytes an event, however many there are.
 
 `Events` behaves like a sequence of `Event`; loops that must be fast take its columns as lists.
 """
@@ -24,7 +24,9 @@ ACTIONS = (
     "snapshot",
     "other",  # what a later PyTorch may record
 )
-ALLOC, FREE_REQUESTED, FREE_COMPLETED, SEGMENT_ALLOC, SEGMENT_FREE, SEGMENT_MAP, SEGMENT_UNMAP, OOM = range(8)
+ALLOC, FREE_REQUESTED, FREE_COMPLETED, OOM = (ACTIONS.index(name) for name in (*ACTIONS[:3], "oom"))
+OBTAINED = ("segment_alloc", "segment_map")  # memory that the device gives
+RETURNED = ("segment_free", "segment_unmap")  # memory that it gets back
 NO_STACK = -1
 _CHUNK = 1 << 15
 
@@ -105,9 +107,9 @@ class Events(Sequence[Event]):
         rest = (part.address, part.size_bytes, part.stream, part.stack)
         return [Event(*row) for row in zip(names, *(column.tolist() for column in rest), strict=True)]
 
-    def count_of(self, action: int) -> int:
-        """Return how many events have an action, given by its index."""
-        return int(np.count_nonzero(self.action == action))
+    def are(self, *actions: str) -> NDArray[np.bool_]:
+        """Return which events have one of some actions, shape (events,)."""
+        return np.isin(self.action, [ACTIONS.index(action) for action in actions])
 
 
 @dataclass(frozen=True, slots=True)

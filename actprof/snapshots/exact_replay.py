@@ -14,18 +14,16 @@ from actprof.allocator.caching import CachingAllocator
 from actprof.allocator.rounding import segment_size
 from actprof.errors import ActprofError
 from actprof.out_of_memory import OutOfMemoryError
-from actprof.snapshots.events import ALLOC, Event
+from actprof.snapshots.events import OBTAINED, RETURNED, Event
 from actprof.snapshots.memory_over_time import Replay
 from actprof.snapshots.recorded_device import RecordedDevice, recorded_device
 from actprof.snapshots.recording import Recording
 from actprof.snapshots.rewind import Start, find_start
 
-OBTAINED = ("segment_alloc", "segment_map")
-RETURNED = ("segment_free", "segment_unmap")
 _OWN_ADDRESSES = 1 << 43  # for segments that were not recorded: below all that CUDA gives on Linux
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Mismatch:
     """Where a replay first differs from its recording."""
 
@@ -80,68 +78,68 @@ class ExactReplay(Replay):
     def play(self, begin: int, end: int) -> None:
         """Replay the events from `begin` to `end`."""
         for index, event in enumerate(self.recording.events[begin:end], begin):
+            self._index, self._event = index, event
             try:
-                self._step(index, event)
+                self._step(event)
             except (ActprofError, LookupError) as error:  # a recording that contradicts itself
-                self._differ(index, event, f"the simulation failed: {error}")
+                self._differ(f"the simulation failed: {error}")
         self.played = end
 
     def finish(self) -> None:
         """Reproduce what was recorded last, and sum up."""
         events = self.recording.events
-        if self._due:
-            self._flush(len(events) - 1, events[len(events) - 1])
+        self._flush()
         self.obtained = sum(self.counts[action] for action in OBTAINED)
         self.returned = sum(self.counts[action] for action in RETURNED)
         self.releases = len(self.emptied)
-        if self.oom is not None and (events.action[self.oom.event :] == ALLOC).any():
+        if self.oom is not None and events[self.oom.event :].are("alloc").any():
             self.oom = replace(self.oom, ended=False)
 
-    def _step(self, index: int, event: Event) -> None:
+    def _step(self, event: Event) -> None:
         action, address = event.action, event.address
         if action in self.counts:
             self.counts[action] += 1
         if action == "alloc":
-            self._alloc(index, event)
+            self._alloc(event)
         elif action == "free_requested":
-            self._flush(index, event)
+            self._flush()
             self.allocator.free_requested(self._live.get(address, address))
         elif action == "free_completed":
-            self._flush(index, event)
+            self._flush()
             self.allocator.free_completed(self._live.pop(address, address))
         elif action in self.counts:
             if action in RETURNED and not any(due[0] in RETURNED for due in self._due):
-                self._due_since = index
+                self._due_since = self._index
             self._due.append((action, address, event.size_bytes))
-            self._is_retry = self._is_retry or index in self._device.retried
+            self._is_retry = self._is_retry or self._index in self._device.retried
         elif action == "oom":
-            self._run_out(index, event)
+            self._run_out(event)
 
-    def _alloc(self, index: int, event: Event) -> None:
+    def _alloc(self, event: Event) -> None:
         if self._is_retry and self._explains_release(event):
             self.allocator.device.capacity_bytes = self._limit()
         else:
-            self._flush(index, event)
+            self._flush()
         address = self.allocator.malloc(event.size_bytes, event.stream)
         self._is_retry, self.allocator.device.capacity_bytes = False, None
-        if self._log:
-            self.highest = max(self.highest, (self.allocator.reserved_bytes, index), key=lambda item: item[0])
-        self._compare(index, event)
+        if self.allocator.reserved_bytes > self.highest[0]:
+            self.highest = (self.allocator.reserved_bytes, self._index)
+        self._compare()
         self._forget_own()
         if address == event.address:
             self.matching["alloc"] += 1
             return
         self._live[event.address] = address
-        self._differ(index, event, f"the simulation gives {address:#x}")
+        self._differ(f"the simulation gives {address:#x}")
 
-    def _flush(self, index: int, event: Event) -> None:
+    def _flush(self) -> None:
         """Reproduce a release of the cache that the program asked for."""
         if any(action in RETURNED for action, _, _ in self._due):
             self.allocator.empty_cache()
             self.emptied.append(self._due_since)
             obtained = [due for due in self._due if due[0] in OBTAINED]
             self._due = deque(due for due in self._due if due[0] in RETURNED)
-            self._compare(index, event)
+            self._compare()
             self._due.extend(obtained)
 
     def _explains_release(self, event: Event) -> bool:
@@ -154,20 +152,18 @@ class ExactReplay(Replay):
             return False
         if not config.expandable_segments and config.max_split_size_bytes is None:
             return True
-        version = self.recording.torch_version
         trial = CachingAllocator(
             config,
             capacity_bytes=self._limit(),
             total_bytes=1 << 41,
-            torch_version=version,
+            torch_version=self.recording.torch_version,
             place=self._place,
         )
         trial.restore(allocator.snapshot())
-        log: list[tuple[str, int, int]] = []
-        trial.device.log = log
+        trial.device.log = []
         with suppress(OutOfMemoryError):
             trial.malloc(event.size_bytes, event.stream)
-        return log == list(self._due)
+        return trial.device.log == list(self._due)
 
     def _limit(self) -> int:
         """Return what the device holds if that is just what was recorded to be obtained.
@@ -180,10 +176,10 @@ class ExactReplay(Replay):
             most = max(most, held)
         return most
 
-    def _run_out(self, index: int, event: Event) -> None:
+    def _run_out(self, event: Event) -> None:
         """Reproduce an allocation that failed."""
         if self.allocator.can_reuse(event.size_bytes, event.stream):
-            self._flush(index, event)
+            self._flush()
         allocator = self.allocator
         allocator.device.capacity_bytes = self._limit()
         try:
@@ -191,14 +187,14 @@ class ExactReplay(Replay):
         except OutOfMemoryError:
             pass
         else:
-            self._differ(index, event, "the simulation does not run out")
+            self._differ("the simulation does not run out")
         segment = segment_size(event.size_bytes, allocator.config.large_segment_size_bytes)
-        self._refuse(index, event.size_bytes, segment)
+        self._refuse(self._index, event.size_bytes, segment)
         self._is_retry, self.allocator.device.capacity_bytes = False, None
-        self._compare(index, event)
+        self._compare()
         self._forget_own()
 
-    def _compare(self, index: int, event: Event) -> None:
+    def _compare(self) -> None:
         """Compare what the simulation did with segments to what was recorded since the last comparison."""
         if not self._log and not self._due:
             return
@@ -206,7 +202,7 @@ class ExactReplay(Replay):
             if simulated == recorded:
                 self.matching[recorded[0]] += 1
         if self._log != list(self._due):
-            self._differ(index, event, f"segments {_short(self._log)} instead of {_short(list(self._due))}")
+            self._differ(f"segments {_short(self._log)} instead of {_short(list(self._due))}")
         self._log.clear()
         self._due.clear()
 
@@ -226,15 +222,10 @@ class ExactReplay(Replay):
             self.allocator.forget_range(address)
         self._own.clear()
 
-    def _differ(self, index: int, event: Event, what: str) -> None:
+    def _differ(self, what: str) -> None:
         if self.first_mismatch is None:
-            self.first_mismatch = Mismatch(
-                event=index,
-                action=event.action,
-                address=event.address,
-                size_bytes=event.size_bytes,
-                what=what,
-            )
+            action, address, size, *_rest = self._event
+            self.first_mismatch = Mismatch(self._index, action, address, size, what)
 
 
 def _short(events: list[tuple[str, int, int]]) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from actprof.allocator.blocks import SegmentRecord
 from actprof.allocator.caching import CachingAllocator
-from actprof.snapshots.events import ALLOC, NO_STACK
+from actprof.snapshots.events import NO_STACK
 from actprof.snapshots.recording import Recording
 from actprof.units import ceil_div
 
@@ -225,7 +225,7 @@ def _find_owners(replay: Replay, event: int, used: dict[int, int]) -> dict[int, 
     recorded = replay.recorded_addresses()
     wanted = {recorded.get(address, address): address for address in used}
     part = replay.recording.events[: event + 1]
-    places = np.flatnonzero(part.action == ALLOC)
+    places = np.flatnonzero(part.are("alloc"))
     addresses = np.fromiter(wanted, dtype=np.int64, count=len(wanted))
     places = places[np.isin(part.address[places], addresses)]
     found = dict(zip(part.address[places].tolist(), places.tolist(), strict=True))  # the last one stays

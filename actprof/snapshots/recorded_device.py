@@ -14,15 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actprof.allocator.rounding import segment_size
-from actprof.snapshots.events import (
-    ALLOC,
-    OOM,
-    SEGMENT_ALLOC,
-    SEGMENT_FREE,
-    SEGMENT_MAP,
-    SEGMENT_UNMAP,
-    Events,
-)
+from actprof.snapshots.events import ALLOC, OBTAINED, OOM, RETURNED, Events
 from actprof.snapshots.recording import Recording
 
 
@@ -63,7 +55,7 @@ class _Reserved:
 def recorded_device(recording: Recording) -> RecordedDevice:
     """Return what a recording tells of its device."""
     events, reserved = recording.events, _reserved(recording)
-    returns, most = _returns(events), reserved.most
+    returns, most = events.are(*RETURNED), reserved.most
     emptied: set[int] = set()
     retried: set[int] = set()
     for first, last in _runs(reserved.places):
@@ -87,17 +79,13 @@ def recorded_device(recording: Recording) -> RecordedDevice:
 
 def _reserved(recording: Recording) -> _Reserved:
     events = recording.events
-    obtained = np.isin(events.action, (SEGMENT_ALLOC, SEGMENT_MAP))
-    places = np.flatnonzero(obtained | _returns(events)).astype(np.int64)
+    obtained = events.are(*OBTAINED)
+    places = np.flatnonzero(obtained | events.are(*RETURNED)).astype(np.int64)
     changes = np.where(obtained[places], events.size_bytes[places], -events.size_bytes[places])
     curve = np.cumsum(changes, dtype=np.int64)
     final = sum(segment.total_bytes for segment in recording.final)
     start = final - int(curve[-1]) if len(curve) else final
     return _Reserved(start, places, curve + start)
-
-
-def _returns(events: Events) -> NDArray[np.bool_]:
-    return np.isin(events.action, (SEGMENT_FREE, SEGMENT_UNMAP))
 
 
 def _runs(places: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
@@ -117,10 +105,11 @@ def _next_action(events: Events, place: int) -> int | None:
 def _available(recording: Recording, reserved: _Reserved, *, retried: bool) -> tuple[int | None, bool]:
     events, most = recording.events, reserved.most
     rooms = []
-    for place in np.flatnonzero(events.action == OOM).tolist():
+    failures = np.flatnonzero(events.are("oom")).tolist()
+    for place in failures:
         free, wanted = int(events.address[place]), int(events.size_bytes[place])
         if segment_size(wanted, recording.config.large_segment_size_bytes) > free:  # or else a cap ended it
             rooms.append(reserved.before(place) + free)
     if rooms:
         return max(most, min(rooms)), True
-    return (most, False) if retried or events.count_of(OOM) else (None, False)
+    return (most, False) if retried or failures else (None, False)

@@ -16,18 +16,7 @@ from typing import Any
 from actprof.allocator.blocks import SegmentRecord
 from actprof.allocator.config import AllocatorConfig
 from actprof.errors import SnapshotError, StoreError, UsageError
-from actprof.snapshots.events import (
-    ACTIONS,
-    ALLOC,
-    FREE_COMPLETED,
-    SEGMENT_ALLOC,
-    SEGMENT_FREE,
-    SEGMENT_MAP,
-    SEGMENT_UNMAP,
-    Event,
-    Events,
-    Stacks,
-)
+from actprof.snapshots.events import ACTIONS, OBTAINED, RETURNED, Event, Events, Stacks
 from actprof.snapshots.snapshot_file import check_device, read_snapshot, segment_records
 
 DEFAULT_VERSION = (2, 11)  # a snapshot does not say which release wrote it
@@ -134,12 +123,11 @@ def load_recording(path: Path) -> Recording:
 
 def began_empty(events: Events, final: tuple[SegmentRecord, ...]) -> bool:
     """Return whether the allocator held nothing at the start: what came and went adds up to the end."""
-    size, action = events.size_bytes, events.action
-    obtained = size[(action == SEGMENT_ALLOC) | (action == SEGMENT_MAP)].sum()
-    returned = size[(action == SEGMENT_FREE) | (action == SEGMENT_UNMAP)].sum()
+    obtained, returned = (int(events.size_bytes[events.are(*part)].sum()) for part in (OBTAINED, RETURNED))
+    allocated, freed = (int(events.are(action).sum()) for action in ("alloc", "free_completed"))
     used = sum(block.state != "free" for segment in final for block in segment.blocks)
-    same_bytes = bool(sum(segment.total_bytes for segment in final) == obtained - returned)
-    return same_bytes and used == events.count_of(ALLOC) - events.count_of(FREE_COMPLETED)
+    reserved = sum(segment.total_bytes for segment in final)
+    return reserved == obtained - returned and used == allocated - freed
 
 
 def _is_stripped(path: Path) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from actprof.allocator.blocks import BlockRecord, SegmentRecord
@@ -145,11 +145,11 @@ def _unmap(ranges: dict[int, _Range], address: int, size: int) -> None:
     old = ranges.pop(start, None)
     if old is None:
         return
-    stop = start + old.total
+    end, stop = address + size, start + old.total
     if start < address:
-        ranges[start] = _Range(address - start, old.stream, old.pool, old.is_expandable)
-    if address + size < stop:
-        ranges[address + size] = _Range(stop - address - size, old.stream, old.pool, old.is_expandable)
+        ranges[start] = replace(old, total=address - start)
+    if end < stop:
+        ranges[end] = replace(old, total=stop - end)
 
 
 def _map(ranges: dict[int, _Range], address: int, size: int, stream: int) -> None:
@@ -207,17 +207,15 @@ def _tile(
     position, end = start, start + span.total
     for address, stop in pairwise([*inside, end]):
         if position < address:
-            yield _free(position, address - position)
+            yield BlockRecord(position, address - position, 0, "free")
         block = inside[address]
         size = block.size or block_size(
             block.requested, stop - address, is_small=span.pool == "small", config=config
         )
-        yield BlockRecord(
-            address=address, size_bytes=size, requested_bytes=block.requested, state=block.state
-        )
+        yield BlockRecord(address, size, block.requested, block.state)
         position = address + size
     if position < end:
-        yield _free(position, end - position)
+        yield BlockRecord(position, end - position, 0, "free")
 
 
 def block_size(requested: int, room: int, *, is_small: bool, config: AllocatorConfig) -> int:
@@ -230,7 +228,3 @@ def block_size(requested: int, room: int, *, is_small: bool, config: AllocatorCo
         return size
     never_split = config.max_split_size_bytes is not None and size >= config.max_split_size_bytes
     return room if never_split or 0 <= room - size <= SMALL_BYTES else size
-
-
-def _free(address: int, size: int) -> BlockRecord:
-    return BlockRecord(address=address, size_bytes=size, requested_bytes=0, state="free")

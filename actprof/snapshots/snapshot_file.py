@@ -165,10 +165,7 @@ def segment_records(
             is_expandable=is_expandable,
             blocks=tuple(
                 BlockRecord(
-                    address=start,
-                    size_bytes=size,
-                    requested_bytes=0 if state == "inactive" else requested,
-                    state=_STATES.get(state, "pending"),
+                    start, size, 0 if state == "inactive" else requested, _STATES.get(state, "pending")
                 )
                 for start, size, requested, state in blocks
             ),

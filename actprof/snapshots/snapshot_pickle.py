@@ -1,7 +1,7 @@
 """The pickle that `torch.cuda.memory._dump_snapshot` writes, read into columns in bounded memory.
 
 As soon as the dict of an event is complete it becomes one row; a frame and a stack are kept once. So the
-reader holds less than 64 bytes per event (25 in columns, 16 in the memo, the rest while these grow), about 16
+reader holds less than 64 bytes per event (29 in columns, 16 in the memo, the rest while these grow), about 16
 for each frame of a distinct stack (at most `_MOST_REFERENCES` of them), and what `plain_unpickler` allows.
 
 Nearly all events of a file have the same keys, and a frame is written out only where it first occurs. Once

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from actprof.allocator.rounding import SMALL_BYTES, round_size
-from actprof.snapshots.events import Event
-from actprof.snapshots.exact_replay import OBTAINED, RETURNED, ExactReplay, Mismatch
+from actprof.snapshots.events import OBTAINED, RETURNED, Event
+from actprof.snapshots.exact_replay import ExactReplay, Mismatch
 from actprof.snapshots.recording import Recording
 from actprof.snapshots.rewind import Start, block_size
 

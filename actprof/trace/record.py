@@ -105,7 +105,7 @@ def record(cell: Cell, *, steps: int = STEPS, device_type: str = "cuda", sources
             workload = _build(cell, recorder, torch.device(device_type))
             probe = Probe(workload.policy, spec)
             stack.enter_context(probe)
-            stack.enter_context(recorder.watching(workload.policy))
+            stack.enter_context(recorder.origins.watching(workload.policy))
             for _ in range(steps):
                 with saving_tensors(lambda tensor: recorder.mark(tensor, "activations")):
                     workload.step(recorder.phase)
@@ -122,10 +122,10 @@ def _build(cell: Cell, recorder: Recorder, device: torch.device) -> Workload:
     def backward(loss: torch.Tensor) -> None:
         reverse_pass(
             loss,
-            on_node=recorder.enter_node,
+            on_node=recorder.origins.enter_node,
             on_gradient=lambda gradient: recorder.mark(gradient, "gradients"),
         )
-        recorder.leave_nodes()
+        recorder.origins.leave_nodes()
         for path, parameter in workload.policy.named_parameters():  # the pass knows no names
             if parameter.grad is not None:
                 recorder.mark(parameter.grad, "gradients", owner=path)

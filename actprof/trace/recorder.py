@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any, Self
 
 import torch
@@ -62,6 +62,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         step_starts, update_starts: event index at which each step, each `update_policy`, begins.
         phase_starts: (event index, index into PHASES) wherever the phase changes.
         notes: what could not be known and was assumed.
+        origins: whose the ops are; told which module is watched and which autograd node runs.
     """
 
     def __init__(self, device_type: str, *, sources: bool = False) -> None:
@@ -91,7 +92,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.notes: dict[str, None] = {}
         self._alive: dict[int, _StorageRef] = {}
         self._phase = _SETUP
-        self._origins = Origins(sources=sources)
+        self.origins = Origins(sources=sources)
 
     # -- what the workload tells us ------------------------------------------------------------------
 
@@ -100,7 +101,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Everything inside belongs to phase `name`; `data` starts a step, `update` its update."""
         if name == "data":
             self.step_starts.append(len(self.events))
-            self._origins.begin_step()
+            self.origins.begin_step()
         elif name == "update":
             self.update_starts.append(len(self.events))
         before = self._phase
@@ -115,18 +116,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self.phase_starts[-1][0] == len(self.events):
             self.phase_starts.pop()
         self.phase_starts.append((len(self.events), phase))
-
-    def watching(self, root: torch.nn.Module) -> AbstractContextManager[None]:
-        """Attribute ops to the modules of `root` while inside."""
-        return self._origins.watching(root)
-
-    def enter_node(self, sequence_number: int | None) -> None:
-        """Attribute the ops that follow to the module, and lines, whose forward made this autograd node."""
-        self._origins.enter_node(sequence_number)
-
-    def leave_nodes(self) -> None:
-        """Attribute what follows to the modules again."""
-        self._origins.leave_nodes()
 
     def stop(self) -> None:
         """Forget what is alive, so that what dies after the recording is not written down."""
@@ -158,7 +147,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         if func is torch.ops.prim.device.default and isinstance(args[0], FakeTensor):
             return args[0].fake_device  # no op, and asked for more often than all ops together
-        self._origins.begin_op()
+        self.origins.begin_op()
         if func is torch.ops.aten._local_scalar_dense.default:
             return self._item(func, args)
         row = len(self.op_names)
@@ -244,14 +233,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _add_op(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
         self.op_names.append(str(func))
-        self.op_modules.append(self._origins.module())
+        self.op_modules.append(self.origins.module())
         self.op_phases.append(self._phase)
         self.op_blas.append(blas_route(func, args))
         self.op_syncs.append(func in _WAITING)
         self.op_kernels.append(kernels_of(func, args, out))
         self.op_flops.append(flops_of(func, args, kwargs, out))
         self.op_bytes.append(bytes_moved(func, args, kwargs, out))
-        self.op_sites.append(self._origins.site())
+        self.op_sites.append(self.origins.site())
 
     def _item(self, func: Any, args: tuple[Any, ...]) -> Any:
         if self._is_ours(args):

@@ -126,7 +126,7 @@ def recorded_step():
         for parameter in model.parameters():
             recorder.mark(parameter, "parameters")
         optimizer = torch.optim.Adam(model.parameters(), foreach=False)
-        with recorder.watching(model):
+        with recorder.origins.watching(model):
             with recorder.phase("data"):
                 x = torch.ones(3, 4)
             with recorder.phase("update"):
@@ -135,10 +135,10 @@ def recorded_step():
                 with recorder.phase("backward"):
                     reverse_pass(
                         loss,
-                        on_node=recorder.enter_node,
+                        on_node=recorder.origins.enter_node,
                         on_gradient=lambda gradient: recorder.mark(gradient, "gradients"),
                     )
-                    recorder.leave_nodes()
+                    recorder.origins.leave_nodes()
                 optimizer.step()
                 for state in optimizer.state.values():
                     for value in state.values():
@@ -185,11 +185,11 @@ def test_a_module_that_runs_again_in_backward_is_named():
     """Checkpointed modules do their second forward on their own account."""
     recorder = Recorder("cpu")
     block = nn.Sequential(nn.Linear(4, 8), nn.Sigmoid())
-    with recorder, recorder.watching(block), saving_tensors():
+    with recorder, recorder.origins.watching(block), saving_tensors():
         loss = checkpoint(block, torch.ones(2, 4), use_reentrant=False).sum()
         before = len(recorder.op_names)
-        reverse_pass(loss, on_node=recorder.enter_node)
-        recorder.leave_nodes()
+        reverse_pass(loss, on_node=recorder.origins.enter_node)
+        recorder.origins.leave_nodes()
     again = list(zip(recorder.op_names[before:], recorder.op_modules[before:], strict=True))
     assert ("aten.addmm.default", "0") in again
     assert ("aten.sigmoid.default", "1") in again
@@ -290,8 +290,8 @@ def test_lines_are_noted_where_they_are_asked_for():
             first, second = nn.Linear(4, 8), nn.Conv1d(8, 2, 1)
             loss = second(first(torch.ones(3, 5, 4)).transpose(1, 2)).sum()
             forward = len(recorder.op_names)
-            reverse_pass(loss, on_node=recorder.enter_node)
-            recorder.leave_nodes()
+            reverse_pass(loss, on_node=recorder.origins.enter_node)
+            recorder.origins.leave_nodes()
             loss.detach().add(1)
         by_op = zip(recorder.op_names, recorder.op_sites, strict=True)
         lines[sources] = [
@@ -310,11 +310,11 @@ def test_a_module_that_runs_again_in_backward_has_its_own_lines():
     """A checkpointed block's second forward is on the stack."""
     recorder = Recorder("cpu", sources=True)
     block = nn.Sequential(nn.Linear(4, 8), nn.Sigmoid())
-    with recorder, recorder.watching(block), saving_tensors():
+    with recorder, recorder.origins.watching(block), saving_tensors():
         loss = checkpoint(block, torch.ones(2, 4), use_reentrant=False).sum()
         before = len(recorder.op_names)
-        reverse_pass(loss, on_node=recorder.enter_node)
-        recorder.leave_nodes()
+        reverse_pass(loss, on_node=recorder.origins.enter_node)
+        recorder.origins.leave_nodes()
     again = {
         name: line.partition(":")[0]
         for name, (line, _caller) in zip(recorder.op_names[before:], recorder.op_sites[before:], strict=True)
