@@ -1,7 +1,8 @@
-"""Running out of device memory: the error that the allocator raises, and PyTorch's own words for it."""
+"""Running out of device memory: the error of the allocator, and PyTorch's message, written and read."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from actprof.errors import ActprofError
@@ -13,6 +14,17 @@ _ADVICE = (
     "(https://docs.pytorch.org/docs/stable/notes/cuda.html"
     "#optimizing-memory-usage-with-pytorch-cuda-alloc-conf)"
 )
+_UNITS = {"bytes": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
+_SIZE = r"(\d+(?:\.\d+)?) (bytes|KiB|MiB|GiB)"
+_PATTERNS = {
+    "tried": rf"Tried to allocate {_SIZE}",
+    "total": rf"total capacity of {_SIZE}",
+    "free": rf"of which {_SIZE} is free",
+    "process": rf"this process has {_SIZE} memory in use",
+    "allowed": rf"{_SIZE} allowed",
+    "allocated": rf"Of the allocated memory {_SIZE} is allocated by PyTorch",
+    "unused": rf"{_SIZE} is reserved by PyTorch but unallocated",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,3 +118,12 @@ def _format(size: int) -> str:
         if size > scale:
             return f"{size / scale:.2f} {unit}"
     return f"{size / KIB:.2f} KiB"
+
+
+def parse_message(message: str) -> dict[str, int]:
+    """Return the bytes that PyTorch's out-of-memory message names, by `_PATTERNS`; those that it has.
+
+    PyTorch prints two decimals, so that a figure in GiB is exact to 5 MiB only.
+    """
+    found = {name: re.search(pattern, message) for name, pattern in _PATTERNS.items()}
+    return {name: round(float(hit[1]) * _UNITS[hit[2]]) for name, hit in found.items() if hit}

@@ -7,19 +7,17 @@ Sizes are bytes, times seconds. Nothing here predicts or measures.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
 from actprof.cell import Cell
 from actprof.measurement import Measurement
+from actprof.out_of_memory import parse_message
 from actprof.results import MEASURED, Result, Verdict
-from actprof.units import parse_bytes
 
 NUMBERS = ("allocated", "reserved", "process")
 _GETS_THROUGH = {Verdict.FITS: True, Verdict.TIGHT: True, "ran": True, Verdict.OOM: False}
-_IN_USE = re.compile(r"this process has (\d[\d.]* [KMG]iB) memory in use")
 
 Range = tuple[int, int]
 
@@ -82,7 +80,7 @@ def figures_of(result: Result) -> Figures:
         surely_fits_batch_size=result.surely_fits_batch_size,
         verdict=result.verdict,
         tried_bytes=None if oom is None else oom.segment_bytes or None,
-        in_use_bytes=None if oom is None else _in_use(oom.message),
+        in_use_bytes=None if oom is None else parse_message(oom.message).get("process"),
         step_seconds=_step_seconds(result),
     )
 
@@ -98,11 +96,6 @@ def _step_seconds(result: Result) -> float | None:
 
 def _saw_process(run: Measurement | None) -> bool:
     return run is not None and run.cap_bytes is None and run.card is not None and run.card.process_bytes > 0
-
-
-def _in_use(message: str) -> int | None:
-    found = _IN_USE.search(message)
-    return None if found is None else parse_bytes(found[1])
 
 
 class Comparison:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from actprof.measuring.out_of_memory_error import describe_failure, parse_message
-from actprof.out_of_memory import OutOfMemoryError, out_of_memory_message
+from actprof.measuring.training_steps import describe_failure
+from actprof.out_of_memory import OutOfMemoryError, out_of_memory_message, parse_message
 from actprof.units import GIB, KIB, MIB
 
 PUBLISHED = (
