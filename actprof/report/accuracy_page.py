@@ -85,29 +85,34 @@ def _alarms(found: Accuracy) -> dict[str, tuple[AccuracyRow, ...]]:
 
 
 def _tiles(found: Accuracy) -> list[Tile]:
-    verdicts = found.verdicts
-    wrong = len(verdicts.said_runs_ran_out) + len(verdicts.sure_ran_out)
-    counts = (
-        f"said to run, ran out: {len(verdicts.said_runs_ran_out)}",
-        f"said to surely fit, ran out: {len(verdicts.sure_ran_out)}",
-        f"said to run out, ran: {len(verdicts.said_oom_ran)}",
-    )
+    verdicts, band = found.verdicts, found.reserved_band
+    counts = {
+        "said to run, ran out": len(verdicts.said_runs_ran_out),
+        "said to surely fit, ran out": len(verdicts.sure_ran_out),
+        "said to run out, ran": len(verdicts.said_oom_ran),
+    }
+    wrong = verdicts.said_runs_ran_out or verdicts.sure_ran_out
     agree = f"{verdicts.agree} of {verdicts.n}" if verdicts.n else NOTHING
+    notes = tuple(f"{name}: {count}" for name, count in counts.items())
+    wide = f"the band is {percent_text(band.width_percent or 0.0)} wide in the median"
     return [
         *(_error_tile(number, getattr(found, number)) for number in NUMBERS),
-        _band_tile("Reserved within its band", found.reserved_band),
+        _count_tile("Reserved within its band", band.held, band.n, wide),
         _error_tile("seconds of a step", found.step),
-        Tile("Ran or ran out as said", agree, counts, "bad" if wrong else ""),
+        Tile("Ran or ran out as said", agree, notes, "bad" if wrong else ""),
         _match_tile("Largest batch size exact", found.boundaries, _signed),
         _match_tile("Bytes tried to allocate", found.tried, _signed_bytes),
     ]
 
 
-def _band_tile(title: str, bands: Bands) -> Tile:
-    if bands.width_percent is None:
-        return Tile(title, NOTHING, _MISSING)
-    notes = (f"the band is {percent_text(bands.width_percent)} wide in the median",)
-    return Tile(title, f"{bands.held} of {bands.n}", notes)
+def _count_tile(title: str, part: int, count: int, note: str) -> Tile:
+    return Tile(title, f"{part} of {count}", (note,)) if count else Tile(title, NOTHING, _MISSING)
+
+
+def _match_tile(title: str, matches: Matches, show: Callable[[int], str]) -> Tile:
+    off = matches.exact < matches.n
+    note = f"worst {show(matches.worst_difference)}" if off else "exact in every row"
+    return _count_tile(title, matches.exact, matches.n, note)
 
 
 def _error_tile(number: str, errors: Errors) -> Tile:
@@ -120,14 +125,6 @@ def _error_tile(number: str, errors: Errors) -> Tile:
         f"worst {percent_text(errors.worst_percent)}",
     )
     return Tile(f"{capital(number)}, median", percent_text(errors.median_percent), notes)
-
-
-def _match_tile(title: str, matches: Matches, show: Callable[[int], str]) -> Tile:
-    if not matches.n:
-        return Tile(title, NOTHING, _MISSING)
-    off = matches.exact < matches.n
-    notes = (f"worst {show(matches.worst_difference)}",) if off else ("exact in every row",)
-    return Tile(title, f"{matches.exact} of {matches.n}", notes)
 
 
 # -- kinds of runs, and repeated ones ------------------------------------------------------------------

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from actprof.report.parts import dotted
 from actprof.results import Verdict
 from actprof.words import gib
 
@@ -26,7 +27,7 @@ _AXES = ("resolution", "cameras", "batch_size", "alloc_conf")
 
 
 @dataclass(frozen=True)
-class Line:
+class BatchSeries:
     """Cells that differ in their batch size only, smallest first; at least one."""
 
     resolution: str
@@ -66,7 +67,7 @@ class Setup:
     """The lines of one policy, config and GPU; `name` is empty when there is only one setup."""
 
     name: str
-    lines: tuple[Line, ...]
+    lines: tuple[BatchSeries, ...]
 
     @cached_property
     def resolutions(self) -> tuple[str, ...]:
@@ -93,16 +94,16 @@ class Setup:
         """All cells, line by line."""
         return tuple(result for line in self.lines for result in line.results)
 
-    def line(self, resolution: str, cameras: int, alloc_conf: str) -> Line | None:
+    def line(self, resolution: str, cameras: int, alloc_conf: str) -> BatchSeries | None:
         """Return one line, or None when nothing of it was run."""
         return self._by_key.get((resolution, cameras, alloc_conf))
 
     @cached_property
-    def _by_key(self) -> dict[tuple[str, int, str], Line]:
+    def _by_key(self) -> dict[tuple[str, int, str], BatchSeries]:
         return {(line.resolution, line.cameras, line.alloc_conf): line for line in self.lines}
 
     @property
-    def focus(self) -> Line | None:
+    def focus(self) -> BatchSeries | None:
         """The line to tell of: most tokens with two cameras (if there are any), where it stops fitting."""
         cameras = 2 if 2 in self.cameras else max(self.cameras, default=0)
         lines = [
@@ -113,20 +114,14 @@ class Setup:
 
 def arrange(results: Iterable[Result]) -> tuple[Setup, ...]:
     """Return the setups of `results` in the order in which they first appear."""
-    found: dict[str, list[Result]] = defaultdict(list)
-    facts = {}
+    found: dict[str, tuple[dict[str, Any], list[Result]]] = {}
     for result in results:
-        fact = _setup_facts(result)
-        key = repr(fact)
-        facts[key] = fact
-        found[key].append(result)
-    varying = _varying(facts.values())
+        facts = _setup_facts(result)
+        found.setdefault(repr(facts), (facts, []))[1].append(result)
+    varying = _varying(facts for facts, _ in found.values())
     return tuple(
-        Setup(
-            " · ".join(_fact_text(name, facts[key][name]) for name in varying if name in facts[key]),
-            _lines(group),
-        )
-        for key, group in found.items()
+        Setup(dotted(*(_fact_text(name, facts[name]) for name in varying if name in facts)), _lines(group))
+        for facts, group in found.values()
     )
 
 
@@ -155,12 +150,12 @@ def largest_image_first(cells: Iterable[Cell]) -> list[str]:
     return sorted(sizes, key=lambda name: sizes[name])
 
 
-def _lines(results: list[Result]) -> tuple[Line, ...]:
+def _lines(results: list[Result]) -> tuple[BatchSeries, ...]:
     groups: dict[tuple[str, int, str], dict[int, Result]] = defaultdict(dict)
     for result in results:
         cell = result.cell
         groups[cell.resolution, cell.cameras, cell.alloc_conf][cell.batch_size] = result
-    lines = [Line(*key, tuple(cells[size] for size in sorted(cells))) for key, cells in groups.items()]
+    lines = [BatchSeries(*key, tuple(cells[size] for size in sorted(cells))) for key, cells in groups.items()]
     return tuple(
         sorted(lines, key=lambda line: (*_size_order(line.results[0].cell), line.cameras, line.alloc_conf))
     )

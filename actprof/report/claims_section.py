@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from actprof.claims.judge import Outcome, claims_of
+from actprof.report.parts import dotted
 from actprof.words import capital, join, plural, spell
 
 _STATES = {True: "held", False: "broken", None: "open"}
@@ -14,7 +15,7 @@ _HEADINGS = {"broken": "Broken", "open": "Cannot be told", "held": "Held"}
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class QuantityRow:
     """One quantity of a claim; `state` and `word` where the claim's quantities differ in them."""
 
     quantity: str
@@ -33,7 +34,7 @@ class Claim:
     state: str
     word: str
     words: str
-    lines: tuple[Line, ...]
+    lines: tuple[QuantityRow, ...]
     about: str
 
 
@@ -73,13 +74,11 @@ def _summary(claims: Sequence[Claim], noun: str) -> str:
     total = f"{spell(len(claims))} {plural(len(claims), noun)}"
     if counts["held"] == len(claims):
         return f"All of {total} hold." if len(claims) > 1 else f"The one {noun} holds."
-    verbs = {"held": ("holds", "hold"), "broken": ("is broken", "are broken")}
-    verbs["open"] = ("cannot be told", "cannot be told")
-    parts = [
-        f"{spell(counts[state])} {one if counts[state] == 1 else many}"
-        for state, (one, many) in verbs.items()
-        if counts[state]
-    ]
+    verbs = {
+        "held": ("holds", "hold"), "broken": ("is broken", "are broken"), "open": ("cannot be told",) * 2,
+    }  # fmt: skip
+    found = [(counts[state], *verbs[state]) for state in verbs if counts[state]]
+    parts = [f"{spell(count)} {one if count == 1 else many}" for count, one, many in found]
     return f"Of {total}, {join(parts)}."
 
 
@@ -88,7 +87,7 @@ def _claim(outcomes: Sequence[tuple[Outcome, str, str]]) -> Claim:
     state = next(state for state in _HEADINGS if state in states)
     mixed = len(set(states)) > 1
     lines = tuple(
-        Line(
+        QuantityRow(
             quantity=quantity,
             expected=outcome.expected,
             verb="is" if outcome.held is not None else "which cannot be told:",
@@ -99,5 +98,5 @@ def _claim(outcomes: Sequence[tuple[Outcome, str, str]]) -> Claim:
         )
         for (outcome, quantity, instead), own in zip(outcomes, states, strict=True)
     )
-    about = " · ".join(part for part in (first.source, first.scope) if part)
+    about = dotted(first.source, first.scope)
     return Claim(state=state, word=_WORDS[state], words=first.claim, lines=lines, about=about)

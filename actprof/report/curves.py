@@ -88,9 +88,9 @@ def _pack_curve(curve: MemoryCurve) -> dict[str, Any]:
 
 def _start(setups: Sequence[Setup], cells: Sequence[dict[str, Any]]) -> int:
     """Return the first cell beyond the limit of the first setup's focus, or else one that has a timeline."""
-    order = [result for setup in setups for result in setup.results]
     focus = setups[0].focus if setups else None
-    for result in reversed(focus.around_limit) if focus else ():
-        if result.curve is not None:
-            return next(i for i, other in enumerate(order) if other is result)
-    return next((i for i, cell in enumerate(cells) if cell["curve"] is not None), 0)
+    wanted = [r for r in reversed(focus.around_limit) if r.curve is not None] if focus else []
+    order = [result for setup in setups for result in setup.results]
+    found = (i for i, result in enumerate(order) if any(result is some for some in wanted[:1]))
+    drawn = (i for i, cell in enumerate(cells) if cell["curve"] is not None)
+    return next(found, next(drawn, 0))

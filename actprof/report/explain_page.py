@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from actprof.explanation.explain import difference
 from actprof.explanation.moment import CONTEXT, RUNS_OUT, UNUSED
@@ -159,37 +158,26 @@ def _tensor(tensor: HeldTensor, moment: Holding) -> Row:
 # -- the difference --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Difference:
-    """What the template shows of another run beside the first; tables with (heading, note)."""
-
-    lead: str
-    runs: tuple[tuple[str, str], ...]
-    second_lead: str
-    command: str
-    tables: tuple[tuple[str, str, Table], ...]
-
-
-def _compare(first: Explanation, second: Explanation) -> _Difference:
+def _compare(first: Explanation, second: Explanation) -> dict[str, Any]:
+    """Return what the template shows of another run beside the first; tables with (heading, note)."""
     found = difference(first.need, second.need)
-    change = found.second_bytes - found.first_bytes
-    how = (
-        "as much as" if not change else f"{format_bytes(abs(change))} {'less' if change < 0 else 'more'} than"
-    )
+    sizes = (found.second_bytes - found.first_bytes, found.second_bytes, found.first_bytes)
+    change, needed, before = (format_bytes(abs(size)) for size in sizes)
+    how = f"{change} {'less' if sizes[0] < 0 else 'more'} than" if sizes[0] else "as much as"
     tables = (
         ("kind", "These add up to the processes.", found.by_kind),
         ("module", "A module counts with those inside it.", found.by_module),
         ("op", "These add up to what is allocated.", found.by_op),
     )
     runs = (("First", first), ("Second", second))
-    return _Difference(
-        lead=f"The second run needs {how} the first: {format_bytes(found.second_bytes)} instead of "
-        f"{format_bytes(found.first_bytes)} for the process at its peak.",
-        runs=tuple((name, capital(cell_text(run.result.cell))) for name, run in runs),
-        second_lead=headline(second.need),
-        command=cell_command(second.result.cell, "explain"),
-        tables=tuple((f"By {by}", note, _table_changes(by, changes)) for by, note, changes in tables),
-    )
+    return {
+        "lead": f"The second run needs {how} the first: {needed} instead of {before} "
+        "for the process at its peak.",
+        "runs": [(name, capital(cell_text(run.result.cell))) for name, run in runs],
+        "second_lead": headline(second.need),
+        "command": cell_command(second.result.cell, "explain"),
+        "tables": [(f"By {by}", note, _table_changes(by, changes)) for by, note, changes in tables],
+    }
 
 
 def _table_changes(by: str, changes: Sequence[Change]) -> Table:

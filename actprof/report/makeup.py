@@ -28,14 +28,22 @@ _FIRST = ("parameters", "gradients", "optimizer state", "inputs")
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One cell: its parts in bytes, and how it is called beside the bar (`label`) and on hovering."""
+    """One cell, and what its memory is made of in bytes."""
 
     result: Result
-    label: str
-    title: str
-    group: str
-    total_bytes: int
     parts: Mapping[str, int]
+
+    @property
+    def total_bytes(self) -> int:
+        """Of all parts."""
+        return sum(self.parts.values())
+
+    @property
+    def title(self) -> str:
+        """What is said of it on pointing at it."""
+        state = VERDICT_WORDS.get(self.result.verdict, self.result.verdict)
+        moment = f"{self.result.breakdown.phase} phase" if self.result.breakdown else ""
+        return f"{cell_text(self.result.cell)}: {state}, {gib(self.total_bytes)} GiB in the {moment}"
 
 
 def collect_cells(setup: Setup, cameras: int, alloc_conf: str) -> tuple[Result, ...]:
@@ -46,12 +54,12 @@ def collect_cells(setup: Setup, cameras: int, alloc_conf: str) -> tuple[Result, 
 
 def split_by_kind(results: Iterable[Result]) -> list[Bar]:
     """Return a bar per cell: kinds of memory, activations by component."""
-    return [_bar(r, _by_kind(r.breakdown)) for r in results if r.breakdown is not None]
+    return [Bar(r, _by_kind(r.breakdown)) for r in results if r.breakdown is not None]
 
 
 def split_activations(results: Iterable[Result]) -> list[Bar]:
     """Return a bar per cell: activations by component and group."""
-    return [_bar(r, _by_group(r.breakdown)) for r in results if r.breakdown is not None]
+    return [Bar(r, _by_group(r.breakdown)) for r in results if r.breakdown is not None]
 
 
 def merge_small(bars: Sequence[Bar]) -> list[Bar]:
@@ -90,21 +98,6 @@ def _colour_components(sizes: Mapping[str, int], components: Sequence[str]) -> l
         for component in order
         for shade, name in enumerate(largest_first(groups[component]))
     ]
-
-
-def _bar(result: Result, parts: Mapping[str, int]) -> Bar:
-    cell = result.cell
-    total = sum(parts.values())
-    moment = f"{result.breakdown.phase} phase" if result.breakdown else ""
-    state = VERDICT_WORDS.get(result.verdict, result.verdict)
-    return Bar(
-        result=result,
-        label=f"{cell.resolution} · {cell.batch_size}",
-        title=f"{cell_text(cell)}: {state}, {gib(total)} GiB in the {moment}",
-        group=cell.resolution,
-        total_bytes=total,
-        parts=parts,
-    )
 
 
 def _by_kind(held: Breakdown) -> dict[str, int]:

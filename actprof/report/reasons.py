@@ -14,7 +14,7 @@ from actprof.words import capital, cell_text, gib, join, limit_text, percent, pl
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from actprof.report.arrange import Line, Setup
+    from actprof.report.arrange import BatchSeries, Setup
     from actprof.results import Breakdown, Result
 
 MAPS = "attention maps"
@@ -57,59 +57,46 @@ def _say_allocator(setups: Sequence[Setup], conf: str, first: str) -> tuple[str,
     return tuple(text for text in said if text)
 
 
-def _say_gains(known: Sequence[tuple[int, int, Line]]) -> str:
-    gains = [(after - before, before, after, line) for before, after, line in known]
-    up, down = [gain for gain in gains if gain[0] > 0], [gain for gain in gains if gain[0] < 0]
-    said = [_say_moved("raises", up, len(gains)), _say_moved("lowers", down, len(gains))]
-    said = [text for text in said if text]
-    if not said:
-        return "It moves no limit." if gains else ""
-    best = max(gains, key=lambda gain: gain[0] / max(gain[1], 1))
-    return f"It {join(said)}{_say_best(*best)}."
+def _say_gains(known: Sequence[tuple[int, int, BatchSeries]]) -> str:
+    """Return how the limits move, each from the first to the second number."""
+    moves = [after - before for before, after, _ in known]
+    said = [_say_moved("raises", [m for m in moves if m > 0], len(moves))]
+    said += [_say_moved("lowers", [-m for m in moves if m < 0], len(moves))]
+    if not any(said):
+        return "It moves no limit." if known else ""
+    before, after, line = max(known, key=lambda limits: (limits[1] - limits[0]) / max(limits[0], 1))
+    best = ""
+    if after > before > 0:
+        views = views_text(line.cameras, line.resolution)
+        share = percent(after - before, before)
+        best = f"; the largest gain is at {views}, from {before} to {after} (+{share})"
+    return f"It {join(text for text in said if text)}{best}."
 
 
-def _say_moved(verb: str, moved: Sequence[tuple[int, int, int, Line]], count: int) -> str:
-    if not moved:
+def _say_moved(verb: str, sizes: Sequence[int], count: int) -> str:
+    if not sizes:
         return ""
-    which = f"all {count} limits" if len(moved) == count else f"{len(moved)} of {count} limits"
-    return f"{verb} {'the limit' if count == 1 else which} by {_span(moved)}"
-
-
-def _say_best(gain: int, before: int, after: int, line: Line) -> str:
-    if gain <= 0 or not before:
-        return ""
-    views = views_text(line.cameras, line.resolution)
-    return f"; the largest gain is at {views}, from {before} to {after} (+{percent(gain, before)})"
-
-
-def _span(gains: Sequence[tuple[int, int, int, Line]]) -> str:
-    sizes = [abs(gain[0]) for gain in gains]
+    which = f"all {count} limits" if len(sizes) == count else f"{len(sizes)} of {count} limits"
     low, high = min(sizes), max(sizes)
-    text = str(low) if low == high else f"{low} to {high}"
-    return f"{text} {plural(high, 'sample')}"
+    span = str(low) if low == high else f"{low} to {high}"
+    return f"{verb} {'the limit' if count == 1 else which} by {span} {plural(high, 'sample')}"
 
 
-def _say_flips(pairs: Sequence[tuple[Line, Line]]) -> str:
-    compared = saved = lost = 0
-    for base, line in pairs:
-        before = {r.cell.batch_size: r for r in base.results}
-        for result in line.results:
-            other = before.get(result.cell.batch_size)
-            if other is None or not {other.verdict, result.verdict} <= _JUDGED:
-                continue
-            compared += 1
-            saved += result.runs and other.verdict == Verdict.OOM
-            lost += other.runs and result.verdict == Verdict.OOM
-    if not compared:
+def _say_flips(pairs: Sequence[tuple[BatchSeries, BatchSeries]]) -> str:
+    known = [({r.cell.batch_size: r for r in base.results}, line.results) for base, line in pairs]
+    both = [(b[r.cell.batch_size], r) for b, some in known for r in some if r.cell.batch_size in b]
+    both = [(before, after) for before, after in both if {before.verdict, after.verdict} <= _JUDGED]
+    if not both:
         return ""
+    saved = sum(after.runs and before.verdict == Verdict.OOM for before, after in both)
+    lost = sum(before.runs and after.verdict == Verdict.OOM for before, after in both)
     verb = "run" if saved > 1 else "runs"
-    said = (
-        f"Of the {compared} {plural(compared, 'run')} tried both ways, {saved or 'none'} {verb} only with it"
-    )
+    tried = f"the {len(both)} {plural(len(both), 'run')} tried both ways"
+    said = f"Of {tried}, {saved or 'none'} {verb} only with it"
     return f"{said}, {lost} only without it." if lost else f"{said}."
 
 
-def token_ends(setup: Setup) -> tuple[Line, Line] | None:
+def token_ends(setup: Setup) -> tuple[BatchSeries, BatchSeries] | None:
     """Return the lines with most and fewest tokens, with the focus's cameras if those differ at all."""
     lines = [line for line in setup.lines if line.tokens and line.alloc_conf == setup.alloc_confs[0]]
     cameras = setup.focus.cameras if setup.focus else 0
@@ -121,12 +108,12 @@ def token_ends(setup: Setup) -> tuple[Line, Line] | None:
     return max(same, key=lambda line: line.tokens), min(same, key=lambda line: line.tokens)
 
 
-def _say_count(line: Line) -> str:
+def _say_count(line: BatchSeries) -> str:
     verb = "makes" if line.cameras == 1 else "make"
     return f"{capital(views_text(line.cameras, line.resolution))} {verb} {line.tokens}"
 
 
-def _say_contrast(most: Line, least: Line) -> tuple[str, ...]:
+def _say_contrast(most: BatchSeries, least: BatchSeries) -> tuple[str, ...]:
     ratio = most.tokens / least.tokens
     said = (
         f"{_say_count(most)} encoder tokens, {views_text(least.cameras, least.resolution)} {least.tokens}: "

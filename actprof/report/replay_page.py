@@ -15,7 +15,7 @@ from actprof.snapshots.memory_over_time import BEFORE_RECORDING, NO_FRAME
 from actprof.units import GIB, format_bytes
 
 if TYPE_CHECKING:
-    from actprof.snapshots.replay_outcome import Outcome, SnapshotReplay
+    from actprof.snapshots.replay_recording import Outcome, SnapshotReplay
 
 _LINES = {"reserved": "#cf6a17", "allocated": "#2f7dc4", "requested": "#15876b"}
 _KEY = [(name, colour, "line") for name, colour in _LINES.items()]

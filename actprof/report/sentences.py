@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from actprof.report.arrange import Line, Setup, arrange, share_of_device
+from actprof.report.arrange import Setup, arrange, share_of_device
 from actprof.report.reasons import say_allocators, say_holders, say_tokens, token_ends
 from actprof.results import Verdict
 from actprof.words import (
@@ -88,14 +88,13 @@ def say_stops(setup: Setup) -> tuple[str, ...]:
 def device_text(results: Sequence[Result]) -> str:
     """Return the devices that the results are about, with their memory."""
     devices = [some[0] for some in _by_device(results)]
-    if len(devices) > _FEW_DEVICES:
-        return f"{len(devices)} devices"
-    return join(_device(r.gpu.name, r.gpu.capacity_bytes, r.cell.used_by_others_bytes) for r in devices)
+    return f"{len(devices)} devices" if len(devices) > _FEW_DEVICES else join(map(_device, devices))
 
 
-def _device(name: str, capacity: int, used: int) -> str:
+def _device(result: Result) -> str:
+    used = result.cell.used_by_others_bytes
     others = f", of which other programs hold {gib(used)} GiB" if used else ""
-    return f"the {name} ({gib(capacity)} GiB{others})"
+    return f"the {result.gpu.name} ({gib(result.gpu.capacity_bytes)} GiB{others})"
 
 
 def _asks_limits(setup: Setup) -> bool:
@@ -115,11 +114,9 @@ def _one_per_policy(setups: Sequence[Setup]) -> list[Setup]:
 
 def _say_one(result: Result) -> str:
     verbs = {
-        Verdict.FITS: "fits",
-        Verdict.TIGHT: "is tight",
-        Verdict.OOM: "does not fit",
+        Verdict.FITS: "fits", Verdict.TIGHT: "is tight", Verdict.OOM: "does not fit",
         Verdict.FAILED: "failed",
-    }
+    }  # fmt: skip
     verb = verbs.get(result.verdict, "has no verdict")
     said = f"Training {result.cell.policy} with {cell_text(result.cell)}, on {device_text([result])} {verb}"
     said += f": {result.reason.rstrip('.')}." if result.reason else "."
@@ -140,20 +137,20 @@ def _surely(result: Result) -> str:
 
 def _say_many(results: Sequence[Result]) -> str:
     counts = Counter(r.verdict for r in results)
-    total, fits = len(results), counts[Verdict.FITS]
+    total = len(results)
     where = device_text(results)
-    if fits == total:
+    if counts[Verdict.FITS] == total:
         return f"All {total} runs fit {where}."
     if counts[Verdict.OOM] == total:
         return f"None of the {total} runs fits {where}: all run out of memory."
-    tight, oom, unknown, failed = (counts[v] for v in Verdict if v != Verdict.FITS)
+    words = {
+        Verdict.TIGHT: ("is tight", "are tight"), Verdict.OOM: ("runs out of memory", "run out of memory"),
+        Verdict.UNKNOWN: ("is unknown", "are unknown"), Verdict.FAILED: ("failed", "failed"),
+    }  # fmt: skip
     rest = [
-        f"{tight} {_be(tight)} tight" if tight else "",
-        f"{oom} {_run(oom)} out of memory" if oom else "",
-        f"{unknown} {_be(unknown)} unknown" if unknown else "",
-        f"{failed} failed" if failed else "",
+        f"{n} {one if n == 1 else many}" for verdict, (one, many) in words.items() if (n := counts[verdict])
     ]
-    return f"{_say_fits(results)}; {join(part for part in rest if part)}."
+    return f"{_say_fits(results)}; {join(rest)}."
 
 
 def _say_fits(results: Sequence[Result]) -> str:
@@ -191,34 +188,21 @@ def _say_ends(setup: Setup) -> str:
     return f"{capital(most)} {verb} up to batch {first}, {least} up to {second}."
 
 
-def _be(count: int) -> str:
-    return "is" if count == 1 else "are"
-
-
-def _run(count: int) -> str:
-    return "runs" if count == 1 else "run"
-
-
 def _say_stop(setup: Setup, resolution: str) -> str:
-    rows = [
-        [setup.line(resolution, cameras, conf) for cameras in setup.cameras] for conf in setup.alloc_confs
-    ]
     said: list[str] = []
     named: list[int] = []
-    for conf, row in zip(setup.alloc_confs, rows, strict=True):
-        lines = [line for line in row if line]
+    for conf in setup.alloc_confs:
+        found = (setup.line(resolution, cameras, conf) for cameras in setup.cameras)
+        lines = [line for line in found if line]
         cameras = [line.cameras for line in lines]
-        limits = _limits_by_camera(lines) if cameras != named else [limit_text(line.limit) for line in lines]
+        limits = [limit_text(line.limit) for line in lines]
+        if cameras != named:  # `56 with two cameras`, and the noun no second time
+            names = [cameras_text(count) if i == 0 else spell(count) for i, count in enumerate(cameras)]
+            limits = [f"{limit} with {name}" for limit, name in zip(limits, names, strict=True)]
         if lines:
             said.append(f"{join(limits)}{f' under {conf}' if conf else ''}")
         named = cameras
     return f"At {resolution} the largest batch is {'; '.join(said)}."
-
-
-def _limits_by_camera(lines: Sequence[Line]) -> list[str]:
-    """Return `56 with two cameras`, and the noun no second time."""
-    names = [cameras_text(line.cameras) if i == 0 else spell(line.cameras) for i, line in enumerate(lines)]
-    return [f"{limit_text(line.limit)} with {name}" for line, name in zip(lines, names, strict=True)]
 
 
 def summary(result: Result) -> str:

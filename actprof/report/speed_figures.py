@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from html import escape
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
@@ -110,7 +111,7 @@ def draw_roofline(result: Result, roofs: Roofs | None) -> go.Figure:
     counted = [cost.flops / cost.bytes for cost in costs if cost.flops]
     low, high = _reach(counted, roofs)
     places = _places(costs, none_at=low)
-    heights = [_height(cost, place) for cost, place in zip(costs, places, strict=True)]
+    heights = [(c.flops or place * c.bytes) / c.seconds for c, place in zip(costs, places, strict=True)]
     edges = (low / 1.9, high)
     figure = go.Figure()
     if roofs is not None:
@@ -138,19 +139,8 @@ def _reach(counted: Sequence[float], roofs: Roofs | None) -> tuple[float, float]
 
 def _places(costs: Sequence[OpCost], *, none_at: float) -> list[float]:
     """Return FLOP per byte; ops that have none stand beside each other, the dearest in the middle."""
-    places, none = [], 0
-    for cost in costs:
-        if cost.flops:
-            places.append(cost.flops / cost.bytes)
-            continue
-        side = (none + 1) // 2 * (1 if none % 2 else -1)
-        places.append(none_at * 1.16**side)
-        none += 1
-    return places
-
-
-def _height(cost: OpCost, place: float) -> float:
-    return (cost.flops or place * cost.bytes) / cost.seconds
+    sides = (none_at * 1.16 ** ((i + 1) // 2 * (1 if i % 2 else -1)) for i in count())
+    return [cost.flops / cost.bytes if cost.flops else next(sides) for cost in costs]
 
 
 def _add_roofs(figure: go.Figure, roofs: Roofs, edges: tuple[float, float]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 
-from actprof.report.arrange import Line, share_of_device
+from actprof.report.arrange import BatchSeries, share_of_device
 from actprof.report.palette import GREY, ROOM, SHADES, allocator_mark, colour_at, colour_scale, shade, text_on
 from actprof.report.plotting import (
     CATEGORIES,
@@ -141,7 +141,8 @@ def draw_makeup(bars: Sequence[Bar], parts: Sequence[tuple[str, str]], *, room: 
         parts: (name, colour) of the parts, in the order of stacking.
         room: whether to mark what the GPU has for PyTorch.
     """
-    heights = row_heights([bar.group for bar in bars])
+    groups = [bar.result.cell.resolution for bar in bars]
+    heights = row_heights(groups)
     figure = go.Figure()
     for name, colour in parts:
         sizes = [bar.parts.get(name, 0) for bar in bars]
@@ -154,7 +155,7 @@ def draw_makeup(bars: Sequence[Bar], parts: Sequence[tuple[str, str]], *, room: 
         )  # fmt: skip
     if room:
         _mark_room(figure, bars)
-    height = 84 + 26 * len(bars) + 10 * len({bar.group for bar in bars})
+    height = 84 + 26 * len(bars) + 10 * len(set(groups))
     lay_out(figure, height=height, left=128, barmode="stack", bargap=0)
     figure.update_xaxes(title=axis_title("GiB", 8), rangemode="tozero")
     figure.update_yaxes(**rows_axis(heights, [_bar_name(bar) for bar in bars]), showgrid=False)
@@ -197,12 +198,12 @@ def _row_names(rows: Sequence[tuple[str, int]]) -> list[str]:
     ]
 
 
-def _place(line: Line) -> float:
+def _place(line: BatchSeries) -> float:
     return line.limit or 0.5  # a logarithmic axis has no zero; its tick says "none"
 
 
 def _limit_marks(
-    conf: str, marks: Sequence[tuple[Line, list[Line], float]], look: tuple[str, str]
+    conf: str, marks: Sequence[tuple[BatchSeries, list[BatchSeries], float]], look: tuple[str, str]
 ) -> go.Scatter:
     lines = [line for line, _, _ in marks]
     labels = [_limit_label(line, beside) for line, beside, _ in marks]
@@ -218,7 +219,7 @@ def _limit_marks(
     )  # fmt: skip
 
 
-def _limit_label(line: Line, beside: Sequence[Line]) -> tuple[str, str]:
+def _limit_label(line: BatchSeries, beside: Sequence[BatchSeries]) -> tuple[str, str]:
     """Return the number beside a mark, and its side: at both ends of the row, once where marks coincide."""
     limits = [other.limit or 0 for other in beside]
     first = next(other for other in beside if other.limit == line.limit)
@@ -236,7 +237,7 @@ def _batch_axis(limits: Sequence[float]) -> dict[str, Any]:
 
 def _bar_name(bar: Bar) -> str:
     mark = " <b>OOM</b>" if bar.result.verdict == Verdict.OOM else ""
-    return f"{escape(bar.label)}{mark}"
+    return f"{escape(bar.result.cell.resolution)} \u00b7 {bar.result.cell.batch_size}{mark}"
 
 
 def _mark_room(figure: go.Figure, bars: Sequence[Bar]) -> None:

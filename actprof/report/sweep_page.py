@@ -23,7 +23,7 @@ from actprof.report.makeup import (
 from actprof.report.measured_section import present_measured
 from actprof.report.page import Plots, render
 from actprof.report.palette import ERROR, UNKNOWN, allocator_mark, colour_at, css_gradient
-from actprof.report.parts import Key, Panel, Table, View, with_first
+from actprof.report.parts import Panel, Table, View, dotted, with_first
 from actprof.report.sentences import answer
 from actprof.report.speed_section import present_speed
 from actprof.report.sweep_figures import draw_heatmap, draw_limits, draw_makeup
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from actprof.hardware import Catalogue
     from actprof.loading.rows import LoaderResult
     from actprof.measuring.grounding import Grounding
-    from actprof.report.makeup import Bar
     from actprof.results import Result
 
 
@@ -79,6 +78,7 @@ def render_report(report: Report) -> str:
     """Return the page as HTML text."""
     results = report.results or report.measured
     setups = arrange(results)
+    confs = sorted({conf for setup in setups for conf in setup.alloc_confs})
     figures = Plots()
     counts = Counter(r.verdict for r in results)
     return render(
@@ -91,8 +91,8 @@ def render_report(report: Report) -> str:
         facts=_facts(results, setups),
         scale=_scale(counts),
         heatmaps=with_first([_heatmaps(setup, figures) for setup in setups]),
-        limits=_limits(setups, figures),
-        limit_key=_limit_key(setups),
+        limits=_limits(setups, confs, figures),
+        limit_key=[(allocator_text(conf), *allocator_mark(i)) for i, conf in enumerate(confs)],
         tokens=_tokens(setups),
         parameters=_parameters(results),
         **_makeups(setups, figures),
@@ -132,31 +132,22 @@ def _heatmaps(setup: Setup, figures: Plots) -> View:
     for conf in setup.alloc_confs:
         for cameras in setup.cameras:
             lines = [line for line in setup.lines if (line.cameras, line.alloc_conf) == (cameras, conf)]
-            if not lines:
-                continue
-            title = f"{cameras_text(cameras)}, {allocator_text(conf)}"
             cells = [result for line in lines for result in line.results]
-            failing = sum(r.verdict == Verdict.OOM for r in cells)
-            label = f"Heatmap of memory needed, {title}: {len(cells)} cells, {failing} out of memory"
-            sizes = len({r.cell.batch_size for r in cells})
-            panels.append(Panel(figures.add(draw_heatmap(setup, cameras, conf)), title, label, sizes, conf))
+            if cells:
+                title = f"{cameras_text(cameras)}, {allocator_text(conf)}"
+                failing = sum(r.verdict == Verdict.OOM for r in cells)
+                label = f"Heatmap of memory needed, {title}: {len(cells)} cells, {failing} out of memory"
+                sizes = len({r.cell.batch_size for r in cells})
+                figure = figures.add(draw_heatmap(setup, cameras, conf))
+                panels.append(Panel(figure, title, label, sizes, conf))
     return View(setup.name, tuple(panels))
 
 
-def _limits(setups: Sequence[Setup], figures: Plots) -> tuple[View, ...]:
+def _limits(setups: Sequence[Setup], confs: Sequence[str], figures: Plots) -> tuple[View, ...]:
     label = "Largest batch size that runs, by resolution, cameras and allocator setting"
-    confs = _alloc_confs(setups)
     known = [setup for setup in setups if any(line.limit is not None for line in setup.lines)]
-    return with_first([View(s.name, (Panel(figures.add(draw_limits(s, confs)), "", label),)) for s in known])
-
-
-def _limit_key(setups: Sequence[Setup]) -> Key:
-    confs = _alloc_confs(setups)
-    return tuple((allocator_text(conf), *allocator_mark(i)) for i, conf in enumerate(confs))
-
-
-def _alloc_confs(setups: Sequence[Setup]) -> list[str]:
-    return sorted({conf for setup in setups for conf in setup.alloc_confs})
+    drawn = [(setup.name, Panel(figures.add(draw_limits(setup, confs)), "", label)) for setup in known]
+    return with_first([View(name, (panel,)) for name, panel in drawn])
 
 
 def _makeups(setups: Sequence[Setup], figures: Plots) -> dict[str, Any]:
@@ -164,7 +155,9 @@ def _makeups(setups: Sequence[Setup], figures: Plots) -> dict[str, Any]:
     kinds = {name: merge_small(split_by_kind(cells)) for name, cells in groups.items()}
     inside = {name: merge_small(split_activations(cells)) for name, cells in groups.items()}
     components = list_components(cell for cells in groups.values() for cell in cells)
-    kind_parts, inside_parts = _parts(kinds, components), _parts(inside, components)
+    kind_parts, inside_parts = (
+        colour_parts([bar for some in bars.values() for bar in some], components) for bars in (kinds, inside)
+    )
     focus = setups[0].focus if setups else None
     views = []
     for name, cells in groups.items():
@@ -182,13 +175,8 @@ def _cells_around_limits(setups: Sequence[Setup]) -> dict[str, tuple[Result, ...
         for conf in setup.alloc_confs:
             for cameras in setup.cameras:
                 if cells := collect_cells(setup, cameras, conf):
-                    name = (setup.name, cameras_text(cameras), allocator_text(conf))
-                    groups[" · ".join(part for part in name if part)] = cells
+                    groups[dotted(setup.name, cameras_text(cameras), allocator_text(conf))] = cells
     return groups
-
-
-def _parts(bars: Mapping[str, list[Bar]], components: list[str]) -> list[tuple[str, str]]:
-    return colour_parts([bar for some in bars.values() for bar in some], components)
 
 
 def _facts(results: Sequence[Result], setups: Sequence[Setup]) -> list[tuple[str, str]]:

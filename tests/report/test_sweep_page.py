@@ -64,6 +64,14 @@ def test_every_control_has_a_name_and_every_id_is_unique(grid, make_result):
     assert {a["id"] for tag, a in tags if tag in ("select", "input")} == labelled
 
 
+def test_the_contents_are_the_sections(grid, make_result):
+    """Each once, in their order, whichever the page has."""
+    for results in ((), grid, (make_result(verdict="unknown"),)):
+        tags = Elements(render_report(Report(name="x", results=results))).tags
+        linked = [a["href"] for tag, a in tags if tag == "a" and a.get("class") != "skip"]
+        assert linked == [f"#{a['id']}" for tag, a in tags if tag == "section"]
+
+
 def test_names_cannot_break_out_of_the_page(make_result, grounding):
     """Wherever a user's text stands: headings, tables, figures, timelines, CPU runs."""
     evil = make_result(
