@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 from actprof.errors import UsageError
 from actprof.hardware.gpu import Gpu
@@ -45,22 +45,6 @@ _CONTEXT_SOURCE = (
     "piece by piece on one H100 (actprof/hardware/entries.py); 7 % above the other card that is known"
 )
 
-# Entry field -> field of `Gpu`. Sources use the entry's names too, and `specs` covers all that are not named.
-FIGURES = {
-    "capacity": "capacity_bytes",
-    "context": "context_bytes",
-    "compute_capability": "compute_capability",
-    "bandwidth": "memory_bandwidth_bytes_per_s",
-    "fp32": "fp32_flops",
-    "tf32": "tf32_flops",
-    "bf16": "bf16_flops",
-    "fp16": "fp16_flops",
-    "multiprocessors": "multiprocessors",
-    "threads_per_multiprocessor": "threads_per_multiprocessor",
-    "clock": "clock_hz",
-    "memory_clock": "memory_clock_hz",
-}
-
 
 def parse_capacity(text: str) -> int:
     """Return the bytes of a device's memory; a figure too small to be one is a forgotten unit.
@@ -80,9 +64,7 @@ def parse_compute_capability(text: str) -> tuple[int, int]:
     Raises:
         UsageError: `text` has another form.
     """
-    match = _CAPABILITY.fullmatch(text)
-    if match is None:
-        raise UsageError(f"{text!r} is not a compute capability; write it like 8.6")
+    match = _match(_CAPABILITY, text, "a compute capability; write it like 8.6")
     return int(match[1]), int(match[2])
 
 
@@ -92,9 +74,7 @@ def parse_flops(text: str) -> float:
     Raises:
         UsageError: `text` is not a number with the unit GFLOPS, TFLOPS or PFLOPS.
     """
-    match = _FLOPS.fullmatch(text)
-    if match is None:
-        raise UsageError(f"{text!r} is not a rate of arithmetic; write it like 35.6 TFLOPS")
+    match = _match(_FLOPS, text, "a rate of arithmetic; write it like 35.6 TFLOPS")
     return float(match[1]) * _FLOPS_SCALE[match[2].upper()]
 
 
@@ -118,25 +98,37 @@ def parse_clock(text: str) -> float:
     Raises:
         UsageError: `text` is not a number with the unit MHz.
     """
-    match = _CLOCK.fullmatch(text)
+    return float(_match(_CLOCK, text, "a clock; write it like 1980 MHz")[1]) * 1e6
+
+
+def _match(pattern: re.Pattern[str], text: str, what: str) -> re.Match[str]:
+    match = pattern.fullmatch(text)
     if match is None:
-        raise UsageError(f"{text!r} is not a clock; write it like 1980 MHz")
-    return float(match[1]) * 1e6
+        raise UsageError(f"{text!r} is not {what}")
+    return match
 
 
-PARSERS: dict[str, Callable[[Any], Any]] = {
-    "capacity": parse_capacity,
-    "context": parse_bytes,
-    "compute_capability": parse_compute_capability,
-    "bandwidth": parse_bandwidth,
-    "fp32": parse_flops,
-    "tf32": parse_flops,
-    "bf16": parse_flops,
-    "fp16": parse_flops,
-    "multiprocessors": int,
-    "threads_per_multiprocessor": int,
-    "clock": parse_clock,
-    "memory_clock": parse_clock,
+class Figure(NamedTuple):
+    """What a field of an entry is: the field of `Gpu`, and how its text is read."""
+
+    field: str
+    parse: Callable[[Any], Any]
+
+
+# Sources use the entry's names too, and `specs` covers all that are not named.
+FIGURES = {
+    "capacity": Figure("capacity_bytes", parse_capacity),
+    "context": Figure("context_bytes", parse_bytes),
+    "compute_capability": Figure("compute_capability", parse_compute_capability),
+    "bandwidth": Figure("memory_bandwidth_bytes_per_s", parse_bandwidth),
+    "fp32": Figure("fp32_flops", parse_flops),
+    "tf32": Figure("tf32_flops", parse_flops),
+    "bf16": Figure("bf16_flops", parse_flops),
+    "fp16": Figure("fp16_flops", parse_flops),
+    "multiprocessors": Figure("multiprocessors", int),
+    "threads_per_multiprocessor": Figure("threads_per_multiprocessor", int),
+    "clock": Figure("clock_hz", parse_clock),
+    "memory_clock": Figure("memory_clock_hz", parse_clock),
 }
 
 
@@ -163,7 +155,7 @@ def gpu_from_entry(name: str, entry: Mapping[str, Any], *, origin: str | None = 
         raise UsageError(f"GPU {name!r}: unknown field {unknown[0]!r}; the fields are {', '.join(FIGURES)}")
     if "capacity" not in entry:
         raise UsageError(f"GPU {name!r} has no capacity; add one, like capacity: 23.5GiB")
-    figures = {key: PARSERS[key](entry[key]) for key in FIGURES if entry.get(key) is not None}
+    figures = {key: figure.parse(entry[key]) for key, figure in FIGURES.items() if entry.get(key) is not None}
     sources = _sources(figures, entry.get("sources", {}), origin)
     if "context" not in figures and {"compute_capability", "multiprocessors"} <= figures.keys():
         known = figures["compute_capability"], figures["multiprocessors"]
@@ -175,7 +167,7 @@ def gpu_from_entry(name: str, entry: Mapping[str, Any], *, origin: str | None = 
     if "compute_capability" not in figures:
         figures["compute_capability"] = GENERIC_COMPUTE_CAPABILITY
         sources["compute_capability"] = "estimate: none given, so a card of the Ampere generation"
-    values: dict[str, Any] = {FIGURES[key]: value for key, value in figures.items()}
+    values: dict[str, Any] = {FIGURES[key].field: value for key, value in figures.items()}
     return Gpu(name=name, aliases=tuple(entry.get("aliases", ())), sources=sources, **values)
 
 
@@ -183,4 +175,4 @@ def _sources(figures: Mapping[str, Any], given: Mapping[str, str], origin: str |
     """Return the source of each figure under its `Gpu` field; `specs` stands for all that are not named."""
     fallback = given.get("specs", origin)
     named = {key: given.get(key, fallback) for key in figures}
-    return {FIGURES[key]: text for key, text in named.items() if text is not None}
+    return {FIGURES[key].field: text for key, text in named.items() if text is not None}

@@ -18,7 +18,7 @@ from actprof.cell import CELL_FIELDS
 from actprof.cell_field import CellField, parse_resolution
 from actprof.errors import UsageError
 from actprof.hardware.catalogue import Catalogue, all_gpus, builtin_catalogue
-from actprof.hardware.entries import PARSERS, parse_capacity
+from actprof.hardware.entries import FIGURES, parse_capacity
 from actprof.policies import policy_names
 from actprof.units import MIB, parse_bytes
 
@@ -71,7 +71,7 @@ def _gpu(value: str, info: ValidationInfo) -> str:
 
 def _figure(value: str, info: ValidationInfo) -> str:
     """Check a figure of a user's GPU, which stays a text: `gpu_from_entry` reads it."""
-    text: str = _parsed_by(PARSERS[info.field_name or ""], keep_text=True)(value)
+    text: str = _parsed_by(FIGURES[info.field_name or ""].parse, keep_text=True)(value)
     return text
 
 
