@@ -94,29 +94,25 @@ def compare_snapshot(path: str | Path, cell: Cell) -> tuple[Unmatched, ...]:
     return compare.compare_allocations(predicted, recorded, cut_off=compare.ran_out(recording))
 
 
-def measure_lines(
-    *,
-    device: str | None = None,
-    timeout: float | None = None,
-    progress: Listener = nobody,
-    **options: Any,
-) -> str:
-    """Return a table of GPU memory by source line of the policy's forward; options as in `measure`.
+def measure_lines(**options: Any) -> str:
+    """Return a table of GPU memory by source line of the policy's forward.
+
+    The options are device, timeout, progress and those of the cell, as in `measure`.
 
     Raises:
         UsageError: there is no CUDA GPU.
         ActprofError: the run failed.
     """
-    run, cell = _measuring(device=device, timeout=timeout, command="", progress=progress, **options)
+    run, cell = _measuring(**options)
     return run.lines(cell)
 
 
 def _measuring(
     *,
-    device: str | None,
-    timeout: float | None,
-    command: str,
-    progress: Listener,
+    device: str | None = None,
+    timeout: float | None = None,
+    command: str = "",
+    progress: Listener = nobody,
     **options: Any,
 ) -> tuple[Run, Cell]:
     from actprof.measuring.choose_device import choose_gpu, on_this_card

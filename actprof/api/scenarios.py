@@ -129,10 +129,8 @@ def _asked(scenario: Scenario, gpu: str | None, out: str | Path | None) -> tuple
 
 def _scenario_meta(scenario: Scenario, *, gpu: str | None, mode: str, measuring: str) -> dict[str, Any]:
     command = ["actprof", "sweep", str(scenario.path or scenario.name)]
-    if gpu is not None:
-        command += ["--gpu", gpu]
-    if mode != "auto":
-        command += ["--mode", mode]
+    command += [] if gpu is None else ["--gpu", gpu]
+    command += [] if mode == "auto" else ["--mode", mode]
     return {
         "name": scenario.name,
         "question": scenario.question,
@@ -161,17 +159,14 @@ def write_report(folder: str | Path) -> Path:
     with ResultsStore(folder, create=False) as store:
         meta = store.meta()
         cells = [Cell.from_json(cell) for cell in meta.get("cells", [])] or None
+        known = ("name", "question", "command", "created", "versions")
         page = Report(
-            name=meta.get("name", folder.name),
-            question=meta.get("question", ""),
+            **{"name": folder.name, **{name: meta[name] for name in known if name in meta}},
             results=store.results(cells),
             measured=store.results(cells, source=MEASURED),
             planned=None if cells is None else len(cells),
             groundings=store.groundings(cells),
             outcomes=tuple(from_plain(Outcome, outcome) for outcome in meta.get("outcomes", [])),
             loading=LoaderResult.from_json(meta["loading"]) if "loading" in meta else None,
-            command=meta.get("command", ""),
-            created=meta.get("created", ""),
-            versions=meta.get("versions", {}),
         )
     return write_page(folder / REPORT_NAME, render_report(page))

@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from actprof.errors import UsageError
 
@@ -103,3 +103,9 @@ def _is_wrapper(word: str, before: Sequence[str]) -> bool:
     name = PurePath(word).name
     is_option = bool(before) and (word.startswith("-") or before[-1].startswith("-"))
     return is_option or name in _WRAPPERS or bool(_PYTHON.fullmatch(name))
+
+
+def hugging_face_home(environment: Mapping[str, str]) -> Path:
+    """Return the folder in which Hugging Face's libraries keep their files."""
+    cache = environment.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(environment.get("HF_HOME") or f"{cache}/huggingface").expanduser()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from actprof.errors import UsageError
+from actprof.preflight_check.command_line import hugging_face_home
 
 HUB_SECONDS = 3.0
 _INFO = Path("meta") / "info.json"
@@ -117,11 +118,7 @@ def _image_shape(feature: Mapping[str, Any]) -> tuple[int, int, int]:
 def _lerobot_home(environment: Mapping[str, str]) -> Path:
     """Return the folder of lerobot's cache, as `lerobot/utils/constants.py` finds it."""
     named = environment.get("HF_LEROBOT_HOME")
-    if named:
-        return Path(named).expanduser()
-    cache = environment.get("XDG_CACHE_HOME") or "~/.cache"
-    home = environment.get("HF_HOME") or f"{cache}/huggingface"
-    return Path(home).expanduser() / "lerobot"
+    return Path(named).expanduser() if named else hugging_face_home(environment) / "lerobot"
 
 
 def _snapshots(home: Path, repo_id: str, revision: str | None) -> list[Path]:

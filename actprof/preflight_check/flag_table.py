@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,29 +41,23 @@ class FlagTable:
 def flag_table(policy: str) -> FlagTable:
     """Return the table of a policy from the cache; the first time lerobot is imported to write it."""
     key = f"{policy}-{package_version('lerobot')}-{code_digest('policies/train_command.py')}"
-    path = cache_directory() / f"lerobot-train-flags-{key}.json"
-    try:
-        return _load(path, path.stat().st_mtime_ns) or _build(policy, path)
-    except OSError:
-        return _build(policy, path)
+    return _table(policy, cache_directory() / f"lerobot-train-flags-{key}.json")
 
 
-def _build(policy: str, path: Path) -> FlagTable:
-    from actprof.policies.train_command import describe_fields
-
-    table = FlagTable(**describe_fields(policy))
-    try:
-        write_whole(path, json.dumps(asdict(table)).encode())
-    except StoreError as error:
-        _log.warning("the flags of lerobot-train could not be cached: %s", error)
-    return table
-
-
-@lru_cache(maxsize=8)
-def _load(path: Path, _stamp: int) -> FlagTable | None:
+@cache
+def _table(policy: str, path: Path) -> FlagTable:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         return FlagTable(dict(data["types"]), dict(data["defaults"]), tuple(data["checked"]))
+    except FileNotFoundError:
+        pass
     except (OSError, ValueError, KeyError, TypeError) as error:
         _log.warning("the cached table %s is damaged and will be written again (%s)", path, error)
-        return None
+    from actprof.policies.train_command import describe_fields
+
+    data = describe_fields(policy)
+    try:
+        write_whole(path, json.dumps(data).encode())
+    except StoreError as error:
+        _log.warning("the flags of lerobot-train could not be cached: %s", error)
+    return FlagTable(**data)

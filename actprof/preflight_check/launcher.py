@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from actprof.errors import UsageError
-from actprof.preflight_check.command_line import CommandLine
+from actprof.preflight_check.command_line import CommandLine, hugging_face_home
 
 _PRECISIONS = {"no": "fp32", "fp16": "fp16", "bf16": "bf16"}
 _WRAPS = {"use_fsdp": "FSDP", "use_deepspeed": "DeepSpeed", "use_megatron_lm": "Megatron-LM", "tpu": "a TPU"}
@@ -151,9 +151,7 @@ def _accumulation(steps: str) -> tuple[str, ...]:
 
 def _config_file(options: Mapping[str, str], seen: Mapping[str, str]) -> dict[str, Any]:
     """Return accelerate's config file: the one named, else the user's, else nothing."""
-    cache = seen.get("XDG_CACHE_HOME") or "~/.cache"
-    home = seen.get("HF_HOME") or f"{cache}/huggingface"
-    usual = Path(home).expanduser() / "accelerate" / "default_config.yaml"
+    usual = hugging_face_home(seen) / "accelerate" / "default_config.yaml"
     named = options.get("config_file")
     path = Path(named).expanduser() if named else usual
     if not path.is_file():
