@@ -16,7 +16,7 @@ from actprof.loading.lend_ffmpeg import lend_ffmpeg
 from actprof.loading.plan import LoaderQuestion, SourceRequest, available_cores, plan
 from actprof.loading.rows import COLD, TORCHCODEC, DatasetFacts, LoaderResult, LoaderRow, Source
 from actprof.loading.synthetic import datasets_folder, quiet_environment, synthetic_dataset
-from actprof.loading.time_source import SourceAnswer, load_source, row_without_figures
+from actprof.loading.time_source import SourceAnswer, load_source, row_of
 from actprof.processes.worker import Conditions, WorkerError, call_alone
 from actprof.progress import Listener, Progress, nobody
 from actprof.versions import library_versions, package_version
@@ -116,7 +116,7 @@ def _lend() -> Path | None:
 
 
 def _refused(request: SourceRequest, reason: str) -> tuple[LoaderRow, ...]:
-    return tuple(row_without_figures(request.source(), load, reason) for load in request.loads)
+    return tuple(row_of(request.source(), load, reason) for load in request.loads)
 
 
 # -- gathering -----------------------------------------------------------------------------------------

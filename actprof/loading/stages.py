@@ -12,7 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from unittest import mock
 
 from actprof.loading.rows import STAGES
@@ -100,11 +100,16 @@ def seams(dataset: Any, watch: Stopwatch) -> Iterator[None]:
 
     reader = dataset.reader
     cache, image = video_utils.VideoDecoderCache, dataset_reader.datasets.Image
-    get_decoder = cache.get_decoder
+    get_decoder, decode_image = cache.get_decoder, image.decode_example
 
     def timed_decoder(self: Any, path: str) -> Any:
         with watch.part("open"):
             return _Decoder(get_decoder(self, path), watch)
+
+    def timed_image(self: Any, *args: Any, **kwargs: Any) -> Any:
+        watch.frames += 1
+        with watch.part("decode"):
+            return decode_image(self, *args, **kwargs)
 
     replaced: list[tuple[Any, str, Any]] = [
         (dataset_reader, "ThreadPoolExecutor", _OneAfterAnother),
@@ -112,7 +117,7 @@ def seams(dataset: Any, watch: Stopwatch) -> Iterator[None]:
         (video_utils, "av", _Av(video_utils.av, watch)),
         (cache, "get_decoder", timed_decoder),
         (io_utils, "pil_to_chw_tensor", watch.around("convert", io_utils.pil_to_chw_tensor)),
-        (image, "decode_example", _timed_method(image.decode_example, watch)),
+        (image, "decode_example", timed_image),
         (reader, "_query_hf_dataset", watch.around("rows", reader._query_hf_dataset)),
         (reader, "hf_dataset", _Rows(reader.hf_dataset, watch)),
     ]
@@ -124,26 +129,20 @@ def seams(dataset: Any, watch: Stopwatch) -> Iterator[None]:
         yield
 
 
-def _timed_method(method: Callable[..., Any], watch: Stopwatch) -> Callable[..., Any]:
-    def timed(self: Any, *args: Any, **kwargs: Any) -> Any:
-        watch.frames += 1
-        with watch.part("decode"):
-            return method(self, *args, **kwargs)
+class _Booked:
+    """Hands everything on to what it stands for, and books calls of some of its methods."""
 
-    return timed
-
-
-class _Through:
-    """Hands everything on to what it stands for."""
+    parts: ClassVar[dict[str, str]] = {}
 
     def __init__(self, inner: Any, watch: Stopwatch) -> None:
         self._inner, self._watch = inner, watch
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
+        found = getattr(self._inner, name)
+        return self._watch.around(self.parts[name], found) if name in self.parts else found
 
 
-class _Rows(_Through):
+class _Rows(_Booked):
     """The table of rows."""
 
     def __getitem__(self, key: Any) -> Any:
@@ -151,15 +150,13 @@ class _Rows(_Through):
             return self._inner[key]
 
 
-class _Decoder(_Through):
+class _Decoder(_Booked):
     """A decoder of torchcodec, which seeks, decodes and converts in one call."""
 
-    def get_frames_at(self, **which: Any) -> Any:
-        with self._watch.part("decode"):
-            return self._inner.get_frames_at(**which)
+    parts: ClassVar = {"get_frames_at": "decode"}
 
 
-class _Av(_Through):
+class _Av(_Booked):
     """PyAV, as far as lerobot reads with it."""
 
     def open(self, *args: Any, **kwargs: Any) -> _Container:
@@ -167,7 +164,11 @@ class _Av(_Through):
             return _Container(self._inner.open(*args, **kwargs), self._watch)
 
 
-class _Container(_Through):
+class _Container(_Booked):
+    """An open video."""
+
+    parts: ClassVar = {"seek": "seek"}
+
     def __enter__(self) -> Self:
         self._inner.__enter__()
         return self
@@ -175,10 +176,6 @@ class _Container(_Through):
     def __exit__(self, *error: object) -> None:
         with self._watch.part("open"):
             self._inner.__exit__(*error)
-
-    def seek(self, *args: Any, **kwargs: Any) -> None:
-        with self._watch.part("seek"):
-            self._inner.seek(*args, **kwargs)
 
     def decode(self, *args: Any) -> Iterator[Any]:
         frames = self._inner.decode(*args)

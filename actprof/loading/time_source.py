@@ -11,6 +11,8 @@ import gc
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from typing import Any
 
 from actprof.loading.dataset import (
@@ -25,6 +27,7 @@ from actprof.loading.dataset import (
 from actprof.loading.lend_ffmpeg import why_not
 from actprof.loading.plan import Load, SourceRequest
 from actprof.loading.rows import COLD, IMAGES, WARM, DatasetFacts, LoaderRow, Source
+from actprof.loading.stages import time_stages
 from actprof.measurement import Spread
 from actprof.processes.child import tell
 
@@ -76,13 +79,9 @@ def load_source(request: SourceRequest) -> SourceAnswer:
     for load in request.loads:
         tell(f"{source}: {_say(load)}")
         reason = too_slow(rows, request.seconds) if load.workers else ""
-        if reason:
-            rows.append(row_without_figures(source, load, reason))
-        else:
-            rows.append(_measure(dataset, make_config(request, load), source, load, request.seconds))
+        rows.append(row_of(source, load, reason) if reason else _measure(dataset, request, source, load))
     if source.storage == IMAGES:
         rows += _with_actions_alone(dataset, request, source)
-    config = make_config(request, request.loads[-1])
     return SourceAnswer(
         source=source, rows=tuple(rows), facts=facts, torch_threads=torch.get_num_threads(),
         settings=_settings(config),
@@ -97,8 +96,8 @@ def too_slow(rows: list[LoaderRow], seconds: float) -> str:
     return f"a batch takes {taken:.0f} s without workers; give --seconds {taken:.0f} to measure with some"
 
 
-def row_without_figures(source: Source, load: Load, reason: str) -> LoaderRow:
-    """Return the row of a load that was not measured."""
+def row_of(source: Source, load: Load, reason: str = "") -> LoaderRow:
+    """Return the row of a load without figures, and why it has none."""
     return LoaderRow(
         source=source, batch_size=load.batch_size, workers=load.workers, cache=load.cache, reason=reason
     )
@@ -106,49 +105,36 @@ def row_without_figures(source: Source, load: Load, reason: str) -> LoaderRow:
 
 def _with_actions_alone(dataset: Any, request: SourceRequest, source: Source) -> list[LoaderRow]:
     """Return rows of the same dataset, its action chunks read without the images of their rows."""
-    loads = [
-        Load(batch_size=size, workers=0) for size in dict.fromkeys(it.batch_size for it in request.loads)
-    ]
     alone = replace(source, actions_alone=True)
     tell(str(alone))
     reader = dataset.reader
     reader._query_hf_dataset = query_of_numbers(reader, dataset.meta.camera_keys)
-    return [_measure(dataset, make_config(request, load), alone, load, request.seconds) for load in loads]
+    sizes = dict.fromkeys(load.batch_size for load in request.loads)
+    return [_measure(dataset, request, alone, Load(batch_size=size, workers=0)) for size in sizes]
 
 
-def _measure(dataset: Any, config: Any, source: Source, load: Load, seconds: float) -> LoaderRow:
-    loader = make_loader(dataset, config)
-    parts: dict[str, float] = {}
-    frames = None
-    if load.workers == 0 and load.cache == WARM:
-        parts, frames = _stages(dataset, loader, seconds)
-        taken = load.batch_size * sum(parts.values())
-        if taken > _PATIENCE * seconds:
-            return LoaderRow(
-                source=source, batch_size=load.batch_size, workers=0, stages=parts, frames_decoded=frames,
-                batch_seconds=Spread.of([taken]),
-            )  # fmt: skip
+def _measure(dataset: Any, request: SourceRequest, source: Source, load: Load) -> LoaderRow:
+    row = row_of(source, load)
+    loader = make_loader(dataset, make_config(request, load))
+    if row.workers == 0 and row.cache == WARM:
+        indices = list(islice(loader.sampler, _STAGE_SAMPLES))
+        half = request.seconds / 2
+        parts, frames = time_stages(dataset, indices, loader.collate_fn, seconds=half, batch=row.batch_size)
+        row = replace(row, stages=parts, frames_decoded=frames)
+        taken = row.batch_size * sum(parts.values())
+        if taken > _PATIENCE * request.seconds:
+            return replace(row, batch_seconds=Spread.of([taken]))
+    before = partial(drop_cached, dataset_files(dataset) if row.cache == COLD else [])
+    kept = before()
     batches = iter(loader)
-    kept = None
-    before: Callable[[], None] | None = None
-    if load.cache == COLD:
-        files = dataset_files(dataset)
-        kept = drop_cached(files)
-
-        def before() -> None:
-            drop_cached(files)
-
-    spread, counted, processor = time_batches(batches, load.workers, seconds, before=before)
-    alone = load.workers == 0
-    row = LoaderRow(
-        source=source, batch_size=load.batch_size, workers=load.workers, cache=load.cache,
-        batch_seconds=spread, batches=counted, cached_share=kept,
-        cpu_seconds=processor / load.batch_size if alone else None,
-        stages=parts, frames_decoded=frames,
-    )  # fmt: skip
+    spread, counted, processor = time_batches(batches, row.workers, request.seconds, before=before)
     del batches, loader
     gc.collect()  # ends the workers
-    return row
+    alone = row.workers == 0
+    return replace(
+        row, batch_seconds=spread, batches=counted, cached_share=kept,
+        cpu_seconds=processor / row.batch_size if alone else None,
+    )  # fmt: skip
 
 
 def time_batches(
@@ -156,7 +142,7 @@ def time_batches(
     workers: int,
     seconds: float,
     *,
-    before: Callable[[], None] | None = None,
+    before: Callable[[], object] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Spread, int, float]:
     """Return seconds from batch to batch, how many were timed, and processor seconds of a batch.
@@ -168,7 +154,7 @@ def time_batches(
         batches: an endless loader.
         workers: that it has.
         seconds: to time for; at least three rounds are, unless that takes four times as long.
-        before: called before each batch, not timed; only without workers.
+        before: called before each round, not timed.
         clock: seconds.
     """
     size = max(workers, 1)
@@ -185,15 +171,6 @@ def time_batches(
         rounds.append(clock() - start)
         processor += time.process_time() - used
     return Spread.of([taken / size for taken in rounds]), len(rounds) * size, processor / len(rounds) / size
-
-
-def _stages(dataset: Any, loader: Any, seconds: float) -> tuple[dict[str, float], float | None]:
-    from itertools import islice
-
-    from actprof.loading.stages import time_stages
-
-    indices = list(islice(loader.sampler, _STAGE_SAMPLES))
-    return time_stages(dataset, indices, loader.collate_fn, seconds=seconds / 2, batch=loader.batch_size)
 
 
 def _say(load: Load) -> str:
