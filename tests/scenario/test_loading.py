@@ -6,10 +6,12 @@ import pytest
 
 from actprof.cell import Cell
 from actprof.errors import ScenarioError
+from actprof.policies import policy_names
 from actprof.scenario.loading import load_gpu_file, load_scenario
 from actprof.units import GIB, MIB
 
 SHIPPED = Path(__file__).parents[2] / "scenarios"
+POLICIES = ", ".join(policy_names())
 KEYS = (
     "policy, set, cameras, resolution, batch_size, state_dim, action_dim, optimizer, precision, alloc_conf, "
     "expandable_segments, gpu, capacity, used_by_others, cudnn_benchmark, changes"
@@ -167,8 +169,8 @@ REFUSALS = [
     ("qqq: 3\n", f"1: unknown key 'qqq'; the keys here are {KEYS}, {OTHER_KEYS}"),
     ("sweep:\n  batch_size: [8]\n  bach_size: [8]\n", "3: unknown key 'bach_size'; did you mean batch_size?"),
     ("sweep:\n  name: [a]\n", f"2: unknown key 'name'; the keys here are {KEYS}, set.FIELD"),
-    ("policy: atc\n", "1: unknown policy 'atc'; did you mean act? known: act"),
-    ("sweep: {policy: [act, pi0]}\n", "1: unknown policy 'pi0'; known: act"),
+    ("policy: atc\n", f"1: unknown policy 'atc'; did you mean act? known: {POLICIES}"),
+    ("sweep: {policy: [act, pi0]}\n", f"1: unknown policy 'pi0'; known: {POLICIES}"),
     ("precision: f32\n", "1: unknown precision 'f32'; did you mean fp32? known: fp32, fp16, bf16"),
     (
         "gpu: RTX 3080 Ti\n",
