@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from actprof.snapshots.compare_allocations import Unmatched
 
 
-def measure(
+def measure(  # noqa: PLR0913 - the options of a command
     *,
     device: str | None = None,
     boundary: bool = False,

@@ -28,14 +28,14 @@ def load_scenario(path: str | Path) -> Scenario:
     """Read a scenario file.
 
     Raises:
-        ScenarioError: what is wrong with it, with file and line.
+        ScenarioError: `file:line: what; what instead`, for the first thing in the file that is wrong.
     """
     from actprof.scenario.loading import load_scenario as load
 
     return load(path)
 
 
-def sweep(
+def sweep(  # noqa: PLR0913 - the options of a command
     scenario: Scenario,
     *,
     mode: str = "auto",

@@ -10,11 +10,11 @@ from actprof.progress import Listener, Progress, nobody
 
 if TYPE_CHECKING:
     from actprof.snapshots.recording import Recording
-    from actprof.snapshots.replay_outcome import SnapshotReplay
+    from actprof.snapshots.replay_recording import SnapshotReplay
     from actprof.snapshots.verify import Verification
 
 
-def replay_snapshot(
+def replay_snapshot(  # noqa: PLR0913 - the options of a command
     path: str | Path,
     *,
     device: int | None = None,

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from actprof.cli.console import plain_table
-from actprof.snapshots.replay_outcome import Outcome, SnapshotReplay, say_ambiguous
+from actprof.snapshots.replay_recording import Outcome, SnapshotReplay, say_ambiguous
 from actprof.units import format_bytes
 
 if TYPE_CHECKING:

@@ -23,11 +23,7 @@ from actprof.scenario.schema import CellFields, GpuFile, ScenarioFile
 
 
 def load_scenario(path: str | os.PathLike[str]) -> Scenario:
-    """Return the scenario of a YAML file.
-
-    Raises:
-        ScenarioError: `file:line: what; what instead`, for the first thing in the file that is wrong.
-    """
+    """Return the scenario of a YAML file; see `actprof.load_scenario`."""
     file = FilePath(path)
     document = read_document(file, is_text=_is_text)
     document.raise_first()

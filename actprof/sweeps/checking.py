@@ -24,16 +24,12 @@ from actprof.trace.cache import trace_for, usable_cache
 def check_scenario(
     scenario: Scenario, folder: Path, *, workers: Workers | None = None
 ) -> tuple[Outcome, ...]:
-    """Return what becomes of each expectation of `scenario`.
+    """Return what becomes of each expectation of `scenario`; raises as `actprof.check`.
 
     Args:
         scenario: with expectations.
         folder: of its results; where there are some, what is known is taken from them and the rest added.
         workers: where tasks run, if something must be traced, and who is told.
-
-    Raises:
-        UsageError: the scenario expects nothing, or asks for what cannot be.
-        StoreError: the results cannot be read or written.
     """
     if not scenario.expectations:
         raise UsageError(

@@ -32,10 +32,7 @@ _MARKS = {True: "[green]✓[/]", False: "[bold red]✗[/]", None: "[magenta]?[/]
     help="Folder of a sweep's results, to take known answers from.  [default: reports/<scenario>]",
 )
 @json_option
-@click.pass_context
-def command(
-    ctx: click.Context, *, scenario: Path, gpu: str | None, jobs: int | None, out: Path | None, as_json: bool
-) -> None:
+def command(*, scenario: Path, gpu: str | None, jobs: int | None, out: Path | None, as_json: bool) -> int:
     """Check what a scenario file expects under `expect:`, without a GPU.
 
     The exit code is 0 when all is held, 1 when something is broken, 3 when something cannot be told.
@@ -54,7 +51,7 @@ def command(
         print_json(_as_json(loaded.name, outcomes))
     else:
         print_outcomes(outcomes, output())
-    ctx.exit(exit_code(outcomes))
+    return exit_code(outcomes)
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:

@@ -90,16 +90,7 @@ def _synthetic(_context: click.Context, _option: click.Parameter, text: str | No
     "--out", type=click.Path(path_type=Path), default=None, metavar="FOLDER",
     help="Write loader.json and loader.html there; of a sweep, also into its store and report.",
 )  # fmt: skip
-def command(
-    *,
-    read: Path | None,
-    as_json: bool,
-    html: Path | None,
-    out: Path | None,
-    step_seconds: float | None,
-    step_batch_size: int | None,
-    **options: Any,
-) -> None:
+def command(*, read: Path | None, as_json: bool, html: Path | None, out: Path | None, **options: Any) -> None:
     """Measure data loading of a LeRobotDataset on this machine, as lerobot trains on it.
 
     Each decoder of video, storage and size is loaded by lerobot's own dataset and DataLoader, in a process of
@@ -111,6 +102,7 @@ def command(
       actprof loader --repo-id me/pick --root data/pick --workers 0,2,4
       actprof loader --read reports/loader/loader.json --step-seconds 0.47
     """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
+    step = {name: options.pop(name) for name in ("step_seconds", "step_batch_size")}
     if options["resize"] is None:
         options["resize"] = "224x224" if options["synthetic"] else "none"
     options["resize"] = options["resize"].replace("none", "")
@@ -120,7 +112,6 @@ def command(
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(separator="/"))
         with progress_listener(*columns, start="planning") as listener:
             result = api.measure_loader(**options, listener=listener)
-    step: dict[str, Any] = {"step_seconds": step_seconds, "step_batch_size": step_batch_size}
     written = _write(result, html, out, step)
     if as_json:
         print_json(result.to_json())

@@ -41,7 +41,7 @@ _MOST_UNMATCHED = 15
     "--timeout", type=click.FloatRange(min=1), default=600.0, show_default=True, help="Seconds per process."
 )
 @json_option
-def command(
+def command(  # noqa: PLR0913 - the options of a command
     *,
     device: str | None,
     boundary: bool,

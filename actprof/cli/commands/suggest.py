@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     help="Print a training script with this change instead, to run in place of lerobot-train. Repeatable.",
 )
 @json_option
-def command(
+def command(  # noqa: PLR0913 - the options of a command
     *,
     target_batch: int | None,
     limit: int | None,
