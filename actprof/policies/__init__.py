@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _POLICIES = (
     "act",
+    "diffusion",
 )  # fmt: skip
 
 
