@@ -44,22 +44,14 @@ DROPPED = Marker(-1)  # what stands for a dict that is wholly kept elsewhere
 class Items(list[Any]):
     """A list that knows its place in the memo; `dropped` counts items that stand for nothing any more."""
 
-    __slots__ = ("dropped", "place")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.dropped = 0
-        self.place = -1
+    dropped = 0
+    place = -1
 
 
 class Values(dict[str, Any]):
     """A dict that knows its place in the memo."""
 
-    __slots__ = ("place",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.place = -1
+    place = -1
 
 
 class PlainUnpickler:

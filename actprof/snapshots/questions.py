@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from actprof.allocator.config import AllocatorConfig
 from actprof.errors import UsageError
 from actprof.hardware import builtin_catalogue, find_device
-from actprof.snapshots.what_if_replay import Question
 from actprof.units import format_bytes, parse_bytes
 
 DEFAULTS = "PyTorch's defaults"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What to replay a recording under.
+
+    Attributes:
+        label: of the column.
+        config: the allocator's settings; the recorded ones where it is None.
+        available_bytes: what the process can reserve; None without limit.
+        total_bytes: the memory of the device, for the memory fraction.
+    """
+
+    label: str
+    config: AllocatorConfig | None = None
+    available_bytes: int | None = None
+    total_bytes: int | None = None
 
 
 def make_questions(

@@ -8,33 +8,15 @@ of memory is taken to die there.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from actprof.allocator.blocks import SegmentRecord
 from actprof.allocator.caching import CachingAllocator
-from actprof.allocator.config import AllocatorConfig
 from actprof.errors import UnknownAnswerError, UsageError
 from actprof.out_of_memory import OutOfMemoryError
 from actprof.snapshots.events import ALLOC, FREE_COMPLETED, FREE_REQUESTED, OOM
 from actprof.snapshots.memory_over_time import Replay
+from actprof.snapshots.questions import Question
 from actprof.snapshots.recording import Recording
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What to replay a recording under.
-
-    Attributes:
-        label: of the column.
-        config: the allocator's settings; the recorded ones where it is None.
-        available_bytes: what the process can reserve; None without limit.
-        total_bytes: the memory of the device, for the memory fraction.
-    """
-
-    label: str
-    config: AllocatorConfig | None = None
-    available_bytes: int | None = None
-    total_bytes: int | None = None
 
 
 class WhatIfReplay(Replay):

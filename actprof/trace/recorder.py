@@ -20,9 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from actprof.kernels.problem import Problem
 from actprof.trace.model import KINDS, PHASES
 from actprof.trace.origins import Origins, Site
-from actprof.trace.rules.known_ops import is_known
 from actprof.trace.rules.steps import Give, Output, Step
-from actprof.trace.rules.temporaries import steps_inside
+from actprof.trace.rules.temporaries import is_known, steps_inside
 from actprof.trace.rules.work import blas_route, bytes_moved, flops_of, kernels_of, tensors_in
 
 _SETUP, _DATA, _FORWARD, _BACKWARD, _OPTIMIZER = range(len(PHASES))

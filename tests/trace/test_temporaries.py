@@ -17,9 +17,8 @@ from actprof.replay.kernel_bytes import Kernels, architecture_of, sizes_of
 from actprof.trace.cache import trace_for
 from actprof.trace.fake import fake_cuda
 from actprof.trace.recorder import Recorder
-from actprof.trace.rules.known_ops import PLAIN, UNRULED
 from actprof.trace.rules.steps import Output
-from actprof.trace.rules.temporaries import ruled_ops, steps_inside
+from actprof.trace.rules.temporaries import PLAIN, UNRULED, ruled_ops, steps_inside
 
 aten = torch.ops.aten
 RECORDED = Path(__file__).parents[2] / "reports/accuracy/h100/ops.json.gz"
