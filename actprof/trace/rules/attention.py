@@ -29,7 +29,7 @@ _TILE, _LOCK_BYTES = 64, 16  # of the efficient kernel's reverse
 _plain_attention = torch.nn.functional.scaled_dot_product_attention
 
 
-def scaled_dot_product_attention(  # noqa: PLR0917 - the signature of torch's function
+def scaled_dot_product_attention(  # noqa: PLR0913, PLR0917 - the signature of torch's function
     query: Tensor,
     key: Tensor,
     value: Tensor,
