@@ -55,33 +55,26 @@ class Combined:
 
 
 def combine(
-    step_seconds: float, load: LoaderRow | float, workers: int | None = None, *, batch_size: int | None = None
+    step_seconds: float, load_seconds: float, workers: int, *, batch_size: int | None = None
 ) -> Combined:
     """Return what a step of `step_seconds` takes with its loading.
 
     Args:
         step_seconds: of the update alone.
-        load: a measured row, or the seconds from one batch to the next.
-        workers: of the DataLoader; those of the row if left out.
-        batch_size: samples in a batch; the row's if left out.
+        load_seconds: from one batch to the next.
+        workers: of the DataLoader.
+        batch_size: samples in a batch.
 
     Raises:
-        UsageError: seconds or workers below zero, a row without figures, or no number of workers.
+        UsageError: seconds or workers below zero.
     """
-    if isinstance(load, LoaderRow):
-        if load.batch_seconds is None:
-            raise UsageError(f"{load.source} was not measured ({load.reason}); combine another row")
-        if batch_size not in (None, load.batch_size):
-            raise UsageError(f"the row has batch size {load.batch_size}, not {batch_size}")
-        workers = load.workers if workers is None else workers
-        if workers != load.workers:
-            raise UsageError(f"the row was measured with {load.workers} workers, not {workers}")
-        batch_size, load = load.batch_size, load.batch_seconds.median
-    if workers is None or workers < 0:
+    if workers < 0:
         raise UsageError(f"workers is {workers!r}; give the DataLoader's number of workers, 0 or more")
-    if step_seconds < 0 or load < 0:
-        raise UsageError(f"a step of {step_seconds} s and loading of {load} s: neither can be below zero")
-    wait = max(0.0, load - step_seconds) if workers else load
+    if step_seconds < 0 or load_seconds < 0:
+        raise UsageError(
+            f"a step of {step_seconds} s and loading of {load_seconds} s: neither can be below zero"
+        )
+    wait = max(0.0, load_seconds - step_seconds) if workers else load_seconds
     total = step_seconds + wait
     return Combined(
         step_seconds=step_seconds,
@@ -89,7 +82,7 @@ def combine(
         total_seconds=total,
         samples_per_second=batch_size / total if batch_size and total else None,
         data_share=wait / total if total else 0.0,
-        limited_by=DATA if load > step_seconds else STEP,
+        limited_by=DATA if load_seconds > step_seconds else STEP,
     )
 
 

@@ -12,11 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from actprof.errors import StoreError, UsageError
+from actprof.files import cache_folder
 from actprof.loading.lend_ffmpeg import lend_ffmpeg
-from actprof.loading.plan import LoaderQuestion, SourceRequest, available_cores, plan
+from actprof.loading.plan import LoaderQuestion, SourceRequest, plan
 from actprof.loading.rows import COLD, TORCHCODEC, DatasetFacts, LoaderResult, LoaderRow, Source
-from actprof.loading.synthetic import datasets_folder, quiet_environment, synthetic_dataset
+from actprof.loading.synthetic import quiet_environment, synthetic_dataset
 from actprof.loading.time_source import SourceAnswer, load_source, row_of
+from actprof.processes.pool import available_cores
 from actprof.processes.worker import Conditions, WorkerError, call_alone
 from actprof.progress import Listener, Progress, nobody
 from actprof.versions import library_versions, package_version
@@ -27,16 +29,7 @@ _ALLOWANCE = 6.0  # times the seconds of a load, for its rounds and its parts
 
 
 def measure_loading(question: LoaderQuestion, *, listener: Listener = nobody) -> LoaderResult:
-    """Measure data loading and return all rows.
-
-    Args:
-        question: what to measure.
-        listener: told how many loaders are done, and what is being done.
-
-    Raises:
-        UsageError: lerobot does not find or understand the dataset.
-        StoreError: the synthetic dataset cannot be written.
-    """
+    """Measure data loading and return all rows; see `actprof.measure_loader`."""
     if question.root and not (Path(question.root).expanduser() / "meta" / "info.json").is_file():
         raise UsageError(
             f"{question.root} has no meta/info.json; give the folder of a LeRobotDataset as --root"
@@ -110,7 +103,7 @@ class _Measuring:
 
 def _lend() -> Path | None:
     try:
-        return lend_ffmpeg(datasets_folder().parent / f"ffmpeg-of-av-{package_version('av')}")
+        return lend_ffmpeg(cache_folder() / f"ffmpeg-of-av-{package_version('av')}")
     except OSError as error:
         raise StoreError(f"links to PyAV's libraries cannot be made ({error})") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 
@@ -111,11 +110,6 @@ class SourceRequest:
             storage=what.storage if what else VIDEO, width=width, height=height,
             backend=self.backend, resize=self.resize,
         )  # fmt: skip
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def plan(question: LoaderQuestion, *, cores: int) -> list[SourceRequest]:

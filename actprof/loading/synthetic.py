@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actprof.errors import StoreError
+from actprof.files import cache_folder
 from actprof.loading.rows import VIDEO
 from actprof.processes.child import tell
 from actprof.processes.worker import Conditions, call_alone
 from actprof.progress import Listener, nobody
-from actprof.trace.cache import cache_directory
 from actprof.versions import code_digest, package_version
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Synthetic:
 
 def datasets_folder() -> Path:
     """Return the folder of synthetic datasets, beside the cache of traces."""
-    return cache_directory().parent / "datasets"
+    return cache_folder() / "datasets"
 
 
 def synthetic_dataset(what: Synthetic, *, listener: Listener = nobody) -> Path:

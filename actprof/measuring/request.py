@@ -12,7 +12,6 @@ WARMUP_STEPS = 2
 LEAST_STEPS = 5
 MOST_STEPS = 50
 MOST_SECONDS = 20.0
-PURPOSES = ("time", "snapshot", "lines")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

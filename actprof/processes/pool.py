@@ -87,11 +87,15 @@ class Tasks:
         self._listener(Progress(total=self._total, done=self._done, running=running))
 
 
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def default_jobs() -> int:
     """Return one worker for each core that we may use, as far as the memory that is free holds them."""
-    cores = len(os.sched_getaffinity(0))
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(min(cores, free // _WORKER_BYTES), 1)
+    return max(min(available_cores(), free // _WORKER_BYTES), 1)
 
 
 @contextmanager

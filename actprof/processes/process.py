@@ -29,11 +29,11 @@ type Call = tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]
 
 
 class NoAnswerError(Exception):
-    """What a process did instead of answering, as the predicate of a sentence; its exit code if it ended."""
+    """What a process did instead of answering, as the predicate of a sentence that may have `more`."""
 
-    def __init__(self, predicate: str, code: int | None = None) -> None:
+    def __init__(self, predicate: str, more: str = "") -> None:
         super().__init__(predicate)
-        self.code = code
+        self.more = more
 
 
 class Process:
@@ -61,11 +61,7 @@ class Process:
                 env={name: value for name, value in merged.items() if value is not None},
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
-
-    @property
-    def pid(self) -> int:
-        """Its id."""
-        return self._popen.pid
+        self.pid = self._popen.pid
 
     @property
     def is_idle(self) -> bool:
@@ -112,7 +108,7 @@ class Process:
             code = self._popen.wait(_GRACE_SECONDS)
         except subprocess.TimeoutExpired:
             return NoAnswerError("stopped talking without an answer, and was ended")
-        return NoAnswerError(how_it_ended(code), code)
+        return NoAnswerError(how_it_ended(code), " and without an answer" if code >= 0 else "")
 
     def kill(self) -> None:
         """Leave nothing behind: neither the process nor what it started."""

@@ -19,6 +19,7 @@ from actprof.processes.process import Environment, NoAnswerError, Process
 from actprof.progress import Listener, nobody
 
 TIMEOUT_SECONDS = 600.0
+_TOO_LATE = "the run gave no answer within {:.0f} s and was ended; allow more with --timeout"
 _LAST_LINES = 12
 _LAST_BYTES = 16_384
 
@@ -138,8 +139,12 @@ def call_alone[T](conditions: Conditions, function: Callable[..., T], /, *args: 
             conditions.answered()
         except NoAnswerError as silence:
             process.kill()  # so that nothing more is printed
-            said = _late(conditions) if late.is_set() else _silent(silence)
-            raise WorkerError(said, _last_lines(printed)) from None
+            reason = (
+                _TOO_LATE.format(conditions.timeout)
+                if late.is_set()
+                else f"the worker {silence}{silence.more}"
+            )
+            raise WorkerError(reason, _last_lines(printed)) from None
         finally:
             timer.cancel()
             process.close()
@@ -151,16 +156,6 @@ def call_alone[T](conditions: Conditions, function: Callable[..., T], /, *args: 
 def _give_up(process: Process, late: threading.Event) -> None:
     late.set()
     process.kill()
-
-
-def _late(conditions: Conditions) -> str:
-    allowed = f"{conditions.timeout:.0f} s"
-    return f"the run gave no answer within {allowed} and was ended; allow more with --timeout"
-
-
-def _silent(silence: NoAnswerError) -> str:
-    more = "" if silence.code is None or silence.code < 0 else " and without an answer"
-    return f"the worker {silence}{more}"
 
 
 def _temporary_file() -> IO[bytes]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loader_made import PYAV, make_row
 
 from actprof.errors import UsageError
 from actprof.loading.feed import combine
-from actprof.loading.rows import LoaderRow
 
 SECONDS = st.floats(min_value=0.001, max_value=100)
 WORKERS = st.integers(min_value=1, max_value=64)
@@ -49,22 +47,11 @@ def test_slower_loading_never_helps(step, load, more, workers):
     assert combine(step, load, 1).total_seconds <= combine(step, load, 0).total_seconds
 
 
-def test_a_row_brings_its_workers_and_its_batch_size():
-    """Eight samples of 0.05 s beside an update of 0.3 s: the loop waits 0.1 s."""
-    found = combine(0.3, make_row(sample=0.05, workers=2))
-    assert 0.1 == pytest.approx(found.data_wait_seconds)
-    assert 20 == pytest.approx(found.samples_per_second)
-
-
 @pytest.mark.parametrize(
     ("load", "options", "said"),
     [
-        (0.1, {}, "number of workers"),
         (0.1, {"workers": -1}, "number of workers"),
         (-0.1, {"workers": 1}, "below zero"),
-        (make_row(workers=2), {"workers": 4}, "measured with 2"),
-        (make_row(), {"batch_size": 9}, "batch size 8"),
-        (LoaderRow(source=PYAV, batch_size=8, workers=0, reason="gone"), {}, "gone"),
     ],
 )
 def test_what_cannot_be_combined_is_refused(load, options, said):
