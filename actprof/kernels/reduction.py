@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 
+from actprof.cudnn.architecture import Architecture
 from actprof.units import ceil_div
 
 _MOST_THREADS = 512
@@ -21,14 +22,6 @@ _WARP = 32
 _LEAST_PER_THREAD, _MOST_PER_THREAD = 16, 256
 _MOST_OFFSET = 2**31 - 1
 _SEMAPHORE_BYTES = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Multiprocessors:
-    """How wide a GPU is: its multiprocessors, and the threads that one of them holds."""
-
-    count: int
-    threads_each: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +59,7 @@ class _Dimension:
 
 
 @lru_cache(maxsize=4096)
-def reduction_buffers(problem: Reduction, gpu: Multiprocessors) -> tuple[int, int]:
+def reduction_buffers(problem: Reduction, gpu: Architecture) -> tuple[int, int]:
     """Return the bytes of the global buffer and of its semaphores; (0, 0) for a reduction within blocks.
 
     A tensor of more than 2 GiB is reduced in parts one after another: the largest buffer is returned.
@@ -153,7 +146,7 @@ def _parts(dimensions: list[_Dimension], problem: Reduction) -> Iterator[list[_D
         yield from _parts(part, problem)
 
 
-def _buffers(dimensions: Sequence[_Dimension], problem: Reduction, gpu: Multiprocessors) -> tuple[int, int]:
+def _buffers(dimensions: Sequence[_Dimension], problem: Reduction, gpu: Architecture) -> tuple[int, int]:
     """Mirror `setReduceConfig`, `global_memory_size` and `semaphore_size`."""
     reduced = sum(d.output == 0 for d in dimensions)
     outputs = prod(d.size for d in dimensions if d.output)
@@ -174,7 +167,7 @@ def _buffers(dimensions: Sequence[_Dimension], problem: Reduction, gpu: Multipro
     step_input *= block_height
     each = ceil_div(inputs, step_input)
     grid = ceil_div(outputs // output_vector, step_output)
-    target = gpu.count * (gpu.threads_each // (block_width * block_height))
+    target = gpu.multiprocessors * (gpu.threads_per_multiprocessor // (block_width * block_height))
     if each < _MOST_PER_THREAD or grid > target:
         return 0, 0
     blocks = max(

@@ -17,7 +17,7 @@ from itertools import accumulate
 from actprof.cudnn import Architecture, Convolution, Plan, plans_for
 from actprof.hardware import Gpu
 from actprof.kernels.problem import Problem
-from actprof.kernels.reduction import Multiprocessors, Reduction, reduction_buffers
+from actprof.kernels.reduction import Reduction, reduction_buffers
 
 # `torch.backends.cudnn.benchmark_limit`: so many plans are timed (`benchmarkLimitCuDNN` in ATen/Context.h).
 BENCHMARK_LIMIT = 10
@@ -59,9 +59,7 @@ class Kernels:
 def sizes_of(problem: Problem, kernels: Kernels) -> tuple[int, ...]:
     """Return the bytes of each part of a problem; 0 for one that is not needed."""
     if isinstance(problem, Reduction):
-        architecture = kernels.architecture
-        width = Multiprocessors(architecture.multiprocessors, architecture.threads_per_multiprocessor)
-        return reduction_buffers(problem, width)
+        return reduction_buffers(problem, kernels.architecture)
     return (chosen_workspace(problem, kernels),)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from functools import lru_cache, partial
 from typing import Any
 
@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from actprof.errors import StoreError
 from actprof.kernels.problem import GrowingProblem
 from actprof.policies.facts import PolicyFacts
-from actprof.records import from_plain, tupled
+from actprof.records import from_plain, to_plain, tupled
 from actprof.trace.model import SCHEMA_VERSION, OpTable, TensorTable, Trace, TraceDetails
 
 _HEADER = "header"
 _DETAILS = "details"
+_APART = {"policy", "tensors", "ops", "events", "problems", "load_details"}  # not JSON as they are
 _WORDS = ("op_lines", "op_callers", "shapes", "dtypes", "owners")
 
 
@@ -38,15 +39,9 @@ def trace_to_bytes(trace: Trace) -> bytes:
     words: dict[str, list[str]] = {}
     for name in ("names", "modules"):
         words[name], columns[f"ops.{name}"] = _encode(getattr(trace.ops, name))
-    plain = {
-        name: getattr(trace, name)
-        for name in (
-            "schema_version", "key", "versions", "step_starts", "update_starts", "phase_starts", "carried",
-            "batch_sizes", "fixed_batch_size", "assumptions", "trace_seconds",
-        )
-    }  # fmt: skip
+    header = {field.name: getattr(trace, field.name) for field in fields(Trace) if field.name not in _APART}
     problems = [problem.to_json() for problem in trace.problems]
-    header = {**plain, "policy": asdict(trace.policy), "problems": problems, "words": words}
+    header |= {"policy": to_plain(trace.policy), "problems": problems, "words": words}
     if trace.load_details is not None:
         columns[_DETAILS] = np.frombuffer(_details_to_bytes(trace.load_details()), dtype=np.uint8)
     return _archive(header, columns)

@@ -8,10 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from actprof.kernels.reduction import Multiprocessors, Reduction, reduction_buffers
+from actprof.cudnn import Architecture
+from actprof.kernels.reduction import Reduction, reduction_buffers
 
-H100 = Multiprocessors(132, 2048)
-RTX_3090 = Multiprocessors(82, 1536)
+H100 = Architecture(
+    compute_capability=(9, 0), multiprocessors=132, threads_per_multiprocessor=2048,
+    clock_khz=1_980_000, memory_clock_khz=2_619_000,
+)  # fmt: skip
+RTX_3090 = Architecture(
+    compute_capability=(8, 6), multiprocessors=82, threads_per_multiprocessor=1536, clock_khz=1_695_000,
+    memory_clock_khz=9_751_000,
+)  # fmt: skip
 RECORDED = Path(__file__).parents[2] / "reports/accuracy/h100/reductions.json.gz"
 _BYTES = {"f32": 4, "bf16": 2, "f16": 2, "i64": 8, "b": 1}
 _WELFORD = ("var", "std", "var_mean")
