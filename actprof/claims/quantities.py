@@ -34,40 +34,37 @@ _OF_FACTS = ("parameters.", "backbones", "checkpoint")
 type Actual = int | Decimal | str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Quantity:
-    """A figure of one cell: its name, its kind, the words that it can be (any, if none), what it is."""
+    """A figure of one cell: its name, its kind, what it is, the words that it can be (any, if none)."""
 
     name: str
     kind: str
-    words: tuple[str, ...] = ()
     about: str = ""
+    words: tuple[str, ...] = ()
 
 
-def _plain(name: str, kind: str, about: str, words: tuple[str, ...] = ()) -> tuple[str, Quantity]:
-    return name, Quantity(name=name, kind=kind, words=words, about=about)
-
-
-PLAIN = dict(
-    [
-        _plain("verdict", WORD, "whether it runs", VERDICTS),
-        _plain("encoder_tokens", COUNT, "length of the main encoder's token sequence"),
-        _plain("parameters", COUNT, "elements of the policy's parameters"),
-        _plain("parameters.trainable", COUNT, "elements of the parameters that are trained"),
-        _plain("backbones", COUNT, "ResNets in the policy, counted in its parameters' paths"),
-        _plain("checkpoint", BYTES, "the weights of a checkpoint: parameters and buffers"),
-        _plain("peak_allocated", BYTES, "highest allocated memory; lerobot logs it as mem_gb"),
-        _plain("peak_reserved", BYTES, "highest reserved memory"),
-        _plain("peak_process", BYTES, "reserved memory and the CUDA context"),
-        _plain("headroom", BYTES, "what is left of the GPU; negative where it lacks"),
-        _plain("max_batch_size", COUNT, "largest batch size that runs"),
-        _plain("retries", COUNT, "how often the allocator flushes its cache"),
-        _plain("oom.segment", BYTES, "what PyTorch's message says it tried to allocate"),
-        _plain("oom.requested", BYTES, "what the op asked for that runs out"),
-        _plain("oom.phase", WORD, "phase of the step that runs out", PHASES),
-        _plain("oom.module", WORD, "module that runs out, or one that it lies in"),
-    ]
-)
+PLAIN = {
+    quantity.name: quantity
+    for quantity in (
+        Quantity("verdict", WORD, "whether it runs", VERDICTS),
+        Quantity("encoder_tokens", COUNT, "length of the main encoder's token sequence"),
+        Quantity("parameters", COUNT, "elements of the policy's parameters"),
+        Quantity("parameters.trainable", COUNT, "elements of the parameters that are trained"),
+        Quantity("backbones", COUNT, "ResNets in the policy, counted in its parameters' paths"),
+        Quantity("checkpoint", BYTES, "the weights of a checkpoint: parameters and buffers"),
+        Quantity("peak_allocated", BYTES, "highest allocated memory; lerobot logs it as mem_gb"),
+        Quantity("peak_reserved", BYTES, "highest reserved memory"),
+        Quantity("peak_process", BYTES, "reserved memory and the CUDA context"),
+        Quantity("headroom", BYTES, "what is left of the GPU; negative where it lacks"),
+        Quantity("max_batch_size", COUNT, "largest batch size that runs"),
+        Quantity("retries", COUNT, "how often the allocator flushes its cache"),
+        Quantity("oom.segment", BYTES, "what PyTorch's message says it tried to allocate"),
+        Quantity("oom.requested", BYTES, "what the op asked for that runs out"),
+        Quantity("oom.phase", WORD, "phase of the step that runs out", PHASES),
+        Quantity("oom.module", WORD, "module that runs out, or one that it lies in"),
+    )
+}
 # first word -> (kind, what it is)
 PARTED = {
     "parameters": (COUNT, "parameters of one component"),

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from actprof.cli.console import VERDICT_STYLES, boundary_text
 from actprof.out_of_memory import OutOfMemory
+from actprof.prediction.attribution import rank_holders
 from actprof.prediction.limits import limit_shares, speed_text, what_helps
 from actprof.results import Result, Verdict
 from actprof.units import format_bytes, format_seconds
@@ -164,11 +165,12 @@ def holders_facts(result: Result) -> list[tuple[str, str]]:
     if breakdown is None:
         return []
     whole = breakdown.allocated_bytes
-    holders = {f"{name} activations": sum(parts.values()) for name, parts in breakdown.activations.items()}
-    holders |= {name: size for name, size in breakdown.by_kind.items() if name != "activations"}
-    largest = sorted(holders.items(), key=lambda item: -item[1])[:5]
-    said = [f"{name} {size / whole:.0%}" for name, size in largest]
-    groups = breakdown.activations.get(largest[0][0].removesuffix(" activations"), {}) if largest else {}
+    largest = rank_holders(breakdown.by_kind, breakdown.activations)[:5]
+    said = [
+        f"{holder.component} {holder.kind} {holder.bytes / whole:.0%}".strip()  # most have no component
+        for holder in largest
+    ]
+    groups = breakdown.activations.get(largest[0].component, {}) if largest else {}
     if groups:
         name, size = max(groups.items(), key=lambda item: item[1])
         said[0] += f" ({name} {size / whole:.0%})"
