@@ -13,7 +13,7 @@ from typing import Any
 from actprof.advice.remedies import LOSSLESS, Offer, combine
 from actprof.advice.suggest import Remedy, predict_all, suggest
 from actprof.cell import Cell
-from actprof.hardware import Catalogue, builtin_catalogue
+from actprof.hardware import builtin_catalogue
 from actprof.processes.pool import Workers
 from actprof.progress import Listener, nobody
 from actprof.records import to_plain
@@ -42,11 +42,6 @@ class Combination:
         """Whether the mathematics stays the same."""
         return all(offer.kind == LOSSLESS for offer in self.offers)
 
-    @property
-    def cell(self) -> Cell:
-        """The cell with all of them."""
-        return self.after.cell
-
     def to_json(self) -> dict[str, Any]:
         """Return a dict of JSON values, curves left out."""
         names = [f.name for f in fields(Offer) if f.name != "cell"]
@@ -63,7 +58,6 @@ def reach(
     target_batch: int,
     *,
     limit: int = 4,
-    catalogue: Catalogue | None = None,
     jobs: int | None = None,
     listener: Listener = nobody,
 ) -> tuple[Combination, ...]:
@@ -76,16 +70,15 @@ def reach(
         cell: the run.
         target_batch: the batch size that is wanted.
         limit: so many answers at most.
-        catalogue: as for `suggest`.
         jobs: as for `suggest`.
         listener: as for `suggest`.
 
     Raises:
         UsageError: a cell that cannot be.
     """
-    known = catalogue or builtin_catalogue()
+    known, workers = builtin_catalogue(), Workers(jobs=jobs, listener=listener)
     cell = replace(cell, batch_size=target_batch)
-    singles = suggest(cell, target_batch=target_batch, catalogue=known, jobs=jobs, listener=listener)
+    singles = suggest(cell, target_batch=target_batch, jobs=jobs, listener=listener)
     found: list[Combination] = []
     for remedy in sorted(singles, key=lambda remedy: remedy.effort):
         families = {answer.offers[0].family for answer in found}
@@ -94,7 +87,7 @@ def reach(
 
     def try_out(candidates: Sequence[tuple[Remedy, ...]]) -> None:
         for chosen in candidates[:_MOST_TRIED]:
-            (after,) = predict_all([combine(cell, chosen)], known, Workers(jobs=jobs, listener=listener))
+            (after,) = predict_all([combine(cell, chosen)], known, workers)
             if after is not None and after.verdict == Verdict.FITS:
                 found.append(Combination(offers=chosen, before=chosen[0].before, after=after))
                 return

@@ -103,7 +103,7 @@ def test_combinations_are_found_where_no_single_remedy_does(start, monkeypatch):
     (found,) = reach(start, 100)
 
     assert {"fused_attention", "checkpoint_encoder"} == {offer.name for offer in found.offers}
-    assert (True, "fits", 100) == (found.is_lossless, found.after.verdict, found.cell.batch_size)
+    assert (True, "fits", 100) == (found.is_lossless, found.after.verdict, found.after.cell.batch_size)
     assert found.effort == sum(offer.effort for offer in found.offers)
     assert 2 == len(found.to_json()["remedies"])
 
