@@ -92,7 +92,7 @@ def _room(result: Result) -> float:
     return max(largest, 0.5) / result.cell.batch_size
 
 
-def suggest(
+def suggest(  # noqa: PLR0913 - the options of a command
     cell: Cell,
     *,
     target_batch: int | None = None,
