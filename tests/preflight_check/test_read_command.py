@@ -70,6 +70,16 @@ def test_the_usual_commands_need_no_lerobot(words):
     assert quick == read_with_lerobot([*LEAST, *words])
 
 
+def test_each_policy_has_a_table_of_its_own():
+    """What another policy's checks look at is left to lerobot; its defaults are no changes."""
+    words = ["--policy.type=diffusion", *LEAST[1:]]
+    quick = read_quickly([*words, "--batch_size=4"])
+    assert quick == read_with_lerobot([*words, "--batch_size=4"])
+    assert ("diffusion", {}, {}) == (quick.policy_type, quick.overrides, quick.normalization)
+    assert None is read_quickly([*words, "--policy.horizon=32"])
+    assert {"horizon": 32} == read_command([*words, "--policy.horizon=32"]).overrides
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
