@@ -6,37 +6,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from actprof.cell import Cell
 from actprof.claims.expectation import Expectation
 from actprof.claims.grammar import parse_expected
 from actprof.claims.quantities import RATIO, WORD, Quantity, find_quantity
 from actprof.errors import UsageError
-from actprof.hardware.catalogue import Catalogue
 from actprof.scenario.document import Document, Path
-from actprof.scenario.grid import GridError, Scenario, canonical, make_cell, points
+from actprof.scenario.grid import GridError, Scenario, make_cell, never_is, points, value_text
 from actprof.scenario.messages import problem_text, shown
 from actprof.scenario.schema import SET_PREFIX, CellChange, ExpectEntry, ScenarioFile
 
 _WORDS = ("claim", "source", "where", "at")
-_CELL_CHANGE: TypeAdapter[Any] = TypeAdapter(CellChange)
 
 type _Point = dict[str, Any]
 
 
-def read_expectations(
-    document: Document, model: ScenarioFile, scenario: Scenario, catalogue: Catalogue
-) -> tuple[Expectation, ...]:
-    """Return the file's expectations; what is wrong becomes a problem of `document`.
+def read_expectations(document: Document, model: ScenarioFile, scenario: Scenario) -> tuple[Expectation, ...]:
+    """Return the expectations of a file that is valid otherwise; what is wrong is noted in `document`.
 
     Args:
-        document: the file, valid otherwise.
+        document: the file.
         model: what pydantic read.
         scenario: its grid.
-        catalogue: the GPUs that it may name.
     """
-    reader = _Reader(document, model, scenario, catalogue)
+    reader = _Reader(document, model, scenario)
     return tuple(
         item for number, entry in enumerate(model.expect) for item in reader.expectations(number, entry)
     )
@@ -45,19 +40,14 @@ def read_expectations(
 class _Reader:
     """Reads the entries of one file."""
 
-    def __init__(
-        self, document: Document, model: ScenarioFile, scenario: Scenario, catalogue: Catalogue
-    ) -> None:
+    def __init__(self, document: Document, model: ScenarioFile, scenario: Scenario) -> None:
         self._document = document
         self._fixed = dict(scenario.fixed)
         self._axes = {axis: list(values) for axis, values in scenario.axes.items()}
         if not {"gpu", "capacity"} & {*self._fixed, *self._axes}:
             self._fixed["gpu"] = Cell().gpu  # the grid's, also beside a capacity of an entry
-        self._exclude = [
-            rule.values(given)
-            for rule, given in zip(model.exclude, document.data.get("exclude", []), strict=True)
-        ]
-        self._catalogue = catalogue
+        self._exclude = model.exclusions(document.data)
+        self._catalogue = scenario.catalogue
 
     def expectations(self, number: int, entry: ExpectEntry) -> list[Expectation]:
         """Return one expectation for each quantity of an entry."""
@@ -109,13 +99,8 @@ class _Reader:
         if key not in self._axes:
             swept = ", ".join(self._axes) or "none"
             return f"where selects by axes, and {key} is not swept (the axes are {swept}); use at: instead"
-        known = {canonical(value) for value in self._axes[key]}
-        missing = [value for value in wanted if canonical(value) not in known]
-        if missing or not wanted:
-            have = ", ".join(_text(value) for value in self._axes[key])
-            never = _text(missing[0]) if missing else "one of none"
-            return f"where selects no cell: {key} never is {never}; its values are {have}"
-        return ""
+        never = never_is(key, wanted or ["one of none"], self._axes[key])
+        return f"where selects no cell: {never}" if never else ""
 
     def _one(self, path: Path, value: Any, fixed: _Point, found: Sequence[_Point]) -> Expectation | None:
         """Return what is expected of one quantity."""
@@ -157,9 +142,8 @@ class _Reader:
             raise UsageError(
                 f"ratio_to must be a mapping, like {{resolution: 224x224}}, not {shown(changes)}"
             )
-        context = {"catalogue": self._catalogue}
         try:
-            checked = _CELL_CHANGE.validate_python(changes, context=context)
+            checked = CellChange.model_validate(changes, context={"catalogue": self._catalogue})
         except ValidationError as error:
             for detail in error.errors():
                 where = (*path, "ratio_to", *detail["loc"])
@@ -189,9 +173,5 @@ def _scope(given: Mapping[str, Any], count: int) -> str:
 
 def _said(value: Any) -> str:
     if isinstance(value, dict):
-        return " ".join(f"{name}={_text(item)}" for name, item in value.items())
-    return " or ".join(map(_text, value)) if isinstance(value, list) else _text(value)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else canonical(value)
+        return " ".join(f"{name}={value_text(item)}" for name, item in value.items())
+    return " or ".join(map(value_text, value)) if isinstance(value, list) else value_text(value)

@@ -23,6 +23,7 @@ type Path = tuple[str | int, ...]
 # A scenario file is written by hand; anything above this is another file by mistake.
 LARGEST_FILE_BYTES = 256 * 1024
 DEEPEST_NESTING = 20
+_YAML_HINT = "check its indentation, brackets and quotes"
 
 # What the safe loader makes of a scalar without a tag.
 _PLAIN_TAGS = {"str", "int", "float", "bool", "null", "timestamp", "merge", "value"}
@@ -92,7 +93,8 @@ def read_document(file: FilePath, *, is_text: Callable[[Path], bool]) -> Documen
             said = f"{error.context}, {said}"
         raise ScenarioError(f"{file}:{where}: not valid YAML: {said}; {_YAML_HINT}") from error
     except yaml.YAMLError as error:
-        raise ScenarioError(f"{file}:1: not valid YAML: {_one_line(error)}; {_YAML_HINT}") from error
+        said = str(error).splitlines()[0]
+        raise ScenarioError(f"{file}:1: not valid YAML: {said}; {_YAML_HINT}") from error
     except RecursionError as error:
         raise ScenarioError(f"{file}:1: nested too deeply; a scenario has a few levels") from error
     document = Document(file, is_text, comment=_opening_comment(text))
@@ -101,13 +103,6 @@ def read_document(file: FilePath, *, is_text: Callable[[Path], bool]) -> Documen
         raise ScenarioError(f"{file}:1: the file is {found}; write a mapping of keys, like policy: act")
     document.data = _build(document, node, (), set())
     return document
-
-
-_YAML_HINT = "check its indentation, brackets and quotes"
-
-
-def _one_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
 
 
 def _read_text(file: FilePath) -> str:

@@ -41,7 +41,7 @@ class Scenario:
         expectations: what somebody claims, or wants to hold; see `actprof.claims.judge`.
     """
 
-    name: str
+    name: str = "scenario"
     question: str = ""
     path: Path | None = None
     cells: tuple[Cell, ...]
@@ -83,7 +83,6 @@ def build_scenario(
     axes: Mapping[str, Sequence[Any]],
     exclude: Sequence[Mapping[str, Sequence[Any]]] = (),
     *,
-    name: str = "scenario",
     catalogue: Catalogue | None = None,
 ) -> Scenario:
     """Return the scenario of `fixed` fields and swept `axes`.
@@ -92,20 +91,18 @@ def build_scenario(
         fixed: scenario key to value (`batch_size`, `set`, `expandable_segments`, `capacity` in bytes …).
         axes: scenario key, or `set.FIELD`, to its values.
         exclude: combinations to leave out; each maps axes to values, and matches when all of them do.
-        name: the scenario's name.
         catalogue: the GPUs of the scenario; the shipped ones if left out.
 
     Raises:
         GridError: an axis is empty or repeats a value, a field is both fixed and swept, an exclusion
             matches no axis or value, nothing is left, or the grid is too large.
     """
-    check_axes(fixed, axes)
-    check_exclusions(axes, exclude)
+    _check_axes(fixed, axes)
+    _check_exclusions(axes, exclude)
     cells = expand(fixed, axes, exclude)
     if not cells:
         raise GridError(("exclude",), "exclude leaves no cell; remove an exclusion")
     return Scenario(
-        name=name,
         cells=cells,
         axes={axis: tuple(values) for axis, values in axes.items()},
         fixed=dict(fixed),
@@ -113,7 +110,7 @@ def build_scenario(
     )
 
 
-def check_axes(fixed: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> None:
+def _check_axes(fixed: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> None:
     """Raise `GridError` for an axis without values, a repeated value, a fixed axis, or too large a grid."""
     for axis, values in axes.items():
         if not values:
@@ -121,7 +118,7 @@ def check_axes(fixed: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> N
         known: set[str] = set()
         for index, value in enumerate(values):
             if (text := canonical(value)) in known:
-                raise GridError(("sweep", axis, index), f"{axis} repeats {_shown(value)}; keep one")
+                raise GridError(("sweep", axis, index), f"{axis} repeats {value_text(value)}; keep one")
             known.add(text)
     _check_fixed_and_swept(fixed, axes)
     count = math.prod(len(values) for values in axes.values())
@@ -143,7 +140,7 @@ def _check_fixed_and_swept(fixed: Mapping[str, Any], axes: Mapping[str, Sequence
         raise GridError(("sweep", "set"), f"{clash[0]} is both fixed and swept; keep one")
 
 
-def check_exclusions(
+def _check_exclusions(
     axes: Mapping[str, Sequence[Any]], exclude: Sequence[Mapping[str, Sequence[Any]]]
 ) -> None:
     """Raise `GridError` for an exclusion that can match nothing: a slip would leave cells in unseen."""
@@ -155,11 +152,16 @@ def check_exclusions(
             if axis not in axes:
                 swept = ", ".join(axes) or "none"
                 raise GridError(path, f"{axis} is not swept, so it excludes nothing; the axes are {swept}")
-            known = {canonical(value) for value in axes[axis]}
-            missing = [value for value in values if canonical(value) not in known]
-            if missing:
-                have = ", ".join(_shown(value) for value in axes[axis])
-                raise GridError(path, f"{axis} never is {_shown(missing[0])}; its values are {have}")
+            if never := never_is(axis, values, axes[axis]):
+                raise GridError(path, never)
+
+
+def never_is(axis: str, wanted: Sequence[Any], values: Sequence[Any]) -> str:
+    """Return which of `wanted` an axis never is, and what it is; nothing where all are among its `values`."""
+    known = {canonical(value) for value in values}
+    missing = [value for value in wanted if canonical(value) not in known]
+    have = ", ".join(map(value_text, values))
+    return f"{axis} never is {value_text(missing[0])}; its values are {have}" if missing else ""
 
 
 def expand(
@@ -227,5 +229,6 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _shown(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """Return a value as errors show it."""
     return value if isinstance(value, str) else canonical(value)

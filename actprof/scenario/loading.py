@@ -30,7 +30,7 @@ def load_scenario(path: str | os.PathLike[str]) -> Scenario:
     catalogue = _read_gpus(document)
     model = _validate(document, ScenarioFile, catalogue)
     scenario = _expand(document, model, catalogue)
-    expectations = read_expectations(document, model, scenario, catalogue)
+    expectations = read_expectations(document, model, scenario)
     document.raise_first()
     return replace(
         scenario,
@@ -40,18 +40,6 @@ def load_scenario(path: str | os.PathLike[str]) -> Scenario:
         ground=model.ground,
         expectations=expectations,
     )
-
-
-def load_gpu_file(path: str | os.PathLike[str]) -> Catalogue:
-    """Return the shipped catalogue with the GPUs of a YAML file whose only key is `gpus:`.
-
-    Raises:
-        ScenarioError: `file:line: what; what instead`, for the first thing in the file that is wrong.
-    """
-    document = read_document(FilePath(path), is_text=_is_text)
-    document.raise_first()
-    _validate(document, GpuFile, builtin_catalogue())
-    return _read_gpus(document)
 
 
 def _is_text(path: Path) -> bool:
@@ -93,11 +81,8 @@ def _expand(document: Document, model: ScenarioFile, catalogue: Catalogue) -> Sc
         document.problem(("sweep",), "sweep has no axes; add one, like batch_size: [8, 16], or remove it")
     given = model.values(key for key in document.data if key in CellFields.model_fields)
     axes = model.sweep.values(document.data["sweep"]) if "sweep" in document.data else {}
-    rules = [
-        rule.values(keys) for rule, keys in zip(model.exclude, document.data.get("exclude", []), strict=True)
-    ]
     try:
-        return build_scenario(given, axes, rules, catalogue=catalogue)
+        return build_scenario(given, axes, model.exclusions(document.data), catalogue=catalogue)
     except GridError as error:
         document.problem(error.path, str(error))
         document.raise_first()

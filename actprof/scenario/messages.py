@@ -37,8 +37,8 @@ def problem_text(detail: Mapping[str, Any], model: type[BaseModel]) -> str:
         return str(detail["ctx"]["text"])
     if kind == "extra_forbidden":
         return _unknown_key(path, model)
-    if kind == "missing":
-        return _missing(path)
+    if kind == "missing":  # all else may be left out
+        return f"GPU {path[1]!r} has no capacity; add one, like capacity: 23.5GiB"
     if kind == "too_short":
         return f"{key} has no values; write at least one, or remove the axis"
     expected = _expected(detail, key)
@@ -47,13 +47,6 @@ def problem_text(detail: Mapping[str, Any], model: type[BaseModel]) -> str:
     sweepable = len(path) == 1 and key in CellFields.model_fields and isinstance(detail["input"], list)
     hint = "; to try several, write it under sweep:" if sweepable else ""
     return f"{key} must be {expected}, not {shown(detail['input'])}{hint}"
-
-
-def _missing(path: tuple[str | int, ...]) -> str:
-    match path:
-        case ("gpus", name, "capacity"):
-            return f"GPU {name!r} has no capacity; add one, like capacity: 23.5GiB"
-    return f"{path[-1]} is missing; add it, like gpus: {{My card: {{capacity: 23.5GiB}}}}"
 
 
 def _expected(detail: Mapping[str, Any], key: str) -> str | None:

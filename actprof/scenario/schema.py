@@ -7,7 +7,7 @@ it, so whatever can be fixed can be swept and excluded.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
@@ -95,7 +95,7 @@ if TYPE_CHECKING:
     type Sweep = _SweepBase
     type Exclusion = _ExclusionBase
     type Selection = _SelectionBase
-    type CellChange = _CellChangeBase
+    CellChange = _CellChangeBase
 else:
     CellFields = _model("CellFields", _Strict, lambda item: item, defaults=True)
     Sweep = _model("Sweep", _SweepBase, lambda item: Annotated[list[item], Field(min_length=1)])
@@ -149,6 +149,10 @@ class ScenarioFile(CellFields):
     sweep: Sweep = Field(_LEFT_OUT, description="axes: each a list of values; the grid is their product")
     exclude: list[Exclusion] = Field([], description="combinations of axis values to leave out")
     expect: list[ExpectEntry] = Field([], description="claims to check, a memory budget to keep")
+
+    def exclusions(self, data: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return what is excluded, of each combination the keys that stand in the file's own `data`."""
+        return [rule.values(keys) for rule, keys in zip(self.exclude, data.get("exclude", []), strict=True)]
 
 
 def scenario_json_schema() -> dict[str, Any]:

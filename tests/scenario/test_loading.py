@@ -7,7 +7,7 @@ import pytest
 from actprof.cell import Cell
 from actprof.errors import ScenarioError
 from actprof.policies import policy_names
-from actprof.scenario.loading import load_gpu_file, load_scenario
+from actprof.scenario.loading import load_scenario
 from actprof.units import GIB, MIB
 
 SHIPPED = Path(__file__).parents[2] / "scenarios"
@@ -149,19 +149,6 @@ def test_a_scenario_may_bring_its_own_gpus(load):
         mine.memory_bandwidth_bytes_per_s,
     )
     assert mine.sources["capacity_bytes"] == "given in s.yaml"
-
-
-def test_a_file_may_hold_gpus_alone(tmp_path):
-    """`load_gpu_file` gives the shipped catalogue and the file's GPUs, and refuses other keys."""
-    file = tmp_path / "lab.yaml"
-    file.write_text("gpus:\n  Lab card: {capacity: 47.5GiB}\n")
-    assert 47.5 * GIB == load_gpu_file(file).find("lab card").capacity_bytes
-    file.write_text("gpus: {}\ncameras: 3\n")
-    with pytest.raises(ScenarioError, match=r"lab.yaml:2: unknown key 'cameras'; the keys here are gpus$"):
-        load_gpu_file(file)
-    file.write_text("{}\n")
-    with pytest.raises(ScenarioError, match=r"lab.yaml:1: gpus is missing; add it, like gpus: "):
-        load_gpu_file(file)
 
 
 REFUSALS = [
