@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
 from actprof.ledger.comparison import NUMBERS
+from actprof.ledger.row import AccuracyRow
 from actprof.report.palette import GREY, allocator_mark
 from actprof.report.plotting import POINTED, SEAM, axis_title, in_gib, lay_out, log_axis
 from actprof.units import format_bytes
 from actprof.words import difference_text
-
-if TYPE_CHECKING:
-    from actprof.ledger.row import AccuracyRow
 
 SYMBOLS = {"allocated": "circle", "reserved": "square", "process": "diamond"}
 COLOURS = {"allocated": "#2f7dc4", "reserved": "#cf6a17", "process": "#15876b"}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
-from actprof.ledger.comparison import NUMBERS
+from actprof.ledger.accuracy import Accuracy, Matches
+from actprof.ledger.comparison import NUMBERS, Figures
+from actprof.ledger.kinds import Bands, Errors, Repeats
+from actprof.ledger.row import AccuracyRow
 from actprof.report.accuracy_figures import (
     COLOURS,
     SYMBOLS,
@@ -27,12 +29,6 @@ from actprof.words import (
     join,
     plural,
 )
-
-if TYPE_CHECKING:
-    from actprof.ledger.accuracy import Accuracy, Matches
-    from actprof.ledger.comparison import Figures
-    from actprof.ledger.kinds import Bands, Errors, Repeats
-    from actprof.ledger.row import AccuracyRow
 
 _MISSING = ("no row has both",)
 

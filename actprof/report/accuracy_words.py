@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
+from actprof.ledger.accuracy import Accuracy
+from actprof.ledger.kinds import Errors
+from actprof.ledger.row import AccuracyRow
 from actprof.words import NARROW_SPACE, capital, plural, spell
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from actprof.ledger.accuracy import Accuracy
-    from actprof.ledger.kinds import Errors
-    from actprof.ledger.row import AccuracyRow
 
 _SUBJECT = 3  # words of a row that say what is trained
 _ENOUGH = 3  # rows from which on a median means something

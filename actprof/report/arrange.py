@@ -9,19 +9,15 @@ fitting. Largest image first, fewest cameras first, PyTorch's default settings f
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from actprof.cell import Cell
 from actprof.report.parts import dotted
-from actprof.results import Verdict
+from actprof.results import Result, Verdict
 from actprof.words import gib
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from actprof.cell import Cell
-    from actprof.results import Result
 
 _AXES = ("resolution", "cameras", "batch_size", "alloc_conf")
 

@@ -5,18 +5,15 @@ Sizes are whole MiB. Cells of the same trace on several GPUs have the same timel
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from actprof.report.arrange import Setup, arrange, largest_image_first
 from actprof.report.palette import GREY, MEMORY, PHASES, ROOM
 from actprof.report.sentences import summary
+from actprof.results import MemoryCurve, Result
 from actprof.units import MIB
 from actprof.words import allocator_text, cameras_text
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from actprof.results import MemoryCurve, Result
 
 # The order of the selects; each cell holds one index per axis.
 AXES = ("setup", "resolution", "cameras", "batch", "allocator")

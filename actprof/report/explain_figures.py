@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from actprof.explanation.moment import RUNS_OUT
+from actprof.explanation.course import KindCourse
+from actprof.explanation.holders import ModuleNode
+from actprof.explanation.moment import RUNS_OUT, Holding
 from actprof.explanation.sentences import share
 from actprof.explanation.tree_rows import ITSELF, end_of_chain
 from actprof.report.palette import GREY, MEMORY, PHASES, ROOM, component_colour, kind_colour, text_on
 from actprof.report.plotting import POINTED, axis_title, in_gib, lay_out
 from actprof.units import GIB, format_bytes
-
-if TYPE_CHECKING:
-    from actprof.explanation.course import KindCourse
-    from actprof.explanation.holders import ModuleNode
-    from actprof.explanation.moment import Holding
 
 OTHER = "other"
 _ORDER = (

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
-from actprof.explanation.explain import difference
-from actprof.explanation.moment import CONTEXT, RUNS_OUT, UNUSED
-from actprof.explanation.sentences import freed_text, headline, made_text, request_text, share, short_op
+from actprof.explanation.explain import Change, Explanation, difference
+from actprof.explanation.holders import HeldTensor
+from actprof.explanation.moment import CONTEXT, RUNS_OUT, UNUSED, Holding
+from actprof.explanation.sentences import first_ops, headline, request_text, share, short_op, site_text
 from actprof.report.explain_figures import draw_course, draw_modules, stacked_kinds
 from actprof.report.page import Plots, render
 from actprof.report.palette import MEMORY, PHASES, ROOM, kind_colour
 from actprof.report.parts import Entry, Panel, Row, Table, View, columns, rows, with_first
 from actprof.units import format_bytes
 from actprof.words import capital, cell_command, cell_text
-
-if TYPE_CHECKING:
-    from actprof.explanation.explain import Change, Explanation
-    from actprof.explanation.holders import HeldTensor
-    from actprof.explanation.moment import Holding
 
 _MOST_TENSORS = 400
 _MOST_CHANGES = 30
@@ -104,7 +100,7 @@ def _table_kinds(moment: Holding) -> Table:
 
 
 def _table_ops(moment: Holding) -> Table:
-    sizes = _first(moment.by_op, _OPS)
+    sizes = first_ops(moment, _OPS)
     largest = max(sizes.values(), default=1) or 1
     whole = moment.allocated_bytes
     lines = [Row(_bar_entries(name, size, whole, size / largest)) for name, size in sizes.items()]
@@ -119,14 +115,6 @@ def _bar_entries(name: str, size: int, whole: int, part: float, colour: str = ""
 def _bar_table(label: str, head: str, lines: Sequence[Row]) -> Table:
     heads = (*columns(head, numbers=("Size", "Share")), ("Bar", "hidden"))
     return Table(label, heads, tuple(lines), css="bars", named=True)
-
-
-def _first(sizes: Mapping[str, int], count: int) -> dict[str, int]:
-    """Return the largest, with the rest summed up."""
-    items = list(sizes.items())
-    shown = {short_op(name): size for name, size in items[:count]}
-    left = items[count:]
-    return {**shown, f"{len(left)} others": sum(size for _, size in left)} if left else shown
 
 
 def _table_tensors(tensors: Sequence[HeldTensor], moment: Holding) -> Table:
@@ -146,8 +134,8 @@ def _tensor(tensor: HeldTensor, moment: Holding) -> Row:
         *(Entry(text, sort=text) for text in (op, tensor.phase)),
     )
     facts = (
-        ("Made by", made_text(tensor)),
-        ("Freed by", freed_text(tensor) or "nothing: it stays"),
+        ("Made by", site_text(tensor.made_by)),
+        ("Freed by", site_text(tensor.freed_by) or "nothing: it stays"),
         ("Per sample", format_bytes(tensor.per_sample)),
         ("Constant", format_bytes(tensor.constant)),
         ("Bytes", f"{tensor.bytes:,}"),

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from actprof.loading.rows import STAGES, WARM
+from actprof.loading.rows import STAGES, WARM, LoaderResult, LoaderRow, Source
 from actprof.loading.sentences import STAGE_WORDS, milliseconds
 from actprof.report.palette import allocator_mark
 from actprof.report.plotting import POINTED, axis_title, lay_out
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from actprof.loading.rows import LoaderResult, LoaderRow, Source
 
 STAGE_COLOURS = {
     "rows": "#9a62c7", "open": "#7a828c", "seek": "#a3acb7", "decode": "#2f7dc4", "convert": "#15876b",

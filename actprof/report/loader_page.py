@@ -5,11 +5,12 @@ The report of a sweep has a section of the same; `actprof loader --out FOLDER` p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Any
 
 from actprof.loading.feed import Feed, workers_needed
 from actprof.loading.ratios import CODEC, IN_LOADER, RESIZED, STORED, Ratio, find_ratios
+from actprof.loading.rows import LoaderResult, LoaderRow
 from actprof.loading.sentences import (
     STAGE_WORDS,
     advise,
@@ -33,15 +34,9 @@ from actprof.report.loader_figures import (
 from actprof.report.page import Plots, render
 from actprof.report.parts import NOTHING, Entry, Panel, Table, Tile, columns, rows
 from actprof.report.speed_section import MOST_SETUPS, ends_of, timed_setups
+from actprof.results import Result
 from actprof.units import format_seconds
 from actprof.words import views_text
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from actprof.loading.rows import LoaderResult, LoaderRow
-    from actprof.report.sweep_page import Report
-    from actprof.results import Result
 
 _TITLES = {
     RESIZED: "Resizing at record time",
@@ -167,52 +162,26 @@ def say_feeds(
 # -- the section in the report of a sweep ----------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Fed:
-    """One predicted step, and for each way of loading images of its size whether it keeps up."""
+def present_loading(loading: LoaderResult | None, results: Sequence[Result]) -> dict[str, Any] | None:
+    """Return what the template shows of measured loading, or None where nothing was measured.
 
-    step: str
-    feeds: tuple[tuple[Feed, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LoadingSection:
-    """What the template shows.
-
-    Attributes:
-        lead: the sentence that matters most.
-        tiles: what each change brings.
-        rates: a row for each way of loading.
-        cold: sentences on loading without the page cache.
-        fed: the steps that the report tells of, where images of their size were loaded.
-        notes: what a reader must know to believe the rows.
+    `fed` has the predicted steps that the report tells of, where images of their size were loaded, each with
+    whether the ways of loading keep up with it.
     """
-
-    lead: str
-    tiles: tuple[Tile, ...]
-    rates: Table
-    cold: tuple[str, ...]
-    fed: tuple[Fed, ...]
-    notes: tuple[str, ...]
-
-
-def present_loading(report: Report) -> LoadingSection | None:
-    """Return the section of the report's measured loading, or None where nothing was measured."""
-    loading = report.loading
     if loading is None:
         return None
-    ends = [end for setup in timed_setups(report)[:MOST_SETUPS] for end in ends_of(setup)]
-    return LoadingSection(
-        lead=say_result(loading),
-        tiles=change_tiles(loading),
-        rates=table_rates(loading, of_processor=False),
-        cold=tuple(say_cold(loading)),
-        fed=tuple(fed for end in ends if (fed := _fed(loading, end))),
-        notes=loading.notes,
-    )
+    ends = [end for setup in timed_setups(results)[:MOST_SETUPS] for end in ends_of(setup)]
+    return {
+        "lead": say_result(loading),
+        "tiles": change_tiles(loading),
+        "rates": table_rates(loading, of_processor=False),
+        "cold": say_cold(loading),
+        "fed": [fed for end in ends if (fed := _fed(loading, end))],
+        "notes": loading.notes,
+    }
 
 
-def _fed(loading: LoaderResult, result: Result) -> Fed | None:
+def _fed(loading: LoaderResult, result: Result) -> tuple[str, Sequence[tuple[Feed, str]]] | None:
     cell, seconds = result.cell, result.step_seconds
     own = [row for row in loading.rows if row.source.given_size == cell.resolution]
     if not own or seconds is None or {facts.cameras for facts in loading.datasets} != {cell.cameras}:
@@ -222,4 +191,4 @@ def _fed(loading: LoaderResult, result: Result) -> Fed | None:
         f"{result.gpu.name}, predicted to take {format_seconds(seconds.median)}"
     )
     feeds = say_feeds(loading, own, seconds.median, cell.batch_size)
-    return Fed(step, feeds) if feeds else None
+    return (step, feeds) if feeds else None

@@ -7,18 +7,14 @@ component and group. Parts that are small everywhere become `other`.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from actprof.prediction.attribution import ACTIVATIONS, largest_first, rank_holders
+from actprof.report.arrange import Setup
 from actprof.report.palette import component_colour, kind_colour
+from actprof.results import Breakdown, Result
 from actprof.words import VERDICT_WORDS, cell_text, gib
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from actprof.report.arrange import Setup
-    from actprof.results import Breakdown, Result
 
 OTHER = "other"
 _PREFIX = f"{ACTIVATIONS}: "

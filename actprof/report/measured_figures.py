@@ -1,29 +1,19 @@
-"""Plotly figures of real runs: predicted and measured peaks side by side, and samples per second.
-
-As in `figures`: no colours of the page in them, and all names escaped.
-"""
+"""Figures of real runs: predicted and measured peaks side by side, and samples per second."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
+from actprof.ledger.comparison import Pair
 from actprof.report.measured_sentences import cell_name
-from actprof.report.palette import MEMORY, allocator_mark
-from actprof.report.plotting import lay_out, row_heights
-from actprof.results import PREDICTED, Verdict
+from actprof.report.palette import GREY, MEMORY, allocator_mark
+from actprof.report.plotting import POINTED, axis_title, in_gib, lay_out, row_heights, rows_axis, segments
+from actprof.results import PREDICTED, Result, Verdict
 from actprof.units import GIB, format_seconds
 from actprof.words import VERDICT_WORDS, difference_text, gib
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from actprof.ledger.comparison import Pair
-    from actprof.results import Result
-
-_JOIN = "#8f98a3"
 
 
 def draw_peaks(pairs: Sequence[Pair], *, top_bytes: int) -> go.Figure:
@@ -33,18 +23,18 @@ def draw_peaks(pairs: Sequence[Pair], *, top_bytes: int) -> go.Figure:
         pairs: from top to bottom.
         top_bytes: where the axis ends, so that figures beside each other compare.
     """
-    heights = row_heights([f"{p.cell.resolution} {p.cell.cameras}" for p in pairs])
+    groups = [f"{p.cell.resolution} {p.cell.cameras}" for p in pairs]
+    heights = row_heights(groups)
     figure = go.Figure()
     for kind, colour in MEMORY.items():
-        _add_joins(figure, pairs, heights, kind)
+        peaks = [(*pair.peaks(kind), height) for pair, height in zip(pairs, heights, strict=True)]
+        joins = segments((said / GIB, was / GIB, height) for said, was, height in peaks if said and was)
+        figure.add_scatter(**joins, mode="lines", line={"color": GREY, "width": 2}, hoverinfo="skip")
         figure.add_trace(_marks(pairs, heights, kind, colour, measured=False))
         figure.add_trace(_marks(pairs, heights, kind, colour, measured=True))
-    lay_out(figure, height=66 + 24 * len(pairs) + 11 * len(set(_groups(pairs))), left=138)
-    figure.update_xaxes(title={"text": "GiB", "standoff": 6}, range=[0, round(1.06 * top_bytes / GIB, 3)])
-    figure.update_yaxes(
-        tickvals=heights, ticktext=[_row_name(p) for p in pairs], zeroline=False, ticks="", autorange=False,
-        range=[max(heights, default=0) + 0.8, -0.8],
-    )  # fmt: skip
+    lay_out(figure, height=66 + 24 * len(pairs) + 11 * len(set(groups)), left=138)
+    figure.update_xaxes(title=axis_title("GiB"), range=[0, round(1.06 * top_bytes / GIB, 3)])
+    figure.update_yaxes(**rows_axis(heights, [_row_name(p) for p in pairs]))
     return figure
 
 
@@ -70,32 +60,17 @@ def draw_speed(
     lay_out(figure, height=250, left=52)
     sizes = sorted({r.cell.batch_size for r in (*runs, *points)})
     figure.update_xaxes(
-        type="log", title={"text": "batch size", "standoff": 6}, tickvals=sizes,
+        type="log", title=axis_title("batch size"), tickvals=sizes,
         ticktext=[str(size) for size in sizes], ticks="", zeroline=False,
     )  # fmt: skip
-    figure.update_yaxes(title={"text": "samples per second", "standoff": 4}, range=[0, round(1.1 * top, 3)])
+    figure.update_yaxes(title=axis_title("samples per second", 4), range=[0, round(1.1 * top, 3)])
     return figure
-
-
-def _groups(pairs: Sequence[Pair]) -> list[tuple[str, int]]:
-    return [(p.cell.resolution, p.cell.cameras) for p in pairs]
 
 
 def _row_name(pair: Pair) -> str:
     cell = pair.cell
     mark = {Verdict.OOM: " <b>OOM</b>", Verdict.FAILED: " <b>failed</b>"}.get(pair.run.verdict, "")
     return f"{escape(cell.resolution)} \u00b7 {cell.cameras} \u00b7 {cell.batch_size}{mark}"
-
-
-def _add_joins(figure: go.Figure, pairs: Sequence[Pair], heights: Sequence[float], kind: str) -> None:
-    x: list[float | None] = []
-    y: list[float | None] = []
-    for pair, height in zip(pairs, heights, strict=True):
-        ends = pair.peaks(kind)
-        if all(ends):
-            x += [ends[0] / GIB, ends[1] / GIB, None]
-            y += [height, height, None]
-    figure.add_scatter(x=x, y=y, mode="lines", line={"color": _JOIN, "width": 2}, hoverinfo="skip")
 
 
 def _marks(
@@ -108,24 +83,24 @@ def _marks(
     ]
     mark = {"symbol": "circle", "size": 7} if measured else {"symbol": "circle-open", "size": 12}
     return go.Scatter(
-        x=[round(size / GIB, 4) for size, _, _ in rows], y=[height for _, height, _ in rows],
+        x=in_gib(size for size, _, _ in rows), y=[height for _, height, _ in rows],
         mode="markers", name=f"{kind}, {'measured' if measured else 'predicted'}", cliponaxis=False,
         marker={**mark, "color": colour, "line": {"width": 0 if measured else 2, "color": colour}},
-        hovertext=[text for _, _, text in rows], hovertemplate="%{hovertext}<extra></extra>",
+        hovertext=[text for _, _, text in rows], hovertemplate=POINTED,
     )  # fmt: skip
 
 
 def _describe(pair: Pair, kind: str) -> str:
-    run, predicted = pair.run, pair.prediction
-    peaks = pair.peaks(kind)
-    named = zip(("predicted", "measured"), peaks, strict=True)
-    sizes = [f"{source} {gib(size)} GiB" for source, size in named if size]
-    part = pair.difference_bytes(kind)
+    peaks, part = pair.peaks(kind), pair.difference_bytes(kind)
+    named = {"predicted": pair.prediction, "measured": pair.run}
+    words = [
+        f"{source}: {VERDICT_WORDS.get(result.verdict, escape(result.verdict))}"
+        for source, result in named.items()
+        if result
+    ]
+    sizes = [f"{source} {gib(size)} GiB" for source, size in zip(named, peaks, strict=True) if size]
     difference = "" if part is None else f" ({difference_text(part, peaks[1])})"
-    words = [f"measured: {VERDICT_WORDS.get(run.verdict, escape(run.verdict))}"]
-    if predicted is not None:
-        words.insert(0, f"predicted: {VERDICT_WORDS.get(predicted.verdict, escape(predicted.verdict))}")
-    head = f"<b>{escape(cell_name(run.cell))}</b><br>{', '.join(words)}"
+    head = f"<b>{escape(cell_name(pair.cell))}</b><br>{', '.join(words)}"
     return f"{head}<br><b>{kind}</b> {', '.join(sizes)}{difference}"
 
 

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from actprof.cell import Cell
 from actprof.ledger.comparison import Pair
-from actprof.report.arrange import arrange
-from actprof.results import Verdict
+from actprof.report.arrange import Setup, arrange
+from actprof.results import Result, Verdict
 from actprof.words import VERDICT_WORDS, capital, cell_text, difference_text, gib, join, plural
-
-if TYPE_CHECKING:
-    from actprof.cell import Cell
-    from actprof.report.arrange import Setup
-    from actprof.results import Result
 
 _FEW = 3  # more are counted, not named
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
+import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -18,24 +19,20 @@ from actprof.files import write_whole
 from actprof.units import format_bytes
 from actprof.words import VERDICT_WORDS
 
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
-
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-class Plots(dict[str, Any]):
-    """Plotly's JSON of each figure of a page, by the id under which a template places it."""
+class Plots(dict[str, go.Figure]):
+    """The figures of a page, by the id under which a template places them."""
 
     def add(self, figure: go.Figure, name: str = "") -> str:
         """Put a figure on the page and return its id."""
         name = name or f"figure-{len(self)}"
-        self[name] = figure.to_plotly_json()
-        self[name]["layout"].pop("template", None)  # the page has its own, in its own colours
+        self[name] = figure
         return name
 
 
-def render(template: str, figures: Plots | None = None, **values: Any) -> str:
+def render(template: str, figures: Plots, **values: Any) -> str:
     """Return the page that `template` makes of `values`; a name that it uses and nobody gave is an error.
 
     Args:
@@ -44,8 +41,10 @@ def render(template: str, figures: Plots | None = None, **values: Any) -> str:
         values: by the names that the template uses.
     """
     page = _environment().get_template(f"{template}.html.j2")
-    # every section puts itself among the contents
-    return page.render(figures=figures or {}, contents=[], **values)
+    plots = {name: figure.to_plotly_json() for name, figure in figures.items()}
+    for plot in plots.values():
+        plot["layout"].pop("template", None)  # the page has its own, in its own colours
+    return page.render(figures=plots, contents=[], **values)  # each section names itself among the contents
 
 
 def write_page(path: str | Path, html: str) -> Path:
@@ -74,13 +73,9 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"data": embed_json, "bytes": format_bytes}
-    environment.globals |= {"inline": _inline, "plotly_js": _plotly_js, "verdict_words": VERDICT_WORDS}
+    environment.globals |= {
+        "inline": lambda name: Markup((_TEMPLATES / name).read_text(encoding="utf-8")),  # noqa: S704  # ours
+        "plotly_js": lambda: Markup(get_plotlyjs()),  # noqa: S704  # plotly's own file, made to be inlined
+        "verdict_words": VERDICT_WORDS,
+    }
     return environment
-
-
-def _inline(name: str) -> Markup:
-    return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))  # noqa: S704  # a file of this package
-
-
-def _plotly_js() -> Markup:
-    return Markup(get_plotlyjs())  # noqa: S704  # plotly's own file, made to be inlined

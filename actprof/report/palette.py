@@ -8,13 +8,9 @@ contrast of at least three to one against both the light and the dark page.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from actprof.report.arrange import share_of_device
-from actprof.results import Verdict
-
-if TYPE_CHECKING:
-    from actprof.results import Result
+from actprof.results import Result, Verdict
 
 # A shade is the share of the device for runs that fit (0 to 1); bands of their own beside it say the rest.
 ERROR, UNKNOWN, _TIGHT, _OOM = -0.3, -0.1, 1.1, 1.2

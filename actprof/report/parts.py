@@ -22,25 +22,15 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What stands in one place of a table.
-
-    Attributes:
-        text: what it says.
-        css: classes, instead of those of the column; `n` is a number.
-        sort: by what a table that sorts does so.
-        badge: a verdict or state whose colours the text gets.
-        notes: lines below the text.
-        bar: the length of a bar, from 0 to 1 of the longest; none if left out.
-        colour: of the bar, or of a swatch before the text.
-    """
+    """What stands in one place of a table."""
 
     text: str
-    css: str = ""
-    sort: float | str | None = None
-    badge: str = ""
-    notes: tuple[str, ...] = ()
-    bar: float | None = None
-    colour: str = ""
+    css: str = ""  # classes, instead of those of the column; `n` is a number
+    sort: float | str | None = None  # by what a table that sorts does so
+    badge: str = ""  # a verdict or state whose colours the text gets
+    notes: tuple[str, ...] = ()  # lines below the text
+    bar: float | None = None  # the length of a bar, from 0 to 1 of the longest
+    colour: str = ""  # of the bar, or of a swatch before the text
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,29 +47,18 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table.
+    """A table; its rows have an entry per column."""
 
-    Attributes:
-        label: what it shows, for those who cannot see it.
-        columns: (heading, classes of the column); a heading of the class `hidden` is only read out.
-        rows: with an entry per column.
-        css: classes of the table; `box` of the box that it scrolls in.
-        caption: above it.
-        named: whether the first entry names its row.
-        noun: what one row is, if rows unfold.
-        sorts: if the reader can sort and filter it, which one table of a page can: how the first column is
-            sorted (`none`, `descending`).
-    """
-
-    label: str
-    columns: tuple[tuple[str, str], ...]
+    label: str  # what it shows, for those who cannot see it
+    columns: tuple[tuple[str, str], ...]  # (heading, classes of the column); `hidden` ones are only read out
     rows: tuple[Row, ...]
     css: str = ""
-    box: str = ""
+    box: str = ""  # classes of the box that it scrolls in
     caption: str = ""
-    named: bool = False
-    noun: str = ""
-    sorts: str = ""
+    named: bool = False  # whether the first entry names its row
+    noun: str = ""  # what one row is, if rows unfold
+    sorts: str = ""  # how the first column is (`none`, `descending`), of the table that the reader sorts
+    groups: tuple[tuple[str, int], ...] = ()  # (heading, number of columns below it), of the last columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +77,14 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is shown together; a select chooses among several views by name, `first` is shown first.
-
-    Attributes:
-        key: of its figures, where views differ in it. note: between figures and table.
-    """
+    """What is shown together; a select chooses among several views by name, `first` is shown first."""
 
     name: str
     panels: tuple[Panel, ...] = ()
     first: bool = False
     table: Table | None = None
-    key: Key = ()
-    note: str = ""
+    key: Key = ()  # of the figures, where views differ in it
+    note: str = ""  # between figures and table
 
 
 def columns(*texts: str, numbers: Iterable[str] = ()) -> tuple[tuple[str, str], ...]:
@@ -124,7 +99,7 @@ def rows(lines: Iterable[Sequence[Any]]) -> tuple[Row, ...]:
 
 def dotted(*parts: str) -> str:
     """Return a name of several parts, `one camera · 640x480`; empty ones are left out."""
-    return " \u00b7 ".join(part for part in parts if part)
+    return " \u00b7 ".join(filter(None, parts))
 
 
 def with_first(views: Sequence[View]) -> tuple[View, ...]:

@@ -7,14 +7,12 @@ that they follow the light or dark scheme. Names in them are escaped, for plotly
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
 
 from actprof.units import GIB
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    import plotly.graph_objects as go
 
 POINTED = "%{hovertext}<extra></extra>"  # what a mark with a `hovertext` shows when it is pointed at
 SEAM = {"width": 1, "color": "rgba(255,255,255,.45)"}  # between the parts of a bar

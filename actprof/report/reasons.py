@@ -5,17 +5,12 @@ Plain text, not escaped; each function returns nothing where nothing can be said
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from actprof.prediction.attribution import ACTIVATIONS, largest_first, rank_holders
-from actprof.results import MOST_BATCH_SIZE, Verdict
+from actprof.report.arrange import BatchSeries, Setup
+from actprof.results import MOST_BATCH_SIZE, Breakdown, Result, Verdict
 from actprof.words import capital, cell_text, gib, join, limit_text, percent, plural, times, views_text
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from actprof.report.arrange import BatchSeries, Setup
-    from actprof.results import Breakdown, Result
 
 MAPS = "attention maps"
 _JUDGED = {Verdict.FITS, Verdict.TIGHT, Verdict.OOM}

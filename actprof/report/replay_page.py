@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
@@ -12,10 +11,8 @@ from actprof.report.parts import Entry, Panel, Table, View, columns, rows, with_
 from actprof.report.plotting import axis_title, in_gib, lay_out
 from actprof.report.segment_map import WIDTH, SegmentMap, draw_segments
 from actprof.snapshots.memory_over_time import BEFORE_RECORDING, NO_FRAME
+from actprof.snapshots.replay_recording import Outcome, SnapshotReplay
 from actprof.units import GIB, format_bytes
-
-if TYPE_CHECKING:
-    from actprof.snapshots.replay_recording import Outcome, SnapshotReplay
 
 _LINES = {"reserved": "#cf6a17", "allocated": "#2f7dc4", "requested": "#15876b"}
 _KEY = [(name, colour, "line") for name, colour in _LINES.items()]

@@ -7,15 +7,11 @@ one SVG path, so that tens of thousands of blocks stay a small file.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from actprof.allocator.blocks import SegmentRecord
 from actprof.report.palette import component_colour, kind_colour
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from actprof.allocator.blocks import SegmentRecord
 
 WIDTH, ROWS, ROW_HEIGHT, ROW_PITCH = 1000, 32, 11, 14
 _LEAST = 0.35  # of the width: a block that is narrower is still drawn so wide

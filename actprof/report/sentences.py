@@ -7,12 +7,12 @@ number that is not known.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from actprof.report.arrange import Setup, arrange, share_of_device
 from actprof.report.reasons import say_allocators, say_holders, say_tokens, token_ends
-from actprof.results import Verdict
+from actprof.results import Result, Verdict
 from actprof.words import (
     VERDICT_WORDS,
     cameras_text,
@@ -24,12 +24,6 @@ from actprof.words import (
     spell,
     views_text,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from actprof.results import Result
-
 
 _FEW_DEVICES = 4  # more are counted, not named
 

@@ -6,26 +6,23 @@ Samples per second are drawn by `measured_figures.draw_speed`, for real runs and
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import plotly.graph_objects as go
 
+from actprof.cell import Cell
 from actprof.explanation.sentences import short_op
+from actprof.hardware import Gpu
 from actprof.hardware.efficiency import DEFAULT_EFFICIENCY, Efficiency
 from actprof.report.palette import GREY, LIMITS
 from actprof.report.plotting import CATEGORIES, POINTED, SEAM, axis_title, lay_out, log_axis
+from actprof.results import OpCost, Result
 from actprof.units import format_seconds
 from actprof.words import cell_text, percent
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from actprof.cell import Cell
-    from actprof.hardware import Gpu
-    from actprof.results import OpCost, Result
 
 _MARK = (9.0, 30.0)  # diameters of the cheapest and of the dearest op, in pixels
 _NAMED = 3  # ops with their names beside them; the others say theirs when pointed at

@@ -6,27 +6,24 @@ and it is there if any of them runs. Plain text, not escaped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 from actprof.errors import UsageError
-from actprof.hardware import Catalogue, builtin_catalogue
+from actprof.hardware import find_gpu
 from actprof.prediction.limits import what_helps
 from actprof.report.arrange import Setup, arrange, largest_image_first
 from actprof.report.measured_figures import draw_speed
 from actprof.report.measured_sentences import pair_up
+from actprof.report.page import Plots
 from actprof.report.palette import GREY, LIMITS, allocator_mark
-from actprof.report.parts import NOTHING, Entry, Key, Panel, Table, View, columns, dotted, rows, with_first
+from actprof.report.parts import NOTHING, Entry, Panel, Table, View, columns, dotted, rows, with_first
 from actprof.report.speed_figures import Roofs, draw_roofline, draw_shares, limits_of, roofs_of
 from actprof.results import PREDICTED, Result
 from actprof.units import format_seconds
 from actprof.words import cameras_text, capital, join, percent, rate_text, views_text
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
-
-    from actprof.report.sweep_page import Report
 
 MOST_SETUPS = 3  # that have a sentence of their own
 OP_NUMBERS = ("Launches", "ms", "Of the step", "GFLOP", "MB", "FLOP/byte")
@@ -34,71 +31,44 @@ _USUAL_CAMERAS = 2  # told of and shown first where they are there
 _NO_ROOFS = "The data sheet of this GPU is not in the catalogue, so there are no roofs."
 
 
-@dataclass(frozen=True, slots=True)
-class SpeedSection:
-    """What the template shows.
+def present_speed(
+    results: Sequence[Result], measured: Sequence[Result], figures: Plots
+) -> dict[str, Any] | None:
+    """Return what the template shows of the results' predicted step times, or None where there are none.
 
-    Attributes:
-        said: sentences on what a step takes and waits for.
-        helps: (what the step waits for, what would help against it).
-        caveat: how far predictions are to be trusted.
-        band: `70 % to 140 %`, what a real step may take of the predicted time.
-        speeds, shares: one view per setup and camera count; of shares, a panel per resolution.
-        speed_key, limit_key: of these figures.
-        has_points: whether real runs are drawn beside predictions.
-        ops: one view per setup, camera count and resolution, with its table.
+    Of its names, `helps` has (what the step waits for, what would help against it) and `band` is what a real
+    step may take of the predicted time. There is a view of `speeds` and of `shares` per setup and camera
+    count, and one of `ops` per resolution as well.
     """
-
-    said: tuple[str, ...]
-    helps: tuple[tuple[str, str], ...]
-    caveat: str
-    band: str
-    speeds: tuple[View, ...]
-    shares: tuple[View, ...]
-    speed_key: Key
-    limit_key: Key
-    has_points: bool
-    ops: tuple[View, ...]
-
-
-def present_speed(report: Report, add: Callable[[go.Figure], str]) -> SpeedSection | None:
-    """Return the section of the report's predicted step times, or None where there are none.
-
-    Args:
-        report: what the page is made of.
-        add: puts a figure on the page and returns its id.
-    """
-    setups = timed_setups(report)
+    setups = timed_setups(results)
     if not setups:
         return None
     timed = [result for setup in setups for result in setup.results]
-    points = _points(report)
+    points = _points(results, measured)
     names = largest_image_first(r.cell for r in timed)
     views = [(setup, cameras) for setup in setups for cameras in setup.cameras]
     told = [ends_of(setup) for setup in setups[:MOST_SETUPS]]
     waits = {r.limited_by: r for ends in reversed(told) for r in reversed(ends)}
     band = _say_band(timed)
-    return SpeedSection(
-        said=tuple(_say_setup(setup, *ends) for setup, ends in zip(setups, told, strict=False)),
-        helps=tuple((name, "; ".join(helps)) for name, r in waits.items() if (helps := what_helps(name, r))),
-        caveat=_say_caveat(band, report, has_points=bool(points)),
-        band=band,
-        speeds=with_first([_speed_view(*view, names, points, add) for view in views]),
-        shares=with_first([_share_view(*view, add) for view in views]),
-        speed_key=[
-            *((name, *allocator_mark(i)) for i, name in enumerate(names)),
-            *([("measured", "", "ring")] if points else []),
-        ],
-        limit_key=[(name, LIMITS.get(name, LIMITS["launches"])) for name in limits_of(timed)],
-        has_points=bool(points),
-        ops=with_first([*_op_views(views, report.catalogue or builtin_catalogue(), add)]),
-    )
+    rings = [("measured", "", "ring")] if points else []
+    return {
+        "said": [_say_setup(setup, *ends) for setup, ends in zip(setups, told, strict=False)],
+        "helps": [(name, "; ".join(helps)) for name, r in waits.items() if (helps := what_helps(name, r))],
+        "caveat": _say_caveat(band, results, has_points=bool(points)),
+        "band": band,
+        "has_points": bool(points),
+        "speeds": with_first([_speed_view(*view, names, points, figures) for view in views]),
+        "speed_key": [*((name, *allocator_mark(i)) for i, name in enumerate(names)), *rings],
+        "shares": with_first([_share_view(*view, figures) for view in views]),
+        "limit_key": [(name, LIMITS.get(name, LIMITS["launches"])) for name in limits_of(timed)],
+        "ops": with_first([*_op_views(views, figures)]),
+    }
 
 
-def timed_setups(report: Report) -> Sequence[Setup]:
-    """Return the setups of the report's predicted step times, allocator settings aside."""
+def timed_setups(results: Sequence[Result]) -> Sequence[Setup]:
+    """Return the setups of the results' predicted step times, allocator settings aside."""
     found: dict[str, Result] = {}
-    for r in report.results:
+    for r in results:
         if r.source == PREDICTED and r.runs and r.work and r.step_seconds:
             cell = replace(r.cell, alloc_conf="")
             found.setdefault(cell.identity(), replace(r, cell=cell))
@@ -111,14 +81,13 @@ def _line_of(setup: Setup, cameras: int, resolution: str) -> tuple[Result, ...]:
     return line.results if line else ()
 
 
-def _points(report: Report) -> dict[str, list[Result]]:
+def _points(results: Sequence[Result], measured: Sequence[Result]) -> dict[str, list[Result]]:
     """Return the real runs on a predicted GPU itself, by the identity of the cell without its allocator."""
-    found: dict[str, list[Result]] = {}
-    for _, pairs in pair_up(report.results, report.measured):
+    found: dict[str, list[Result]] = defaultdict(list)
+    for _, pairs in pair_up(results, measured):
         for pair in pairs:
             if pair.step_percent is not None:
-                key = replace(pair.cell, alloc_conf="").identity()
-                found.setdefault(key, []).append(pair.run)
+                found[replace(pair.cell, alloc_conf="").identity()].append(pair.run)
     return found
 
 
@@ -127,36 +96,30 @@ def _name(setup: Setup, cameras: int, *more: str) -> str:
 
 
 def _speed_view(
-    setup: Setup,
-    cameras: int,
-    names: Sequence[str],
-    points: dict[str, list[Result]],
-    add: Callable[[go.Figure], str],
+    setup: Setup, cameras: int, names: Sequence[str], points: dict[str, list[Result]], figures: Plots
 ) -> View:
     runs = [r for r in setup.results if r.cell.cameras == cameras]
     real = [run for r in runs for run in points.get(r.cell.identity(), ())]
     every = [*setup.results, *(run for some in points.values() for run in some)]
     top = max(r.samples_per_second or 0.0 for r in every)
     name = _name(setup, cameras)
-    figure = add(draw_speed(runs, names, top=top, points=real))
+    figure = figures.add(draw_speed(runs, names, top=top, points=real))
     panel = Panel(figure, "", f"Predicted samples per second by batch size, {name}")
     return View(name, (panel,), first=cameras == _USUAL_CAMERAS)
 
 
-def _share_view(setup: Setup, cameras: int, add: Callable[[go.Figure], str]) -> View:
+def _share_view(setup: Setup, cameras: int, figures: Plots) -> View:
     name = _name(setup, cameras)
     label = f"What a step waits for by batch size, {name}"
     panels = tuple(
-        Panel(add(draw_shares(line)), resolution, f"{label}, {resolution}")
+        Panel(figures.add(draw_shares(line)), resolution, f"{label}, {resolution}")
         for resolution in setup.resolutions
         if (line := _line_of(setup, cameras, resolution))
     )
     return View(name, panels, first=cameras == _USUAL_CAMERAS)
 
 
-def _op_views(
-    views: Sequence[tuple[Setup, int]], catalogue: Catalogue, add: Callable[[go.Figure], str]
-) -> Iterator[View]:
+def _op_views(views: Sequence[tuple[Setup, int]], figures: Plots) -> Iterator[View]:
     """Yield a view per line: of the batch size that the sentences tell of, or the largest that runs."""
     for setup, cameras in views:
         size = ends_of(setup)[0].cell.batch_size
@@ -165,18 +128,19 @@ def _op_views(
             if not line:
                 continue
             result = next((r for r in line if r.cell.batch_size == size), line[-1])
-            roofs = _roofs(result, catalogue)
+            roofs = _roofs(result)
             name = _name(setup, cameras, resolution, f"batch {result.cell.batch_size}")
-            panel = Panel(add(draw_roofline(result, roofs)), "", f"Roofline of the costliest ops, {name}")
+            figure = figures.add(draw_roofline(result, roofs))
             yield View(
-                name, (panel,), first=cameras == _USUAL_CAMERAS, table=_table_ops(result, name),
+                name, (Panel(figure, "", f"Roofline of the costliest ops, {name}"),),
+                first=cameras == _USUAL_CAMERAS, table=_table_ops(result, name),
                 note="" if roofs else _NO_ROOFS,
             )  # fmt: skip
 
 
-def _roofs(result: Result, catalogue: Catalogue) -> Roofs | None:
+def _roofs(result: Result) -> Roofs | None:
     try:
-        return roofs_of(catalogue.find(result.gpu.name), result.cell)
+        return roofs_of(find_gpu(result.gpu.name), result.cell)
     except UsageError:  # one that the scenario brought along
         return None
 
@@ -244,9 +208,9 @@ def _say_band(timed: Sequence[Result]) -> str:
     return f"{percent(low, 1)} to {percent(high, 1)}"
 
 
-def _say_caveat(band: str, report: Report, *, has_points: bool) -> str:
+def _say_caveat(band: str, results: Sequence[Result], *, has_points: bool) -> str:
     """Return that these are predictions, how far off they may be, and what was measured."""
-    gpus = [name for name in dict.fromkeys(r.gpu.name for r in report.results) if name]
+    gpus = [name for name in dict.fromkeys(r.gpu.name for r in results) if name]
     where = f"the {join(gpus)}" if len(gpus) <= MOST_SETUPS else "these GPUs"
     real = (
         f"The real runs here that were timed on {where} are drawn as rings."

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import plotly.graph_objects as go
 
-from actprof.report.arrange import BatchSeries, share_of_device
+from actprof.report.arrange import BatchSeries, Setup, share_of_device
+from actprof.report.makeup import Bar
 from actprof.report.palette import GREY, ROOM, SHADES, allocator_mark, colour_at, colour_scale, shade, text_on
 from actprof.report.plotting import (
     CATEGORIES,
@@ -22,7 +24,7 @@ from actprof.report.plotting import (
     rows_axis,
     segments,
 )
-from actprof.results import Verdict
+from actprof.results import Result, Verdict
 from actprof.units import GIB
 from actprof.words import (
     VERDICT_WORDS,
@@ -33,13 +35,6 @@ from actprof.words import (
     limit_text,
     percent,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from actprof.report.arrange import Setup
-    from actprof.report.makeup import Bar
-    from actprof.results import Result
 
 _MARKS = {
     Verdict.FITS: "", Verdict.TIGHT: "tight", Verdict.OOM: "OOM", Verdict.UNKNOWN: "?",

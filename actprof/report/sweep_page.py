@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from actprof.claims.judge import Outcome
+from actprof.loading.rows import LoaderResult
+from actprof.measuring.grounding import Grounding
 from actprof.prediction.verdict import HEADROOM_SHARE
 from actprof.report.arrange import Setup, arrange, fixed_facts
 from actprof.report.claims_section import present_expectations
@@ -28,16 +31,9 @@ from actprof.report.sentences import answer
 from actprof.report.speed_section import present_speed
 from actprof.report.sweep_figures import draw_heatmap, draw_limits, draw_makeup
 from actprof.report.sweep_tables import table_cells, table_groundings, table_tokens
-from actprof.results import Verdict
+from actprof.results import Result, Verdict
 from actprof.units import MIB, format_seconds
 from actprof.words import VERDICT_WORDS, allocator_text, cameras_text, gib, join
-
-if TYPE_CHECKING:
-    from actprof.claims.judge import Outcome
-    from actprof.hardware import Catalogue
-    from actprof.loading.rows import LoaderResult
-    from actprof.measuring.grounding import Grounding
-    from actprof.results import Result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +53,6 @@ class Report:
         command: what repeats the numbers, one command per line.
         created: ISO 8601 time.
         versions: of what wrote the report; each result has its own.
-        catalogue: the GPUs that results may name; the shipped ones if left out.
     """
 
     name: str
@@ -71,7 +66,6 @@ class Report:
     command: str = ""
     created: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
-    catalogue: Catalogue | None = None
 
 
 def render_report(report: Report) -> str:
@@ -102,9 +96,9 @@ def render_report(report: Report) -> str:
         versions=_versions(report),
         work=_work(results),
         sources=Counter(r.source for r in (*report.results, *report.measured)),
-        speed=present_speed(report, figures.add),
-        loading=present_loading(report),
-        measured=present_measured(report, figures.add),
+        speed=present_speed(report.results, report.measured, figures),
+        loading=present_loading(report.loading, report.results),
+        measured=present_measured(report.results, report.measured, figures),
         expectations=present_expectations(report.outcomes),
         axes=AXES,
         least_headroom=f"{HEADROOM_SHARE:.0%}",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
+from actprof.measuring.grounding import Grounding
+from actprof.out_of_memory import OutOfMemory
 from actprof.prediction.attribution import largest_first
 from actprof.prediction.limits import limit_shares
 from actprof.report.arrange import Setup, share_of_device
 from actprof.report.parts import NOTHING, Entry, Row, Table, columns, rows
-from actprof.results import Verdict
+from actprof.results import Result, Verdict
 from actprof.units import MIB, format_bytes, format_seconds
 from actprof.words import (
     VERDICT_WORDS,
@@ -20,13 +22,6 @@ from actprof.words import (
     percent,
     rate_text,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from actprof.measuring.grounding import Grounding
-    from actprof.out_of_memory import OutOfMemory
-    from actprof.results import Result
 
 _UNKNOWN = Entry("", "n", sort=-1)
 

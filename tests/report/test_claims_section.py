@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,10 @@ from actprof.report.claims_section import present_expectations
 from actprof.report.sweep_page import Report, render_report
 
 EVIL = "<script>alert(1)</script>"
+
+
+def section_of(outcomes):
+    return SimpleNamespace(**present_expectations(outcomes))
 
 
 @pytest.fixture
@@ -36,26 +41,27 @@ def test_without_expectations_there_is_no_section(grid):
 
 def test_broken_claims_come_first_and_are_counted(outcome):
     """Held, broken and open, in words."""
-    section = present_expectations(
+    section = section_of(
         (outcome, broken(outcome, 1), replace(outcome, entry=2, held=None), replace(outcome, entry=3))
     )
     assert ["Broken", "Cannot be told", "Held"] == [heading for heading, _ in section.groups]
     assert "Of four claims, two hold, one is broken and one cannot be told." == section.summary
-    assert "All of two claims hold." == present_expectations((outcome, replace(outcome, entry=1))).summary
-    assert "The one claim holds." == present_expectations((outcome,)).summary
+    assert "All of two claims hold." == section_of((outcome, replace(outcome, entry=1))).summary
+    assert "The one claim holds." == section_of((outcome,)).summary
 
 
 def test_a_claim_with_one_broken_quantity_is_broken(outcome):
     """Each of its lines then says which it is; one explanation of two lines is shown once."""
     pair = (outcome, broken(outcome, 0), broken(outcome, 0, quantity="retries"))
-    (_, (claim,)) = present_expectations(pair).groups[0]
-    assert ("broken", ["held", "broken", "broken"]) == (claim.state, [line.word for line in claim.lines])
-    assert ["", "", "It is less."] == [line.instead for line in claim.lines]
+    (_, (claim,)) = section_of(pair).groups[0]
+    words = [line["word"] for line in claim["lines"]]
+    assert ("broken", ["held", "broken", "broken"]) == (claim["state"], words)
+    assert ["", "", "It is less."] == [line["instead"] for line in claim["lines"]]
 
 
 def test_expectations_without_words_are_no_claims(outcome):
     """A budget is nobody's claim."""
-    section = present_expectations((replace(outcome, claim="", source=""),))
+    section = section_of((replace(outcome, claim="", source=""),))
     assert ("Expectations", "The one expectation holds.") == (section.heading, section.summary)
 
 

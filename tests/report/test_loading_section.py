@@ -35,7 +35,7 @@ def test_without_loading_there_is_no_section(timed):
     report = Report(name="x", results=(timed(0.5),))
     page = render_report(report)
 
-    assert present_loading(report) is None
+    assert present_loading(report.loading, report.results) is None
     assert 'id="loading"' not in page
     assert "actprof loader</code> measures it" in page
 
@@ -43,19 +43,17 @@ def test_without_loading_there_is_no_section(timed):
 def test_a_step_is_held_against_loading_of_its_images(timed):
     """Of its size and cameras: 0.03 s a sample by two workers feed a batch of 32 in 1 s, not in 0.5 s."""
     for seconds, fits in ((1.0, True), (0.5, False)):
-        report = Report(name="x", results=(timed(seconds),), loading=make_loading())
-        (fed,) = present_loading(report).fed
-        (pyav,) = [feed for feed, _said in fed.feeds if str(feed.source) == "video 640x480, pyav"]
+        ((step, feeds),) = present_loading(make_loading(), (timed(seconds),))["fed"]
+        (pyav,) = [feed for feed, _said in feeds if str(feed.source) == "video 640x480, pyav"]
 
         assert fits == pyav.fits
-        assert fed.step.startswith("A step of batch 32 with two 640x480 cameras on RTX 3090")
+        assert step.startswith("A step of batch 32 with two 640x480 cameras on RTX 3090")
 
 
 @pytest.mark.parametrize("cell", [{"cameras": 1}, {"resolution": "320x240"}])
 def test_loading_of_other_images_says_nothing_of_a_step(timed, cell):
     """Another number of cameras, or another size."""
-    report = Report(name="x", results=(timed(1.0, **cell),), loading=make_loading())
-    assert () == present_loading(report).fed
+    assert [] == present_loading(make_loading(), (timed(1.0, **cell),))["fed"]
 
 
 def test_the_page_has_ratios_rates_and_reasons(timed):

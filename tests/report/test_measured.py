@@ -1,6 +1,8 @@
 """Predictions beside real runs."""
 
 from dataclasses import replace
+from itertools import accumulate
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,10 +10,11 @@ from actprof.ledger.comparison import Pair
 from actprof.measurement import CardUse, Spread
 from actprof.report.arrange import arrange
 from actprof.report.measured_figures import draw_peaks, draw_speed
-from actprof.report.measured_section import MOST_ROWS, present_measured
+from actprof.report.measured_section import MOST_ROWS, present_measured, table_pairs
 from actprof.report.measured_sentences import pair_up, say_alarms, say_measured
-from actprof.report.measured_table import NONE, cell_columns, list_pairs, number_columns
+from actprof.report.page import Plots
 from actprof.report.palette import shade
+from actprof.report.parts import NOTHING
 from actprof.report.sentences import answer, summary
 from actprof.report.sweep_figures import cell_label
 from actprof.report.sweep_page import Report, render_report
@@ -28,17 +31,27 @@ def said_of(results, measured):
     return " ".join(say_measured(pairs_of(results, measured), len(results))).replace("\u202f", " ")
 
 
-def numbers_of(pair, *, paired=True):
+def number_columns(table):
+    """Return the headings of the columns of numbers, each with the names of those below it."""
+    names = [name for name, _ in table.columns]
+    places = list(accumulate((count for _, count in table.groups), initial=-sum(n for _, n in table.groups)))
+    ends = [*places[1:-1], None]
+    groups = [(h, tuple(names[a:b])) for (h, _), a, b in zip(table.groups, places[:-1], ends, strict=True)]
+    assert "Verdict" == groups[0][0]
+    return groups[1:]
+
+
+def numbers_of(pair):
     """Return the texts of a pair's row by (heading, column)."""
-    (row,) = list_pairs([(arrange([pair.run])[0], [pair])], named=False, paired=paired)
-    columns = [(heading, name) for heading, names in number_columns(paired=paired) for name in names]
-    return dict(zip(columns, (text for group in row.numbers for text in group), strict=True))
+    table = table_pairs([(arrange([pair.run])[0], [pair])])
+    columns = [(heading, name) for heading, names in number_columns(table) for name in names]
+    return dict(zip(columns, table.rows[0].entries[-len(columns) :], strict=True))
 
 
 def section_of(results, measured):
-    figures = []
-    report = Report(name="x", results=results, measured=measured)
-    return present_measured(report, lambda figure: figures.append(figure) or str(len(figures))), figures
+    figures = Plots()
+    section = SimpleNamespace(**present_measured(results, measured, figures))
+    return section, list(figures.values())
 
 
 def test_runs_stand_beside_the_prediction_of_an_equal_cell(make_result, measure):
@@ -125,7 +138,7 @@ def test_a_cpu_has_seconds_but_no_verdict(make_result, measure):
     assert said.startswith("1 cell was measured, on the CPU (Big GPU). A CPU has no caching allocator:")
     section, figures = section_of((predicted,), (run,))
     assert ((), 1, frozenset({"cpu"})) == (section.peaks, len(figures), section.timed_on)
-    assert ("Live tensors", "3.00 GiB at most") in section.rows[0].details
+    assert ("Live tensors", "3.00 GiB at most") in section.table.rows[0].facts
     assert "time on a GPU: the seconds here are of a CPU" in render_report(
         Report(name="x", results=(predicted,), measured=(run,))
     )
@@ -142,7 +155,7 @@ def test_a_row_has_all_figures_of_both(make_result, measure):
     shown = [text.replace("\u202f", " ") for text in numbers.values()]
     assert [
         "10.00", "9.00", "+11 %", "10.50", "10.00", "+5.0 %", "0.50", "64", "60",
-        NONE, "0.0360", "0.0400", "0.0600", NONE, "0.0100", "0.0100", NONE, "200.0",
+        NOTHING, "0.0360", "0.0400", "0.0600", NOTHING, "0.0100", "0.0100", NOTHING, "200.0",
     ] == shown  # fmt: skip
 
 
@@ -164,20 +177,18 @@ def test_every_row_has_a_field_per_column(grid, make_result, measure):
     t4 = make_result(gpu="T4", verdict="oom")
     runs = [measure(t4), measure(grid[0]), measure(grid[1], verdict="error"), measure(grid[2], device="cpu")]
     for results in ((*grid, t4), ()):
-        groups = pair_up(results, runs)
-        paired = bool(results)
-        lengths = [len(names) for _, names in number_columns(paired=paired)]
-        rows = list_pairs(groups, named=True, paired=paired)
-        assert 4 == len(rows)
-        for row in rows:
-            assert lengths == [len(group) for group in row.numbers]
-            assert len(cell_columns([setup for setup, _ in groups])) == len(row.cell)
+        table = table_pairs(pair_up(results, runs))
+        verdicts = 2 if results else 1
+        numbers = sum(len(names) for _, names in number_columns(table))
+        assert 4 == len(table.rows)
+        assert 5 + verdicts + numbers == len(table.columns)
+        assert {len(table.columns)} == {len(row.entries) for row in table.rows}
 
 
 def test_without_predictions_nothing_is_compared(make_result, measure):
     """No column of predictions, no ring, another heading; the measured runs are the page's results."""
     runs = tuple(measure(make_result(batch_size=n)) for n in (8, 16))
-    assert ("Allocated, GiB", ("measured",)) in number_columns(paired=False)
+    assert ("Allocated, GiB", ("measured",)) in number_columns(table_pairs(pair_up((), runs)))
     section, _ = section_of((), runs)
     assert ("Measured", False) == (section.heading, section.has_predictions)
     page = render_report(Report(name="x", measured=runs))
@@ -216,10 +227,10 @@ def test_what_a_real_run_does_not_know_is_not_shown_of_its_end(make_result, meas
         step=1, phase="forward", module="", op="", requested_bytes=0, segment_bytes=472 * MIB,
         allocated_bytes=GIB, reserved_bytes=2 * GIB, message="CUDA out of memory.",
     ))  # fmt: skip
-    ((row,),) = [list_pairs(pair_up([predicted], [run]), named=False, paired=True)]
+    (row,) = table_pairs(pair_up([predicted], [run])).rows
     assert (
         "Ran out", "step 1, forward phase, asking for 472.00 MiB, with 1.00 GiB allocated, 2.00 GiB reserved"
-    ) in row.details  # fmt: skip
+    ) in row.facts  # fmt: skip
 
 
 def test_rings_are_predictions_and_dots_measurements(make_result, measure):
@@ -270,7 +281,7 @@ def test_of_many_runs_the_figure_shows_those_that_differ_most(make_result, measu
     measured = (measure(results[0], verdict="oom"), *measured)
     section, (peaks, _) = section_of(results, measured)
     names = peaks.layout.yaxis.ticktext
-    assert (4, MOST_ROWS + 4) == (section.peaks_left_out, len(section.rows))
+    assert (4, MOST_ROWS + 4) == (section.peaks_left_out, len(section.table.rows))
     assert ("640x480 \u00b7 2 \u00b7 1 <b>OOM</b>", "640x480 \u00b7 2 \u00b7 6") == names[:2]
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +11,7 @@ from actprof.explanation.sentences import short_op
 from actprof.hardware import find_gpu
 from actprof.measurement import Spread
 from actprof.report.arrange import arrange
-from actprof.report.page import write_page
+from actprof.report.page import Plots, write_page
 from actprof.report.speed_figures import draw_roofline, draw_shares, roofs_of
 from actprof.report.speed_section import OP_NUMBERS, present_speed
 from actprof.report.sweep_page import Report, render_report
@@ -47,9 +48,9 @@ def timed_grid(grid):
 
 
 def section_of(results, measured=()):
-    figures = []
-    report = Report(name="x", results=tuple(results), measured=tuple(measured))
-    return present_speed(report, lambda figure: figures.append(figure) or str(len(figures) - 1)), figures
+    figures = Plots()
+    section = present_speed(tuple(results), tuple(measured), figures)
+    return section and SimpleNamespace(**section), figures
 
 
 def plain(text):
@@ -99,7 +100,7 @@ def test_allocator_settings_are_one_line(timed_grid):
     section, figures = section_of(timed_grid)
     assert ["one camera", "two cameras"] == [view.name for view in section.speeds]
     assert [False, True] == [view.first for view in section.speeds]
-    lines = {line.name: tuple(line.x) for line in figures[int(section.speeds[1].panels[0].figure)].data}
+    lines = {line.name: tuple(line.x) for line in figures[section.speeds[1].panels[0].figure].data}
     assert {"640x480": (8, 32), "224x224": (8, 32, 128)} == lines
 
 
@@ -109,7 +110,7 @@ def test_real_runs_on_the_gpu_itself_are_rings_beside_the_line(make_result, meas
     section, figures = section_of(
         predicted, [measure(predicted[0], seconds=0.1), measure(predicted[1], cap_bytes=2**30)]
     )
-    line, rings = figures[int(section.speeds[0].panels[0].figure)].data
+    line, rings = figures[section.speeds[0].panels[0].figure].data
     assert ((8, 16), (8,)) == (tuple(line.x), tuple(rings.x))
     assert (False, True) == (line.error_y.visible, rings.error_y.visible)
     assert ("circle-open", "markers") == (rings.marker.symbol, rings.mode)
