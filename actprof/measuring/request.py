@@ -8,11 +8,6 @@ from actprof.cell import Cell
 from actprof.measurement import DeviceFacts, Measurement, Spread
 from actprof.out_of_memory import OutOfMemory
 
-WARMUP_STEPS = 2
-LEAST_STEPS = 5
-MOST_STEPS = 50
-MOST_SECONDS = 20.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
@@ -38,10 +33,10 @@ class Request:
     index: int = 0
     driver: str = ""
     cap_bytes: int | None = None
-    warmup_steps: int = WARMUP_STEPS
-    least_steps: int = LEAST_STEPS
-    most_steps: int = MOST_STEPS
-    most_seconds: float = MOST_SECONDS
+    warmup_steps: int = 2
+    least_steps: int = 5
+    most_steps: int = 50
+    most_seconds: float = 20.0
     steps: int | None = None
     snapshot: str = ""
 
