@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from actprof.cli.console import plain_table
+from actprof.cli.console import number_table, plain_table
 from actprof.explanation.explain import Change, Explanation, difference
 from actprof.explanation.holders import HeldTensor
 from actprof.explanation.moment import CONTEXT, UNUSED, Holding
-from actprof.explanation.sentences import freed_text, headline, made_text, request_text, share, short_op
+from actprof.explanation.sentences import first_ops, headline, request_text, share, short_op, site_text
 from actprof.explanation.tree_rows import TreeRow, list_rows
 from actprof.results import Verdict
 from actprof.units import format_bytes
@@ -22,6 +22,9 @@ _WIDE = 110  # columns from which on a module's bytes per sample and constant pa
 _OPS = 10
 _CHANGES = 12
 _MOST_BAR = 30
+
+# name, bytes, colour of the bar (none of a sum), texts under the heads that there is room for
+type _BarRow = tuple[str, int, str, Sequence[str]]
 
 
 def print_explanation(
@@ -64,52 +67,48 @@ def _title(console: Console, title: str, note: str = "") -> None:
     console.print(f"\n[bold]{title}[/]" + (f" [dim]({escape(note)})[/]" if note else ""))
 
 
-def _table(*columns: tuple[str, str]) -> Table:
-    table = plain_table(show_header=any(name for name, _ in columns))
-    for index, (name, justify) in enumerate(columns):
-        options: dict[str, Any] = {"overflow": "fold"} if index == 0 else {"no_wrap": True}
-        table.add_column(f"[dim]{name}[/]", justify=justify, **options)  # type: ignore[arg-type] # literals
-    return table
+def _print_bars(
+    rows: Iterable[_BarRow], whole: int, console: Console, taken: int, heads: Sequence[str] = ()
+) -> None:
+    """Print names with their bytes, the share of `whole`, texts under `heads`, and a bar.
 
-
-def _bar(part: int, whole: int, console: Console, taken: int) -> str:
+    All but the bar takes `taken` columns.
+    """
+    table = plain_table(show_header=bool(heads))
+    table.add_column("", overflow="fold")
+    for head in ("", "", *heads):
+        table.add_column(f"[dim]{head}[/]", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     width = max(min(_MOST_BAR, console.width - taken), 0)
-    return "█" * round(width * part / whole) if whole > 0 else ""
+    for name, size, colour, texts in rows:
+        bar = f"[{colour}]{'█' * round(width * size / whole) if whole > 0 else ''}[/]" if colour else ""
+        numbers = (format_bytes(size), share(size, whole), *texts[: len(heads)])
+        table.add_row(name, *numbers, bar, style="" if colour else "bold")
+    console.print(table)
 
 
 def _print_kinds(moment: Holding, console: Console) -> None:
     _title(console, "By kind", "shares of the process")
-    table = _table(("", "left"), ("", "right"), ("", "right"), ("", "left"))
-    whole = moment.process_bytes
-    for name, size, style in (
-        *((name, size, "green") for name, size in moment.by_kind.items()),
-        ("= allocated", moment.allocated_bytes, ""),
-        (UNUSED, moment.unused_bytes, "blue"),
-        (CONTEXT, moment.context_bytes, "blue"),
-        ("= process", whole, ""),
-    ):
-        bar = f"[{style}]{_bar(size, whole, console, 48)}[/]" if style else ""
-        cells = (escape(name), format_bytes(size), share(size, whole), bar)
-        table.add_row(*cells, style="" if style else "bold")
-    console.print(table)
+    rows: list[_BarRow] = [(escape(name), size, "green", ()) for name, size in moment.by_kind.items()]
+    rows += [
+        ("= allocated", moment.allocated_bytes, "", ()),
+        (UNUSED, moment.unused_bytes, "blue", ()),
+        (CONTEXT, moment.context_bytes, "blue", ()),
+        ("= process", moment.process_bytes, "", ()),
+    ]
+    _print_bars(rows, moment.process_bytes, console, taken=48)
 
 
 def _print_modules(moment: Holding, console: Console, depth: int | None) -> None:
-    wide = console.width >= _WIDE
     _title(
         console, "By module", "shares of what is allocated; gradients and optimizer state with their module"
     )
-    columns = [("", "left"), ("", "right"), ("", "right")]
-    if wide:
-        columns += [("per sample", "right"), ("constant", "right")]
-    table = _table(*columns, ("", "left"))
-    for row in list_rows(moment.modules, depth=depth):
-        numbers = [format_bytes(row.bytes), share(row.bytes, moment.allocated_bytes)]
-        if wide:
-            numbers += [_or_nothing(row.per_sample), _or_nothing(row.constant)]
-        bar = _bar(row.bytes, moment.allocated_bytes, console, 90 if wide else 62)
-        table.add_row(_label(row), *numbers, f"[green]{bar}[/]")
-    console.print(table)
+    heads = ("per sample", "constant") if console.width >= _WIDE else ()
+    rows = (
+        (_label(row), row.bytes, "green", [_or_nothing(row.per_sample), _or_nothing(row.constant)])
+        for row in list_rows(moment.modules, depth=depth)
+    )
+    _print_bars(rows, moment.allocated_bytes, console, taken=90 if heads else 62, heads=heads)
 
 
 def _label(row: TreeRow) -> str:
@@ -123,16 +122,8 @@ def _or_nothing(size: int) -> str:
 
 def _print_ops(moment: Holding, console: Console) -> None:
     _title(console, "By op", "that allocated it")
-    table = _table(("", "left"), ("", "right"), ("", "right"), ("", "left"))
-    ops = list(moment.by_op.items())
-    rows = [(short_op(name), size) for name, size in ops[:_OPS]]
-    if left := ops[_OPS:]:
-        rows.append((f"{len(left)} others", sum(size for _, size in left)))
-    for name, size in rows:
-        bar = _bar(size, moment.allocated_bytes, console, 55)
-        cells = (escape(name), format_bytes(size), share(size, moment.allocated_bytes))
-        table.add_row(*cells, f"[green]{bar}[/]")
-    console.print(table)
+    rows = ((escape(name), size, "green", ()) for name, size in first_ops(moment, _OPS).items())
+    _print_bars(rows, moment.allocated_bytes, console, taken=55)
 
 
 def _print_tensors(moment: Holding, console: Console, count: int) -> None:
@@ -155,10 +146,10 @@ def _print_tensors(moment: Holding, console: Console, count: int) -> None:
 def _describe(tensor: HeldTensor) -> str:
     described = " ".join(word for word in (tensor.shape, tensor.dtype, tensor.kind) if word)
     where = tensor.owner or tensor.module
-    freed = "stays" if tensor.freed_by is None else f"freed: {freed_text(tensor)}"
+    freed = "stays" if tensor.freed_by is None else f"freed: {site_text(tensor.freed_by)}"
     return (
         f"[bold]{escape(described)}[/]{f'  {escape(where)}' if where else ''}\n"
-        f"[dim]made: {escape(made_text(tensor))}\n{escape(freed)}[/]"
+        f"[dim]made: {escape(site_text(tensor.made_by))}\n{escape(freed)}[/]"
     )
 
 
@@ -190,7 +181,8 @@ def _print_changes(title: str, note: str, changes: Sequence[Change], console: Co
     if not changed:
         console.print("[dim]none[/]")
         return
-    table = _table(("", "left"), ("first", "right"), ("second", "right"), ("change", "right"))
+    heads = (f"[dim]{name}[/]" for name in ("first", "second", "change"))
+    table = number_table("", *heads, overflow="fold")
     for change in changed[:_CHANGES]:
         name = short_op(change.name)
         sizes = (format_bytes(change.first_bytes), format_bytes(change.second_bytes))

@@ -13,7 +13,7 @@ from actprof.replay.profile import MemoryProfile, Timeline
 from actprof.replay.program import Program
 from actprof.trace.model import KINDS, PHASES
 
-POINTS = 600
+_POINTS = 600  # at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,22 +36,21 @@ class KindCourse:
     moment: int
 
 
-def follow_kinds(profile: MemoryProfile, program: Program, *, points: int = POINTS) -> KindCourse:
-    """Return the course of a replay in at most `points` points, of which one is the profile's moment.
-
-    Args:
-        profile: of a replay with `detail=True`.
-        program: that was replayed.
-        points: how many at most.
+def follow_kinds(profile: MemoryProfile, program: Program) -> KindCourse:
+    """Return the course of a replay with `detail=True` in some points, of which one is the profile's moment.
 
     Raises:
         ValueError: the profile has no detail.
     """
-    timeline = _timeline_of(profile)
+    timeline = profile.timeline
+    if timeline is None:
+        raise ValueError("the profile was replayed without detail")
     positions = _positions(program, timeline)
     kinds = _kinds_over_time(program, positions)
-    moment = moment_index(profile, program)
-    shown, starts = _highest_points(timeline.allocated, points, moment)
+    moment = len(positions) - 1
+    if profile.oom is None:
+        moment = timeline.step_starts[-1] + profile.peak_event - program.step_starts[-1]
+    shown, starts = _highest_points(timeline.allocated, moment)
     phases = timeline.phase[shown].tolist()
     changes = [i for i, phase in enumerate(phases) if i == 0 or phase != phases[i - 1]]
     slack = timeline.allocated - sum(kinds.values(), np.zeros(len(positions), dtype=np.int64))
@@ -67,24 +66,6 @@ def follow_kinds(profile: MemoryProfile, program: Program, *, points: int = POIN
         steps=tuple(int(np.searchsorted(starts, start)) for start in timeline.step_starts),
         moment=int(np.searchsorted(shown, moment)) if len(shown) else 0,
     )
-
-
-def moment_index(profile: MemoryProfile, program: Program) -> int:
-    """Return where the moment of `profile` is in its timeline; -1 when nothing had happened yet.
-
-    Raises:
-        ValueError: the profile has no detail.
-    """
-    timeline = _timeline_of(profile)
-    if profile.oom is not None:
-        return len(timeline.allocated) - 1
-    return int(timeline.step_starts[-1]) + profile.peak_event - program.step_starts[-1]
-
-
-def _timeline_of(profile: MemoryProfile) -> Timeline:
-    if profile.timeline is None:
-        raise ValueError("the profile was replayed without detail")
-    return profile.timeline
 
 
 def _positions(program: Program, timeline: Timeline) -> NDArray[np.int64]:
@@ -106,12 +87,10 @@ def _kinds_over_time(program: Program, positions: NDArray[np.int64]) -> dict[str
     return {name: np.cumsum(np.where(kinds[tensors] == index, change, 0)) for index, name in enumerate(names)}
 
 
-def _highest_points(
-    allocated: NDArray[np.int64], points: int, moment: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _highest_points(allocated: NDArray[np.int64], moment: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the highest event of each stretch, the moment in its own, and where each stretch starts."""
     count = len(allocated)
-    starts = np.unique(np.linspace(0, count, min(points, count), endpoint=False).astype(np.int64))
+    starts = np.unique(np.linspace(0, count, min(_POINTS, count), endpoint=False).astype(np.int64))
     ends = [*starts[1:].tolist(), count][: len(starts)]
     shown = [
         moment if start <= moment < end else start + int(allocated[start:end].argmax())

@@ -2,13 +2,14 @@
 
 The moment is that of `attribute`: the peak, or where the run is out of memory. A tensor counts with the
 bytes that were asked for; rounding and unsplit blocks are one part of their own, the allocator's slack,
-so that every sum here is the allocated bytes of that moment exactly.
+so that every sum here is the allocated bytes of that moment exactly. Each view is of a trace, the profile of
+its replay with `detail=True`, and the program that was replayed; without detail it raises `ValueError`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from actprof.prediction.attribution import SLACK, WORKSPACES, largest_first
@@ -99,14 +100,6 @@ def list_tensors(trace: Trace, profile: MemoryProfile, program: Program) -> tupl
     """Return what is alive at the profile's peak, or where it ran out, largest first.
 
     The bytes add up to the allocated bytes less the allocator's slack.
-
-    Args:
-        trace: what was replayed.
-        profile: of a replay with `detail=True`.
-        program: that was replayed.
-
-    Raises:
-        ValueError: the profile has no detail.
     """
     if profile.alive_at_peak is None:
         raise ValueError("the profile was replayed without detail")
@@ -119,15 +112,10 @@ def by_op(trace: Trace, profile: MemoryProfile, program: Program) -> dict[str, i
     """Return the bytes of that moment by the op that allocated them, largest first.
 
     Workspaces and the allocator's slack stand under their own names; all add up to the allocated bytes.
-
-    Raises:
-        ValueError: the profile has no detail.
     """
-    held = list_tensors(trace, profile, program)
     sums: dict[str, int] = defaultdict(int)
-    for tensor in held:
-        sums[WORKSPACES if tensor.kind == WORKSPACES else tensor.made_by.op] += tensor.bytes
-    sums[SLACK] += _slack(profile, held)
+    for part in _parts(trace, profile, program):
+        sums[WORKSPACES if part.kind == WORKSPACES else part.made_by.op] += part.bytes
     return largest_first(sums)
 
 
@@ -136,45 +124,30 @@ def module_tree(trace: Trace, profile: MemoryProfile, program: Program) -> Modul
 
     What belongs to no module (inputs, statistics of the pre-processor, temporaries of the optimizer, …)
     stands beneath the root as one leaf per kind, and so do the workspaces and the allocator's slack.
-
-    Raises:
-        ValueError: the profile has no detail.
     """
+    parts = _parts(trace, profile, program)
+    return _grow(_ROOT, "", [((part.module or part.kind).split("."), part) for part in parts])
+
+
+def _parts(trace: Trace, profile: MemoryProfile, program: Program) -> list[HeldTensor]:
+    """Return what is alive, and the slack as if it were one more: together the allocated bytes."""
     held = list_tensors(trace, profile, program)
-    shares = [
-        _Share(
-            names=tuple(tensor.module.split(".")) if tensor.module else (tensor.kind,),
-            is_module=bool(tensor.module),
-            kind=tensor.kind,
-            bytes=tensor.bytes,
-            constant=tensor.constant,
-            per_sample=tensor.per_sample,
-        )
-        for tensor in held
-    ]
-    return _grow(_ROOT, "", [*shares, _Share(names=(SLACK,), kind=SLACK, bytes=_slack(profile, held))])
+    allocated = profile.peak_allocated_bytes if profile.oom is None else profile.oom.allocated_bytes
+    slack = allocated - sum(tensor.bytes for tensor in held)
+    nowhere = OpSite(op=SLACK, phase="", module="")
+    return [*held, HeldTensor(kind=SLACK, bytes=slack, constant=0, per_sample=0, made_by=nowhere)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Share:
-    """What a tensor, or the slack, adds to the module at the end of `names`, or to a leaf beside them."""
-
-    names: tuple[str, ...]
-    is_module: bool = False
-    kind: str
-    bytes: int
-    constant: int = 0
-    per_sample: int = 0
-
-
-def _grow(name: str, path: str, shares: Sequence[_Share], depth: int = 0) -> ModuleNode:
-    """Return the node at `depth`, which all `shares` lie in or beneath."""
-    beneath: dict[tuple[str, bool], list[_Share]] = defaultdict(list)
+def _grow(
+    name: str, path: str, parts: Sequence[tuple[Sequence[str], HeldTensor]], depth: int = 0
+) -> ModuleNode:
+    """Return the node at `depth`, in or beneath which all `parts` lie, each with the path to it."""
+    beneath: dict[tuple[str, bool], list[tuple[Sequence[str], HeldTensor]]] = defaultdict(list)
     by_kind: dict[str, int] = defaultdict(int)
-    for share in shares:
-        by_kind[share.kind] += share.bytes
-        if len(share.names) > depth:
-            beneath[share.names[depth], share.is_module].append(share)
+    for names, part in parts:
+        by_kind[part.kind] += part.bytes
+        if len(names) > depth:
+            beneath[names[depth], bool(part.module)].append((names, part))
     children = [
         _grow(child, f"{path}.{child}".removeprefix(".") if is_module else "", some, depth + 1)
         for (child, is_module), some in beneath.items()
@@ -182,10 +155,10 @@ def _grow(name: str, path: str, shares: Sequence[_Share], depth: int = 0) -> Mod
     return ModuleNode(
         name=name,
         path=path,
-        own_bytes=sum(share.bytes for share in shares if len(share.names) == depth),
+        own_bytes=sum(part.bytes for names, part in parts if len(names) == depth),
         total_bytes=sum(by_kind.values()),
-        constant=sum(share.constant for share in shares),
-        per_sample=sum(share.per_sample for share in shares),
+        constant=sum(part.constant for _, part in parts),
+        per_sample=sum(part.per_sample for _, part in parts),
         by_kind=largest_first(by_kind),
         children=tuple(sorted(children, key=lambda node: -node.total_bytes)),
     )
@@ -202,11 +175,6 @@ def op_site(trace: Trace, details: TraceDetails, row: int) -> OpSite:
     )
 
 
-def _slack(profile: MemoryProfile, held: Iterable[HeldTensor]) -> int:
-    allocated = profile.peak_allocated_bytes if profile.oom is None else profile.oom.allocated_bytes
-    return allocated - sum(tensor.bytes for tensor in held)
-
-
 class _Reader:
     """Reads rows of a trace as `HeldTensor` and `OpSite`."""
 
@@ -219,8 +187,11 @@ class _Reader:
 
     def held(self, index: int) -> HeldTensor:
         """Return tensor `index` of the program, of the trace or a library's workspace."""
-        kinds = self._program.kinds
-        return self._workspace(index) if kinds[index] == WORKSPACE_KIND else self._tensor(index)
+        if self._program.kinds[index] != WORKSPACE_KIND:
+            return self._tensor(index)
+        size = self._program.sizes[index]
+        made_by = op_site(self._trace, self._details, self._program.ops[index])
+        return HeldTensor(kind=WORKSPACES, bytes=size, constant=size, per_sample=0, made_by=made_by)
 
     def _tensor(self, index: int) -> HeldTensor:
         tensors, details = self._trace.tensors, self._details
@@ -240,14 +211,4 @@ class _Reader:
             per_sample=per_sample,
             made_by=made_by,
             freed_by=None if freed_by < 0 else op_site(self._trace, details, freed_by),
-        )
-
-    def _workspace(self, index: int) -> HeldTensor:
-        size = self._program.sizes[index]
-        return HeldTensor(
-            kind=WORKSPACES,
-            bytes=size,
-            constant=size,
-            per_sample=0,
-            made_by=op_site(self._trace, self._details, self._program.ops[index]),
         )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from actprof.explanation.course import KindCourse, follow_kinds, moment_index
+from actprof.explanation.course import KindCourse, follow_kinds
 from actprof.explanation.holders import (
     HeldTensor,
     ModuleNode,
@@ -97,11 +97,11 @@ class Holding:
 def explain_moment(
     trace: Trace, profile: MemoryProfile, conditions: ReplayConditions, *, limited: bool
 ) -> Holding:
-    """Return who holds the memory at the profile's peak, or where it ran out.
+    """Return who holds the memory at the peak of a replay with `detail=True`, or where it ran out.
 
     Args:
         trace: what was replayed.
-        profile: of a replay with `detail=True`.
+        profile: what its replay found.
         conditions: under which it was replayed.
         limited: whether the replay was held to the device's memory.
 
@@ -111,6 +111,8 @@ def explain_moment(
     program = conditions.program(trace, profile.batch_size)
     breakdown = attribute(trace, profile, program)
     tensor = _tensor_at(profile, program)
+    course = follow_kinds(profile, program)
+    reserved = course.reserved_bytes[course.moment] if profile.oom is None else profile.oom.reserved_bytes
     return Holding(
         what=PEAK if profile.oom is None else RUNS_OUT,
         limited=limited,
@@ -119,14 +121,14 @@ def explain_moment(
         site=None if tensor is None else op_site(trace, trace.details(), program.ops[tensor]),
         requested_bytes=0 if tensor is None else program.sizes[tensor],
         allocated_bytes=breakdown.allocated_bytes,
-        unused_bytes=_reserved(profile, program) - breakdown.allocated_bytes,
+        unused_bytes=reserved - breakdown.allocated_bytes,
         context_bytes=conditions.context_bytes,
         by_kind=largest_first(breakdown.by_kind),
         activations=breakdown.activations,
         modules=module_tree(trace, profile, program),
         by_op=by_op(trace, profile, program),
         tensors=list_tensors(trace, profile, program),
-        course=follow_kinds(profile, program),
+        course=course,
     )
 
 
@@ -134,11 +136,3 @@ def _tensor_at(profile: MemoryProfile, program: Program) -> int | None:
     """Return the tensor of the program that is allocated or refused there."""
     event = program.events[profile.peak_event + (profile.oom is not None)]
     return event - 1 if event > 0 else None
-
-
-def _reserved(profile: MemoryProfile, program: Program) -> int:
-    if profile.oom is not None:
-        return profile.oom.reserved_bytes
-    if profile.timeline is None:
-        raise ValueError("the profile was replayed without detail")
-    return int(profile.timeline.reserved[moment_index(profile, program)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actprof.explanation.holders import HeldTensor, OpSite
+from actprof.explanation.holders import OpSite
 from actprof.explanation.moment import RUNS_OUT, Holding
 from actprof.prediction.attribution import Holder, rank_holders
 from actprof.units import format_bytes
@@ -82,6 +82,14 @@ def short_op(op: str) -> str:
     return op.removeprefix("aten.").removesuffix(".default")
 
 
+def first_ops(moment: Holding, count: int) -> dict[str, int]:
+    """Return the bytes of the ops that hold the most, by their short names, with the rest summed up."""
+    items = list(moment.by_op.items())
+    shown = {short_op(name): size for name, size in items[:count]}
+    left = items[count:]
+    return {**shown, f"{len(left)} others": sum(size for _, size in left)} if left else shown
+
+
 def lines_of(site: OpSite) -> tuple[str, ...]:
     """Return the line that made the op and, where that is another, the line of lerobot that led there."""
     lines = (_line(site.line), _line(site.caller))
@@ -92,16 +100,9 @@ def _line(line: str) -> str:
     return LOOP if line.startswith(_OUR_LOOP) else line
 
 
-def made_text(tensor: HeldTensor) -> str:
-    """Return `relu in forward, torch/nn/functional.py:1723 relu, called from lerobot/...`."""
-    return _site_text(tensor.made_by)
-
-
-def freed_text(tensor: HeldTensor) -> str:
-    """Return the same of the op that frees it; empty when none does."""
-    return "" if tensor.freed_by is None else _site_text(tensor.freed_by)
-
-
-def _site_text(site: OpSite) -> str:
+def site_text(site: OpSite | None) -> str:
+    """Return `relu in forward, torch/nn/functional.py:1723 relu, called from lerobot/...`; empty of None."""
+    if site is None:
+        return ""
     lines = ", called from ".join(lines_of(site))
     return f"{short_op(site.op)} in {site.phase}{', ' if lines else ''}{lines}"

@@ -73,7 +73,11 @@ def _entries(node: ModuleNode, level: int) -> list[tuple[TreeRow, ModuleNode | N
     entries: list[tuple[TreeRow, ModuleNode | None]] = []
     for child in node.children:
         label, end = end_of_chain(child)
-        entries.append((_row(level, label, end), end))
+        row = TreeRow(
+            level=level, label=label, path=end.path, bytes=end.total_bytes, constant=end.constant,
+            per_sample=end.per_sample,
+        )  # fmt: skip
+        entries.append((row, end))
     if node.own_bytes:
         own = TreeRow(
             level=level, label=ITSELF, path=node.path, bytes=node.own_bytes,
@@ -93,19 +97,6 @@ def end_of_chain(node: ModuleNode) -> tuple[str, ModuleNode]:
     return label, node
 
 
-def _row(level: int, label: str, node: ModuleNode) -> TreeRow:
-    return TreeRow(
-        level=level, label=label, path=node.path, bytes=node.total_bytes, constant=node.constant,
-        per_sample=node.per_sample,
-    )  # fmt: skip
-
-
 def _summed(rows: list[TreeRow], level: int) -> TreeRow:
-    return TreeRow(
-        level=level,
-        label=f"{len(rows)} others",
-        path="",
-        bytes=sum(row.bytes for row in rows),
-        constant=sum(row.constant for row in rows),
-        per_sample=sum(row.per_sample for row in rows),
-    )
+    sizes = {name: sum(getattr(row, name) for row in rows) for name in ("bytes", "constant", "per_sample")}
+    return TreeRow(level=level, label=f"{len(rows)} others", path="", **sizes)
