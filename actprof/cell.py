@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any, Self
 
 from actprof.cell_field import CellField, Kind, parse_resolution
@@ -18,15 +19,9 @@ from actprof.errors import UsageError
 SCHEMA_VERSION = 1
 PRECISIONS = ("fp32", "fp16", "bf16")
 OPTIMIZERS = ("preset", "adamw", "adam", "sgd")
-# What can be done to the policy or its optimizer in a few lines of Python; `policies/changes.py` has them.
-CHANGES = (
-    "accumulate_2",
-    "channels_last",
-    "checkpoint_backbone",
-    "checkpoint_encoder",
-    "frozen_backbone",
-    "fused_adamw",
-    "fused_attention",
+# What can be done to the policy or its optimizer in a few lines of Python, a file each.
+CHANGES = tuple(
+    sorted(file.stem for file in Path(__file__).parent.glob("policies/changes/*.py") if file.stem[0] != "_")
 )
 
 

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from actprof.advice.remedies import LOSSLESS, Offer, combine
+from actprof.advice.remedies import Offer, combine
 from actprof.advice.suggest import Remedy, predict_all, suggest
 from actprof.cell import Cell
 from actprof.hardware import builtin_catalogue
+from actprof.policies.changes import LOSSLESS
 from actprof.processes.pool import Workers
 from actprof.progress import Listener, nobody
 from actprof.records import to_plain

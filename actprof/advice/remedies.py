@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
 from actprof.allocator import AllocatorConfig
-from actprof.cell import Cell
+from actprof.cell import CHANGES, Cell
 from actprof.cell_field import parse_resolution
 from actprof.policies import policy_spec
 from actprof.policies.change_code import change_code
+from actprof.policies.changes import LOSSLESS, read_change
 
-LOSSLESS = "lossless"
 NUMERICS = "changes the numerics"
 INPUT = "changes the input"
 TRAINING = "changes the training"
@@ -175,29 +175,18 @@ def fewer_cameras(cell: Cell) -> Offer | None:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _InPython:
-    """A remedy by a change of `actprof.policies.changes`; see `Offer` for its fields."""
-
-    name: str
-    title: str
-    family: str
-    kind: str = LOSSLESS
-    burden: float = 1.0
-    note: str = ""
-
-    def __call__(self, cell: Cell) -> Offer | None:
-        """Offer it where it fits the policy and is not made yet."""
-        if self.name in cell.changes or self.name not in policy_spec(cell.policy).changes:
-            return None
-        if self.name == "accumulate_2" and not _can_be_halved(cell):
-            return None
-        return Offer(
-            **asdict(self),
-            cost=CODE,
-            cell=replace(cell, changes=(*cell.changes, self.name)),
-            code=change_code(self.name, cell.policy),
-        )
+def in_python(cell: Cell, name: str) -> Offer | None:
+    """Make a change of `actprof.policies.changes`, where it fits the policy and is not made yet."""
+    change, parts = read_change(name), policy_spec(cell.policy).parts
+    if name in cell.changes or change.place(parts) is None or (change.halves and not _can_be_halved(cell)):
+        return None
+    said = {key: getattr(change, key) for key in ("name", "title", "family", "kind", "burden", "note")}
+    return Offer(
+        **said,
+        cost=CODE,
+        cell=replace(cell, changes=(*cell.changes, name)),
+        code=change_code(name, cell.policy),
+    )
 
 
 def _can_be_halved(cell: Cell) -> bool:
@@ -210,33 +199,7 @@ REMEDIES: tuple[Make, ...] = (
     bf16,
     *(partial(smaller_images, resolution=size) for size in RESOLUTIONS),
     fewer_cameras,
-    _InPython(
-        name="fused_attention",
-        title="attention without maps",
-        family="attention",
-        note="lerobot has no flag for it; ACT throws the attention weights away",
-    ),
-    _InPython(
-        name="accumulate_2",
-        title="each batch in two halves",
-        family="batch",
-        note=(
-            "the mean of the halves is that of the batch where both have as many padded actions; "
-            "with one process only, as the first backward pass is the policy's own"
-        ),
-    ),
-    _InPython(name="checkpoint_encoder", title="encoder layers run twice", family="encoder checkpoints"),
-    _InPython(name="checkpoint_backbone", title="backbone runs twice", family="backbone"),
-    _InPython(
-        name="frozen_backbone",
-        title="frozen backbone",
-        family="backbone",
-        kind=MODEL,
-        burden=3,
-        note="only with pretrained_backbone_weights, which are lerobot's default for ACT",
-    ),
-    _InPython(name="channels_last", title="channels last", family="layout"),
-    _InPython(name="fused_adamw", title="fused AdamW", family="optimizer"),
+    *(partial(in_python, name=name) for name in CHANGES),
 )
 
 

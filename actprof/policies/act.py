@@ -8,14 +8,11 @@ SPEC = PolicySpec(
     name="act",
     fixed={"pretrained_backbone_weights": None},
     sizeless=frozenset({"optimizer_lr", "optimizer_lr_backbone"}),
-    changes={
-        "accumulate_2": "",
-        "channels_last": "",
-        "checkpoint_backbone": "model.backbone",
-        "checkpoint_encoder": "model.encoder.layers",
-        "frozen_backbone": "model.backbone",
-        "fused_adamw": "",
-        "fused_attention": "",  # ACT throws the attention weights away
+    parts={
+        "backbone": "model.backbone",
+        "encoder layers": "model.encoder.layers",
+        "samples apart": "",  # no statistics of a whole batch: its batch norm is frozen
+        "unused attention maps": "",
     },
     components=(
         ("model.backbone", "backbone"),

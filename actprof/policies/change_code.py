@@ -1,18 +1,13 @@
-"""The changes of `policies/changes.py` as text for a user's training script; read, not imported: no torch."""
+"""The changes of `policies/changes/` as text for a user's training script."""
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 
-from actprof.errors import UsageError
 from actprof.policies import policy_spec
+from actprof.policies.changes import find_change, read_change
 
-_SOURCE = Path(__file__).with_name("changes.py")
-_ON_OPTIMIZER = {"fused_adamw"}
 _HINTS = re.compile(r": (?:Any|dict\[str, Any\]|Callable\[\[Any\], None\])| -> [^:]+(?=:$)")
 _PLACE = "policy.get_submodule(place)"
 _DEFAULT = re.compile(r"(?<=\w) = ")
@@ -53,20 +48,11 @@ def change_code(name: str, policy: str) -> str:
     Raises:
         UsageError: the change does not fit the policy.
     """
-    places = policy_spec(policy).changes
-    if name not in places:
-        raise UsageError(f"{name} does not fit {policy}, which can take {', '.join(places)}")
-    source = _functions()[name].replace(", place: str", "").replace(_PLACE, f"policy.{places[name]}")
+    parts = policy_spec(policy).parts
+    change = find_change(name, parts, policy)
+    source = change.source.replace(", place: str", "").replace(_PLACE, f"policy.{change.place(parts)}")
     lines = [_FOR_TOOLS.sub("", line) for line in source.splitlines()]
     return "\n".join(_plain(line) if line.lstrip().startswith("def ") else line for line in lines)
-
-
-@cache
-def _functions() -> dict[str, str]:
-    """Return the source of every function of `policies/changes.py` by its name."""
-    text = _SOURCE.read_text()
-    found = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
-    return {node.name: ast.get_source_segment(text, node) or "" for node in found}
 
 
 def _plain(definition: str) -> str:
@@ -84,11 +70,8 @@ def train_script(names: Sequence[str], policy: str) -> str:
     standard = [line for line in imports if "functools" in line]
     others = ["import lerobot.scripts.lerobot_train as lerobot_train", *imports[len(standard) :]]
     head = "\n".join([*standard, "", *others] if standard else others)
-    on_policy = "\n".join(f"    {name}(policy)" for name in names if name not in _ON_OPTIMIZER)
-    on_optimizer = "\n".join(f"    {name}(optimizer)" for name in names if name in _ON_OPTIMIZER)
     blocks = [head, *functions]
-    if on_policy:
-        blocks.append(_POLICY.format(calls=on_policy))
-    if on_optimizer:
-        blocks.append(_OPTIMIZER.format(calls=on_optimizer))
+    for on, wrapper in (("policy", _POLICY), ("optimizer", _OPTIMIZER)):
+        calls = [f"    {name}({on})" for name in names if read_change(name).on == on]
+        blocks += [wrapper.format(calls="\n".join(calls))] if calls else []
     return "\n\n\n".join([*blocks, _MAIN]) + "\n"

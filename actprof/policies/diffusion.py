@@ -14,9 +14,8 @@ SPEC = PolicySpec(
             "beta_schedule", "clip_sample", "clip_sample_range",
         }
     ),
-    # No other change fits: its ResNets have batch norm (`use_group_norm` is off), so that halves of a batch
-    # would have statistics of their own, and a backbone that runs twice would count each batch twice.
-    changes={"channels_last": "", "fused_adamw": ""},
+    # No parts: its ResNets have batch norm (`use_group_norm` is off), so that halves of a batch would have
+    # statistics of their own, and a backbone that runs twice would count each batch twice.
     components=(("diffusion.rgb_encoder", "rgb_encoder"), ("diffusion.unet", "unet")),
     other_component="stacked images",
     groups=(("diffusion.unet", "feature maps"),),

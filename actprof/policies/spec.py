@@ -13,9 +13,6 @@ from typing import Any
 
 from actprof.cell import Cell
 
-# Changes that fit whatever policy: neither looks inside it, and both compute what was computed before.
-_FIT_ALL = {"channels_last": "", "fused_adamw": ""}
-
 
 def _no_stand_ins(_cell: Cell) -> AbstractContextManager[object]:
     return nullcontext()
@@ -34,8 +31,8 @@ class PolicySpec:
             would ask the Hub for is answered in it.
         needs_state: whether it asks every batch for `observation.state`.
         reads_task: whether it reads the text of the task from the batch.
-        changes: names of `actprof.cell.CHANGES` that fit it, with the path of the module (or list of
-            modules) that each is made to; an empty path is the whole policy or its optimizer.
+        parts: what changes may need of it, with the path of the module (or list of modules); an empty path
+            for what is true of the whole policy. See `Change.needs`.
         components: (module path prefix, component) pairs; the first match names a parameter's or an
             activation's component.
         other_component: the component of everything that no prefix matches.
@@ -56,7 +53,7 @@ class PolicySpec:
     stand_ins: Callable[[Cell], AbstractContextManager[object]] = _no_stand_ins
     needs_state: bool = True
     reads_task: bool = False
-    changes: Mapping[str, str] = field(default_factory=_FIT_ALL.copy)
+    parts: Mapping[str, str] = field(default_factory=dict)
     components: tuple[tuple[str, str], ...] = ()
     other_component: str = "other"
     groups: tuple[tuple[str, str], ...] = ()

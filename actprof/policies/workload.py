@@ -17,7 +17,7 @@ from actprof.cell import Cell
 from actprof.errors import UsageError
 from actprof.policies import policy_spec
 from actprof.policies.accelerator import PhaseContext, StepAccelerator, no_phase
-from actprof.policies.changes import change_optimizer, change_policy
+from actprof.policies.apply_changes import change_optimizer, change_policy
 from actprof.policies.dataset import asks_for_rewards, batches, camera_keys, dataset_meta
 from actprof.quiet import quiet_imports
 
@@ -93,7 +93,7 @@ def build_workload(
         meta = dataset_meta(cell, rewards=asks_for_rewards(config))
         with refusals_are_usage_errors():
             policy = make_policy(config, ds_meta=meta)
-        change_policy(policy, cell.changes, places=spec.changes, backward=accelerator.backward)
+        change_policy(policy, cell.changes, spec=spec, backward=accelerator.backward)
         # lerobot asks whether the device is there before it names it in the pipeline.
         with mock.patch.object(torch.cuda, "is_available", lambda: device.type == "cuda"):
             preprocessor, _ = make_pre_post_processors(config, dataset_stats=meta.stats)

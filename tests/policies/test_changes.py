@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from actprof.errors import UsageError
-from actprof.policies.changes import accumulate_2
+from actprof.policies.changes.accumulate_2 import accumulate_2
 from actprof.policies.workload import build_workload
 
 CPU = torch.device("cpu")

@@ -10,7 +10,7 @@ from torch import nn
 
 from actprof.errors import UsageError
 from actprof.policies import act, policy_spec
-from actprof.policies.changes import change_policy
+from actprof.policies.apply_changes import change_policy
 from actprof.policies.dataset import batches, dataset_meta
 from actprof.policies.probe import Probe, policy_facts
 from actprof.policies.spec import PolicySpec
@@ -128,8 +128,8 @@ def test_a_library_that_lerobot_misses_is_named(small_cell, monkeypatch):
 def test_a_change_is_made_where_the_spec_says():
     """To whatever path of whatever policy."""
     policy = nn.ModuleDict({"eyes": nn.Linear(1, 1), "hands": nn.Linear(1, 1)})
-    places = {"frozen_backbone": "eyes"}
-    change_policy(policy, ["frozen_backbone"], places=places, backward=torch.Tensor.backward)
+    spec = PolicySpec(name="seer", parts={"backbone": "eyes"})
+    change_policy(policy, ["frozen_backbone"], spec=spec, backward=torch.Tensor.backward)
     assert {"hands.weight", "hands.bias"} == {n for n, p in policy.named_parameters() if p.requires_grad}
 
 
@@ -137,7 +137,7 @@ def test_a_change_that_does_not_fit_is_refused_and_not_offered(small_cell, respe
     """By its name, with those that fit."""
     from actprof.advice.remedies import offers
 
-    respecify(changes=PolicySpec(name="act").changes)
+    respecify(parts={})
     with pytest.raises(UsageError, match=r"fused_attention does not fit.*channels_last, fused_adamw"):
         build_workload(replace(small_cell, changes=("fused_attention",)), CPU)
     assert {"channels_last", "fused_adamw"} == {offer.name for offer in offers(small_cell) if offer.code}
