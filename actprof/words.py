@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from actprof.cell import OPTION_FIELDS, Cell
 from actprof.results import MOST_BATCH_SIZE, Verdict
 from actprof.units import GIB
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 NARROW_SPACE = "\u202f"
 DEFAULT_ALLOCATOR = "default allocator"

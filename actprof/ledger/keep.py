@@ -80,9 +80,7 @@ def _place(row: AccuracyRow) -> tuple[object, ...]:
 def refresh(rows: Iterable[AccuracyRow], *, listener: Listener = nobody) -> tuple[AccuracyRow, ...]:
     """Return `rows` as the present code predicts them; all else of a row stays, its notes included.
 
-    Args:
-        rows: of a ledger.
-        listener: told of each row before it is predicted.
+    The `listener` is told of each row before it is predicted.
 
     Raises:
         UsageError: a cell that can no longer be, such as one of a GPU that is not in the catalogue.

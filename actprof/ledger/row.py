@@ -14,6 +14,7 @@ from actprof.cell import CELL_FIELDS, Cell
 from actprof.errors import UsageError
 from actprof.hardware import Gpu, cublas_workspace_bytes, find_gpu
 from actprof.ledger.comparison import Comparison, Figures, figures_of
+from actprof.measurement import Measurement
 from actprof.records import from_plain, to_plain
 from actprof.results import Result
 from actprof.units import format_bytes
@@ -126,10 +127,8 @@ class AccuracyRow(Comparison):
 
         What the published digits leave open does not count, nor what the predicted band holds.
         """
-        return () if self.notes else tuple(number for number in self.asked if self._is_far_off(number))
-
-    def _is_far_off(self, number: str) -> bool:
-        return (self.beyond_band_percent(number) or 0.0) > _ENOUGH_PERCENT[number]
+        far = [n for n in self.asked if (self.beyond_band_percent(n) or 0.0) > _ENOUGH_PERCENT[n]]
+        return () if self.notes else tuple(far)
 
     def to_json(self) -> dict[str, Any]:
         """Return a dict of JSON values with one entry per field; figures that nobody knows are left out."""
@@ -155,22 +154,19 @@ def row_of(measured: Result) -> AccuracyRow:
     A card that played another has kernels, and cuDNN plans, of its own: the row's cell is about the card that
     ran it, held to what the allocator was held to.
     """
-    device, run = measured.device, measured.measurement
-    versions = dict(measured.versions)
-    if device is not None:
-        found = {"driver": device.driver, "cuda": device.cuda, "cudnn": device.cudnn}
-        versions |= {name: version for name, version in found.items() if version}
+    device, run = measured.device, measured.measurement or Measurement()
+    found = {name: getattr(device, name, "") for name in ("driver", "cuda", "cudnn")}
     row = AccuracyRow(
         cell=measured.cell,
         origin="measured",
         gpu=measured.gpu.name if device is None else device.name,
         measured=figures_of(measured),
         source="measured by actprof",
-        versions=versions,
-        date="" if run is None else run.date,
-        command="" if run is None else run.command,
+        versions={**measured.versions, **{name: version for name, version in found.items() if version}},
+        date=run.date,
+        command=run.command,
     )
-    if device is None or run is None or run.cap_bytes is None:
+    if device is None or run.cap_bytes is None:
         return row
     return _played(row, held_to_bytes=run.cap_bytes)
 

@@ -147,7 +147,7 @@ class _Reader:
         except ValidationError as error:
             for detail in error.errors():
                 where = (*path, "ratio_to", *detail["loc"])
-                self._document.problem(where, problem_text({**detail, "loc": where}, ScenarioFile))
+                self._document.problem(where, problem_text({**detail, "loc": where}))
             raise UsageError from error  # it is said
         return replace(quantity, kind=RATIO), value["expect"], checked.values(changes)
 

@@ -52,17 +52,6 @@ def _parsed_by(parse: Callable[[str], Any], *, keep_text: bool = False) -> Calla
     return validate
 
 
-def _one_of(kind: str, known: tuple[str, ...]) -> Callable[[str], str]:
-    def validate(value: str) -> str:
-        if value in known:
-            return value
-        close = nearest(value, known)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
-        raise complaint(f"unknown {kind} {value!r}; {hint}known: {', '.join(known)}")
-
-    return validate
-
-
 def _gpu(value: str, info: ValidationInfo) -> str:
     catalogue: Catalogue = (info.context or {}).get("catalogue") or builtin_catalogue()
     name: str = _parsed_by(lambda text: catalogue.find(text).name)(value)
@@ -109,7 +98,15 @@ def _scenario_name(value: str) -> str:
 
 def _names(noun: str, known: tuple[str, ...]) -> Any:
     """Return the type of one of `known`, which errors call `noun`."""
-    return Annotated[str, AfterValidator(_one_of(noun, known)), WithJsonSchema({"enum": list(known)})]
+
+    def validate(value: str) -> str:
+        if value in known:
+            return value
+        close = nearest(value, known)
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        raise complaint(f"unknown {noun} {value!r}; {hint}known: {', '.join(known)}")
+
+    return Annotated[str, AfterValidator(validate), WithJsonSchema({"enum": list(known)})]
 
 
 _TYPES: dict[str, Any] = {

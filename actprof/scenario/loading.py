@@ -11,7 +11,7 @@ import re
 from dataclasses import replace
 from pathlib import Path as FilePath
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from actprof.hardware.catalogue import Catalogue, builtin_catalogue
 from actprof.scenario.claims_section import read_expectations
@@ -19,7 +19,7 @@ from actprof.scenario.document import Document, Path, read_document
 from actprof.scenario.fields import TEXT_KEYS
 from actprof.scenario.grid import GridError, Scenario, build_scenario
 from actprof.scenario.messages import problem_text
-from actprof.scenario.schema import CellFields, GpuFile, ScenarioFile
+from actprof.scenario.schema import CellFields, ScenarioFile
 
 
 def load_scenario(path: str | os.PathLike[str]) -> Scenario:
@@ -28,7 +28,7 @@ def load_scenario(path: str | os.PathLike[str]) -> Scenario:
     document = read_document(file, is_text=_is_text)
     document.raise_first()
     catalogue = _read_gpus(document)
-    model = _validate(document, ScenarioFile, catalogue)
+    model = _validate(document, catalogue)
     scenario = _expand(document, model, catalogue)
     expectations = read_expectations(document, model, scenario)
     document.raise_first()
@@ -61,17 +61,17 @@ def _read_gpus(document: Document) -> Catalogue:
     if "gpus" not in document.data:
         return builtin_catalogue()
     only_gpus = replace(document, data={"gpus": document.data["gpus"]})
-    model = _validate(only_gpus, GpuFile, builtin_catalogue())
-    entries = {name: entry.model_dump(exclude_unset=True) for name, entry in model.gpus.items()}
+    gpus = _validate(only_gpus, builtin_catalogue()).gpus
+    entries = {name: entry.model_dump(exclude_unset=True) for name, entry in gpus.items()}
     return builtin_catalogue().with_entries(entries, origin=f"given in {document.file.name}")
 
 
-def _validate[M: BaseModel](document: Document, model: type[M], catalogue: Catalogue) -> M:
+def _validate(document: Document, catalogue: Catalogue) -> ScenarioFile:
     try:
-        return model.model_validate(document.data, context={"catalogue": catalogue})
+        return ScenarioFile.model_validate(document.data, context={"catalogue": catalogue})
     except ValidationError as error:
         for detail in error.errors():
-            document.problem(detail["loc"], problem_text(detail, model))
+            document.problem(detail["loc"], problem_text(detail))
         document.raise_first()
         raise
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel
-
 from actprof.scenario.fields import SIZE_KEYS, nearest
-from actprof.scenario.schema import CellFields, GpuEntry
+from actprof.scenario.schema import CellFields, GpuEntry, ScenarioFile
 
 _LONGEST_SHOWN = 60
 
@@ -28,15 +26,15 @@ _SPECIAL = {
 }
 
 
-def problem_text(detail: Mapping[str, Any], model: type[BaseModel]) -> str:
-    """Return one sentence for one entry of `ValidationError.errors()` found by `model`."""
+def problem_text(detail: Mapping[str, Any]) -> str:
+    """Return one sentence for one entry of `ValidationError.errors()` found by `ScenarioFile`."""
     path: tuple[str | int, ...] = detail["loc"]
     key = next((part or "''" for part in reversed(path) if isinstance(part, str)), "the file")
     kind: str = detail["type"]
     if kind == "complaint":
         return str(detail["ctx"]["text"])
     if kind == "extra_forbidden":
-        return _unknown_key(path, model)
+        return _unknown_key(path)
     if kind == "missing":  # all else may be left out
         return f"GPU {path[1]!r} has no capacity; add one, like capacity: 23.5GiB"
     if kind == "too_short":
@@ -71,16 +69,15 @@ def shown(value: Any) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
-def _unknown_key(path: tuple[str | int, ...], model: type[BaseModel]) -> str:
-    key = str(path[-1])
-    known = _known_keys(path, model)
+def _unknown_key(path: tuple[str | int, ...]) -> str:
+    key, known = str(path[-1]), _known_keys(path)
     close = nearest(key, known)
     if close:
         return f"unknown key {shown(key)}; did you mean {' or '.join(close)}?"
     return f"unknown key {shown(key)}; the keys here are {', '.join(known)}"
 
 
-def _known_keys(path: tuple[str | int, ...], model: type[BaseModel]) -> list[str]:
+def _known_keys(path: tuple[str | int, ...]) -> list[str]:
     match path:
         case ("gpus", _, _):
             return list(GpuEntry.model_fields)
@@ -88,4 +85,4 @@ def _known_keys(path: tuple[str | int, ...], model: type[BaseModel]) -> list[str
             return list(CellFields.model_fields)
         case ("sweep", _) | ("exclude", _, _) | ("expect", _, "where", _):
             return [*CellFields.model_fields, "set.FIELD"]
-    return list(model.model_fields)
+    return list(ScenarioFile.model_fields)

@@ -133,12 +133,6 @@ class GpuEntry(_Strict):
     aliases: list[str] = Field([], description="other names")
 
 
-class GpuFile(_Strict):
-    """A file that only adds GPUs."""
-
-    gpus: dict[str, GpuEntry]
-
-
 class ScenarioFile(CellFields):
     """A scenario: fixed fields at the top, axes under `sweep:`, what to leave out under `exclude:`."""
 
