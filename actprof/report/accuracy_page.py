@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from actprof.ledger.accuracy import Accuracy, Matches
 from actprof.ledger.comparison import NUMBERS, Figures
-from actprof.ledger.kinds import Bands, Errors, Repeats
+from actprof.ledger.kinds import Errors, Repeats
 from actprof.ledger.row import AccuracyRow
 from actprof.report.accuracy_figures import (
     COLOURS,
@@ -36,6 +36,7 @@ _MISSING = ("no row has both",)
 def render_accuracy(found: Accuracy) -> str:
     """Return the page as HTML text."""
     numbers = numbers_of(found.rows)
+    shared = shared_words([one.row for one in found.repeats])
     figures = Plots()
     if numbers:
         figures.add(draw_scatter(found.rows), "scatter")
@@ -49,8 +50,8 @@ def render_accuracy(found: Accuracy) -> str:
         more=more(found),
         alarms=[f"{title}: {row.name}." for title, rows in _alarms(found).items() for row in rows],
         kinds=[table for number in ("allocated", "reserved") if (table := _table_kinds(found, number)).rows],
-        repeats=_table_repeats(found.repeats) if found.repeats else None,
-        shared=_shared(found.repeats),
+        repeats=_table_repeats(found.repeats, shared) if found.repeats else None,
+        shared=shared,
         tiles=_tiles(found),
         scatter=Panel(
             "scatter", "Predicted by measured",
@@ -112,15 +113,16 @@ def _match_tile(title: str, matches: Matches, show: Callable[[int], str]) -> Til
 
 
 def _error_tile(number: str, errors: Errors) -> Tile:
-    if errors.median_percent is None or errors.p95_percent is None or errors.worst_percent is None:
-        return Tile(f"{capital(number)}, median", NOTHING, _MISSING)
+    title = f"{capital(number)}, median"
+    if not errors.n:
+        return Tile(title, NOTHING, _MISSING)
     rows = f"{errors.n} {plural(errors.n, 'row')}"
     notes = (
         f"exact in {errors.exact} of {rows}" if errors.exact else rows,
-        f"95{NARROW_SPACE}% within {percent_text(errors.p95_percent)}",
-        f"worst {percent_text(errors.worst_percent)}",
+        f"95{NARROW_SPACE}% within {_percent(errors.p95_percent)}",
+        f"worst {_percent(errors.worst_percent)}",
     )
-    return Tile(f"{capital(number)}, median", percent_text(errors.median_percent), notes)
+    return Tile(title, _percent(errors.median_percent), notes)
 
 
 # -- kinds of runs, and repeated ones ------------------------------------------------------------------
@@ -130,30 +132,23 @@ def _table_kinds(found: Accuracy, number: str) -> Table:
     """Return a row for each kind of run that has `number`."""
     known = [(kind.title, getattr(kind, number), getattr(kind, f"{number}_band")) for kind in found.kinds]
     lines = [
-        (capital(title), str(errors.n), str(errors.exact), *_percents(errors), *_held(bands))
+        (
+            capital(title), str(errors.n), str(errors.exact), _percent(errors.median_percent),
+            _percent(errors.worst_percent), f"{bands.held} of {bands.n}" if bands.n else NOTHING,
+            _percent(bands.width_percent),
+        )
         for title, errors, bands in known
         if errors.n
-    ]
+    ]  # fmt: skip
     heads = columns("Runs", numbers=("Rows", "Exact", "Median", "Worst", "In the band", "Band's width"))
     return Table(f"{capital(number)} memory by kind of run", heads, rows(lines), css="cells")
 
 
-def _percents(errors: Errors) -> tuple[str, str]:
-    return percent_text(errors.median_percent or 0.0), percent_text(errors.worst_percent or 0.0)
+def _percent(percent: float | None) -> str:
+    return NOTHING if percent is None else percent_text(percent)
 
 
-def _held(bands: Bands) -> tuple[str, str]:
-    if bands.width_percent is None:
-        return NOTHING, NOTHING
-    return f"{bands.held} of {bands.n}", percent_text(bands.width_percent)
-
-
-def _shared(repeats: Sequence[Repeats]) -> tuple[str, ...]:
-    return shared_words([one.row for one in repeats]) if repeats else ()
-
-
-def _table_repeats(repeats: Sequence[Repeats]) -> Table:
-    shared = _shared(repeats)
+def _table_repeats(repeats: Sequence[Repeats], shared: Sequence[str]) -> Table:
     lines = [
         (
             Entry(short_name(one.row, shared), "run"), str(one.n),

@@ -17,15 +17,12 @@ def lead(found: Accuracy) -> str:
     """Return the two sentences that matter most, of as many rows as there are."""
     if not found.rows:
         return "No run has been compared with its prediction yet."
-    return " ".join(
-        sentence for sentence in (_say_allocated(found.allocated), _say_verdicts(found)) if sentence
-    )
+    return " ".join(filter(None, (_say_allocated(found.allocated), _say_verdicts(found))))
 
 
 def more(found: Accuracy) -> str:
     """Return what is to be said of kinds of runs, or nothing."""
-    said = (_say_expandable(found), _say_reserved(found), _say_boundaries(found))
-    return " ".join(sentence for sentence in said if sentence)
+    return " ".join(filter(None, (_say_expandable(found), _say_reserved(found), _say_boundaries(found))))
 
 
 def _say_allocated(errors: Errors) -> str:
@@ -53,7 +50,7 @@ def _say_reserved(found: Accuracy) -> str:
     fixed = [kind.reserved.worst_percent for kind in found.kinds if kind.deterministic]
     worst = max((percent for percent in fixed if percent is not None), default=None)
     off = "" if worst is None else f"in deterministic runs {percent_text(worst)} off at worst"
-    said = ", and ".join(part for part in (held, off) if part)
+    said = ", and ".join(filter(None, (held, off)))
     return f"Reserved memory is {said}." if said else ""
 
 
@@ -80,10 +77,9 @@ def _say_boundaries(found: Accuracy) -> str:
 
 def shared_words(rows: Sequence[AccuracyRow]) -> tuple[str, ...]:
     """Return the words that all of several rows have, beside policy, cameras and batch size."""
-    first, *others = rows
-    return tuple(
-        word for word in first.words[_SUBJECT:] if others and all(word in row.words for row in others)
-    )
+    if len(rows) < 2:
+        return ()
+    return tuple(word for word in rows[0].words[_SUBJECT:] if all(word in row.words for row in rows))
 
 
 def short_name(row: AccuracyRow, shared: Sequence[str]) -> str:

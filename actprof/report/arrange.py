@@ -92,11 +92,8 @@ class Setup:
 
     def line(self, resolution: str, cameras: int, alloc_conf: str) -> BatchSeries | None:
         """Return one line, or None when nothing of it was run."""
-        return self._by_key.get((resolution, cameras, alloc_conf))
-
-    @cached_property
-    def _by_key(self) -> dict[tuple[str, int, str], BatchSeries]:
-        return {(line.resolution, line.cameras, line.alloc_conf): line for line in self.lines}
+        key = (resolution, cameras, alloc_conf)
+        return next((a for a in self.lines if (a.resolution, a.cameras, a.alloc_conf) == key), None)
 
     @property
     def focus(self) -> BatchSeries | None:

@@ -5,7 +5,7 @@ Sizes are whole MiB. Cells of the same trace on several GPUs have the same timel
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from actprof.report.arrange import Setup, arrange, largest_image_first
@@ -22,55 +22,41 @@ AXES = ("setup", "resolution", "cameras", "batch", "allocator")
 def pack_curves(results: Sequence[Result]) -> dict[str, Any]:
     """Return `axes` (names of the choices), `cells`, `curves`, `start` (cell shown first) and `colours`.
 
-    A cell is `at` (an index per axis), `curve` (index, or None), `room` and `capacity` in MiB, `verdict` and
-    `note` (a sentence). A curve is `allocated`, `reserved` (MiB), `phases` ((point, name), …) and `steps`.
+    A cell is `at` (an index per axis), `curve` (index, or None), `room` in MiB, `verdict` and `note` (a
+    sentence). A curve is `allocated`, `reserved` (MiB), `phases` ((point, name), …) and `steps`.
     """
     setups = arrange(results)
-    choices = _choices(setups)
-    curves: dict[str, int] = {}
-    packed: list[dict[str, Any]] = []
+    shown = [(setup.name, result) for setup in setups for result in setup.results]
+    known = [result.cell for _, result in shown]
+    choices: tuple[list[Any], ...] = (
+        [setup.name for setup in setups],
+        largest_image_first(known),
+        sorted({cell.cameras for cell in known}),
+        sorted({cell.batch_size for cell in known}),
+        sorted({cell.alloc_conf for cell in known}),
+    )
+    texts: tuple[Callable[[Any], str], ...] = (str, str, cameras_text, str, allocator_text)
+    curves: dict[str, dict[str, Any]] = {}
     cells = []
-    for setup in setups:
-        for result in setup.results:
-            cells.append(_pack_cell(result, _position(setup, result, choices)))
-            if result.curve is not None:
-                curve = _pack_curve(result.curve)
-                index = curves.setdefault(repr(curve), len(packed))
-                packed += [curve] if index == len(packed) else []
-                cells[-1]["curve"] = index
-    axes = {axis: [name for _, name in choices[axis]] for axis in AXES}
-    colours = {**MEMORY, "room": ROOM, "mark": GREY, "phases": PHASES}
-    start = _start(setups, cells)
-    return {"axes": axes, "cells": cells, "curves": packed, "start": start, "colours": colours}
-
-
-def _choices(setups: Sequence[Setup]) -> dict[str, list[tuple[Any, str]]]:
-    cells = [result.cell for setup in setups for result in setup.results]
+    for name, result in shown:
+        cell, curve = result.cell, result.curve and _pack_curve(result.curve)
+        if curve:
+            curves.setdefault(repr(curve), curve)
+        values = (name, cell.resolution, cell.cameras, cell.batch_size, cell.alloc_conf)
+        cells.append({
+            "at": [some.index(value) for some, value in zip(choices, values, strict=True)],
+            "curve": list(curves).index(repr(curve)) if curve else None,
+            "room": round(result.available_bytes / MIB),
+            "verdict": result.verdict,
+            "note": summary(result),
+        })  # fmt: skip
+    names = [[text(one) for one in some] for text, some in zip(texts, choices, strict=True)]
     return {
-        "setup": [(setup.name, setup.name) for setup in setups],
-        "resolution": [(name, name) for name in largest_image_first(cells)],
-        "cameras": [(n, cameras_text(n)) for n in sorted({c.cameras for c in cells})],
-        "batch": [(n, str(n)) for n in sorted({c.batch_size for c in cells})],
-        "allocator": [(conf, allocator_text(conf)) for conf in sorted({c.alloc_conf for c in cells})],
-    }
-
-
-def _position(setup: Setup, result: Result, choices: dict[str, list[tuple[Any, str]]]) -> list[int]:
-    cell = result.cell
-    values = (setup.name, cell.resolution, cell.cameras, cell.batch_size, cell.alloc_conf)
-    return [
-        next(i for i, (value, _) in enumerate(choices[axis]) if value == wanted)
-        for axis, wanted in zip(AXES, values, strict=True)
-    ]
-
-
-def _pack_cell(result: Result, position: list[int]) -> dict[str, Any]:
-    return {
-        "at": position,
-        "curve": None,
-        "room": round(result.available_bytes / MIB),
-        "verdict": result.verdict,
-        "note": summary(result),
+        "axes": dict(zip(AXES, names, strict=True)),
+        "cells": cells,
+        "curves": list(curves.values()),
+        "start": _start(setups, cells),
+        "colours": {**MEMORY, "room": ROOM, "mark": GREY, "phases": PHASES},
     }
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -27,31 +27,16 @@ _ROOT, _ROOT_COLOUR = "allocated", "#8a95a3"
 _KINDS_SHOWN = 4
 
 
-@dataclass(frozen=True, slots=True)
-class _Tile:
-    """One rectangle of the icicle."""
-
-    id: str
-    parent: str
-    label: str
-    size: int
-    colour: str
-    text: str
-
-
 def draw_modules(moment: Holding) -> go.Figure:
     """Return all modules as an icicle whose rectangles add up at every level."""
-    tiles = list(_tiles(moment.modules, moment.allocated_bytes))
+    tiles = _tiles(moment.modules, moment.allocated_bytes)
+    ids, parents, labels, sizes, colours, texts = zip(*tiles, strict=True)
     icicle = go.Icicle(
-        ids=[tile.id for tile in tiles], parents=[tile.parent for tile in tiles],
-        labels=[escape(tile.label).replace(".", "<br>.") for tile in tiles],
-        values=[tile.size for tile in tiles], branchvalues="total", sort=True, maxdepth=6,
-        marker={
-            "colors": [tile.colour for tile in tiles],
-            "line": {"color": "rgba(127,136,148,.55)", "width": 1},
-        },
-        textfont={"color": [text_on(tile.colour) for tile in tiles]}, textinfo="label+percent root",
-        hovertext=[tile.text for tile in tiles], hovertemplate=POINTED, leaf={"opacity": 1},
+        ids=ids, parents=parents, labels=[escape(label).replace(".", "<br>.") for label in labels],
+        values=sizes, branchvalues="total", sort=True, maxdepth=6,
+        marker={"colors": colours, "line": {"color": "rgba(127,136,148,.55)", "width": 1}},
+        textfont={"color": [text_on(colour) for colour in colours]}, textinfo="label+percent root",
+        hovertext=texts, hovertemplate=POINTED, leaf={"opacity": 1},
         tiling={"orientation": "h", "pad": 1}, pathbar={"visible": False},
     )  # fmt: skip
     margin = {"l": 0, "r": 0, "t": 4, "b": 4}
@@ -60,8 +45,9 @@ def draw_modules(moment: Holding) -> go.Figure:
     )
 
 
-def _tiles(root: ModuleNode, whole: int) -> Iterator[_Tile]:
-    yield _Tile(_ROOT, "", root.name, root.total_bytes, _ROOT_COLOUR, _text(root, whole, root.name))
+def _tiles(root: ModuleNode, whole: int) -> Iterator[tuple[Any, ...]]:
+    """Yield the rectangles: id, its parent's, label, bytes, colour, and what is said on pointing at it."""
+    yield _ROOT, "", root.name, root.total_bytes, _ROOT_COLOUR, _text(root, whole, root.name)
     branches = _branches(root)
     stack = [(child, _ROOT, 0) for child in reversed(root.children)]
     while stack:
@@ -69,11 +55,11 @@ def _tiles(root: ModuleNode, whole: int) -> Iterator[_Tile]:
         label, node = end_of_chain(first)
         name = f"{parent}/{label}{'' if node.path else ' (no module)'}"
         colour = _colour(node, branches, level)
-        yield _Tile(name, parent, label, node.total_bytes, colour, _text(node, whole, node.path or node.name))
+        yield name, parent, label, node.total_bytes, colour, _text(node, whole, node.path or node.name)
         if node.children and node.own_bytes:
             size = f"{format_bytes(node.own_bytes)}, {share(node.own_bytes, whole)}"
             text = f"<b>{escape(node.path)}</b> {ITSELF}<br>{size}"
-            yield _Tile(f"{name}/", name, ITSELF, node.own_bytes, _colour(node, branches, level + 1), text)
+            yield f"{name}/", name, ITSELF, node.own_bytes, _colour(node, branches, level + 1), text
         stack += [(child, name, level + 1) for child in reversed(node.children)]
 
 

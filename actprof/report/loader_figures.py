@@ -60,28 +60,27 @@ def draw_stages(rows: Sequence[LoaderRow]) -> go.Figure:
     return figure
 
 
-def sources_by_workers(result: LoaderResult) -> dict[Source, str]:
-    """Return the colour of each source that was measured with more than one number of workers."""
+def sources_by_workers(result: LoaderResult) -> dict[Source, tuple[str, str]]:
+    """Return colour and symbol of each source that was measured with more than one number of workers."""
     counts = {
         source: {row.workers for row in result.rows if row.source == source and row.batch_seconds}
         for source in result.sources
     }
     several = [source for source, found in counts.items() if len(found) > 1]
-    return {source: allocator_mark(index)[0] for index, source in enumerate(several)}
+    return {source: allocator_mark(index) for index, source in enumerate(several)}
 
 
 def draw_workers(result: LoaderResult) -> go.Figure:
     """Return lines: samples per second by DataLoader workers, for the smallest batch size."""
     figure = go.Figure()
-    for index, (source, colour) in enumerate(sources_by_workers(result).items()):
-        rows = sorted(
-            (row for row in result.rows if _is_shown(row, source, result.batch_sizes[0])),
-            key=lambda row: row.workers,
-        )
+    warm = [row for row in result.rows if row.cache == WARM and row.batch_seconds]
+    known = [row for row in warm if row.batch_size == result.batch_sizes[0]]
+    for source, (colour, symbol) in sources_by_workers(result).items():
+        rows = sorted((row for row in known if row.source == source), key=lambda row: row.workers)
         figure.add_scatter(
             x=[row.workers for row in rows], y=[round(row.samples_per_second or 0.0, 3) for row in rows],
             mode="lines+markers", name=escape(str(source)), line={"color": colour, "width": 2},
-            marker={"color": colour, "size": 9, "symbol": allocator_mark(index)[1]},
+            marker={"color": colour, "size": 9, "symbol": symbol},
             hovertemplate=f"{escape(str(source))}<br>%{{x}} workers: %{{y:.3g}} samples/s<extra></extra>",
         )  # fmt: skip
     lay_out(figure, height=320, left=52, top=8)
@@ -89,8 +88,3 @@ def draw_workers(result: LoaderResult) -> go.Figure:
     figure.update_xaxes(title=axis_title("DataLoader workers"), tickvals=counts)
     figure.update_yaxes(rangemode="tozero", title=axis_title("samples per second", 4))
     return figure
-
-
-def _is_shown(row: LoaderRow, source: Source, batch_size: int) -> bool:
-    of_it = row.source == source and row.batch_size == batch_size
-    return of_it and row.cache == WARM and row.batch_seconds is not None

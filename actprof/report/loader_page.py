@@ -73,7 +73,7 @@ def render_loading(
             "workers", "Samples per second by workers",
             "Samples per second by DataLoader workers; the table above has the figures",
         ),
-        workers_key=[(str(source), colour) for source, colour in by_workers.items()],
+        workers_key=[(str(source), colour) for source, (colour, _) in by_workers.items()],
         parts=_table_parts(apart, stages) if apart else None,
         parts_figure=Panel(
             "stages", "", "Milliseconds of one sample by part; the table below has the figures"

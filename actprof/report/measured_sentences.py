@@ -37,11 +37,8 @@ def say_measured(pairs: Sequence[Pair], total: int) -> tuple[str, ...]:
         pairs: at least one.
         total: number of predicted cells.
     """
-    said = (
-        _say_where(pairs, total), _say_verdicts(pairs), _say_differences(pairs), _say_steps(pairs),
-        _say_failed(pairs), _say_cpu(pairs),
-    )  # fmt: skip
-    return tuple(text for text in said if text)
+    others = (_say_verdicts, _say_differences, _say_steps, _say_failed, _say_cpu)
+    return tuple(filter(None, (_say_where(pairs, total), *(say(pairs) for say in others))))
 
 
 def say_alarms(pairs: Sequence[Pair]) -> tuple[str, ...]:

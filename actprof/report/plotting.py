@@ -22,15 +22,9 @@ CATEGORIES = {"type": "category", "showgrid": False, "ticks": ""}
 def lay_out(
     figure: go.Figure, *, height: int, left: int, top: int = 18, bottom: int = 44, **layout: Any
 ) -> None:
-    """Give a figure its size, and make it stand still: a finger on it scrolls the page.
+    """Give a figure its size in pixels, and make it stand still: a finger on it scrolls the page.
 
-    Args:
-        figure: to change.
-        height: in pixels, as all of these.
-        left: of the margin; longer labels, in a wide font, get the room that they need.
-        top: of the margin.
-        bottom: of the margin, where the axis has its labels.
-        layout: more of plotly's layout.
+    `left`, `top` and `bottom` are margins; labels longer than `left`, in a wide font, get the room they need.
     """
     figure.update_layout(
         height=height, margin={"l": left, "r": 12, "t": top, "b": bottom}, showlegend=False, dragmode=False,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import plotly.graph_objects as go
 
 from actprof.report.page import Plots, render
@@ -18,15 +16,6 @@ _LINES = {"reserved": "#cf6a17", "allocated": "#2f7dc4", "requested": "#15876b"}
 _KEY = [(name, colour, "line") for name, colour in _LINES.items()]
 _DASHES = {"requested": "dot"}  # it often covers the line of what is allocated
 _LIMIT = "#d9662b"
-
-
-@dataclass(frozen=True, slots=True)
-class MapView(View):
-    """The segments of one replay at its highest moment."""
-
-    outcome: Outcome | None = None
-    moment: str = ""
-    map: SegmentMap | None = None
 
 
 def render_replay(replay: SnapshotReplay) -> str:
@@ -44,7 +33,8 @@ def render_replay(replay: SnapshotReplay) -> str:
         numbers=_table_numbers(replay),
         courses=[_course(outcome, replay.events, top, figures) for outcome in outcomes],
         lines_key=[*_KEY, *(limit if has_limit else [])],
-        maps=with_first([_map(outcome) for outcome in outcomes]),
+        maps=with_first([View(outcome.label) for outcome in outcomes]),
+        pictures=[(outcome, _moment(outcome), _map(outcome)) for outcome in outcomes],
         holders=with_first([View(outcome.label, table=_table_holders(outcome)) for outcome in outcomes]),
         width=WIDTH,
     )
@@ -70,12 +60,8 @@ def _said(outcome: Outcome, recorded: Outcome) -> str:
     beyond = " and gets past where it ran out" if outcome.passed_ooms else ""
     return (
         f"Under {outcome.label} it reserves {format_bytes(outcome.peak_reserved_bytes)}, {how}, with "
-        f"{_count(outcome.retries, 'retry', 'retries')}{beyond}."
+        f"{outcome.retries:,} {'retry' if outcome.retries == 1 else 'retries'}{beyond}."
     )
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
 
 
 def _table_numbers(replay: SnapshotReplay) -> Table:
@@ -117,32 +103,25 @@ def _oom(outcome: Outcome) -> Entry | str:
 # -- pictures ------------------------------------------------------------------------------------------
 
 
-def _map(outcome: Outcome) -> MapView:
+def _moment(outcome: Outcome) -> str:
+    event = "the start" if outcome.peak.event < 0 else f"event {outcome.peak.event:,}"
+    when = "just before it runs out" if outcome.oom is not None and outcome.oom.ended else "the peak"
+    return f"{when} ({event})"
+
+
+def _map(outcome: Outcome) -> SegmentMap:
     peak = outcome.peak
     unnamed = (BEFORE_RECORDING, NO_FRAME)  # they come last
     frames = [holder.frame for holder in peak.holders]
     names = sorted(frames, key=lambda frame: unnamed.index(frame) + 1 if frame in unnamed else 0)
-    event = "the start" if peak.event < 0 else f"event {peak.event:,}"
-    when = "just before it runs out" if outcome.oom is not None and outcome.oom.ended else "the peak"
-    return MapView(
-        outcome.label,
-        outcome=outcome,
-        moment=f"{when} ({event})",
-        map=draw_segments(peak.segments, peak.owner_names, tuple(names)),
-    )
+    return draw_segments(peak.segments, peak.owner_names, tuple(names))
 
 
 def _table_holders(outcome: Outcome) -> Table:
     holders = outcome.top_holders
     largest = holders[0].size_bytes if holders else 1
-    lines = [
-        (
-            h.frame,
-            Entry(format_bytes(h.size_bytes), bar=h.size_bytes / largest),
-            f"{h.blocks:,}",
-        )
-        for h in holders
-    ]
+    sizes = [Entry(format_bytes(h.size_bytes), bar=h.size_bytes / largest) for h in holders]
+    lines = [(h.frame, size, f"{h.blocks:,}") for h, size in zip(holders, sizes, strict=True)]
     heads = columns("Frame", numbers=("Size", "Blocks"))
     return Table(f"Holders of {outcome.label}", heads, rows(lines), css="holders", named=True)
 

@@ -6,7 +6,7 @@ number that is not known.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,7 +49,11 @@ def answer(results: Sequence[Result], *, planned: int | None = None) -> Answer:
         planned: how many results there will be; None when these are all.
     """
     setups = arrange(results)
-    parts = [(_titled("Where it stops", setup), say_stops(setup)) for setup in setups if _asks_limits(setup)]
+    parts = [
+        (_titled("Where it stops", setup), tuple(_say_stop(setup, name) for name in setup.resolutions))
+        for setup in setups
+        if _asks_limits(setup)
+    ]
     parts += say_allocators(setups)
     for setup in _one_per_policy(setups):
         parts.append((_titled("What the tokens do", setup), say_tokens(setup)))
@@ -72,11 +76,6 @@ def say_lead(results: Sequence[Result]) -> str:
     setups = arrange(results)
     ends = _say_ends(setups[0]) if len(setups) == 1 else ""
     return f"{_say_many(results)} {ends}".rstrip()
-
-
-def say_stops(setup: Setup) -> tuple[str, ...]:
-    """Return, for each resolution, the largest batch size by cameras and allocator setting."""
-    return tuple(_say_stop(setup, resolution) for resolution in setup.resolutions)
 
 
 def device_text(results: Sequence[Result]) -> str:
@@ -163,9 +162,9 @@ def _say_fits(results: Sequence[Result]) -> str:
 
 
 def _by_device(results: Sequence[Result]) -> list[list[Result]]:
-    devices: dict[tuple[str, int, int], list[Result]] = {}
+    devices: dict[tuple[str, int, int], list[Result]] = defaultdict(list)
     for r in results:
-        devices.setdefault((r.gpu.name, r.gpu.capacity_bytes, r.cell.used_by_others_bytes), []).append(r)
+        devices[r.gpu.name, r.gpu.capacity_bytes, r.cell.used_by_others_bytes].append(r)
     return list(devices.values())
 
 
@@ -183,6 +182,7 @@ def _say_ends(setup: Setup) -> str:
 
 
 def _say_stop(setup: Setup, resolution: str) -> str:
+    """Return the largest batch size by cameras and allocator setting."""
     said: list[str] = []
     named: list[int] = []
     for conf in setup.alloc_confs:

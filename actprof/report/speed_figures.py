@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import count
+from operator import itemgetter
 from typing import Any
 
 import plotly.graph_objects as go
@@ -17,7 +18,7 @@ import plotly.graph_objects as go
 from actprof.cell import Cell
 from actprof.explanation.sentences import short_op
 from actprof.hardware import Gpu
-from actprof.hardware.efficiency import DEFAULT_EFFICIENCY, Efficiency
+from actprof.hardware.efficiency import DEFAULT_EFFICIENCY
 from actprof.report.palette import GREY, LIMITS
 from actprof.report.plotting import CATEGORIES, POINTED, SEAM, axis_title, lay_out, log_axis
 from actprof.results import OpCost, Result
@@ -25,8 +26,8 @@ from actprof.units import format_seconds
 from actprof.words import cell_text, percent
 
 _MARK = (9.0, 30.0)  # diameters of the cheapest and of the dearest op, in pixels
-_NAMED = 3  # ops with their names beside them; the others say theirs when pointed at
-# Where names go, from left to right, so that marks may stand close and at the right edge; the last is lower.
+# Where the names of the dearest ops go, from left to right, so that marks may stand close and at the right
+# edge; the last is lower. The others say their names when pointed at.
 _SPOTS = (("bottom left", ""), ("top left", ""), ("bottom left", "<br>"))
 
 
@@ -45,7 +46,7 @@ class Roofs:
         return self.reachable_flops / self.reachable_bandwidth
 
 
-def roofs_of(gpu: Gpu, cell: Cell, *, efficiency: Efficiency = DEFAULT_EFFICIENCY) -> Roofs | None:
+def roofs_of(gpu: Gpu, cell: Cell) -> Roofs | None:
     """Return the roofs of matrix products in the cell's precision; None where the GPU's are not known."""
     if gpu.memory_bandwidth_bytes_per_s is None or gpu.fp32_flops is None:
         return None
@@ -55,8 +56,8 @@ def roofs_of(gpu: Gpu, cell: Cell, *, efficiency: Efficiency = DEFAULT_EFFICIENC
     return Roofs(
         flops=peak,
         bandwidth=gpu.memory_bandwidth_bytes_per_s,
-        reachable_flops=efficiency.product * peak,
-        reachable_bandwidth=efficiency.bandwidth * gpu.memory_bandwidth_bytes_per_s,
+        reachable_flops=DEFAULT_EFFICIENCY.product * peak,
+        reachable_bandwidth=DEFAULT_EFFICIENCY.bandwidth * gpu.memory_bandwidth_bytes_per_s,
     )
 
 
@@ -114,8 +115,8 @@ def draw_roofline(result: Result, roofs: Roofs | None) -> go.Figure:
     if roofs is not None:
         _add_roofs(figure, roofs, edges)
     for bound in dict.fromkeys(cost.bound for cost in costs):
-        some = [i for i, cost in enumerate(costs) if cost.bound == bound]
-        figure.add_trace(_marks(result, costs, places, heights, some))
+        some = [mark for mark in zip(costs, places, heights, strict=True) if mark[0].bound == bound]
+        figure.add_trace(_marks(result, costs, some))
     lay_out(figure, height=380, left=62)
     ticks = [10**e for e in range(-2, 6) if low * 1.5 < 10**e <= high]
     figure.update_xaxes(
@@ -162,21 +163,24 @@ def _add_roofs(figure: go.Figure, roofs: Roofs, edges: tuple[float, float]) -> N
 
 
 def _marks(
-    result: Result, costs: Sequence[OpCost], places: list[float], heights: list[float], some: Sequence[int]
+    result: Result, costs: Sequence[OpCost], some: Sequence[tuple[OpCost, float, float]]
 ) -> go.Scatter:
-    colour = LIMITS.get(costs[some[0]].bound, GREY)
-    named = sorted((i for i in some if i < _NAMED and costs[i].flops), key=lambda i: places[i])
+    """Return the marks of some of the costs, each (cost, FLOP per byte, FLOP/s), all with the same bound."""
+    bound = some[0][0].bound
+    dearest = [cost.op for cost in costs[: len(_SPOTS)] if cost.flops]
+    named = [cost.op for cost, *_ in sorted(some, key=itemgetter(1)) if cost.op in dearest]
     spots = dict(zip(named, _SPOTS, strict=False))
-    names = [spots[i][1] + escape(short_op(costs[i].op)) if i in spots else "" for i in some]
     return go.Scatter(
-        x=[round(places[i], 4) for i in some], y=[round(heights[i]) for i in some], mode="markers+text",
-        name=escape(costs[some[0]].bound), text=names,
-        textposition=[spots.get(i, _SPOTS[0])[0] for i in some], textfont={"size": 11}, cliponaxis=False,
+        x=[round(place, 4) for _, place, _ in some], y=[round(height) for *_, height in some],
+        mode="markers+text", name=escape(bound),
+        text=[spots[c.op][1] + escape(short_op(c.op)) if c.op in spots else "" for c, *_ in some],
+        textposition=[spots.get(cost.op, _SPOTS[0])[0] for cost, *_ in some], textfont={"size": 11},
+        cliponaxis=False,
         marker={
-            "color": colour, "size": [_diameter(costs[i], costs) for i in some], "opacity": 0.78,
-            "line": {"width": 1.2, "color": "rgba(255,255,255,.8)"},
+            "color": LIMITS.get(bound, GREY), "size": [_diameter(cost, costs) for cost, *_ in some],
+            "opacity": 0.78, "line": {"width": 1.2, "color": "rgba(255,255,255,.8)"},
         },
-        hovertext=[_describe(costs[i], result) for i in some], hovertemplate=POINTED,
+        hovertext=[_describe(cost, result) for cost, *_ in some], hovertemplate=POINTED,
     )  # fmt: skip
 
 

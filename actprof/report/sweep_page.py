@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from actprof.claims.judge import Outcome
@@ -123,25 +124,21 @@ def _scale(counts: Counter[Verdict]) -> dict[str, str]:
 
 def _heatmaps(setup: Setup, figures: Plots) -> View:
     panels = []
-    for conf in setup.alloc_confs:
-        for cameras in setup.cameras:
-            lines = [line for line in setup.lines if (line.cameras, line.alloc_conf) == (cameras, conf)]
-            cells = [result for line in lines for result in line.results]
-            if cells:
-                title = f"{cameras_text(cameras)}, {allocator_text(conf)}"
-                failing = sum(r.verdict == Verdict.OOM for r in cells)
-                label = f"Heatmap of memory needed, {title}: {len(cells)} cells, {failing} out of memory"
-                sizes = len({r.cell.batch_size for r in cells})
-                figure = figures.add(draw_heatmap(setup, cameras, conf))
-                panels.append(Panel(figure, title, label, sizes, conf))
+    for conf, cameras in product(setup.alloc_confs, setup.cameras):
+        cells = [r for r in setup.results if (r.cell.cameras, r.cell.alloc_conf) == (cameras, conf)]
+        if cells:
+            title = f"{cameras_text(cameras)}, {allocator_text(conf)}"
+            failing = sum(r.verdict == Verdict.OOM for r in cells)
+            label = f"Heatmap of memory needed, {title}: {len(cells)} cells, {failing} out of memory"
+            sizes = len({r.cell.batch_size for r in cells})
+            panels.append(Panel(figures.add(draw_heatmap(setup, cameras, conf)), title, label, sizes, conf))
     return View(setup.name, tuple(panels))
 
 
 def _limits(setups: Sequence[Setup], confs: Sequence[str], figures: Plots) -> tuple[View, ...]:
     label = "Largest batch size that runs, by resolution, cameras and allocator setting"
     known = [setup for setup in setups if any(line.limit is not None for line in setup.lines)]
-    drawn = [(setup.name, Panel(figures.add(draw_limits(setup, confs)), "", label)) for setup in known]
-    return with_first([View(name, (panel,)) for name, panel in drawn])
+    return with_first([View(s.name, (Panel(figures.add(draw_limits(s, confs)), "", label),)) for s in known])
 
 
 def _makeups(setups: Sequence[Setup], figures: Plots) -> dict[str, Any]:
@@ -164,13 +161,12 @@ def _makeups(setups: Sequence[Setup], figures: Plots) -> dict[str, Any]:
 
 
 def _cells_around_limits(setups: Sequence[Setup]) -> dict[str, tuple[Result, ...]]:
-    groups = {}
-    for setup in setups:
-        for conf in setup.alloc_confs:
-            for cameras in setup.cameras:
-                if cells := collect_cells(setup, cameras, conf):
-                    groups[dotted(setup.name, cameras_text(cameras), allocator_text(conf))] = cells
-    return groups
+    return {
+        dotted(setup.name, cameras_text(cameras), allocator_text(conf)): cells
+        for setup in setups
+        for conf, cameras in product(setup.alloc_confs, setup.cameras)
+        if (cells := collect_cells(setup, cameras, conf))
+    }
 
 
 def _facts(results: Sequence[Result], setups: Sequence[Setup]) -> list[tuple[str, str]]:
@@ -217,10 +213,10 @@ def _assumptions(results: Sequence[Result]) -> list[tuple[str, str]]:
 
 
 def _versions(report: Report) -> Iterator[str]:
-    found: dict[str, dict[str, None]] = {}
+    found: dict[str, dict[str, None]] = defaultdict(dict)
     for versions in (*(r.versions for r in (*report.results, *report.measured)), report.versions):
         for name, version in versions.items():
-            found.setdefault(name, {})[version] = None
+            found[name][version] = None
     return (f"{name} {join(versions)}" for name, versions in found.items())
 
 

@@ -13,9 +13,9 @@ from actprof.errors import StoreError
 from actprof.report.page import write_page
 from actprof.report.replay_page import render_replay
 from actprof.report.segment_map import FREE, OTHERS, ROWS, WIDTH, draw_segments
-from actprof.snapshots.questions import make_questions
 from actprof.snapshots.recording import open_recording
 from actprof.snapshots.replay_recording import replay_recording
+from actprof.snapshots.what_if_replay import make_questions
 
 MIB = 1024**2
 SNAPSHOT = Path(__file__).resolve().parents[1] / "data" / "expandable-oom.pickle"
