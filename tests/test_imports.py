@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,11 @@ def test_only_measure_touches_cuda():
         and node.value.attr == "cuda"
     ]
     assert [] == calls
+
+
+def test_the_drawing_of_the_floors_is_what_the_linter_holds():
+    """CONTRIBUTING draws the layers of import-linter's contract, floor by floor."""
+    root = ROOT.parent
+    contract = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+    drawn = (root / "CONTRIBUTING.md").read_text().partition("\n    __main__\n")[2].partition("\n\n")[0]
+    assert contract["layers"] == ["__main__", *(line.strip() for line in drawn.splitlines())]
