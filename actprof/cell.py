@@ -16,7 +16,6 @@ from typing import Any, Self
 from actprof.cell_field import CellField, Kind, parse_resolution
 from actprof.errors import UsageError
 
-SCHEMA_VERSION = 1
 PRECISIONS = ("fp32", "fp16", "bf16")
 OPTIMIZERS = ("preset", "adamw", "adam", "sgd")
 # What can be done to the policy or its optimizer in a few lines of Python, a file each.

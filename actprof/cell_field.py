@@ -117,7 +117,8 @@ class CellField:
             case "flag":
                 return [self.option if value else f"--no-{self.noun}"]
             case "overrides":
-                given = [f"{name}={_override_text(value[name])}" for name in sorted(value)]
+                texts = {name: v if isinstance(v, str) else json.dumps(v) for name, v in value.items()}
+                given = [f"{name}={texts[name]}" for name in sorted(texts)]
             case "choices":
                 given = value
             case "size" | "capacity":
@@ -125,10 +126,6 @@ class CellField:
             case _:
                 given = [str(value)]
         return [word for text in given for word in (self.option, text)]
-
-
-def _override_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def parse_resolution(text: str) -> tuple[int, int]:

@@ -65,14 +65,7 @@ def reach(
     """Return what makes `target_batch` fit, the least effort first; empty when nothing that was tried does.
 
     Single remedies are all tried, and one of each family is returned; combinations are tried only until the
-    first one that fits with less effort, and until a lossless one does.
-
-    Args:
-        cell: the run.
-        target_batch: the batch size that is wanted.
-        limit: so many answers at most.
-        jobs: as for `suggest`.
-        listener: as for `suggest`.
+    first one that fits with less effort, and until a lossless one does. Options as in `suggest`.
 
     Raises:
         UsageError: a cell that cannot be.

@@ -133,11 +133,7 @@ def between(low: Amount, high: Amount) -> Expected:
 
 
 def parse_expected(value: Any, quantity: Quantity) -> Expected:
-    """Return what is expected of `quantity`.
-
-    Args:
-        value: a text, a number, or a list of them of which one must hold.
-        quantity: says what kind of figure or which words there can be.
+    """Return what is expected of `quantity`: a text, a number, or a list of them of which one must hold.
 
     Raises:
         UsageError: says what is wrong with `value` and what to write.

@@ -31,15 +31,12 @@ class Outcome:
     """What became of one expectation; a record that saves as JSON.
 
     Attributes:
-        entry: number of the entry of `expect:`; outcomes of one entry belong to one claim.
-        claim, source: who says so, and where; may be empty.
+        entry, claim, source, scope, cells: as in the `Expectation`.
         quantity: its name; `ratio of …` for a ratio.
-        scope: in words, which cells it is about.
         expected, actual: as texts, in the same unit.
         held: whether it is so; None where it cannot be told.
         instead: what is true instead, in a sentence; may be empty.
-        cells: which cells it is about.
-        broken_cells: how many of them break it.
+        broken_cells: how many of the cells break it.
     """
 
     entry: int
@@ -63,7 +60,7 @@ def evaluate(
     Args:
         expectations: of a scenario.
         results: of every cell that they are about, by `Cell.identity`.
-        facts: returns what the policy of a cell says of itself, or raises `TraceError`.
+        facts: as for `read_quantity`.
     """
     return tuple(_evaluate(expectation, results, facts) for expectation in expectations)
 

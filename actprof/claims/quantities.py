@@ -1,15 +1,14 @@
 """What an expectation can be about: quantities by name, what kind of figure each is, and how it is read.
 
 Names with a dot go into parts: `parameters.backbone`, `share.encoder.attention maps`, `held.gradients`.
-Spaces and underscores are the same in them. Most are read off a result, some off what the policy says of
-itself.
+Most are read off a result, some off what the policy says of itself.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -74,7 +73,7 @@ PARTED = {
 
 
 def find_quantity(name: str) -> Quantity:
-    """Return the quantity that `name` means.
+    """Return the quantity that `name` means; spaces and underscores are the same in its part.
 
     Raises:
         UsageError: there is none; names the nearest.
@@ -85,7 +84,7 @@ def find_quantity(name: str) -> Quantity:
     known = part_names(first)
     if not dot or not known:
         raise UsageError(f"unknown quantity {name!r}; {_hint(name, quantity_names())}")
-    found = {spaced(known_part): known_part for known_part in known}.get(spaced(part))
+    found = {item.replace("_", " "): item for item in known}.get(part.replace("_", " "))
     if found is None:
         raise UsageError(f"unknown quantity {name!r}; {_hint(name, [f'{first}.{item}' for item in known])}")
     kind, about = PARTED[first]
@@ -112,11 +111,6 @@ def quantity_names() -> list[str]:
     return [*PLAIN, *(f"{first}.{name}" for first in PARTED for name in components)]
 
 
-def spaced(name: str) -> str:
-    """Return the name with spaces for underscores."""
-    return name.replace("_", " ")
-
-
 def _hint(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     if near:
@@ -133,10 +127,7 @@ type GetFacts = Callable[[Cell], PolicyFacts]
 def read_quantity(name: str, result: Result, get_facts: GetFacts) -> tuple[Actual | None, str]:
     """Return the quantity of a result, or of the policy of its cell; or None, and why there is nothing.
 
-    Args:
-        name: of a quantity.
-        result: of one cell.
-        get_facts: returns what the policy of a cell says of itself, or raises `TraceError`.
+    `get_facts` returns what the policy of a cell says of itself, or raises `TraceError`.
     """
     if result.verdict == Verdict.UNKNOWN and name != "verdict":
         return None, result.reason
@@ -167,16 +158,12 @@ def _read_result(name: str, result: Result) -> Actual | None:
 
 def _held(breakdown: Breakdown, part: str, *, share: bool) -> Actual:
     """Return bytes or percent held by a kind of memory, by a component's activations or a group of them."""
-    size = _named(breakdown.by_kind, part)
-    component, _, group = part.partition(".")
+    size = breakdown.by_kind.get(part)
     if size is None:
-        groups = _named(breakdown.activations, component) or {}
-        size = (_named(groups, group) or 0) if group else sum(groups.values())
+        component, _, group = part.partition(".")
+        groups = breakdown.activations.get(component, {})
+        size = groups.get(group, 0) if group else sum(groups.values())
     return Decimal(100 * size) / max(breakdown.allocated_bytes, 1) if share else size
-
-
-def _named[T](table: Mapping[str, T], name: str) -> T | None:
-    return next((value for key, value in table.items() if spaced(key) == spaced(name)), None)
 
 
 def read_facts(name: str, facts: PolicyFacts) -> int:

@@ -15,8 +15,8 @@ from actprof.explanation.holders import HeldTensor
 from actprof.explanation.moment import CONTEXT, UNUSED, Holding
 from actprof.explanation.sentences import first_ops, headline, request_text, share, short_op, site_text
 from actprof.explanation.tree_rows import TreeRow, list_rows
-from actprof.results import Verdict
 from actprof.units import format_bytes
+from actprof.words import VERDICT_WORDS
 
 _WIDE = 110  # columns from which on a module's bytes per sample and constant part stand beside it
 _OPS = 10
@@ -32,11 +32,7 @@ def print_explanation(
 ) -> None:
     """Print who holds the memory at the first moment, then what the run would need if that is not enough.
 
-    Args:
-        found: what to print.
-        console: where to.
-        depth: levels of modules; as many as fit a screen if None.
-        tensors: how many of the largest to list.
+    There are `depth` levels of modules (None: as many as fit a screen), and the `tensors` largest tensors.
     """
     moment = found.moment
     _print_head(found, console)
@@ -52,11 +48,10 @@ def print_explanation(
 
 def _print_head(found: Explanation, console: Console) -> None:
     cell, moment = found.result.cell, found.moment
-    verdict = "out of memory" if found.result.verdict == Verdict.OOM else found.result.verdict
     inputs = f"{cell.cameras_text} at {cell.resolution}, batch size {cell.batch_size}"
     console.print(
         f"[dim]{escape(f'{cell.policy.upper()} with {inputs}, on {found.result.gpu.name}')}: "
-        f"{escape(verdict)}[/]"
+        f"{VERDICT_WORDS[found.result.verdict]}[/]"
     )
     console.print(f"[bold]{escape(headline(moment))}[/]")
     if request_text(moment):

@@ -99,11 +99,7 @@ def explain_moment(
 ) -> Holding:
     """Return who holds the memory at the peak of a replay with `detail=True`, or where it ran out.
 
-    Args:
-        trace: what was replayed.
-        profile: what its replay found.
-        conditions: under which it was replayed.
-        limited: whether the replay was held to the device's memory.
+    `limited` tells whether the replay was held to the device's memory.
 
     Raises:
         ValueError: the profile has no detail.

@@ -12,7 +12,7 @@ _SMALL = 0.015  # of all: what is below it is summed up, unless a depth is asked
 _DEEPEST = 12
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class TreeRow:
     """One row; those one level deeper that follow add up to it.
 
@@ -35,11 +35,8 @@ class TreeRow:
 def list_rows(root: ModuleNode, *, depth: int | None = None) -> tuple[TreeRow, ...]:
     """Return the rows of all modules down to `depth` levels beneath the root, the largest first.
 
-    Without `depth` there are as many levels as fit a screen, and what is below 1.5 % of all is summed up.
-
-    Args:
-        root: from `module_tree`.
-        depth: levels, chains counted as one; at least 1.
+    A chain counts as one level. Without `depth` (at least 1) there are as many levels as fit a screen, and
+    what is below 1.5 % of all is summed up.
     """
     if depth is not None:
         return tuple(_rows_beneath(root, 0, depth, 0))
@@ -73,17 +70,12 @@ def _entries(node: ModuleNode, level: int) -> list[tuple[TreeRow, ModuleNode | N
     entries: list[tuple[TreeRow, ModuleNode | None]] = []
     for child in node.children:
         label, end = end_of_chain(child)
-        row = TreeRow(
-            level=level, label=label, path=end.path, bytes=end.total_bytes, constant=end.constant,
-            per_sample=end.per_sample,
-        )  # fmt: skip
-        entries.append((row, end))
+        sizes = (end.total_bytes, end.constant, end.per_sample)
+        entries.append((TreeRow(level, label, end.path, *sizes), end))
     if node.own_bytes:
-        own = TreeRow(
-            level=level, label=ITSELF, path=node.path, bytes=node.own_bytes,
-            constant=node.constant - sum(child.constant for child in node.children),
-            per_sample=node.per_sample - sum(child.per_sample for child in node.children),
-        )  # fmt: skip
+        constant = node.constant - sum(child.constant for child in node.children)
+        per_sample = node.per_sample - sum(child.per_sample for child in node.children)
+        own = TreeRow(level, ITSELF, node.path, node.own_bytes, constant, per_sample)
         entries.append((own, None))
     return sorted(entries, key=lambda entry: -entry[0].bytes)
 
@@ -98,5 +90,5 @@ def end_of_chain(node: ModuleNode) -> tuple[str, ModuleNode]:
 
 
 def _summed(rows: list[TreeRow], level: int) -> TreeRow:
-    sizes = {name: sum(getattr(row, name) for row in rows) for name in ("bytes", "constant", "per_sample")}
-    return TreeRow(level=level, label=f"{len(rows)} others", path="", **sizes)
+    sizes = (sum(getattr(row, name) for row in rows) for name in ("bytes", "constant", "per_sample"))
+    return TreeRow(level, f"{len(rows)} others", "", *sizes)

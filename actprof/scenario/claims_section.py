@@ -24,13 +24,7 @@ type _Point = dict[str, Any]
 
 
 def read_expectations(document: Document, model: ScenarioFile, scenario: Scenario) -> tuple[Expectation, ...]:
-    """Return the expectations of a file that is valid otherwise; what is wrong is noted in `document`.
-
-    Args:
-        document: the file.
-        model: what pydantic read.
-        scenario: its grid.
-    """
+    """Return the expectations of a file whose grid is valid; what is wrong is noted in `document`."""
     reader = _Reader(document, model, scenario)
     return tuple(
         item for number, entry in enumerate(model.expect) for item in reader.expectations(number, entry)
