@@ -18,7 +18,7 @@ from actprof.records import from_plain, to_plain
 SCHEMA_VERSION = 1
 
 MOST_BATCH_SIZE = 4096  # the search for the largest one ends there
-SOURCES = PREDICTED, MEASURED = ("predicted", "measured")
+PREDICTED, MEASURED = "predicted", "measured"  # sources
 
 
 class Verdict(StrEnum):
@@ -98,14 +98,9 @@ class MemoryCurve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpCost:
-    """All launches of one op in one step: what they cost the device.
+    """What all launches of one of ATen's ops cost the device in one step, together.
 
-    Attributes:
-        op: ATen's name.
-        launches: of the op.
-        seconds: of the device, all together.
-        flops, bytes: all together.
-        bound: `arithmetic` or `bandwidth`, whichever most of the seconds are.
+    Most of the seconds are `bound` by `arithmetic` or `bandwidth`.
     """
 
     op: str
@@ -213,6 +208,11 @@ class Result:
     def runs(self) -> bool:
         """Whether the run gets through: `fits` or `tight`."""
         return self.verdict.runs
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether it was measured where there is neither a caching allocator nor a verdict."""
+        return self.device is not None and self.device.type == "cpu"
 
     @property
     def available_bytes(self) -> int:

@@ -92,6 +92,6 @@ def _nothing_to_compare(path: Path, results: Sequence[Result]) -> str:
     if not measured:
         return f"{path} has no measured result; measure on a GPU with `actprof measure --json` and add that"
     first = measured[0]
-    if first.device is not None and first.device.type == "cpu":
+    if first.on_cpu:
         return f"{path} was measured on a CPU, which has no CUDA memory to compare; measure on a GPU"
     return f"{path} has only runs that failed ({first.reason or first.verdict}); measure again"

@@ -20,20 +20,17 @@ _DIM: dict[str, Any] = {"header_style": "dim", "style": "dim", "no_wrap": True}
 
 
 def print_measured(result: Result, console: Console, *, predicted: Result | None = None) -> None:
-    """Print the verdict of a measured result, then the numbers behind it.
+    """Print the verdict of a real run, on a GPU or the CPU, finished or not; then the numbers behind it.
 
-    Args:
-        result: of a real run, on a GPU or the CPU, finished or not.
-        console: where to.
-        predicted: the answer to the same cell without a device; adds a table of both with their difference.
+    What was predicted of the same cell adds a table of both with their difference.
     """
     pair = Pair.of(result, predicted)
-    on_cpu = pair.on_cpu and result.verdict == Verdict.UNKNOWN
-    print_verdict(result, console, headline="There is no verdict." if on_cpu else "", place=_place(result))
+    headline = "There is no verdict." if result.on_cpu and result.verdict == Verdict.UNKNOWN else ""
+    print_verdict(result, console, headline=headline, place=_place(result))
     if pair.said_runs_ran_out:
         console.print(f"\n[bold white on red]The prediction was {pair.predicted.verdict}: it is wrong.[/]")
     _print_stderr(result, console)
-    if result.runs and not pair.on_cpu:
+    if result.runs and not result.on_cpu:
         console.print()
         print_bars(result, console)
     facts = fact_table((name, text) for name, text in _facts(result) if text)
@@ -46,10 +43,8 @@ def print_measured(result: Result, console: Console, *, predicted: Result | None
 def _place(result: Result) -> str:
     """Return what it ran on; of a GPU that played another, both."""
     cap = result.measurement.cap_bytes if result.measurement else None
-    if result.device is not None and result.device.type == "cpu":
-        return result.device.name
     if cap is None or result.device is None:
-        return result.gpu.name
+        return result.device.name if result.device and result.on_cpu else result.gpu.name
     return f"{result.gpu.name} (played by {result.device.name}, held to {format_bytes(cap)})"
 
 
@@ -123,7 +118,7 @@ def _times(result: Result) -> Table:
 
 def _facts(result: Result) -> Iterator[tuple[str, str]]:
     run, device = result.measurement or Measurement(), result.device
-    on_gpu = device is None or device.type != "cpu"
+    on_gpu = not result.on_cpu
     if result.samples_per_second is not None:
         yield "samples per second", f"{result.samples_per_second:.1f}"
         yield "steps timed", f"{run.steps}, after {run.warmup_steps} to warm up"

@@ -65,11 +65,13 @@ def figures_of(result: Result) -> Figures:
     """
     if result.verdict not in _GETS_THROUGH:
         return Figures()
-    measured = result.source == MEASURED
+    measured, run, oom = result.source == MEASURED, result.measurement or Measurement(), result.oom
     peaks = not (measured and result.verdict == Verdict.OOM)
     segments = peaks and not (measured and result.retries)
-    process = segments and (not measured or _saw_process(result.measurement))
-    oom = result.oom
+    stood_in = run.cap_bytes is not None
+    seen = run.card is not None and run.card.process_bytes > 0
+    process = segments and (not measured or (seen and not stood_in))
+    step = None if stood_in or result.verdict == Verdict.OOM else result.step_seconds
     return Figures(
         allocated_bytes=(result.peak_allocated_bytes or None) if peaks else None,
         reserved_bytes=(result.peak_reserved_bytes or None) if segments else None,
@@ -81,21 +83,8 @@ def figures_of(result: Result) -> Figures:
         verdict=result.verdict,
         tried_bytes=None if oom is None else oom.segment_bytes or None,
         in_use_bytes=None if oom is None else parse_message(oom.message).get("process"),
-        step_seconds=_step_seconds(result),
+        step_seconds=None if step is None else round(step.median, 6),
     )
-
-
-def _step_seconds(result: Result) -> float | None:
-    """Return the median step; none of a run that runs out, nor of a GPU that stood in for another."""
-    run = result.measurement
-    stood_in = run is not None and run.cap_bytes is not None
-    if result.step_seconds is None or result.verdict == Verdict.OOM or stood_in:
-        return None
-    return round(result.step_seconds.median, 6)
-
-
-def _saw_process(run: Measurement | None) -> bool:
-    return run is not None and run.cap_bytes is None and run.card is not None and run.card.process_bytes > 0
 
 
 class Comparison:
@@ -233,11 +222,6 @@ class Pair(Comparison):
         return cls(
             run=run, prediction=prediction, cell=run.cell, predicted=predicted, measured=figures_of(run)
         )
-
-    @property
-    def on_cpu(self) -> bool:
-        """Whether it ran where there is neither a caching allocator nor a verdict."""
-        return self.run.device is not None and self.run.device.type == "cpu"
 
     def peaks(self, number: str) -> tuple[int, int]:
         """Return predicted and measured peak of `allocated` or `reserved`, as they are shown side by side.

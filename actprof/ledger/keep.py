@@ -148,7 +148,5 @@ def _differences(row: AccuracyRow) -> tuple[int | None, ...]:
 
 def is_comparable(result: Result) -> bool:
     """Return whether `result` is a measurement whose memory can be set beside a prediction."""
-    on_cpu = result.device is not None and result.device.type == "cpu"
-    return (
-        result.source == MEASURED and result.verdict not in (Verdict.FAILED, Verdict.UNKNOWN) and not on_cpu
-    )
+    has_memory = result.source == MEASURED and not result.on_cpu
+    return has_memory and result.verdict not in (Verdict.FAILED, Verdict.UNKNOWN)

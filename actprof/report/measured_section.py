@@ -76,7 +76,7 @@ def _peaks(groups: _Groups, figures: Plots) -> tuple[tuple[Panel, ...], int]:
     shown: dict[str, list[Pair]] = defaultdict(list)
     for setup, pairs in groups:
         for pair in sorted(pairs, key=lambda p: p.cell.alloc_conf):
-            if not pair.on_cpu and max(pair.peaks("reserved")) > 0:
+            if not pair.run.on_cpu and max(pair.peaks("reserved")) > 0:
                 shown[dotted(setup.name, allocator_text(pair.cell.alloc_conf))].append(pair)
     left_out = sum(max(len(pairs) - MOST_ROWS, 0) for pairs in shown.values())
     furthest = {title: _furthest(pairs) for title, pairs in shown.items()}
@@ -84,7 +84,7 @@ def _peaks(groups: _Groups, figures: Plots) -> tuple[tuple[Panel, ...], int]:
     panels = []
     for title, pairs in furthest.items():
         label = f"Predicted and measured peaks, {title}: {len(pairs)} {plural(len(pairs), 'run')}"
-        panels.append(Panel(figures.add(draw_peaks(pairs, top_bytes=top)), title, label))
+        panels.append(figures.add(draw_peaks(pairs, top_bytes=top), title, label))
     return tuple(panels), left_out
 
 
@@ -115,7 +115,7 @@ def _speeds(groups: _Groups, resolutions: Sequence[str], figures: Plots) -> list
     panels = []
     for title, some in found.items():
         figure = draw_speed(some, resolutions, top=tops[device_name(some[0])])
-        panels.append(Panel(figures.add(figure), title, f"Samples per second by batch size, {title}"))
+        panels.append(figures.add(figure, title, f"Samples per second by batch size, {title}"))
     return panels
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from actprof.cell import Cell
 from actprof.ledger.comparison import Pair
 from actprof.report.arrange import Setup, arrange
+from actprof.report.palette import MEMORY
 from actprof.results import Result, Verdict
 from actprof.words import VERDICT_WORDS, capital, cell_text, difference_text, gib, join, plural
 
@@ -57,7 +58,7 @@ def device_name(result: Result) -> str:
     device = result.device
     if device is None:
         return ""
-    if device.type == "cpu":
+    if result.on_cpu:
         return f"the CPU ({device.name})"
     return f"the {device.name} ({gib(device.total_bytes)} GiB)"
 
@@ -106,11 +107,13 @@ def _say_disagreeing(pairs: Sequence[Pair]) -> str:
 
 
 def _say_differences(pairs: Sequence[Pair]) -> str:
-    said = [
-        _say_worst(f"{number} memory", [(p.difference_percent(number), p) for p in pairs])
-        for number in ("allocated", "reserved")
-    ]
-    return f"{capital(', '.join(text for text in said if text))}." if any(said) else ""
+    said = [_say_worst(f"{n} memory", [(p.difference_percent(n), p) for p in pairs]) for n in MEMORY]
+    return f"{capital(', '.join(filter(None, said)))}." if any(said) else ""
+
+
+def _say_steps(pairs: Sequence[Pair]) -> str:
+    said = _say_worst("step time", [(p.step_percent, p) for p in pairs])
+    return f"{capital(said)}." if said else ""
 
 
 def _say_worst(name: str, percents: Sequence[tuple[float | None, Pair]]) -> str:
@@ -123,11 +126,6 @@ def _say_worst(name: str, percents: Sequence[tuple[float | None, Pair]]) -> str:
     return f"{name} differs by {at}{difference_text(worst, 100)}{where}"
 
 
-def _say_steps(pairs: Sequence[Pair]) -> str:
-    said = _say_worst("step time", [(p.step_percent, p) for p in pairs])
-    return f"{capital(said)}." if said else ""
-
-
 def _say_failed(pairs: Sequence[Pair]) -> str:
     failed = [p for p in pairs if p.run.verdict == Verdict.FAILED]
     if not failed:
@@ -138,7 +136,7 @@ def _say_failed(pairs: Sequence[Pair]) -> str:
 
 
 def _say_cpu(pairs: Sequence[Pair]) -> str:
-    if not any(p.on_cpu for p in pairs):
+    if not any(p.run.on_cpu for p in pairs):
         return ""
     return "A CPU has no caching allocator: its runs have seconds and live tensors, but no verdict."
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from actprof.report.arrange import Setup, arrange, share_of_device
 from actprof.report.reasons import say_allocators, say_holders, say_tokens, token_ends
-from actprof.results import Result, Verdict
+from actprof.results import MEASURED, Result, Verdict
 from actprof.words import (
     VERDICT_WORDS,
     cameras_text,
@@ -68,7 +68,7 @@ def say_lead(results: Sequence[Result]) -> str:
     """Return which runs fit, or for a single run whether it does."""
     if not results:
         return "No run has been answered yet."
-    if all(r.device is not None and r.device.type == "cpu" for r in results):
+    if all(r.on_cpu for r in results):
         runs = "1 run was" if len(results) == 1 else f"{len(results)} runs were"
         return f"{runs} measured on the CPU, which says nothing about a GPU's memory."
     if len(results) == 1:
@@ -92,9 +92,7 @@ def _device(result: Result) -> str:
 
 def _asks_limits(setup: Setup) -> bool:
     """Return whether limits were looked for: by every prediction, by a real run on request only."""
-    return any(line.limit is not None for line in setup.lines) or any(
-        r.source != "measured" for r in setup.results
-    )
+    return any(r.max_batch_size is not None or r.source != MEASURED for r in setup.results)
 
 
 def _titled(heading: str, setup: Setup) -> str:
