@@ -72,7 +72,8 @@ def draw_errors(rows: Sequence[AccuracyRow]) -> go.Figure:
         number: [value for row in rows if (value := row.difference_percent(number)) is not None]
         for number in numbers_of(rows)
     }
-    width = bar_width([value for values in percents.values() for value in values])
+    every = [value for values in percents.values() for value in values]
+    width = bar_width(every)
     figure = go.Figure()
     for number, values in percents.items():
         bars = count_bars(values, width)
@@ -83,12 +84,10 @@ def draw_errors(rows: Sequence[AccuracyRow]) -> go.Figure:
             hovertemplate="%{y} rows: " + number
             + " off by %{customdata[0]:+.3~f} to %{customdata[1]:+.3~f} %<extra></extra>",
         )  # fmt: skip
-    most = max((abs(value) for values in percents.values() for value in values), default=0.0)
-    reach = max(most + width, 3 * width)
+    reach = max(max(map(abs, every), default=0.0) + width, 3 * width)
     lay_out(figure, height=400, left=52, top=10, bottom=48, barmode="stack")
     figure.update_xaxes(title=axis_title("predicted minus measured, % of measured"), range=[-reach, reach])
-    places = Counter(round(value / width) for values in percents.values() for value in values)
-    highest = max(places.values(), default=1)
+    highest = max(count_bars(every, width).values(), default=1)
     ticks = {"dtick": 1} if highest <= _FEW else {"nticks": _FEW}  # no halves of rows
     figure.update_yaxes(title=axis_title("rows", 4), range=[0, 1.05 * highest], **ticks)
     return figure
@@ -96,7 +95,7 @@ def draw_errors(rows: Sequence[AccuracyRow]) -> go.Figure:
 
 def bar_width(percents: Sequence[float]) -> float:
     """Return the width of a bar in percent: round, and so that no more than two dozen stand in a row."""
-    reach = 2 * max((abs(value) for value in percents), default=0.0)
+    reach = 2 * max(map(abs, percents), default=0.0)
     return next((width for width in _WIDTHS if reach / width <= _MOST_BARS), _WIDTHS[-1])
 
 

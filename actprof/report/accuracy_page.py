@@ -18,7 +18,7 @@ from actprof.report.accuracy_figures import (
 )
 from actprof.report.accuracy_words import lead, more, percent_text, shared_words, short_name
 from actprof.report.page import Plots, render
-from actprof.report.parts import NOTHING, Entry, Panel, Row, Table, Tile, columns, rows
+from actprof.report.parts import NOTHING, Entry, Row, Table, Tile, columns, rows
 from actprof.units import GIB, format_bytes, format_seconds
 from actprof.words import (
     NARROW_SPACE,
@@ -37,10 +37,17 @@ def render_accuracy(found: Accuracy) -> str:
     """Return the page as HTML text."""
     numbers = numbers_of(found.rows)
     shared = shared_words([one.row for one in found.repeats])
+    alarms = [f"Said to run, and ran out of memory: {row.name}." for row in found.verdicts.said_runs_ran_out]
+    alarms += [
+        f"Said to surely fit, and ran out of memory: {row.name}." for row in found.verdicts.sure_ran_out
+    ]
     figures = Plots()
+    scatter = errors = None
     if numbers:
-        figures.add(draw_scatter(found.rows), "scatter")
-        figures.add(draw_errors(found.rows), "errors")
+        label = "Predicted over measured GiB; the table of all rows has the figures"
+        scatter = figures.add(draw_scatter(found.rows), "Predicted by measured", label, "scatter")
+        label = "How many rows are how many percent off; the table of all rows has the figures"
+        errors = figures.add(draw_errors(found.rows), "Rows by difference", label, "errors")
     devices = [(f"{gpu}, {origin}", colour) for (origin, gpu), colour in devices_of(found.rows).items()]
     return render(
         "accuracy",
@@ -48,37 +55,23 @@ def render_accuracy(found: Accuracy) -> str:
         found=found,
         lead=lead(found),
         more=more(found),
-        alarms=[f"{title}: {row.name}." for title, rows in _alarms(found).items() for row in rows],
+        alarms=alarms,
         kinds=[table for number in ("allocated", "reserved") if (table := _table_kinds(found, number)).rows],
         repeats=_table_repeats(found.repeats, shared) if found.repeats else None,
         shared=shared,
         tiles=_tiles(found),
-        scatter=Panel(
-            "scatter", "Predicted by measured",
-            "Predicted over measured GiB; the table of all rows has the figures",
-        ),
-        errors=Panel(
-            "errors", "Rows by difference",
-            "How many rows are how many percent off; the table of all rows has the figures",
-        ),
+        scatter=scatter,
+        errors=errors,
         scatter_key=[*devices, *((number, "", f"outline {SYMBOLS[number]}") for number in numbers)],
         errors_key=[(number, COLOURS[number]) for number in numbers],
         rows=_table_rows(found),
         own=sum(row.origin == "measured" for row in found.rows),
         unexplained=[f"{row.name}: {_list_differences(row)}" for row in found.unexplained],
         worst_boundary=_signed(found.boundaries.worst_difference),
-    )  # fmt: skip
+    )
 
 
 # -- tiles ---------------------------------------------------------------------------------------------
-
-
-def _alarms(found: Accuracy) -> dict[str, tuple[AccuracyRow, ...]]:
-    verdicts = found.verdicts
-    return {
-        "Said to run, and ran out of memory": verdicts.said_runs_ran_out,
-        "Said to surely fit, and ran out of memory": verdicts.sure_ran_out,
-    }
 
 
 def _tiles(found: Accuracy) -> list[Tile]:

@@ -9,8 +9,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from actprof.explanation.course import KindCourse
+from actprof.explanation.explain import RUNS_OUT, Holding
 from actprof.explanation.holders import ModuleNode
-from actprof.explanation.moment import RUNS_OUT, Holding
 from actprof.explanation.sentences import share
 from actprof.explanation.tree_rows import ITSELF, end_of_chain
 from actprof.report.palette import GREY, MEMORY, PHASES, ROOM, component_colour, kind_colour, text_on

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from actprof.explanation.explain import Change, Explanation, difference
+from actprof.explanation.explain import CONTEXT, RUNS_OUT, UNUSED, Change, Explanation, Holding, difference
 from actprof.explanation.holders import HeldTensor
-from actprof.explanation.moment import CONTEXT, RUNS_OUT, UNUSED, Holding
 from actprof.explanation.sentences import first_ops, headline, request_text, share, short_op, site_text
 from actprof.report.explain_figures import draw_course, draw_modules, stacked_kinds
 from actprof.report.page import Plots, render
 from actprof.report.palette import MEMORY, PHASES, ROOM, kind_colour
-from actprof.report.parts import Entry, Panel, Row, Table, View, columns, rows, with_first
+from actprof.report.parts import Entry, Row, Table, View, columns, rows, with_first
 from actprof.units import format_bytes
 from actprof.words import capital, cell_command, cell_text
 
@@ -32,7 +31,7 @@ def render_explanation(found: Explanation, *, versus: Explanation | None = None)
         "explain",
         figures,
         result=found.result,
-        title=capital(cell_text(found.result.cell)),
+        title=cell_text(found.result.cell),
         command=cell_command(found.result.cell, "explain"),
         lead=headline(moment),
         request=request_text(moment),
@@ -65,7 +64,7 @@ def _views(names: Sequence[str], tables: Sequence[Table]) -> tuple[View, ...]:
 def _modules(moment: Holding, index: int, figures: Plots) -> View:
     label = "Allocated memory by module; the terminal's `actprof explain --depth 9` has the figures"
     title = f"{_name(moment)}: {format_bytes(moment.allocated_bytes)} allocated"
-    panel = Panel(figures.add(draw_modules(moment), f"modules-{index}"), title, label)
+    panel = figures.add(draw_modules(moment), title, label, f"modules-{index}")
     return View(_name(moment), (panel,), first=not index)
 
 
@@ -75,7 +74,7 @@ def _course(moment: Holding, index: int, room: int, figures: Plots) -> View:
     size = format_bytes(moment.allocated_bytes)
     label = f"Allocated memory over time, stacked by kind: at most {size}"
     title = "Held to the device" if moment.limited else "On a device without limit"
-    panel = Panel(figures.add(draw_course(moment, limit), f"course-{index}"), title, label)
+    panel = figures.add(draw_course(moment, limit), title, label, f"course-{index}")
     kinds = [(name, kind_colour(name)) for name in reversed(stacked_kinds(moment.course))]
     lines = [("reserved", MEMORY["reserved"], "line")]
     lines += [("the GPU's room for PyTorch", ROOM, "line dashed")] if limit else []

@@ -32,7 +32,7 @@ from actprof.report.loader_figures import (
     within_scale,
 )
 from actprof.report.page import Plots, render
-from actprof.report.parts import NOTHING, Entry, Panel, Table, Tile, columns, rows
+from actprof.report.parts import NOTHING, Entry, Table, Tile, columns, rows
 from actprof.report.speed_section import MOST_SETUPS, ends_of, timed_setups
 from actprof.results import Result
 from actprof.units import format_seconds
@@ -55,10 +55,13 @@ def render_loading(
     by_workers = sources_by_workers(result)
     stages = stages_of(apart)
     figures = Plots()
+    stages_figure = workers_figure = None
     if drawn:
-        figures.add(draw_stages(drawn), "stages")
+        label = "Milliseconds of one sample by part; the table below has the figures"
+        stages_figure = figures.add(draw_stages(drawn), "", label, "stages")
     if by_workers:
-        figures.add(draw_workers(result), "workers")
+        label = "Samples per second by DataLoader workers; the table above has the figures"
+        workers_figure = figures.add(draw_workers(result), "Samples per second by workers", label, "workers")
     batch_size = step_of(result, step_batch_size)
     return render(
         "loader",
@@ -69,15 +72,10 @@ def render_loading(
         tiles=change_tiles(result),
         rates=table_rates(result, of_processor=True),
         cold=say_cold(result),
-        by_workers=Panel(
-            "workers", "Samples per second by workers",
-            "Samples per second by DataLoader workers; the table above has the figures",
-        ),
+        by_workers=workers_figure,
         workers_key=[(str(source), colour) for source, (colour, _) in by_workers.items()],
         parts=_table_parts(apart, stages) if apart else None,
-        parts_figure=Panel(
-            "stages", "", "Milliseconds of one sample by part; the table below has the figures"
-        ),
+        parts_figure=stages_figure,
         parts_key=[(STAGE_WORDS[stage], STAGE_COLOURS[stage]) for stage in stages],
         left_out=[str(row.source) for row in apart if row not in drawn],
         step_seconds=step_seconds,
@@ -95,12 +93,8 @@ def change_tiles(result: LoaderResult) -> tuple[Tile, ...]:
 
 def _notes(first: Ratio, *others: Ratio) -> tuple[str, ...]:
     before, after = milliseconds(first.before_seconds), milliseconds(first.after_seconds)
-    seconds = f"{_pair(first)}: {before} to {after} ms a sample"
-    return (seconds, *(f"{_pair(ratio)}: {times(ratio.times)}" for ratio in others))
-
-
-def _pair(ratio: Ratio) -> str:
-    return f"{ratio.before} \u2192 {ratio.after}"
+    seconds = f"{first.before} \u2192 {first.after}: {before} to {after} ms a sample"
+    return (seconds, *(f"{r.before} \u2192 {r.after}: {times(r.times)}" for r in others))
 
 
 def table_rates(result: LoaderResult, *, of_processor: bool) -> Table:

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from actprof.files import write_whole
+from actprof.report.parts import Panel
 from actprof.units import format_bytes
 from actprof.words import VERDICT_WORDS
 
@@ -25,11 +26,11 @@ _TEMPLATES = Path(__file__).parent / "templates"
 class Plots(dict[str, go.Figure]):
     """The figures of a page, by the id under which a template places them."""
 
-    def add(self, figure: go.Figure, name: str = "") -> str:
-        """Put a figure on the page and return its id."""
-        name = name or f"figure-{len(self)}"
-        self[name] = figure
-        return name
+    def add(self, figure: go.Figure, title: str, label: str, name: str = "") -> Panel:
+        """Put a figure on the page; see `Panel`. Without a name of its own it is numbered."""
+        panel = Panel(name or f"figure-{len(self)}", title, label)
+        self[panel.figure] = figure
+        return panel
 
 
 def render(template: str, figures: Plots, **values: Any) -> str:

@@ -6,6 +6,7 @@ Plain text, not escaped; each function returns nothing where nothing can be said
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 from actprof.prediction.attribution import ACTIVATIONS, largest_first, rank_holders
 from actprof.report.arrange import BatchSeries, Setup
@@ -48,8 +49,7 @@ def _say_allocator(setups: Sequence[Setup], conf: str, first: str) -> tuple[str,
     found = [(setup.line(line.resolution, line.cameras, first), line) for setup, line in lines]
     pairs = [(base, line) for base, line in found if base is not None]
     known = [(a.limit, b.limit, b) for a, b in pairs if a.limit is not None and b.limit is not None]
-    said = (_say_gains(known), _say_flips(pairs))
-    return tuple(text for text in said if text)
+    return tuple(filter(None, (_say_gains(known), _say_flips(pairs))))
 
 
 def _say_gains(known: Sequence[tuple[int, int, BatchSeries]]) -> str:
@@ -78,9 +78,12 @@ def _say_moved(verb: str, sizes: Sequence[int], count: int) -> str:
 
 
 def _say_flips(pairs: Sequence[tuple[BatchSeries, BatchSeries]]) -> str:
-    known = [({r.cell.batch_size: r for r in base.results}, line.results) for base, line in pairs]
-    both = [(b[r.cell.batch_size], r) for b, some in known for r in some if r.cell.batch_size in b]
-    both = [(before, after) for before, after in both if {before.verdict, after.verdict} <= _JUDGED]
+    both = [
+        (before, after)
+        for base, line in pairs
+        for before, after in product(base.results, line.results)
+        if before.cell.batch_size == after.cell.batch_size and {before.verdict, after.verdict} <= _JUDGED
+    ]
     if not both:
         return ""
     saved = sum(after.runs and before.verdict == Verdict.OOM for before, after in both)

@@ -13,7 +13,6 @@ from actprof.snapshots.replay_recording import Outcome, SnapshotReplay
 from actprof.units import GIB, format_bytes
 
 _LINES = {"reserved": "#cf6a17", "allocated": "#2f7dc4", "requested": "#15876b"}
-_KEY = [(name, colour, "line") for name, colour in _LINES.items()]
 _DASHES = {"requested": "dot"}  # it often covers the line of what is allocated
 _LIMIT = "#d9662b"
 
@@ -22,9 +21,10 @@ def render_replay(replay: SnapshotReplay) -> str:
     """Return the page as HTML text."""
     figures = Plots()
     outcomes = replay.outcomes
-    top = 1.06 * max(_highest(outcome) for outcome in outcomes)
-    limit = [("what the process can reserve", _LIMIT, "line dashed")]
-    has_limit = any(outcome.available_bytes for outcome in outcomes)
+    top = 1.06 * max(max(o.peak_reserved_bytes, o.available_bytes or 0) for o in outcomes)
+    key = [(name, colour, "line") for name, colour in _LINES.items()]
+    if any(outcome.available_bytes for outcome in outcomes):
+        key.append(("what the process can reserve", _LIMIT, "line dashed"))
     return render(
         "replay",
         figures,
@@ -32,7 +32,7 @@ def render_replay(replay: SnapshotReplay) -> str:
         lead=_lead(replay),
         numbers=_table_numbers(replay),
         courses=[_course(outcome, replay.events, top, figures) for outcome in outcomes],
-        lines_key=[*_KEY, *(limit if has_limit else [])],
+        lines_key=key,
         maps=with_first([View(outcome.label) for outcome in outcomes]),
         pictures=[(outcome, _moment(outcome), _map(outcome)) for outcome in outcomes],
         holders=with_first([View(outcome.label, table=_table_holders(outcome)) for outcome in outcomes]),
@@ -77,7 +77,7 @@ def _table_numbers(replay: SnapshotReplay) -> Table:
         "segments returned": "segments_returned", "cache releases": "cache_releases", "retries": "retries",
     }  # fmt: skip
     lines: list[tuple[Entry | str, ...]] = [
-        ("could reserve", *(_limit(outcome, index) for index, outcome in enumerate(outcomes))),
+        ("could reserve", "as recorded", *map(_limit, outcomes[1:])),
         *((title, *(format_bytes(getattr(o, name)) for o in outcomes)) for title, name in sizes.items()),
         *((title, *(f"{getattr(o, name):,}" for o in outcomes)) for title, name in counts.items()),
         ("out of memory", *map(_oom, outcomes)),
@@ -87,9 +87,7 @@ def _table_numbers(replay: SnapshotReplay) -> Table:
     return Table("All columns", heads, rows(lines), css="columns", named=True)
 
 
-def _limit(outcome: Outcome, index: int) -> str:
-    if index == 0:
-        return "as recorded"
+def _limit(outcome: Outcome) -> str:
     return "no limit" if outcome.available_bytes is None else format_bytes(outcome.available_bytes)
 
 
@@ -126,10 +124,6 @@ def _table_holders(outcome: Outcome) -> Table:
     return Table(f"Holders of {outcome.label}", heads, rows(lines), css="holders", named=True)
 
 
-def _highest(outcome: Outcome) -> int:
-    return max(outcome.peak_reserved_bytes, outcome.available_bytes or 0)
-
-
 def _course(outcome: Outcome, events: int, top: float, figures: Plots) -> Panel:
     peaks = (outcome.peak_reserved_bytes, outcome.peak_allocated_bytes, outcome.peak_requested_bytes)
     reserved, allocated, requested = map(format_bytes, peaks)
@@ -137,7 +131,7 @@ def _course(outcome: Outcome, events: int, top: float, figures: Plots) -> Panel:
         f"Reserved, allocated and requested memory of {outcome.label}: at most {reserved}, {allocated} and "
         f"{requested}"
     )
-    return Panel(figures.add(_draw_course(outcome, events, top)), outcome.label, label)
+    return figures.add(_draw_course(outcome, events, top), outcome.label, label)
 
 
 def _draw_course(outcome: Outcome, events: int, top: float) -> go.Figure:

@@ -19,7 +19,7 @@ from actprof.report.measured_figures import draw_speed
 from actprof.report.measured_sentences import pair_up
 from actprof.report.page import Plots
 from actprof.report.palette import GREY, LIMITS, allocator_mark
-from actprof.report.parts import NOTHING, Entry, Panel, Table, View, columns, dotted, rows, with_first
+from actprof.report.parts import NOTHING, Entry, Table, View, columns, dotted, rows, with_first
 from actprof.report.speed_figures import Roofs, draw_roofline, draw_shares, limits_of, roofs_of
 from actprof.results import PREDICTED, Result
 from actprof.units import format_seconds
@@ -103,8 +103,8 @@ def _speed_view(
     every = [*setup.results, *(run for some in points.values() for run in some)]
     top = max(r.samples_per_second or 0.0 for r in every)
     name = _name(setup, cameras)
-    figure = figures.add(draw_speed(runs, names, top=top, points=real))
-    panel = Panel(figure, "", f"Predicted samples per second by batch size, {name}")
+    figure = draw_speed(runs, names, top=top, points=real)
+    panel = figures.add(figure, "", f"Predicted samples per second by batch size, {name}")
     return View(name, (panel,), first=cameras == _USUAL_CAMERAS)
 
 
@@ -112,7 +112,7 @@ def _share_view(setup: Setup, cameras: int, figures: Plots) -> View:
     name = _name(setup, cameras)
     label = f"What a step waits for by batch size, {name}"
     panels = tuple(
-        Panel(figures.add(draw_shares(line)), resolution, f"{label}, {resolution}")
+        figures.add(draw_shares(line), resolution, f"{label}, {resolution}")
         for resolution in setup.resolutions
         if (line := _line_of(setup, cameras, resolution))
     )
@@ -130,12 +130,9 @@ def _op_views(views: Sequence[tuple[Setup, int]], figures: Plots) -> Iterator[Vi
             result = next((r for r in line if r.cell.batch_size == size), line[-1])
             roofs = _roofs(result)
             name = _name(setup, cameras, resolution, f"batch {result.cell.batch_size}")
-            figure = figures.add(draw_roofline(result, roofs))
-            yield View(
-                name, (Panel(figure, "", f"Roofline of the costliest ops, {name}"),),
-                first=cameras == _USUAL_CAMERAS, table=_table_ops(result, name),
-                note="" if roofs else _NO_ROOFS,
-            )  # fmt: skip
+            panel = figures.add(draw_roofline(result, roofs), "", f"Roofline of the costliest ops, {name}")
+            table, note = _table_ops(result, name), "" if roofs else _NO_ROOFS
+            yield View(name, (panel,), first=cameras == _USUAL_CAMERAS, table=table, note=note)
 
 
 def _roofs(result: Result) -> Roofs | None:

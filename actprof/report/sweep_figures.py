@@ -184,13 +184,10 @@ def _wrap(text: str) -> str:
 
 
 def _row_names(rows: Sequence[tuple[str, int]]) -> list[str]:
-    firsts = {resolution: i for i, (resolution, _) in reversed(list(enumerate(rows)))}
-    return [
-        f"<b>{escape(resolution)}</b>  {cameras_text(cameras)}"
-        if firsts[resolution] == i
-        else cameras_text(cameras)
-        for i, (resolution, cameras) in enumerate(rows)
-    ]
+    """Return the cameras of each row, the first of a resolution with that before them."""
+    first = dict(reversed(rows))
+    heads = [f"<b>{escape(name)}</b>  " if first[name] == cameras else "" for name, cameras in rows]
+    return [head + cameras_text(cameras) for head, (_, cameras) in zip(heads, rows, strict=True)]
 
 
 def _place(line: BatchSeries) -> float:

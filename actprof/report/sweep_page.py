@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -27,7 +27,7 @@ from actprof.report.makeup import (
 from actprof.report.measured_section import present_measured
 from actprof.report.page import Plots, render
 from actprof.report.palette import ERROR, UNKNOWN, allocator_mark, colour_at, css_gradient
-from actprof.report.parts import Panel, Table, View, dotted, with_first
+from actprof.report.parts import Table, View, dotted, with_first
 from actprof.report.sentences import answer
 from actprof.report.speed_section import present_speed
 from actprof.report.sweep_figures import draw_heatmap, draw_limits, draw_makeup
@@ -75,16 +75,17 @@ def render_report(report: Report) -> str:
     setups = arrange(results)
     confs = sorted({conf for setup in setups for conf in setup.alloc_confs})
     figures = Plots()
-    counts = Counter(r.verdict for r in results)
+    verdicts = Counter(r.verdict for r in results)
+    counts = [(verdict, VERDICT_WORDS[verdict], n) for verdict in Verdict if (n := verdicts[verdict])]
     return render(
         "sweep",
         figures,
         report=report,
         answer=answer(results, planned=report.planned),
-        counts=[(verdict, VERDICT_WORDS[verdict], n) for verdict, n in _in_order(counts)],
-        filters=[(verdict, f"{VERDICT_WORDS[verdict]} ({n})") for verdict, n in _in_order(counts)],
+        counts=counts,
+        filters=[(verdict, f"{word} ({n})") for verdict, word, n in counts],
         facts=_facts(results, setups),
-        scale=_scale(counts),
+        scale=_scale(verdicts),
         heatmaps=with_first([_heatmaps(setup, figures) for setup in setups]),
         limits=_limits(setups, confs, figures),
         limit_key=[(allocator_text(conf), *allocator_mark(i)) for i, conf in enumerate(confs)],
@@ -107,10 +108,6 @@ def render_report(report: Report) -> str:
     )
 
 
-def _in_order(counts: Counter[Verdict]) -> list[tuple[Verdict, int]]:
-    return [(verdict, counts[verdict]) for verdict in Verdict if counts[verdict]]
-
-
 def _scale(counts: Counter[Verdict]) -> dict[str, str]:
     """Return the backgrounds of the legend's patches, by what they mean."""
     patches = {
@@ -131,14 +128,15 @@ def _heatmaps(setup: Setup, figures: Plots) -> View:
             failing = sum(r.verdict == Verdict.OOM for r in cells)
             label = f"Heatmap of memory needed, {title}: {len(cells)} cells, {failing} out of memory"
             sizes = len({r.cell.batch_size for r in cells})
-            panels.append(Panel(figures.add(draw_heatmap(setup, cameras, conf)), title, label, sizes, conf))
+            panel = figures.add(draw_heatmap(setup, cameras, conf), title, label)
+            panels.append(replace(panel, columns=sizes, row=conf))
     return View(setup.name, tuple(panels))
 
 
 def _limits(setups: Sequence[Setup], confs: Sequence[str], figures: Plots) -> tuple[View, ...]:
     label = "Largest batch size that runs, by resolution, cameras and allocator setting"
     known = [setup for setup in setups if any(line.limit is not None for line in setup.lines)]
-    return with_first([View(s.name, (Panel(figures.add(draw_limits(s, confs)), "", label),)) for s in known])
+    return with_first([View(s.name, (figures.add(draw_limits(s, confs), "", label),)) for s in known])
 
 
 def _makeups(setups: Sequence[Setup], figures: Plots) -> dict[str, Any]:
@@ -152,9 +150,10 @@ def _makeups(setups: Sequence[Setup], figures: Plots) -> dict[str, Any]:
     focus = setups[0].focus if setups else None
     views = []
     for name, cells in groups.items():
-        by_kind = figures.add(draw_makeup(kinds[name], kind_parts, room=True))
-        by_group = figures.add(draw_makeup(inside[name], inside_parts, room=False))
-        panels = (Panel(by_kind, "", f"Memory by kind, {name}"), Panel(by_group, "", f"Activations, {name}"))
+        panels = (
+            figures.add(draw_makeup(kinds[name], kind_parts, room=True), "", f"Memory by kind, {name}"),
+            figures.add(draw_makeup(inside[name], inside_parts, room=False), "", f"Activations, {name}"),
+        )
         first = focus is not None and any(cell in focus.results for cell in cells)
         views.append(View(name, panels, first=first))
     return {"makeups": with_first(views), "kind_parts": kind_parts, "inside_parts": inside_parts}

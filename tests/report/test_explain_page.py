@@ -9,8 +9,7 @@ from dataclasses import replace
 import pytest
 
 from actprof.errors import StoreError
-from actprof.explanation.explain import explain_cell
-from actprof.explanation.moment import RUNS_OUT
+from actprof.explanation.explain import RUNS_OUT, explain_cell
 from actprof.report.explain_figures import draw_course, draw_modules, stacked_kinds
 from actprof.report.explain_page import render_explanation
 from actprof.report.page import write_page
