@@ -10,9 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from actprof.cli.console import number_table, plain_table
-from actprof.explanation.explain import Change, Explanation, difference
+from actprof.explanation.explain import CONTEXT, UNUSED, Change, Explanation, Holding, difference
 from actprof.explanation.holders import HeldTensor
-from actprof.explanation.moment import CONTEXT, UNUSED, Holding
 from actprof.explanation.sentences import first_ops, headline, request_text, share, short_op, site_text
 from actprof.explanation.tree_rows import TreeRow, list_rows
 from actprof.units import format_bytes

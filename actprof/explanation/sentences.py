@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from actprof.explanation.explain import RUNS_OUT, Holding
 from actprof.explanation.holders import OpSite
-from actprof.explanation.moment import RUNS_OUT, Holding
 from actprof.prediction.attribution import Holder, rank_holders
 from actprof.units import format_bytes
 from actprof.words import NARROW_SPACE, capital, percent

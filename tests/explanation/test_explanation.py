@@ -9,8 +9,7 @@ import pytest
 
 import actprof
 from actprof.errors import TraceError
-from actprof.explanation.explain import difference, explain_cell
-from actprof.explanation.moment import CONTEXT, PEAK, RUNS_OUT, UNUSED
+from actprof.explanation.explain import CONTEXT, PEAK, RUNS_OUT, UNUSED, difference, explain_cell
 from actprof.explanation.sentences import LOOP, headline, lines_of, request_text, share
 from actprof.explanation.tree_rows import ITSELF, list_rows
 from actprof.prediction.predict import predict_cell
