@@ -37,10 +37,7 @@ def render_accuracy(found: Accuracy) -> str:
     """Return the page as HTML text."""
     numbers = numbers_of(found.rows)
     shared = shared_words([one.row for one in found.repeats])
-    alarms = [f"Said to run, and ran out of memory: {row.name}." for row in found.verdicts.said_runs_ran_out]
-    alarms += [
-        f"Said to surely fit, and ran out of memory: {row.name}." for row in found.verdicts.sure_ran_out
-    ]
+    said = {"run": found.verdicts.said_runs_ran_out, "surely fit": found.verdicts.sure_ran_out}
     figures = Plots()
     scatter = errors = None
     if numbers:
@@ -55,7 +52,7 @@ def render_accuracy(found: Accuracy) -> str:
         found=found,
         lead=lead(found),
         more=more(found),
-        alarms=alarms,
+        alarms=[f"Said to {what}, and ran out of memory: {row.name}." for what in said for row in said[what]],
         kinds=[table for number in ("allocated", "reserved") if (table := _table_kinds(found, number)).rows],
         repeats=_table_repeats(found.repeats, shared) if found.repeats else None,
         shared=shared,
