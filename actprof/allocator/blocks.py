@@ -10,6 +10,8 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from dataclasses import dataclass
 
+from actprof.allocator.rounding import SMALL_SEGMENT_BYTES
+
 ADDRESS_BITS = 48  # the virtual addresses that CUDA hands out fit
 ADDRESS_MASK = (1 << ADDRESS_BITS) - 1
 UNMAPPED = -1  # the key of a block without memory
@@ -89,19 +91,16 @@ class Heap:
     2.13 on (pytorch pull request 183591: splits and remaps inherit the counter of their segment).
     """
 
-    def __init__(
-        self, *, torch_version: tuple[int, int], large_page_bytes: int, small_page_bytes: int
-    ) -> None:
+    def __init__(self, *, torch_version: tuple[int, int], large_page_bytes: int) -> None:
         self.blocks: dict[int, Block] = {}  # those that have memory
         self.unmapped: dict[int, Block] = {}  # those of expandable segments that have none
         self.small: dict[int, Arena] = {}  # stream -> arena
         self.large: dict[int, Arena] = {}
-        self.page_bytes = {True: small_page_bytes, False: large_page_bytes}
+        self.page_bytes = {True: SMALL_SEGMENT_BYTES, False: large_page_bytes}
         self.ties_by_birth = torch_version == (2, 12)
         self._ties_by_segment = torch_version >= (2, 13)
         self.size_shift = ADDRESS_BITS * (2 if torch_version >= (2, 12) else 1)
-        self._births = 0
-        self._segments = 0
+        self._born = 0  # block objects or segments so far, whichever breaks ties
 
     def arena(self, stream: int, *, is_small: bool) -> Arena:
         """Return the arena of a stream, made at its first use."""
@@ -110,24 +109,17 @@ class Heap:
             arenas[stream] = Arena(stream=stream, is_small=is_small, page_bytes=self.page_bytes[is_small])
         return arenas[stream]
 
-    def birth(self) -> int:
-        """Return the tie-break of a new block object in torch 2.12, ready to be added to an address."""
-        self._births += 1
-        return self._births << ADDRESS_BITS
-
     def new_segment_place(self, address: int) -> int:
         """Return the place of the first block of a new segment."""
-        if self.ties_by_birth:
-            return self.birth() | address
-        if self._ties_by_segment:
-            self._segments += 1
-            return self._segments << ADDRESS_BITS | address
+        if self.ties_by_birth or self._ties_by_segment:
+            self._born += 1
+            return self._born << ADDRESS_BITS | address
         return address
 
     def part_place(self, block: Block, address: int) -> int:
         """Return the place of a new block object at `address` in the segment of `block`."""
         if self.ties_by_birth:
-            return self.birth() | address
+            return self.new_segment_place(address)
         return block.place & ~ADDRESS_MASK | address
 
     def insert_free(self, block: Block) -> None:
@@ -141,6 +133,11 @@ class Heap:
         free = block.arena.free
         del free[bisect_left(free, block.key)]
         block.key = 0
+
+    def drop_free(self, block: Block) -> None:
+        """Take a free block out of the free list and out of the blocks that have memory."""
+        self.remove_free(block)
+        del self.blocks[block.address]
 
     def insert_unmapped(self, block: Block) -> None:
         """Put a block without memory among the others, by address."""

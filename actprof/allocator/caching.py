@@ -16,13 +16,7 @@ from actprof.allocator.config import AllocatorConfig
 from actprof.allocator.device_memory import DeviceMemory
 from actprof.allocator.expandable import allocate_expandable, leave_growing_block
 from actprof.allocator.release import collect_garbage, release_available, release_cached
-from actprof.allocator.rounding import (
-    MIN_BLOCK_BYTES,
-    SMALL_BYTES,
-    SMALL_SEGMENT_BYTES,
-    round_size,
-    segment_size,
-)
+from actprof.allocator.rounding import MIN_BLOCK_BYTES, SMALL_BYTES, round_size, segment_size
 from actprof.allocator.state import restore_segments, take_snapshot
 from actprof.errors import UsageError
 from actprof.out_of_memory import OutOfMemoryError
@@ -60,16 +54,9 @@ class CachingAllocator:
     ) -> None:
         self.config = config = AllocatorConfig() if config is None else config
         self.device = DeviceMemory(
-            capacity_bytes=capacity_bytes,
-            total_bytes=total_bytes,
-            config=config,
-            place=place,
+            capacity_bytes=capacity_bytes, total_bytes=total_bytes, config=config, place=place
         )
-        self._heap = Heap(
-            torch_version=torch_version,
-            small_page_bytes=SMALL_SEGMENT_BYTES,
-            large_page_bytes=config.large_segment_size_bytes,
-        )
+        self._heap = Heap(torch_version=torch_version, large_page_bytes=config.large_segment_size_bytes)
         self.allocated_bytes = self.peak_allocated_bytes = 0
         self.requested_bytes = self.peak_requested_bytes = 0
         self.num_alloc_retries = self.num_ooms = 0

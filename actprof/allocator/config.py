@@ -127,25 +127,17 @@ def _read_mb(key: str, value: str) -> int:
     return min(_read_count(key, value), _UNLIMITED_MB) * MIB
 
 
-def _read_float(key: str, value: str) -> float:
+def _read_part(key: str, value: str) -> float:
+    """Return a part of the memory; a threshold must be a true part, a fraction may be nothing or all."""
     try:
-        return float(value)
+        part = float(value)
     except ValueError:
         raise UsageError(f"allocator setting {key}:{value} must be a number") from None
-
-
-def _read_threshold(key: str, value: str) -> float:
-    threshold = _read_float(key, value)
-    if not 0 < threshold < 1:
-        raise UsageError(f"allocator setting {key}:{value} must lie between 0 and 1, both excluded")
-    return threshold
-
-
-def _read_fraction(key: str, value: str) -> float:
-    fraction = _read_float(key, value)
-    if not 0 <= fraction <= 1:
-        raise UsageError(f"allocator setting {key}:{value} must lie between 0 and 1")
-    return fraction
+    inner = key == "garbage_collection_threshold"
+    if not (0 < part < 1 if inner else 0 <= part <= 1):
+        limits = "0 and 1, both excluded" if inner else "0 and 1"
+        raise UsageError(f"allocator setting {key}:{value} must lie between {limits}")
+    return part
 
 
 def _read_divisions(key: str, value: str) -> tuple[int, ...]:
@@ -242,11 +234,11 @@ def _write(key: str, value: Any) -> str:
 
 _READERS: dict[str, tuple[str, Callable[[str, str], Any]]] = {
     "expandable_segments": ("expandable_segments", _read_bool),
-    "garbage_collection_threshold": ("garbage_collection_threshold", _read_threshold),
+    "garbage_collection_threshold": ("garbage_collection_threshold", _read_part),
     "large_segment_size_mb": ("large_segment_size_bytes", _read_mb),
     "max_non_split_rounding_mb": ("max_non_split_rounding_bytes", _read_mb),
     "max_split_size_mb": ("max_split_size_bytes", _read_mb),
-    "per_process_memory_fraction": ("per_process_memory_fraction", _read_fraction),
+    "per_process_memory_fraction": ("per_process_memory_fraction", _read_part),
     "roundup_power2_divisions": ("roundup_power2_divisions", _read_divisions),
 }
 _DEFAULT = AllocatorConfig()

@@ -26,13 +26,9 @@ _HOLE_BYTES = (416 - 64) * MIB
 
 
 class DeviceMemory:
-    """The memory of a device of which `capacity_bytes` are still to be had (None = without limit).
+    """The memory of a device, as the arguments of `CachingAllocator` describe it.
 
-    Args:
-        capacity_bytes: what cudaMalloc can give out in all.
-        total_bytes: the memory of the device, for the memory fraction; the capacity where it is not given.
-        config: whose memory fraction caps the reserved bytes at a part of the total (setMemoryFraction).
-        place: gives the address of a fresh segment of so many bytes.
+    The memory fraction of `config` caps the reserved bytes at a part of the total (setMemoryFraction).
     """
 
     def __init__(

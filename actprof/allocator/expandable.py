@@ -34,8 +34,7 @@ def unmap_pages(heap: Heap, device: DeviceMemory, block: Block) -> None:
     begin, end = _inner_pages(block)
     if begin >= end:
         return
-    heap.remove_free(block)
-    del heap.blocks[block.address]
+    heap.drop_free(block)
     address, stop = block.address, block.address + block.size
     if address < begin:
         part = Block(begin - address, heap.part_place(block, address), block.arena)
@@ -47,7 +46,7 @@ def unmap_pages(heap: Heap, device: DeviceMemory, block: Block) -> None:
         heap.insert_free(part)
     block.place += begin - address
     block.size = end - begin
-    _merge_unmapped(heap, block)
+    _merge(heap, block, free=False)
     heap.insert_unmapped(block)
     device.give_back("segment_unmap", begin, end - begin)
     if not block.is_split:  # release_expandable_segment: the whole range is empty
@@ -111,48 +110,28 @@ def _map(heap: Heap, device: DeviceMemory, block: Block, size: int) -> bool:
         block.size = mapped
         heap.insert_unmapped(rest)
     device.obtain("segment_map", block.address, mapped)
-    _merge_free(heap, block)
+    _merge(heap, block, free=True)
     heap.insert_free(block)
     return True
 
 
-def _merge_free(heap: Heap, block: Block) -> None:
-    """Let a block absorb the free blocks on both sides (try_merge_blocks)."""
+def _merge(heap: Heap, block: Block, *, free: bool) -> None:
+    """Let a block absorb its neighbours that are free, or those without memory (try_merge_blocks)."""
+    take_out = heap.drop_free if free else heap.remove_unmapped
     before, after = block.prev, block.next
-    if before is not None and before.key > 0:
-        heap.remove_free(before)
-        del heap.blocks[before.address]
-        _absorb_before(block, before)
-    if after is not None and after.key > 0:
-        heap.remove_free(after)
-        del heap.blocks[after.address]
-        _absorb_after(block, after)
-
-
-def _merge_unmapped(heap: Heap, block: Block) -> None:
-    """Let a block that lost its memory absorb the unmapped blocks on both sides (try_merge_blocks)."""
-    before, after = block.prev, block.next
-    if before is not None and before.key < 0:
-        heap.remove_unmapped(before)
-        _absorb_before(block, before)
-    if after is not None and after.key < 0:
-        heap.remove_unmapped(after)
-        _absorb_after(block, after)
-
-
-def _absorb_before(block: Block, before: Block) -> None:
-    block.place = block.place & ~ADDRESS_MASK | before.address
-    block.size += before.size
-    block.prev = before.prev
-    if block.prev is not None:
-        block.prev.next = block
-
-
-def _absorb_after(block: Block, after: Block) -> None:
-    block.size += after.size
-    block.next = after.next
-    if block.next is not None:
-        block.next.prev = block
+    if before is not None and (before.key > 0 if free else before.key < 0):
+        take_out(before)
+        block.place = block.place & ~ADDRESS_MASK | before.address
+        block.size += before.size
+        block.prev = before.prev
+        if block.prev is not None:
+            block.prev.next = block
+    if after is not None and (after.key > 0 if free else after.key < 0):
+        take_out(after)
+        block.size += after.size
+        block.next = after.next
+        if block.next is not None:
+            block.next.prev = block
 
 
 def _inner_pages(block: Block) -> tuple[int, int]:

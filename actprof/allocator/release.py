@@ -16,8 +16,7 @@ from actprof.allocator.expandable import unmap_pages
 
 def release_segment(heap: Heap, device: DeviceMemory, block: Block) -> None:
     """Give back the segment that the free `block` is (release_block)."""
-    heap.remove_free(block)
-    del heap.blocks[block.address]
+    heap.drop_free(block)
     device.give_back("segment_free", block.address, block.size)
 
 
@@ -64,19 +63,9 @@ def collect_garbage(heap: Heap, device: DeviceMemory, *, searches: int, threshol
     excess = device.reserved_bytes - threshold_bytes
     ages = [(block, searches - block.born) for block in heap.free_blocks(heap.large) if not block.is_split]
     while excess > 0 and ages:
-        excess_before = excess
-        ages, excess = _collect_old(heap, device, ages, excess)
-        if excess == excess_before:
-            return
-
-
-def _collect_old(
-    heap: Heap, device: DeviceMemory, ages: list[tuple[Block, int]], excess: int
-) -> tuple[list[tuple[Block, int]], int]:
-    """Give back the blocks of at least average age; return the others and what is still too much."""
-    average = sum(age for _, age in ages) / len(ages)
-    for block, age in ages:
-        if age >= average:
-            excess -= block.size
-            release_segment(heap, device, block)
-    return [(block, age) for block, age in ages if age < average], excess
+        average = sum(age for _, age in ages) / len(ages)
+        for block, age in ages:
+            if age >= average:
+                excess -= block.size
+                release_segment(heap, device, block)
+        ages = [(block, age) for block, age in ages if age < average]

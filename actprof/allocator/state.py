@@ -12,10 +12,7 @@ from actprof.allocator.device_memory import DeviceMemory
 def take_snapshot(heap: Heap, pending: Container[int], *, expandable: bool) -> tuple[SegmentRecord, ...]:
     """Return all segments with their blocks, by address (DeviceCachingAllocator::snapshot).
 
-    Args:
-        heap: the blocks.
-        pending: the addresses whose free was requested but not completed.
-        expandable: whether the segments are expandable ones.
+    Pending are the addresses whose free was requested but not completed.
     """
     heads = (block for block in heap.blocks.values() if block.prev is None or block.prev.key < 0)
     return tuple(
@@ -32,31 +29,26 @@ def take_snapshot(heap: Heap, pending: Container[int], *, expandable: bool) -> t
 
 
 def restore_segments(
-    heap: Heap,
-    device: DeviceMemory,
-    segments: Iterable[SegmentRecord],
-    begins: Mapping[tuple[int, str], int],
+    heap: Heap, device: DeviceMemory, segments: Iterable[SegmentRecord], begins: Mapping[tuple[int, str], int]
 ) -> None:
     """Build the blocks of `segments` in an empty heap and book their memory.
 
     The expandable ranges of one pool and stream become one segment, which begins with the lowest of them,
     or where `begins` says by stream and pool.
     """
-    ranges: dict[tuple[int, bool], list[Block]] = {}
+    ranges: dict[tuple[int, str], list[Block]] = {}
     for segment in sorted(segments, key=lambda segment: segment.address):
         head = _build(heap, segment)
         event = "segment_map" if segment.is_expandable else "segment_alloc"
         device.obtain(event, segment.address, segment.total_bytes)
         device.avoid(segment.address, segment.address + segment.total_bytes)
         if segment.is_expandable:
-            ranges.setdefault((segment.stream, segment.pool == "small"), []).append(head)
-    for heads in ranges.values():
+            ranges.setdefault((segment.stream, segment.pool), []).append(head)
+    for arena, heads in ranges.items():
         _join(heap, device, heads)
-        arena = heads[0].arena
-        begin = begins.get((arena.stream, "small" if arena.is_small else "large"))
-        if begin is not None:
-            head = heads[0]
-            gap = Block(head.address - begin, heap.part_place(head, begin), arena)
+        if arena in begins:
+            head, begin = heads[0], begins[arena]
+            gap = Block(head.address - begin, heap.part_place(head, begin), head.arena)
             head.put_before(gap)
             heap.insert_unmapped(gap)
 
