@@ -1,8 +1,7 @@
 """cuDNN's plans for a described GPU, from the installed library: no GPU, no driver, no torch."""
 
-from actprof.cudnn.architecture import Architecture
 from actprof.cudnn.ask import Plan
 from actprof.cudnn.plans import answers, plans_for
-from actprof.cudnn.problem import Convolution
+from actprof.cudnn.problem import Architecture, Convolution
 
 __all__ = ["Architecture", "Convolution", "Plan", "answers", "plans_for"]

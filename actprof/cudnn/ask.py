@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from actprof.cudnn.architecture import Architecture
 from actprof.cudnn.library import Attribute, CudnnError, Descriptor, Kind, Type
-from actprof.cudnn.problem import Convolution, Dims
+from actprof.cudnn.problem import Architecture, Convolution, Dims
 
 _INSTANT, _FALLBACK = 0, 2  # cudnnBackendHeurMode_t
 _MOST_KNOBS = 16

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from math import prod
 
-from actprof.cudnn.architecture import Architecture
 from actprof.cudnn.ask import Plan
-from actprof.cudnn.problem import Convolution
+from actprof.cudnn.problem import Architecture, Convolution
 from actprof.units import ceil_div
 
 _HOPPER = (9, 0)

@@ -129,7 +129,11 @@ def _in_environment() -> Path | None:
 
 
 class Descriptor:
-    """One `cudnnBackendDescriptor_t`; what it refers to lives as long as it does."""
+    """One `cudnnBackendDescriptor_t`; what it refers to lives as long as it does.
+
+    Raises:
+        CudnnError: from every call that cuDNN refuses: a wrong attribute, or one that it has nothing for.
+    """
 
     def __init__(self, kind: Kind) -> None:
         self._library = library()
@@ -139,11 +143,7 @@ class Descriptor:
         self._check(self._library.cudnnBackendCreateDescriptor(int(kind), ctypes.byref(self._pointer)))
 
     def set(self, name: int, kind: Type, *values: Any) -> Self:
-        """Set an attribute to one or more values; a text is a row of characters.
-
-        Raises:
-            CudnnError: cuDNN refuses it.
-        """
+        """Set an attribute to one or more values; a text is a row of characters."""
         array: Any
         if kind == Type.DESCRIPTOR:
             self._kept += values
@@ -160,29 +160,17 @@ class Descriptor:
         return self
 
     def finalize(self) -> Self:
-        """Make the descriptor ready for use.
-
-        Raises:
-            CudnnError: its attributes make no sense, or cuDNN has nothing for them.
-        """
+        """Make the descriptor ready for use."""
         self._check(self._library.cudnnBackendFinalize(self._pointer))
         return self
 
     def numbers(self, name: int, kind: Type, most: int = 1) -> list[int]:
-        """Return up to `most` numbers of an attribute.
-
-        Raises:
-            CudnnError: the descriptor has no such attribute.
-        """
+        """Return up to `most` numbers of an attribute."""
         array = (_C_TYPES.get(kind, ctypes.c_int) * most)()
         return [int(value) for value in array[: self._get(name, kind, array)]]
 
     def descriptors(self, name: int, kind: Kind, most: int | None = None) -> list[Descriptor]:
-        """Return up to `most` descriptors of `kind` that an attribute holds; None asks how many there are.
-
-        Raises:
-            CudnnError: the descriptor has no such attribute.
-        """
+        """Return up to `most` descriptors of `kind` that an attribute holds; None asks how many there are."""
         count = self._get(name, Type.DESCRIPTOR, ()) if most is None else most
         made = [Descriptor(kind) for _ in range(count)]
         array = (ctypes.c_void_p * len(made))(*(one._pointer for one in made))

@@ -18,11 +18,10 @@ from itertools import chain, islice
 from math import prod
 from pathlib import Path
 
-from actprof.cudnn.architecture import Architecture
 from actprof.cudnn.ask import Plan, ask_plans
 from actprof.cudnn.left_out import plans_left_out
 from actprof.cudnn.library import CudnnError, installed_version
-from actprof.cudnn.problem import Convolution, Dims
+from actprof.cudnn.problem import Architecture, Convolution, Dims
 from actprof.cudnn.split_sums import with_split_sums
 from actprof.files import cache_folder
 from actprof.units import ceil_div

@@ -16,9 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import floor, prod
 
-from actprof.cudnn.architecture import Architecture
 from actprof.cudnn.ask import Plan
-from actprof.cudnn.problem import Convolution
+from actprof.cudnn.problem import Architecture, Convolution
 from actprof.units import ceil_div
 
 _CAPABILITY = (9, 0)
@@ -65,9 +64,10 @@ def with_split_sums(plan: Plan, problem: Convolution, architecture: Architecture
         return plan
     cluster = knobs[_CLUSTER_M] * knobs[_CLUSTER_N]
     ratio = architecture.clock_khz / architecture.memory_clock_khz
+    without_device = _BLOCKS_WITHOUT_DEVICE // cluster * cluster
     supposed, resident = (
         split_bytes(plan, problem, blocks, clock_ratio=ratio)
-        for blocks in (_supposed_blocks(cluster), _resident_blocks(cluster, architecture.multiprocessors))
+        for blocks in (without_device, _resident_blocks(cluster, architecture.multiprocessors))
     )
     return replace(plan, workspace_bytes=plan.workspace_bytes - supposed + resident)
 
@@ -90,10 +90,6 @@ def split_bytes(plan: Plan, problem: Convolution, blocks: int, *, clock_ratio: f
     rows, columns = _TILES[knobs[_TILE]]
     flags = 4 * split * _flags(splits) + _COUNTER_BYTES + _MORE_COUNTERS_BYTES + (4 if many else 0)
     return splits * split * rows * columns * 4 + flags
-
-
-def _supposed_blocks(cluster: int) -> int:
-    return _BLOCKS_WITHOUT_DEVICE // cluster * cluster
 
 
 def _resident_blocks(cluster: int, multiprocessors: int) -> int:

@@ -6,14 +6,13 @@ size. Its dimensions do, so they are kept: `(constant + per_sample * batch_size)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any
 
 from actprof.cudnn.problem import Convolution
 from actprof.kernels.reduction import Reduction
-from actprof.records import tupled
 
 type Problem = Reduction | Convolution
 # A problem without the numbers that may grow: its class, and (field, value), or (field, how many numbers).
@@ -74,12 +73,3 @@ class GrowingProblem:
         pairs = zip(self.constant, self.per_sample, strict=True)
         numbers = ((constant + each * batch_size) // self.divisor for constant, each in pairs)
         return put_together(self.form, tuple(numbers))
-
-    def to_json(self) -> list[Any]:
-        """Return a list of JSON values."""
-        return [self.form, self.constant, self.per_sample, self.divisor]
-
-    @classmethod
-    def from_json(cls, data: Sequence[Any]) -> Self:
-        """Rebuild a problem from `to_json`."""
-        return cls(*map(tupled, data))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 
-from actprof.cudnn.architecture import Architecture
+from actprof.cudnn.problem import Architecture
 from actprof.units import ceil_div
 
 _MOST_THREADS = 512
@@ -22,6 +22,7 @@ _WARP = 32
 _LEAST_PER_THREAD, _MOST_PER_THREAD = 16, 256
 _MOST_OFFSET = 2**31 - 1
 _SEMAPHORE_BYTES = 4
+_OUTPUT_BYTES = 4  # of an output element
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +30,9 @@ class Reduction:
     """One reduction, as the kernel sees it.
 
     Attributes:
-        shape: of the input.
-        strides: of the input, in elements.
+        shape, strides: of the input, in elements.
         dims: that are reduced; empty for all.
         element_bytes: of an input element.
-        output_bytes: of an output element.
         accumulator_bytes: of what a thread carries; 4 for a float, 16 for Welford's or an arg-max's.
         vector: `input_vec_size`, elements that a thread loads at once along a contiguous reduced dimension.
         offset: of the input in its storage, in elements.
@@ -43,7 +42,6 @@ class Reduction:
     strides: tuple[int, ...]
     dims: tuple[int, ...] = ()
     element_bytes: int = 4
-    output_bytes: int = 4
     accumulator_bytes: int = 4
     vector: int = 4
     offset: int = 0
@@ -127,13 +125,12 @@ def _parts(dimensions: list[_Dimension], problem: Reduction) -> Iterator[list[_D
     """Yield the iterators that `with_32bit_indexing` makes of one whose offsets exceed 32 bits."""
 
     def reach(dimension: _Dimension) -> int:
-        return (dimension.size - 1) * max(
-            dimension.input * problem.element_bytes, dimension.output * problem.output_bytes
-        )
+        widest = max(dimension.input * problem.element_bytes, dimension.output * _OUTPUT_BYTES)
+        return (dimension.size - 1) * widest
 
     furthest = max(
         sum((d.size - 1) * d.input for d in dimensions) * problem.element_bytes,
-        sum((d.size - 1) * d.output for d in dimensions) * problem.output_bytes,
+        sum((d.size - 1) * d.output for d in dimensions) * _OUTPUT_BYTES,
     )
     if furthest <= _MOST_OFFSET:
         yield dimensions
