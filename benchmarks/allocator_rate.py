@@ -21,10 +21,9 @@ from pathlib import Path
 from actprof.allocator import AllocatorConfig, CachingAllocator
 from actprof.snapshots.events import Event, Events
 from actprof.snapshots.memory_over_time import watch
-from actprof.snapshots.questions import Question
 from actprof.snapshots.recording import Recording, load_recording
 from actprof.snapshots.rewind import find_start
-from actprof.snapshots.what_if_replay import WhatIfReplay
+from actprof.snapshots.what_if_replay import Question, WhatIfReplay
 from actprof.units import GIB, KIB, MIB
 
 SETTINGS = {"native": AllocatorConfig(), "expandable": AllocatorConfig(expandable_segments=True)}

@@ -57,9 +57,8 @@ def write(path: Path, megabytes: int) -> None:
 def measure(path: Path) -> None:
     """Read and replay a file in this process, and print what that took."""
     from actprof.snapshots.memory_over_time import watch
-    from actprof.snapshots.questions import Question
     from actprof.snapshots.recording import open_recording
-    from actprof.snapshots.what_if_replay import WhatIfReplay
+    from actprof.snapshots.what_if_replay import Question, WhatIfReplay
 
     open_recording(SOURCE)
     before = _most_memory()

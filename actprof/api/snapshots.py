@@ -40,8 +40,8 @@ def replay_snapshot(  # noqa: PLR0913 - the options of a command
     Raises:
         UsageError: a setting or GPU that cannot be, or (as `SnapshotError`) a file that cannot be used.
     """
-    from actprof.snapshots.questions import make_questions
     from actprof.snapshots.replay_recording import replay_recording
+    from actprof.snapshots.what_if_replay import make_questions
 
     questions = make_questions(gpu=gpu, capacity=capacity, alloc_conf=alloc_conf, compare=compare)
     recording = _open(path, device, torch_version, listener)

@@ -28,15 +28,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unmatched:
-    """Allocations of one asker that one side has and the other has not.
-
-    Attributes:
-        side: `recorded` or `predicted`: who has them.
-        who: asked for them.
-        count: how many.
-        size_bytes: all of them together.
-        largest_bytes: the largest.
-    """
+    """Allocations of one asker that one side (`recorded` or `predicted`) has and the other has not."""
 
     side: str
     who: str

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Self, overload
+from typing import Any, NamedTuple, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ ALLOC, FREE_REQUESTED, FREE_COMPLETED, OOM = (ACTIONS.index(name) for name in (*
 OBTAINED = ("segment_alloc", "segment_map")  # memory that the device gives
 RETURNED = ("segment_free", "segment_unmap")  # memory that it gets back
 NO_STACK = -1
+COLUMN_TYPES = (np.uint8, np.int64, np.int64, np.int64, np.int32)  # of `Events`
 _CHUNK = 1 << 15
 
 
@@ -63,14 +64,15 @@ class Events(Sequence[Event]):
     @classmethod
     def of(cls, events: Iterable[Event]) -> Self:
         """Return the columns of single events."""
-        rows = list(events)
-        return cls(
-            np.array([ACTIONS.index(row.action) for row in rows], dtype=np.uint8),
-            np.array([row.address for row in rows], dtype=np.int64),
-            np.array([row.size_bytes for row in rows], dtype=np.int64),
-            np.array([row.stream for row in rows], dtype=np.int64),
-            np.array([row.stack for row in rows], dtype=np.int32),
-        )
+        rows = [(ACTIONS.index(row.action), *row[1:]) for row in events]
+        columns = zip(*rows, strict=True) if rows else [()] * len(COLUMN_TYPES)
+        typed = zip(columns, COLUMN_TYPES, strict=True)
+        return cls(*(np.array(column, dtype=kind) for column, kind in typed))
+
+    @property
+    def columns(self) -> tuple[NDArray[Any], ...]:
+        """All columns, in the order of an event's fields."""
+        return self.action, self.address, self.size_bytes, self.stream, self.stack
 
     def __len__(self) -> int:
         return len(self.action)
@@ -83,15 +85,9 @@ class Events(Sequence[Event]):
 
     def __getitem__(self, index: int | slice) -> Event | Events:
         if isinstance(index, slice):
-            columns = (self.action, self.address, self.size_bytes, self.stream, self.stack)
-            return Events(*(column[index] for column in columns))  # type: ignore[arg-type]  # views of the columns
-        return Event(
-            ACTIONS[self.action[index]],
-            int(self.address[index]),
-            int(self.size_bytes[index]),
-            int(self.stream[index]),
-            int(self.stack[index]),
-        )
+            return Events(*(column[index] for column in self.columns))
+        action, *rest = (column[index] for column in self.columns)
+        return Event(ACTIONS[action], *map(int, rest))
 
     def __iter__(self) -> Iterator[Event]:
         for start in range(0, len(self), _CHUNK):
@@ -102,10 +98,9 @@ class Events(Sequence[Event]):
             yield from reversed(self._stretch(start))
 
     def _stretch(self, start: int) -> list[Event]:
-        part = self[start : start + _CHUNK]
-        names = [ACTIONS[action] for action in part.action]
-        rest = (part.address, part.size_bytes, part.stream, part.stack)
-        return [Event(*row) for row in zip(names, *(column.tolist() for column in rest), strict=True)]
+        actions, *rest = (column[start : start + _CHUNK].tolist() for column in self.columns)
+        names = [ACTIONS[action] for action in actions]
+        return [Event(*row) for row in zip(names, *rest, strict=True)]
 
     def are(self, *actions: str) -> NDArray[np.bool_]:
         """Return which events have one of some actions, shape (events,)."""
@@ -140,10 +135,6 @@ class Stacks:
 
         Where all frames belong to torch, the innermost Python frame.
         """
-        frames = [
-            frame
-            for frame in self.frames_of(stack)
-            if frame.filename.endswith(".py") or "<" in frame.filename
-        ]
-        own = [frame for frame in frames if "/torch/" not in frame.filename.replace("\\", "/")]
-        return next(iter(own or frames), None)
+        frames = [f for f in self.frames_of(stack) if f.filename.endswith(".py") or "<" in f.filename]
+        own = (frame for frame in frames if "/torch/" not in frame.filename.replace("\\", "/"))
+        return next(own, next(iter(frames), None))

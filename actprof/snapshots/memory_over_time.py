@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from actprof.allocator.blocks import SegmentRecord
 from actprof.allocator.caching import CachingAllocator
-from actprof.snapshots.events import NO_STACK
 from actprof.snapshots.recording import Recording
 from actprof.units import ceil_div
 
@@ -34,7 +33,6 @@ class RefusedRequest:
         requested_bytes: what was asked for (recorded: rounded to a block).
         segment_bytes: what PyTorch says that it tried to allocate.
         allocated_bytes, reserved_bytes: when it failed, the cache released.
-        frame: the Python frame that asked.
         ended: whether the run ended there; a recorded program may go on.
     """
 
@@ -81,10 +79,6 @@ class Replay:
     def finish(self) -> None:
         """Do what is left when all events are replayed."""
 
-    def recorded_addresses(self) -> dict[int, int]:
-        """Return recorded addresses by simulated ones, at least where they differ."""
-        return {here: recorded for recorded, here in self._live.items()}
-
     def _refuse(self, event: int, requested_bytes: int, segment_bytes: int) -> None:
         """Note the request that found no memory at this moment."""
         self.oom = RefusedRequest(
@@ -124,11 +118,9 @@ class Holder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """The state after one event.
+    """The state after one event (-1: at the start).
 
     Attributes:
-        event: its number; -1 at the start.
-        allocated_bytes, requested_bytes, reserved_bytes: at that moment.
         inactive_split_bytes: free parts of segments that are in use elsewhere.
         largest_free_bytes: the largest free block.
         segments: with their blocks, by address.
@@ -169,13 +161,10 @@ def watch(replay: Replay) -> Course:
 
 
 def look_at_peak(make: Callable[[], Replay], course: Course, highest: int) -> Moment:
-    """Return the moment after which most is reserved, for the first time.
+    """Return the moment after which most is reserved, for the first time: that after the event `highest`.
 
-    Args:
-        make: makes the replay that gave `course`, anew.
-        course: what `watch` returned.
-        highest: the event after which most was reserved; -1 if that was so from the start. Then the moment
-            is the one at which most is allocated.
+    If that was so from the start (-1), the moment is the one at which most is allocated; `make` makes the
+    replay that gave `course` anew to find it.
     """
     if highest >= 0:
         return look_after(make, highest)
@@ -222,7 +211,7 @@ def _play(replay: Replay, begin: int, end: int) -> None:
 
 def _find_owners(replay: Replay, event: int, used: dict[int, int]) -> dict[int, int]:
     """Return the event that asked for each block in use; blocks from before the recording are left out."""
-    recorded = replay.recorded_addresses()
+    recorded = {here: there for there, here in replay._live.items()}  # at least where they differ
     wanted = {recorded.get(address, address): address for address in used}
     part = replay.recording.events[: event + 1]
     places = np.flatnonzero(part.are("alloc"))
@@ -244,6 +233,5 @@ def frame_text(recording: Recording, event: int | None) -> str:
     """Return the Python frame that asked at an event, in words."""
     if event is None:
         return BEFORE_RECORDING
-    stack = int(recording.events.stack[event])
-    frame = None if stack == NO_STACK else recording.stacks.asking_frame(stack)
+    frame = recording.stacks.asking_frame(int(recording.events.stack[event]))
     return NO_FRAME if frame is None else str(frame)

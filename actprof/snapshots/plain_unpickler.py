@@ -10,6 +10,7 @@ from __future__ import annotations
 import pickletools
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, BinaryIO, NoReturn
 
 from actprof.errors import SnapshotError
@@ -29,13 +30,16 @@ HOW_TO_RECORD = (
 _NAMES = {opcode.code: opcode.name for opcode in pickletools.opcodes}
 
 
+def unusable(file: object, what: str) -> SnapshotError:
+    """Return the error that says what is wrong with a file, and how to record one that can be used."""
+    return SnapshotError(f"{file} {what}; {HOW_TO_RECORD}")
+
+
+@dataclass(slots=True, eq=False)
 class Marker:
     """Stands in the place of a value that is kept elsewhere, under a number."""
 
-    __slots__ = ("index",)
-
-    def __init__(self, index: int) -> None:
-        self.index = index
+    index: int
 
 
 DROPPED = Marker(-1)  # what stands for a dict that is wholly kept elsewhere
@@ -128,9 +132,7 @@ class PlainUnpickler:
 
     def broken(self, what: str) -> NoReturn:
         """Say that the file is no pickle, near here."""
-        raise SnapshotError(
-            f"{self.name} is not a sound pickle near byte {self.offset}: {what}; {HOW_TO_RECORD}"
-        )
+        raise unusable(self.name, f"is not a sound pickle near byte {self.offset}: {what}")
 
     def _too_much(self, what: str) -> NoReturn:
         raise SnapshotError(
@@ -141,14 +143,12 @@ class PlainUnpickler:
     def _check_start(self) -> None:
         start = self.window[:2]
         if not start:
-            raise SnapshotError(f"{self.name} is empty; {HOW_TO_RECORD}")
+            raise unusable(self.name, "is empty")
         if start == b"PK":
-            raise SnapshotError(f"{self.name} is a zip archive, perhaps of torch.save; {HOW_TO_RECORD}")
+            raise unusable(self.name, "is a zip archive, perhaps of torch.save")
         if start[0] != 0x80 or start[1:] not in {b"\x02", b"\x03", b"\x04", b"\x05"}:
-            raise SnapshotError(
-                f"{self.name} is not a pickle of protocol 2 to 5: it begins with {self.window[:8]!r}; "
-                f"{HOW_TO_RECORD}"
-            )
+            begin = f"it begins with {self.window[:8]!r}"
+            raise unusable(self.name, f"is not a pickle of protocol 2 to 5: {begin}")
 
     def _refuse(self, code: int) -> NoReturn:
         self.at -= 1

@@ -31,16 +31,11 @@ _PRIVATE_POOLS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """One recorded run.
+    """One recorded run: the settings it ran under, what the allocator did, and the state it ended in.
 
     Attributes:
-        config: the settings it ran under.
         torch_version: (major, minor) whose rules are meant.
         from_empty: whether the allocator held nothing when the recording began.
-        events: what the allocator did.
-        final: the state that it ended in.
-        stacks: who asked.
-        device: number of the GPU.
         notes: what to know when reading a replay of it.
     """
 
@@ -64,7 +59,7 @@ def open_recording(
     """Return the recording of one device in a snapshot, or in a stripped recording.
 
     Args:
-        path: of the file.
+        path: of the file, a snapshot or a stripped recording.
         device: number of the GPU; the first one with events if left out.
         torch_version: the release that recorded it, like `2.6`; 2.11 if left out and not known.
         progress: told how many bytes were read.

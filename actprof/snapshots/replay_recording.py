@@ -21,11 +21,10 @@ from actprof.snapshots.memory_over_time import (
     look_at_peak,
     watch,
 )
-from actprof.snapshots.questions import Question
 from actprof.snapshots.recorded_device import RecordedDevice, recorded_device
 from actprof.snapshots.recording import Recording
 from actprof.snapshots.rewind import find_start
-from actprof.snapshots.what_if_replay import WhatIfReplay
+from actprof.snapshots.what_if_replay import Question, WhatIfReplay
 from actprof.units import format_bytes
 
 SCHEMA_VERSION = 1
@@ -49,21 +48,17 @@ class Outcome:
     """One column: a replay under one setting.
 
     Attributes:
-        label: of the column.
         alloc_conf: the settings, as PYTORCH_CUDA_ALLOC_CONF.
         available_bytes: what the process could reserve; None without limit.
         events: how many were replayed.
-        peak_allocated_bytes, peak_requested_bytes, peak_reserved_bytes: the highest.
         unused_bytes: reserved and not allocated at the moment when most was reserved.
         inactive_split_bytes: of that, what a release could not give back (0 for expandable segments).
         segments: at that moment (expandable: ranges with memory).
         segments_obtained, segments_returned: in all.
         cache_releases: empty_cache() calls of the program that gave memory back when recorded.
         retries: releases of the cache for another attempt.
-        oom: the request that found no memory.
         passed_ooms: recorded `oom` events whose request was served; what the program does then is not known.
         peak: that moment, or the one at which it ran out.
-        course: over all events.
     """
 
     label: str
@@ -140,7 +135,7 @@ def replay_recording(
     """Replay a recording as it was, then under each question.
 
     Args:
-        recording: what to replay.
+        recording: to be replayed.
         questions: one column each; without a limit of its own it has the recorded device's, if known.
         name: of the snapshot, for the output.
         progress: told the label of each column before it is worked on.

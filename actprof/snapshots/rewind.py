@@ -44,22 +44,12 @@ class _Active:
     state: str
 
 
-@dataclass(slots=True)
-class _Range:
-    """A segment, or a range of an expandable one, while events are undone."""
-
-    total: int
-    stream: int
-    pool: str
-    is_expandable: bool
-
-
 def find_start(recording: Recording) -> Start:
     """Return the state that a recording began in, and how sure it is."""
     if recording.from_empty:
         return Start()
     events, config = recording.events, recording.config
-    ranges = {s.address: _Range(s.total_bytes, s.stream, s.pool, s.is_expandable) for s in recording.final}
+    ranges = {segment.address: segment for segment in recording.final}
     active = {
         block.address: _Active(block.requested_bytes, block.size_bytes, block.state)
         for segment in recording.final
@@ -96,7 +86,7 @@ def _find_begins(events: Events, segments: Sequence[SegmentRecord]) -> dict[tupl
     return begins
 
 
-def _undo(event: Event, ranges: dict[int, _Range], active: dict[int, _Active]) -> None:
+def _undo(event: Event, ranges: dict[int, SegmentRecord], active: dict[int, _Active]) -> None:
     address, size = event.address, event.size_bytes
     match event.action:
         case "alloc":
@@ -110,11 +100,18 @@ def _undo(event: Event, ranges: dict[int, _Range], active: dict[int, _Active]) -
             ranges.pop(address, None)
         case "segment_free":
             pool = "small" if size == SMALL_SEGMENT_BYTES else "large"
-            ranges[address] = _Range(size, event.stream, pool, is_expandable=False)
+            ranges[address] = _range(address, size, event.stream, pool, is_expandable=False)
         case "segment_map":
             _unmap(ranges, address, size)
         case "segment_unmap":
             _map(ranges, address, size, event.stream)
+
+
+def _range(address: int, size: int, stream: int, pool: str, *, is_expandable: bool) -> SegmentRecord:
+    """Return a segment, or a range of an expandable one, before its blocks are known."""
+    return SegmentRecord(
+        address=address, total_bytes=size, stream=stream, pool=pool, is_expandable=is_expandable, blocks=()
+    )
 
 
 def _measure(events: Events, active: dict[int, _Active], config: AllocatorConfig) -> None:
@@ -138,31 +135,31 @@ def _measure(events: Events, active: dict[int, _Active], config: AllocatorConfig
                     active[start].size = room
 
 
-def _unmap(ranges: dict[int, _Range], address: int, size: int) -> None:
+def _unmap(ranges: dict[int, SegmentRecord], address: int, size: int) -> None:
     """Take the pages that were mapped off the range that holds them."""
     starts = sorted(ranges)
     start = starts[bisect_right(starts, address) - 1] if starts else address
     old = ranges.pop(start, None)
     if old is None:
         return
-    end, stop = address + size, start + old.total
+    end, stop = address + size, start + old.total_bytes
     if start < address:
-        ranges[start] = replace(old, total=address - start)
+        ranges[start] = replace(old, total_bytes=address - start)
     if end < stop:
-        ranges[end] = replace(old, total=stop - end)
+        ranges[end] = replace(old, address=end, total_bytes=stop - end)
 
 
-def _map(ranges: dict[int, _Range], address: int, size: int, stream: int) -> None:
+def _map(ranges: dict[int, SegmentRecord], address: int, size: int, stream: int) -> None:
     """Put the pages that were unmapped back, joined with what lies right before and behind them."""
     pool = _pool_of(size)
     for start, old in list(ranges.items()):
         if not old.is_expandable or old.stream != stream:
             continue
-        if start + old.total == address or start == address + size:
+        if start + old.total_bytes == address or start == address + size:
             pool = old.pool
-            address, size = min(start, address), size + old.total
+            address, size = min(start, address), size + old.total_bytes
             del ranges[start]
-    ranges[address] = _Range(size, stream, pool, is_expandable=True)
+    ranges[address] = _range(address, size, stream, pool, is_expandable=True)
 
 
 def _pool_of(mapped_bytes: int) -> str:
@@ -171,24 +168,15 @@ def _pool_of(mapped_bytes: int) -> str:
 
 
 def _segments(
-    ranges: Mapping[int, _Range], active: Mapping[int, _Active], config: AllocatorConfig
+    ranges: Mapping[int, SegmentRecord], active: Mapping[int, _Active], config: AllocatorConfig
 ) -> tuple[SegmentRecord, ...]:
     """Tile each range with its active blocks and free blocks between them."""
     addresses = sorted(active)
     segments = []
     for start, span in sorted(ranges.items()):
-        inside = addresses[bisect_left(addresses, start) : bisect_left(addresses, start + span.total)]
-        blocks = _tile(start, span, {address: active[address] for address in inside}, config)
-        segments.append(
-            SegmentRecord(
-                address=start,
-                total_bytes=span.total,
-                stream=span.stream,
-                pool=span.pool,
-                is_expandable=span.is_expandable,
-                blocks=tuple(blocks),
-            )
-        )
+        first, stop = (bisect_left(addresses, end) for end in (start, start + span.total_bytes))
+        inside = {address: active[address] for address in addresses[first:stop]}
+        segments.append(replace(span, blocks=tuple(_tile(span, inside, config))))
     return tuple(segments)
 
 
@@ -202,9 +190,9 @@ def _count_guessed(segments: Sequence[SegmentRecord], active: Mapping[int, _Acti
 
 
 def _tile(
-    start: int, span: _Range, inside: Mapping[int, _Active], config: AllocatorConfig
+    span: SegmentRecord, inside: Mapping[int, _Active], config: AllocatorConfig
 ) -> Iterator[BlockRecord]:
-    position, end = start, start + span.total
+    position, end = span.address, span.address + span.total_bytes
     for address, stop in pairwise([*inside, end]):
         if position < address:
             yield BlockRecord(position, address - position, 0, "free")

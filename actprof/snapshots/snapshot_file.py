@@ -15,7 +15,7 @@ import numpy as np
 from actprof.allocator.blocks import BlockRecord, SegmentRecord
 from actprof.errors import SnapshotError
 from actprof.snapshots.events import OOM, Events, Stacks
-from actprof.snapshots.plain_unpickler import HOW_TO_RECORD, Items
+from actprof.snapshots.plain_unpickler import Items, unusable
 from actprof.snapshots.snapshot_pickle import SnapshotUnpickler
 
 _SEGMENT_KEYS = ("address", "total_size", "stream", "segment_type", "blocks")
@@ -24,14 +24,10 @@ _STATES = {"active_allocated": "allocated", "inactive": "free"}  # the others wa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What one file holds.
+    """What one file holds: of each device the events and the state at their end, and all stacks.
 
     Attributes:
-        path: of the file.
-        events: per device, in order.
-        segments: per device, the state at the end, by address.
         private_segments: per device, how many segments belong to a private pool (CUDA graphs).
-        stacks: what `Events.stack` refers to.
         settings: `allocator_settings`; empty in files of old releases.
     """
 
@@ -75,7 +71,7 @@ def read_snapshot(path: str | Path, progress: Callable[[int], None] | None = Non
         settings=settings if isinstance(settings, Mapping) else {},
     )
     if not snapshot.devices:
-        raise SnapshotError(f"{path} holds no recorded events, only the state at its end; {HOW_TO_RECORD}")
+        raise unusable(path, "holds no recorded events, only the state at its end")
     return snapshot
 
 
@@ -92,21 +88,14 @@ def check_device(snapshot: Snapshot, device: int) -> None:
 
 def _check(data: Any, path: Path) -> None:
     if isinstance(data, list):
-        raise SnapshotError(
-            f"{path} holds a list, as of torch.cuda.memory_snapshot(): segments without events; "
-            f"{HOW_TO_RECORD}"
-        )
+        raise unusable(path, "holds a list, as of torch.cuda.memory_snapshot(): segments without events")
     if not isinstance(data, dict):
-        raise SnapshotError(
-            f"{path} is not a memory snapshot: it holds one {type(data).__name__}; {HOW_TO_RECORD}"
-        )
+        raise unusable(path, f"is not a memory snapshot: it holds one {type(data).__name__}")
     missing = [key for key in ("segments", "device_traces") if not isinstance(data.get(key), list)]
     if missing:
         found = ", ".join(repr(key) for key in list(data)[:8]) or "nothing"
-        raise SnapshotError(
-            f"{path} is not a memory snapshot: it lacks the list {' and the list '.join(map(repr, missing))} "
-            f"(it has {found}); {HOW_TO_RECORD}"
-        )
+        lists = " and the list ".join(map(repr, missing))
+        raise unusable(path, f"is not a memory snapshot: it lacks the list {lists} (it has {found})")
 
 
 def _split(events: Events, traces: list[Any], path: Path) -> tuple[Events, ...]:

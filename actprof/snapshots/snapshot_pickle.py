@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from actprof.snapshots.events import ACTIONS, NO_STACK, Events, Frame, Stacks
+from actprof.snapshots.events import ACTIONS, COLUMN_TYPES, NO_STACK, Events, Frame, Stacks
 from actprof.snapshots.plain_unpickler import DROPPED, Items, Marker, PlainUnpickler, Values
 
 _MOST_REFERENCES = 4_000_000  # frames in distinct stacks; stacks that come later are kept without frames
@@ -33,9 +33,7 @@ _WHOLE = rb"K.|M..|J.{4}|\x8a(?:\x05.{5}|\x06.{6}|\x07.{7}|\x08.{8}|\x04.{4})"
 _ANY = rb"(?:" + _WHOLE + rb"|h.|j.{4}|N)"
 _PATTERNS = {
     "action": rb"(h.|j.{4})",
-    "addr": rb"(" + _WHOLE + rb")",
-    "size": rb"(" + _WHOLE + rb")",
-    "stream": rb"(" + _WHOLE + rb")",
+    **dict.fromkeys(("addr", "size", "stream"), rb"(" + _WHOLE + rb")"),
     "frames": rb"(?:(\]\x94)(?:\(((?:h.|j.{4})++)e)?|(h.|j.{4}))",
 }
 _NO_FRAMES = rb"((?!))?((?!))?((?!))?"  # the groups of "frames", where none were recorded
@@ -68,13 +66,9 @@ class SnapshotUnpickler(PlainUnpickler):
     @property
     def events(self) -> Events:
         """The events as columns, without a copy."""
-        return Events(
-            np.frombuffer(self._action, dtype=np.uint8),
-            np.frombuffer(self._address, dtype=np.int64),
-            np.frombuffer(self._size, dtype=np.int64),
-            np.frombuffer(self._stream, dtype=np.int64),
-            np.frombuffer(self._stack, dtype=np.int32),
-        )
+        columns = self._action, self._address, self._size, self._stream, self._stack
+        typed = zip(columns, COLUMN_TYPES, strict=True)
+        return Events(*(np.frombuffer(column, dtype=kind) for column, kind in typed))
 
     @property
     def stacks(self) -> Stacks:

@@ -118,10 +118,7 @@ class _InUse:
     def __init__(self, recording: Recording, start: Start) -> None:
         self.most = [0, 0, 0]  # allocated, requested, reserved
         self._config = recording.config
-        self._has_slack = not recording.config.expandable_segments
-        self._segments: dict[int, int] = {}
-        self._starts: list[int] = []  # of segments
-        self._used: list[int] = []  # addresses in use, of native blocks
+        self._stops: list[int] = []  # where room ends: ends of segments, and blocks in use
         self._blocks: dict[int, tuple[int, int]] = {}  # address -> block size, requested
         self._allocated = self._requested = self._reserved = 0
         for segment in start.segments:
@@ -142,44 +139,36 @@ class _InUse:
             self._allocated -= self._blocks.get(address, (0, 0))[0]
         elif action == "free_completed":
             self._requested -= self._blocks.pop(address, (0, 0))[1]
-            place = bisect_left(self._used, address)
-            if place < len(self._used) and self._used[place] == address:
-                del self._used[place]
+            self._remove_stop(address)
         elif action in OBTAINED:
             self._obtain(address, size)
             self._note()
         elif action in RETURNED:
-            self._give_back(address, size)
+            self._reserved -= size
+            self._remove_stop(address + size)
 
     def _add(self, address: int, size: int, requested: int) -> None:
         self._blocks[address] = size, requested
         self._allocated += size
         self._requested += requested
-        if self._has_slack:
-            insort(self._used, address)
+        insort(self._stops, address)
 
     def _size(self, address: int, requested: int) -> int:
         config = self._config
         is_small = round_size(requested, config.roundup_power2_divisions) <= SMALL_BYTES
-        room = -1
-        if self._has_slack and not is_small and self._starts:
-            start = self._starts[bisect_right(self._starts, address) - 1]
-            room = start + self._segments[start] - address
-            place = bisect_right(self._used, address)
-            if place < len(self._used):
-                room = min(room, self._used[place] - address)
-        return block_size(requested, room, is_small=is_small or room <= 0, config=config)
+        place = bisect_right(self._stops, address)
+        known = place < len(self._stops)
+        room = self._stops[place] - address if known else 0
+        return block_size(requested, room, is_small=is_small or not known, config=config)
 
     def _obtain(self, address: int, size: int) -> None:
         self._reserved += size
-        if self._has_slack:
-            self._segments[address] = size
-            insort(self._starts, address)
+        insort(self._stops, address + size)
 
-    def _give_back(self, address: int, size: int) -> None:
-        self._reserved -= size
-        if self._segments.pop(address, None) is not None:
-            del self._starts[bisect_left(self._starts, address)]
+    def _remove_stop(self, address: int) -> None:
+        place = bisect_left(self._stops, address)
+        if place < len(self._stops) and self._stops[place] == address:
+            del self._stops[place]
 
     def _note(self) -> None:
         now = self._allocated, self._requested, self._reserved

@@ -1,4 +1,4 @@
-"""Replaying what a recorded program asked for under other settings or on another device.
+"""Replaying what a recorded program asked for under other settings or on another device: `Question`.
 
 Kept are the program's own steps: allocations and frees with their streams, and its empty_cache() calls. What
 the recorded allocator did of itself (segments, retries) is left to the simulation. A program that runs out
@@ -8,15 +8,36 @@ of memory is taken to die there.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from actprof.allocator.blocks import SegmentRecord
 from actprof.allocator.caching import CachingAllocator
+from actprof.allocator.config import AllocatorConfig
 from actprof.errors import UnknownAnswerError, UsageError
+from actprof.hardware import builtin_catalogue, find_device
 from actprof.out_of_memory import OutOfMemoryError
 from actprof.snapshots.events import ALLOC, FREE_COMPLETED, FREE_REQUESTED, OOM
 from actprof.snapshots.memory_over_time import Replay
-from actprof.snapshots.questions import Question
 from actprof.snapshots.recording import Recording
+from actprof.units import format_bytes, parse_bytes
+
+DEFAULTS = "PyTorch's defaults"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What to replay a recording under, for one column.
+
+    Attributes:
+        config: the allocator's settings; the recorded ones where it is None.
+        available_bytes: what the process can reserve; None without limit.
+        total_bytes: the memory of the device, for the memory fraction.
+    """
+
+    label: str
+    config: AllocatorConfig | None = None
+    available_bytes: int | None = None
+    total_bytes: int | None = None
 
 
 class WhatIfReplay(Replay):
@@ -24,7 +45,7 @@ class WhatIfReplay(Replay):
 
     Args:
         recording: what to replay.
-        question: what to replay it under.
+        question: under which settings, on which device.
         start: the segments that the recording began with.
         emptied: events at which the program emptied the cache.
     """
@@ -55,10 +76,10 @@ class WhatIfReplay(Replay):
         allocator, live, log = self.allocator, self._live, self._log
         malloc, complete = allocator.malloc, allocator.free_completed
         part = self.recording.events[begin:end]
-        columns = (part.action, part.address, part.size_bytes, part.stream)
+        columns = (column.tolist() for column in part.columns[:-1])  # who asked does not matter
         position = begin - 1
         try:
-            for action, address, size, stream in zip(*(column.tolist() for column in columns), strict=True):
+            for action, address, size, stream in zip(*columns, strict=True):
                 position += 1
                 if action == ALLOC:
                     live[address] = malloc(size, stream)
@@ -126,3 +147,38 @@ class WhatIfReplay(Replay):
         self._log.clear()
         if self.allocator.reserved_bytes > self.highest[0]:
             self.highest = (self.allocator.reserved_bytes, event)
+
+
+def make_questions(
+    *,
+    gpu: str | None = None,
+    capacity: str | int | None = None,
+    alloc_conf: str | None = None,
+    compare: Sequence[str] = (),
+) -> tuple[Question, ...]:
+    """Return one question for the device and settings asked for, and one for each of `compare`.
+
+    The device's memory less its CUDA context is what the process can reserve.
+
+    Raises:
+        UsageError: a setting, a size or a GPU that cannot be.
+    """
+    if gpu is not None and capacity is not None:
+        raise UsageError("give --gpu or --capacity, not both: either says how much memory there is")
+    texts: list[str | None] = [*compare]
+    where, available, total = "", None, None
+    if gpu is not None or capacity is not None:
+        size = None if capacity is None else parse_bytes(capacity)
+        device = find_device(gpu, size, catalogue=builtin_catalogue())
+        available, total = device.available_bytes, device.gpu.capacity_bytes
+        where = f" on {gpu or format_bytes(total)}"
+    if alloc_conf is not None or total is not None:
+        texts.insert(0, alloc_conf)
+    questions = []
+    for text in texts:
+        config = None if text is None else AllocatorConfig.parse(text)
+        label = "recorded settings" if config is None else str(config) or DEFAULTS
+        questions.append(
+            Question(label=label + where, config=config, available_bytes=available, total_bytes=total)
+        )
+    return tuple(questions)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from actprof.allocator import AllocatorConfig, BlockRecord, CachingAllocator, OutOfMemoryError, SegmentRecord
 from actprof.snapshots.events import Event, Events
-from actprof.snapshots.questions import Question
 from actprof.snapshots.recording import Recording, open_recording
 from actprof.snapshots.replay_recording import replay_recording
+from actprof.snapshots.what_if_replay import Question
 
 MIB = 1024**2
 BASE = 0x7F00_0000_0000

@@ -17,10 +17,10 @@ from make_recordings import Recorder
 
 from actprof.allocator import AllocatorConfig
 from actprof.snapshots.events import Event, Events
-from actprof.snapshots.questions import Question
 from actprof.snapshots.recording import Recording, began_empty
 from actprof.snapshots.replay_recording import replay_recording
 from actprof.snapshots.verify import verify
+from actprof.snapshots.what_if_replay import Question
 
 MIB = 1024**2
 PROGRAMS = 150

@@ -14,10 +14,10 @@ import pytest
 
 from actprof.allocator import CachingAllocator
 from actprof.errors import StoreError
-from actprof.snapshots.questions import Question
 from actprof.snapshots.recording import began_empty, load_recording
 from actprof.snapshots.replay_recording import replay_recording
 from actprof.snapshots.verify import Peaks, verify
+from actprof.snapshots.what_if_replay import Question
 
 MIB = 1024**2
 FOLDER = Path(

@@ -14,12 +14,11 @@ from actprof.errors import UsageError
 from actprof.hardware import custom_gpu
 from actprof.snapshots.events import Event, Events
 from actprof.snapshots.memory_over_time import BEFORE_RECORDING, NO_FRAME, watch
-from actprof.snapshots.questions import Question, make_questions
 from actprof.snapshots.recorded_device import recorded_device
 from actprof.snapshots.recording import Recording, open_recording
 from actprof.snapshots.replay_recording import replay_recording
 from actprof.snapshots.verify import verify
-from actprof.snapshots.what_if_replay import WhatIfReplay
+from actprof.snapshots.what_if_replay import Question, WhatIfReplay, make_questions
 
 MIB = 1024**2
 GIB = 1024**3
