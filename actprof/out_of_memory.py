@@ -55,14 +55,11 @@ class OutOfMemory:
 
 @dataclass(kw_only=True, eq=False)
 class OutOfMemoryError(ActprofError):
-    """A request that found no memory, even after the cache had been released.
+    """A request that found no memory, even after the cache had been released: that of then.
 
     Attributes:
-        requested_bytes: what the program asked for.
-        rounded_bytes: the block it would have got.
-        segment_bytes: the segment it would have needed, which is what PyTorch says it "tried to allocate".
-        allocated_bytes: in use when it happened.
-        reserved_bytes: held in segments when it happened, the cache released.
+        rounded_bytes: the block that it would have got.
+        segment_bytes: the segment that it would have needed: what PyTorch says it "tried to allocate".
         allowed_bytes: the cap of the memory fraction, where one is set.
     """
 
