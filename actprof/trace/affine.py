@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import gcd
 from typing import Any
 
@@ -31,6 +30,7 @@ def fit(recorders: Sequence[Recorder], batch_sizes: Sequence[int]) -> dict[str, 
     problems = _problems(recorders, batch_sizes)
     if problems is None or any(column is None for column in columns):
         return None
+    distinct, problem, part = problems
     sizes, flops, moved = (column for column in columns if column is not None)
     return {
         "events": np.array(shape[0], dtype=np.int64),
@@ -40,10 +40,10 @@ def fit(recorders: Sequence[Recorder], batch_sizes: Sequence[int]) -> dict[str, 
             per_sample=sizes[1],
             kind=np.array(first.kinds, dtype=np.int64),
             op=np.array(first.tensor_ops, dtype=np.int64),
-            problem=problems.problem,
-            part=problems.part,
+            problem=problem,
+            part=part,
         ),
-        "problems": problems.distinct,
+        "problems": distinct,
         "ops": OpTable(
             names=tuple(first.op_names),
             modules=tuple(first.op_modules),
@@ -72,17 +72,13 @@ def _shape_of(recorder: Recorder) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Problems:
-    """The distinct problems of a trace; per tensor, which is its own (-1: none), and which part it is."""
+def _problems(
+    recorders: Sequence[Recorder], batch_sizes: Sequence[int]
+) -> tuple[tuple[GrowingProblem, ...], Ints, Ints] | None:
+    """Return the distinct problems; per tensor, which is its own (-1: none), and which part of it it is.
 
-    distinct: tuple[GrowingProblem, ...]
-    problem: Ints
-    part: Ints
-
-
-def _problems(recorders: Sequence[Recorder], batch_sizes: Sequence[int]) -> _Problems | None:
-    """Return the problems as functions of the batch size; None when one does not grow in a straight line."""
+    None when one does not grow in a straight line.
+    """
     first = recorders[0]
     index: dict[GrowingProblem, int] = {}
     problem, part = (np.full(len(first.sizes), value, dtype=np.int64) for value in (-1, 0))
@@ -93,7 +89,7 @@ def _problems(recorders: Sequence[Recorder], batch_sizes: Sequence[int]) -> _Pro
             return None
         problem[tensor] = index.setdefault(growing, len(index))
         part[tensor] = which
-    return _Problems(tuple(index), problem, part)
+    return tuple(index), problem, part
 
 
 def _growing(

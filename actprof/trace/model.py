@@ -33,15 +33,7 @@ Dimension = tuple[int, int]
 Shape = tuple[Dimension, ...]
 
 PHASES = ("setup", "data", "forward", "backward", "optimizer")
-KINDS = (
-    "parameters",
-    "buffers",
-    "inputs",
-    "activations",
-    "gradients",
-    "optimizer state",
-    "temporaries",
-)
+KINDS = ("parameters", "buffers", "inputs", "activations", "gradients", "optimizer state", "temporaries")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

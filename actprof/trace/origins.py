@@ -41,8 +41,7 @@ class Origins:
         self._lines = SourceLines() if sources else None
         self._modules: list[str] = [""]
         self._paths: dict[int, str] = {}
-        self._made_by: _NodeMarks[str] = _NodeMarks("")
-        self._made_at: _NodeMarks[Site] = _NodeMarks(NOWHERE)
+        self.begin_step()
         self._node: int | None = None
         self._in_nodes = False
         self._next_number = 0
@@ -70,8 +69,8 @@ class Origins:
 
     def begin_step(self) -> None:
         """Forget the nodes of the step before."""
-        self._made_by.clear()
-        self._made_at.clear()
+        self._made_by = _NodeMarks("")
+        self._made_at = _NodeMarks(NOWHERE)
 
     def begin_op(self) -> None:
         """Note which lines made the autograd node of the op that begins, if it has one.
@@ -116,24 +115,17 @@ class _NodeMarks[Value]:
     """Which value belongs to an autograd node: that of the last mark at or below its sequence number."""
 
     def __init__(self, default: Value) -> None:
-        self._default = default
-        self._numbers: list[int] = []  # they rise
-        self._values: list[Value] = []
+        self._numbers = [-1]  # they rise
+        self._values = [default]
 
     def add(self, number: int, value: Value) -> None:
         """Nodes from `number` on have this value."""
         self._numbers.append(number)
         self._values.append(value)
 
-    def clear(self) -> None:
-        """Forget all marks."""
-        self._numbers.clear()
-        self._values.clear()
-
     def find(self, number: int | None) -> Value:
         """Return the value of node `number`; the default for a leaf, which has none."""
-        index = -1 if number is None else bisect_right(self._numbers, number) - 1
-        return self._values[index] if index >= 0 else self._default
+        return self._values[0 if number is None else bisect_right(self._numbers, number) - 1]
 
 
 def _next_sequence_number() -> int:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Self
+from functools import partial
+from typing import Any
 
 import torch
 from torch._subclasses import FakeTensor
@@ -30,20 +31,6 @@ _KIND_OF_PHASE = (_BUFFERS, _INPUTS, _TEMPORARIES, _TEMPORARIES, _TEMPORARIES)
 _PHASE_INDEX = {name: index for index, name in enumerate(PHASES)} | {"update": _OPTIMIZER}
 # `.item()` has no value to give on a fake tensor; these let the usual control flow go its usual way.
 _ITEM_HINTS: dict[bool, Any] = {True: 1.0, False: 1}
-
-
-class _StorageRef(weakref.ref[Any]):
-    """A weak reference to a storage that knows which tensor it is and under which key it is kept."""
-
-    __slots__ = ("key", "tensor")
-
-    def __init__(self, storage: Any, callback: Any, key: int, tensor: int) -> None:
-        super().__init__(storage, callback)  # type: ignore[call-arg] # weakref.ref takes what __new__ takes
-        self.key = key
-        self.tensor = tensor
-
-    def __new__(cls, storage: Any, callback: Any, _key: int, _tensor: int) -> Self:
-        return super().__new__(cls, storage, callback)
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -89,7 +76,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.update_starts: list[int] = []
         self.phase_starts: list[tuple[int, int]] = [(0, _SETUP)]
         self.notes: dict[str, None] = {}
-        self._alive: dict[int, _StorageRef] = {}
+        self._alive: dict[int, tuple[int, weakref.ref[Any]]] = {}  # storage -> its tensor, told of its end
         self._phase = _SETUP
         self.origins = Origins(sources=sources)
 
@@ -121,21 +108,18 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._alive.clear()
 
     def mark(self, tensor: torch.Tensor, kind: str, *, owner: str = "") -> None:
-        """Say what a live tensor is; an activation does not overrule what was said before.
+        """Say what a live tensor is, by `KINDS`; an activation does not overrule what was said before.
 
-        Args:
-            tensor: any tensor on its storage.
-            kind: one of `KINDS`.
-            owner: path of the parameter or buffer that it is or belongs to.
+        The owner is the path of the parameter or buffer that it is or belongs to.
         """
-        ref = self._alive.get(tensor.untyped_storage()._cdata)
-        if ref is None:
+        number, _ref = self._alive.get(tensor.untyped_storage()._cdata, (None, None))
+        if number is None:
             return
         if owner:
-            self.owners[ref.tensor] = owner
+            self.owners[number] = owner
         index = KINDS.index(kind)
-        if index != _ACTIVATIONS or self.kinds[ref.tensor] == _TEMPORARIES:
-            self.kinds[ref.tensor] = index
+        if index != _ACTIVATIONS or self.kinds[number] == _TEMPORARIES:
+            self.kinds[number] = index
 
     # -- what the dispatcher tells us ----------------------------------------------------------------
 
@@ -207,7 +191,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         size = storage.nbytes()
         if size == 0:
             return
-        self._alive[key] = _StorageRef(storage, self._freed, key, len(self.sizes))
+        number = len(self.sizes)
+        self._alive[key] = number, weakref.ref(storage, partial(self._freed, key, number))
         self._allocate(size, row, tensor)
 
     def _allocate(self, size: int, row: int, output: torch.Tensor | None = None) -> int:
@@ -221,10 +206,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.events.append(tensor + 1)
         return tensor
 
-    def _freed(self, ref: _StorageRef) -> None:
-        self._free(ref.tensor, len(self.op_names) - 1)
-        if self._alive.get(ref.key) is ref:
-            del self._alive[ref.key]
+    def _freed(self, key: int, tensor: int, _ref: weakref.ref[Any]) -> None:
+        self._free(tensor, len(self.op_names) - 1)
+        if self._alive.get(key, (None,))[0] == tensor:
+            del self._alive[key]
 
     def _free(self, tensor: int, row: int) -> None:
         self.events.append(-(tensor + 1))

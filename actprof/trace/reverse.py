@@ -21,7 +21,6 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from actprof.trace.ready_queue import ReadyQueue
 from actprof.trace.saved_tensors import release_saved
 
 _ACCUMULATE_PRIORITY = 2**64 - 1  # AccumulateGrad's sequence number: UINT64_MAX
@@ -53,6 +52,56 @@ def reverse_pass(
         seed = torch.ones_like(loss, memory_format=torch.preserve_format)
         walk.buffers[root] = [seed if slot == loss.output_nr else None for slot in range(_input_count(root))]
         walk.run(root)
+
+
+class ReadyQueue[T]:
+    """The engine's queue, which pops the entry of highest priority: `std::priority_queue`, ties and all.
+
+    All leaves have the same priority, so which of them comes first is decided by how the heap moves its
+    entries. Python's `heapq` moves them otherwise; this one moves them as `std::push_heap` and
+    `std::pop_heap` do (a sift of the hole to the bottom, then up), which every common C++ library does alike.
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, T]] = []
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def push(self, priority: int, item: T) -> None:
+        """Add an entry."""
+        self._heap.append((priority, item))
+        self._sift_up(len(self._heap) - 1, (priority, item))
+
+    def pop(self) -> T:
+        """Remove and return the item of highest priority."""
+        top = self._heap[0]
+        last = self._heap.pop()
+        if self._heap:
+            self._sift_up(self._sink_hole(), last)
+        return top[1]
+
+    def _sink_hole(self) -> int:
+        """Move the hole at the top down along the larger children; return where it ends."""
+        heap, hole = self._heap, 0
+        size = len(heap)
+        while 2 * hole + 2 < size:
+            child = 2 * hole + 2
+            if heap[child][0] < heap[child - 1][0]:
+                child -= 1
+            heap[hole] = heap[child]
+            hole = child
+        if 2 * hole + 1 < size:
+            heap[hole] = heap[2 * hole + 1]
+            hole = 2 * hole + 1
+        return hole
+
+    def _sift_up(self, hole: int, entry: tuple[int, T]) -> None:
+        heap = self._heap
+        while hole and heap[(hole - 1) // 2][0] < entry[0]:
+            heap[hole] = heap[(hole - 1) // 2]
+            hole = (hole - 1) // 2
+        heap[hole] = entry
 
 
 class _Walk:

@@ -41,30 +41,6 @@ def _unpack(saved: SavedTensor) -> Tensor:
     return saved.unpack(saved.value)
 
 
-def _itself(tensor: Tensor) -> Tensor:
-    return tensor
-
-
-class _Pack:
-    """A pack hook that hands out handles, and forgets the hooks behind it once nothing more is packed.
-
-    C++ keeps it as long as the node; checkpointing's hooks hold the inputs of the block, which the engine
-    lets go of with the last saved tensor.
-    """
-
-    def __init__(self, pack: Callable[[Tensor], Any], unpack: Callable[[Any], Tensor]) -> None:
-        self._hooks: tuple[Callable[[Tensor], Any], Callable[[Any], Tensor]] | None = (pack, unpack)
-
-    def __call__(self, tensor: Tensor) -> SavedTensor:
-        if self._hooks is None:
-            raise RuntimeError("a tensor was saved after its hooks had been taken away")
-        pack, unpack = self._hooks
-        return SavedTensor(pack(tensor), unpack)
-
-    def forget(self) -> None:
-        self._hooks = None
-
-
 @contextmanager
 def saving_tensors(on_save: Callable[[Tensor], None] | None = None) -> Iterator[None]:
     """Inside, the graph keeps `SavedTensor` handles, so that `reverse_pass` can let go of them.
@@ -74,14 +50,22 @@ def saving_tensors(on_save: Callable[[Tensor], None] | None = None) -> Iterator[
     """
     autograd = torch._C._autograd
     push, pop = autograd._push_saved_tensors_default_hooks, autograd._pop_saved_tensors_default_hooks
-    packs: list[_Pack] = []
+    pushed: list[list[tuple[Callable[[Tensor], Any], Callable[[Any], Tensor]]]] = []
 
     def push_handles(pack: Callable[[Tensor], Any], unpack: Callable[[Any], Tensor]) -> None:
-        packs.append(_Pack(pack, unpack))
-        push(packs[-1], _unpack)
+        hooks = [(pack, unpack)]
+        pushed.append(hooks)
+
+        def pack_handle(tensor: Tensor) -> SavedTensor:
+            pack, unpack = hooks[0]
+            return SavedTensor(pack(tensor), unpack)
+
+        push(pack_handle, _unpack)
 
     def pop_handles() -> None:
-        packs.pop().forget()
+        # C++ keeps `pack_handle` as long as the node; checkpointing's hooks hold the inputs of the block,
+        # which the engine lets go of with the last saved tensor: so the hooks are forgotten now.
+        pushed.pop().clear()
         pop()
 
     def pack(tensor: Tensor) -> Tensor:
@@ -94,7 +78,7 @@ def saving_tensors(on_save: Callable[[Tensor], None] | None = None) -> Iterator[
         mock.patch.object(autograd, "_push_saved_tensors_default_hooks", push_handles),
         mock.patch.object(autograd, "_pop_saved_tensors_default_hooks", pop_handles),
         mock.patch.object(FunctionCtx, "set_materialize_grads", _set_materialize_grads),
-        torch.autograd.graph.saved_tensors_hooks(pack, _itself),
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
     ):
         yield
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Hashable, Sequence
-from dataclasses import fields
+from dataclasses import astuple, fields
 from functools import lru_cache, partial
 from typing import Any
 
@@ -40,7 +40,7 @@ def trace_to_bytes(trace: Trace) -> bytes:
     for name in ("names", "modules"):
         words[name], columns[f"ops.{name}"] = _encode(getattr(trace.ops, name))
     header = {field.name: getattr(trace, field.name) for field in fields(Trace) if field.name not in _APART}
-    problems = [problem.to_json() for problem in trace.problems]
+    problems = [astuple(problem) for problem in trace.problems]
     header |= {"policy": to_plain(trace.policy), "problems": problems, "words": words}
     if trace.load_details is not None:
         columns[_DETAILS] = np.frombuffer(_details_to_bytes(trace.load_details()), dtype=np.uint8)
@@ -95,7 +95,7 @@ def _opened(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
 
 def _assemble(header: dict[str, Any], columns: dict[str, NDArray[Any]]) -> Trace:
     words, policy = header.pop("words"), header.pop("policy")
-    problems = tuple(GrowingProblem.from_json(problem) for problem in header.pop("problems"))
+    problems = tuple(GrowingProblem(*tupled(problem)) for problem in header.pop("problems"))
     details = columns.pop(_DETAILS, None)
     tables: dict[str, dict[str, Any]] = {"tensors": {}, "ops": {}}
     for name, column in columns.items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -48,22 +49,22 @@ def steps_inside(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: 
 
 
 def _reducing(
-    *, accumulator_bytes: int | None = None, vector: int = 4, narrow: bool = False, results: int = 1
+    *, place: int = 1, accumulator_bytes: int | None = None, vector: int = 4, narrow: bool = False
 ) -> Callable[..., list[Step]]:
-    """Return the rule of a reduction: `dims` is the second argument, or there is none.
+    """Return the rule of a reduction.
 
     Args:
+        place: of the argument `dim`, if there is one.
         accumulator_bytes: of what a thread carries; None for a float, or as wide as the input.
         vector: elements that a thread loads at once.
         narrow: whether a thread carries an element of the input as it is.
-        results: tensors that come out.
     """
 
-    def rule(args: tuple[Any, ...], kwargs: dict[str, Any], _out: Any) -> list[Step]:
+    def rule(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> list[Step]:
         tensor = args[0]
         carried = tensor.element_size() if narrow else accumulator_bytes
-        parts = reduction_of(tensor, _dims(args, kwargs), accumulator_bytes=carried, vector=vector)
-        return with_temporaries(outputs(results), *parts)
+        parts = reduction_of(tensor, _dims(args, kwargs, place), accumulator_bytes=carried, vector=vector)
+        return with_temporaries(outputs(len(out) if isinstance(out, tuple) else 1), *parts)
 
     return rule
 
@@ -84,11 +85,6 @@ def _sum(args: tuple[Any, ...], kwargs: dict[str, Any], out: torch.Tensor) -> li
     wide = out.element_size()
     copied = Take(tensor.numel() * wide)
     return with_temporaries([Output(0)], copied, *reduction_of(tensor, dims, element_bytes=wide))
-
-
-def _vector_norm(args: tuple[Any, ...], kwargs: dict[str, Any], _out: Any) -> list[Step]:
-    """`linalg_vector_norm(x, ord, dim)`."""
-    return with_temporaries([Output(0)], *reduction_of(args[0], _dims(args, kwargs, 2)))
 
 
 def _extreme(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
@@ -176,30 +172,20 @@ _RULES: dict[Any, Callable[[tuple[Any, ...], dict[str, Any], Any], list[Step]]] 
     aten._scaled_dot_product_flash_attention_backward.default: flash_attention_backward,
     aten.sum.default: _sum,
     aten.sum.dim_IntList: _sum,
-    aten.mean.default: _reducing(),
-    aten.mean.dim: _reducing(),
-    aten.linalg_vector_norm.default: _vector_norm,
-    aten.var.correction: _reducing(accumulator_bytes=_WELFORD_BYTES, vector=2),
-    aten.std.correction: _reducing(accumulator_bytes=_WELFORD_BYTES, vector=2),
-    aten.var_mean.correction: _reducing(accumulator_bytes=_WELFORD_BYTES, vector=2, results=2),
-    aten.std_mean.correction: _reducing(accumulator_bytes=_WELFORD_BYTES, vector=2, results=2),
-    aten.amax.default: _reducing(narrow=True),
-    aten.amin.default: _reducing(narrow=True),
-    aten.any.default: _reducing(narrow=True),
-    aten.any.dim: _reducing(narrow=True),
-    aten.any.dims: _reducing(narrow=True),
-    aten.all.default: _reducing(narrow=True),
-    aten.all.dim: _reducing(narrow=True),
-    aten.all.dims: _reducing(narrow=True),
-    aten.prod.default: _reducing(),
-    aten.prod.dim_int: _reducing(),
-    aten.max.dim: _reducing(accumulator_bytes=_PAIR_BYTES, results=2),
-    aten.min.dim: _reducing(accumulator_bytes=_PAIR_BYTES, results=2),
     aten.max.default: _extreme,
     aten.min.default: _extreme,
-    aten.argmax.default: _reducing(accumulator_bytes=_PAIR_BYTES),
-    aten.argmin.default: _reducing(accumulator_bytes=_PAIR_BYTES),
 }
+_REDUCTIONS = {
+    "mean.default mean.dim prod.default prod.dim_int": _reducing(),
+    "linalg_vector_norm.default": _reducing(place=2),
+    "amax.default amin.default": _reducing(narrow=True),
+    "any.default any.dim any.dims all.default all.dim all.dims": _reducing(narrow=True),
+    "var.correction std.correction var_mean.correction std_mean.correction": _reducing(
+        accumulator_bytes=_WELFORD_BYTES, vector=2
+    ),
+    "max.dim min.dim argmax.default argmin.default": _reducing(accumulator_bytes=_PAIR_BYTES),
+}
+_RULES |= {attrgetter(name)(aten): rule for names, rule in _REDUCTIONS.items() for name in names.split()}
 
 # The kernel writes its outputs and takes nothing else.
 _PLAIN = """

@@ -20,14 +20,7 @@ from actprof.units import ceil_div
 aten = torch.ops.aten
 
 CUBLAS, CUBLASLT = 1, 2
-_PLAIN_PRODUCTS = {
-    aten.mm.default,
-    aten.bmm.default,
-    aten.baddbmm.default,
-    aten.mv.default,
-    aten.addmv.default,
-    aten.dot.default,
-}
+_PLAIN_PRODUCTS = {getattr(aten, name).default for name in ("mm", "bmm", "baddbmm", "mv", "addmv", "dot")}
 _ADDMM = {aten.addmm.default, aten._addmm_activation.default}
 
 # MultiTensorApply.cuh: elements of a chunk, blocks of a launch (one per chunk), and the tensors of a launch
@@ -78,8 +71,6 @@ def bytes_moved(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: A
     written: dict[Hashable, int] = {}
     for place, (name, is_read, is_written) in enumerate(_roles(func)):
         value = args[place] if place < len(args) else kwargs.get(name)
-        if value is None or isinstance(value, _NUMBERS):
-            continue
         found = {_place_of(tensor): distinct_bytes(tensor) for tensor in tensors_in(value)}
         if is_read:
             read |= found
@@ -95,38 +86,21 @@ def bytes_moved(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: A
 @cache
 def _roles(func: Any) -> tuple[tuple[str, bool, bool], ...]:
     """Return (name, whether it is read, whether it is written) of each argument of an op."""
-    unread = _unread(func)
+    op = str(func._overloadpacket)
+    unread = 0 if op.endswith("_like") or op.startswith("aten.new_") else _UNREAD.get(op)
     return tuple(
-        (
-            argument.name,
-            place not in unread,
-            argument.alias_info is not None and argument.alias_info.is_write,
-        )
+        (argument.name, place != unread, bool(argument.alias_info and argument.alias_info.is_write))
         for place, argument in enumerate(func._schema.arguments)
     )
 
 
-_NUMBERS = (bool, int, float, str)
-# Arguments, by their place, that an op is given for their shape and dtype, or writes without reading.
-_UNREAD: dict[str, tuple[int, ...]] = {
-    "aten.copy_": (0,),
-    "aten.fill_": (0,),
-    "aten.zero_": (0,),
-    "aten.normal_": (0,),
-    "aten.uniform_": (0,),
-    "aten.bernoulli_": (0,),
-    "aten._foreach_copy_": (0,),
-    "aten._foreach_zero_": (0,),
-    "aten.max_pool2d_with_indices_backward": (1,),  # the indices say enough of its input
+# The argument, by its place, that an op is given for its shape and dtype, or writes without reading.
+_OVERWRITES = "copy_ fill_ zero_ normal_ uniform_ bernoulli_ _foreach_copy_ _foreach_zero_"
+_UNREAD = {
+    **{f"aten.{name}": 0 for name in _OVERWRITES.split()},
+    "aten.max_pool2d_with_indices_backward": 1,  # the indices say enough of its input
 }
 _MAKE_NOTHING = ("aten.empty", "aten.new_empty")
-
-
-def _unread(func: Any) -> tuple[int, ...]:
-    name = str(func._overloadpacket)
-    if name.endswith("_like") or name.startswith("aten.new_"):
-        return (0,)
-    return _UNREAD.get(name, ())
 
 
 def _place_of(tensor: torch.Tensor) -> Hashable:
@@ -176,9 +150,9 @@ def _of_lists(name: str, args: tuple[Any, ...], out: Any) -> int:
         lists.append(out)
     if not lists:
         return 1
-    if "_foreach_norm" in name:
-        return count_launches([tensor.numel() for tensor in lists[0]], depth=1) + _NORM_BESIDES
     sizes = [tensor.numel() for tensor in lists[0]]
+    if "_foreach_norm" in name:
+        return count_launches(sizes, depth=1) + _NORM_BESIDES
     return count_launches(sizes, depth=len(lists), with_scalars="ScalarList" in name)
 
 
