@@ -10,12 +10,14 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from actprof.measuring.request import Answer, Request
+from actprof.policies import policy_spec
 from actprof.processes.child import tell
 from actprof.processes.worker import Conditions, call_alone
 
 if TYPE_CHECKING:
     from actprof.measuring.run_device import RunDevice
     from actprof.measuring.training_steps import Build, StepsTaken
+    from actprof.policies.accelerator import PhaseContext
     from actprof.trace.recorder import Recorder
 
 
@@ -42,12 +44,10 @@ def make_build(request: Request) -> Build:
     """Return what builds the real workload of the request's cell."""
     import torch
 
-    from actprof.policies.accelerator import PhaseContext, StepAccelerator
-    from actprof.policies.workload import build_workload
-    from actprof.quiet import quiet_imports
+    from actprof.policies.accelerator import StepAccelerator
+    from actprof.policies.workload import build_workload, import_lerobot
 
-    with quiet_imports():
-        import lerobot.scripts.lerobot_train  # noqa: F401 - imported here, so that no step pays for it
+    import_lerobot(request.cell.policy)
 
     def build(phase: PhaseContext) -> Any:
         accelerator = StepAccelerator(device_type=request.device_type, phase=phase)
@@ -63,6 +63,7 @@ def answer(request: Request, device: RunDevice, build: Build) -> Answer:
         UsageError: lerobot refuses the policy's config.
     """
     from actprof.measuring.training_steps import summarise, take_steps
+    from actprof.policies.probe import Probe
 
     device.prepare(cap_bytes=request.cap_bytes, cudnn_benchmark=request.cell.cudnn_benchmark)
     cell = request.cell
@@ -73,8 +74,15 @@ def answer(request: Request, device: RunDevice, build: Build) -> Answer:
         return Answer(device=device.facts(), text=profile_policy(request, device, build))
     if request.purpose == "snapshot":
         device.record_history()
-    probed = _Probed(build, request)
+    probes: list[Probe] = []
+
+    def probed(phase: PhaseContext) -> Any:
+        workload = build(phase)
+        probes.append(Probe(workload.policy, policy_spec(cell.policy)).__enter__())
+        return workload
+
     taken = take_steps(request, device, probed)
+    parameters = 0 if taken.workload is None else sum(p.numel() for p in taken.workload.policy.parameters())
     if request.purpose == "snapshot":
         device.dump_snapshot(request.snapshot)
     measurement = summarise(taken, request, device)
@@ -87,36 +95,12 @@ def answer(request: Request, device: RunDevice, build: Build) -> Answer:
         measurement = replace(measurement, resident_bytes=resident, live_tensor_bytes=live)
     return Answer(
         device=device.facts(),
-        encoder_tokens=probed.encoder_tokens,
-        parameters=probed.parameters,
+        encoder_tokens=sum(probe.tokens for probe in probes),
+        parameters=parameters,
         step_seconds=taken.spread("update"),
         measurement=measurement,
         oom=taken.oom,
     )
-
-
-class _Probed:
-    """A `Build` that also reads the policy's token count off its first forward pass."""
-
-    def __init__(self, build: Build, request: Request) -> None:
-        self._build = build
-        self._policy_name = request.cell.policy
-        self._probe: Any = None
-        self.parameters = 0
-
-    def __call__(self, phase: Any) -> Any:
-        from actprof.policies import policy_spec
-        from actprof.policies.probe import Probe
-
-        workload = self._build(phase)
-        self.parameters = sum(parameter.numel() for parameter in workload.policy.parameters())
-        self._probe = Probe(workload.policy, policy_spec(self._policy_name))
-        self._probe.__enter__()
-        return workload
-
-    @property
-    def encoder_tokens(self) -> int:
-        return self._probe.tokens if self._probe is not None else 0
 
 
 def _live_tensor_bytes(request: Request, taken: StepsTaken) -> int:

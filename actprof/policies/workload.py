@@ -7,6 +7,7 @@ Everything in it is lerobot's own (`make_policy`, the policy's pre-processor and
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
@@ -24,18 +25,9 @@ from actprof.quiet import quiet_imports
 
 @dataclass(slots=True)
 class Workload:
-    """One training run, ready to step.
+    """One training run, ready to step: policy, optimizer and pre-processor are lerobot's own, on the device.
 
-    Attributes:
-        cell: what was asked for.
-        config: the policy's lerobot config.
-        policy: lerobot's policy, on the device.
-        optimizer: built from the policy's preset, or as the cell asks.
-        preprocessor: lerobot's pipeline that normalises a batch.
-        accelerator: stands where lerobot has accelerate's.
-        grad_clip_norm: as lerobot passes it to `update_policy`.
-        batch_stream: batches on the device, without end.
-        metrics: lerobot's metrics tracker of the run.
+    `accelerator` stands where lerobot has accelerate's; `batch_stream` gives batches without end.
     """
 
     cell: Cell
@@ -67,6 +59,15 @@ class Workload:
             update_policy(
                 self.metrics, self.policy, self.batch, self.optimizer, self.grad_clip_norm, self.accelerator
             )
+
+
+def import_lerobot(policy: str) -> None:
+    """Import what a step of `policy` needs before anybody records or times it: some imports make tensors."""
+    with quiet_imports(), suppress(ImportError):  # `build_workload` says what is missing
+        import lerobot.scripts.lerobot_train  # noqa: F401
+        from lerobot.policies.factory import get_policy_class
+
+        get_policy_class(policy)
 
 
 def build_workload(

@@ -18,7 +18,7 @@ from actprof.policies import policy_spec
 from actprof.policies.accelerator import StepAccelerator
 from actprof.policies.facts import PolicyFacts
 from actprof.policies.probe import Probe, policy_facts
-from actprof.policies.workload import Workload, build_workload
+from actprof.policies.workload import Workload, build_workload, import_lerobot
 from actprof.trace.affine import fit
 from actprof.trace.fake import fake_cuda
 from actprof.trace.model import Trace
@@ -97,6 +97,7 @@ def record(cell: Cell, *, steps: int = STEPS, device_type: str = "cuda", sources
     """
     spec = policy_spec(cell.policy)
     recorder = Recorder(device_type, sources=sources)
+    import_lerobot(cell.policy)
     try:
         with ExitStack() as stack:
             if device_type == "cuda":
