@@ -204,12 +204,7 @@ REMEDIES: tuple[Make, ...] = (
 
 
 def offers(cell: Cell, *, largest: int | None = None) -> tuple[Offer, ...]:
-    """Return every remedy that concerns `cell`, the cheapest first.
-
-    Args:
-        cell: the run that is in trouble.
-        largest: the largest batch size that runs, for the remedy that makes it smaller.
-    """
+    """Return every remedy that concerns `cell`, the cheapest first; `largest` is the batch size that runs."""
     found = [smaller_batch(cell, largest), *(make(cell) for make in REMEDIES)]
     return tuple(sorted((offer for offer in found if offer is not None), key=lambda offer: offer.effort))
 
@@ -233,8 +228,5 @@ def _added(known: Any, before: Any, after: Any) -> Any:
     if isinstance(after, tuple):
         return (*known, *(name for name in after if name not in before))
     if isinstance(after, Mapping):
-        return {
-            **known,
-            **{name: value for name, value in after.items() if (name, value) not in before.items()},
-        }
+        return {**known, **{name: it for name, it in after.items() if (name, it) not in before.items()}}
     return after

@@ -46,9 +46,7 @@ class Catalogue:
     def with_entries(self, entries: Mapping[str, Mapping[str, Any]], *, origin: str) -> Self:
         """Return a catalogue that also has a user's GPUs; one of the same name replaces the shipped one.
 
-        Args:
-            entries: name of a GPU to its fields, as parsed from the `gpus:` of a YAML file.
-            origin: where the figures come from, for their `sources` (`given in lab.yaml`).
+        `entries` are those of the `gpus:` of a YAML file; `origin` is their source (`given in lab.yaml`).
 
         Raises:
             UsageError: a field is unknown, missing or cannot be read.

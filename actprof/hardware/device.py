@@ -25,12 +25,7 @@ _UNKNOWN_CAPABILITY = (0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """The GPU of a run, and what others hold of its memory.
-
-    Attributes:
-        gpu: what is known of it, with the capacity that the run finds there.
-        used_by_others_bytes: what other processes hold.
-    """
+    """The GPU of a run, with the capacity that it finds there, and what others hold of its memory."""
 
     gpu: Gpu
     used_by_others_bytes: int = 0
@@ -137,14 +132,11 @@ def find_device(
 
 
 def visible_gpus(gpus: Sequence[LocalGpu], setting: str | None) -> tuple[LocalGpu, ...]:
-    """Return the GPUs that CUDA shows to a process, in its order.
+    """Return the GPUs that CUDA shows to a process under `CUDA_VISIBLE_DEVICES`, in its order.
 
-    Args:
-        gpus: all of the machine.
-        setting: `CUDA_VISIBLE_DEVICES`: indices, or beginnings of UUIDs. The first that names none ends the
-            list, one named twice empties it (torch/cuda/__init__.py, `_parse_visible_devices`); None shows
-            all. Indices are taken in PCI order, which is CUDA's with `CUDA_DEVICE_ORDER=PCI_BUS_ID` or
-            equal cards.
+    None shows all; else it has indices, or beginnings of UUIDs. The first that names none ends the list, one
+    named twice empties it (torch/cuda/__init__.py, `_parse_visible_devices`). Indices are taken in PCI
+    order, which is CUDA's with `CUDA_DEVICE_ORDER=PCI_BUS_ID` or equal cards.
     """
     if setting is None:
         return tuple(gpus)

@@ -34,7 +34,7 @@ class Efficiency:
 
     Attributes:
         product: of the arithmetic peak, for matrix products and convolutions.
-        attention: of the arithmetic peak, for fused attention.
+        attention: the same, for fused attention.
         bandwidth: of the memory bandwidth, for everything.
         kernel_seconds: a kernel takes no less, however small.
         forward_seconds: of the host, to launch one op from Python: dispatch, autograd, allocator, launch.

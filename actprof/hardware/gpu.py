@@ -27,9 +27,7 @@ class Gpu:
         memory_bandwidth_bytes_per_s: peak of the device memory.
         fp32_flops: peak of the ordinary cores, in FLOP/s.
         tf32_flops: dense tensor-core peak; None where the architecture has no such mode.
-        bf16_flops: the same, with fp32 accumulation.
-        fp16_flops: the same, with fp32 accumulation.
-        multiprocessors: number of streaming multiprocessors.
+        bf16_flops, fp16_flops: the same, with fp32 accumulation.
         threads_per_multiprocessor: that one of them holds at once.
         clock_hz, memory_clock_hz: highest clocks; None where nothing that is asked depends on them.
         cublas_workspace_bytes: of one cuBLAS workspace where a `CUBLAS_WORKSPACE_CONFIG` sets it, as where a

@@ -37,13 +37,9 @@ _ROUNDING = 1e-9  # of a quotient that is a whole number but for its last bits
 class Combined:
     """One training step with its loading.
 
-    Attributes:
-        step_seconds: of the update alone (lerobot's `updt_s`).
-        data_wait_seconds: that the loop waits for its batch (lerobot's `data_s`).
-        total_seconds: of both.
-        samples_per_second: of the loop; None where the batch size is not known.
-        data_share: of the total that is waiting, 0 to 1.
-        limited_by: `data` where loading takes longer than the update, else `step`.
+    `step_seconds` are lerobot's `updt_s`, `data_wait_seconds` its `data_s`; `data_share` (0 to 1) is of the
+    total, which is both. `samples_per_second` is None where the batch size is not known. `limited_by` is
+    `data` where loading takes longer than the update, else `step`.
     """
 
     step_seconds: float
@@ -57,13 +53,7 @@ class Combined:
 def combine(
     step_seconds: float, load_seconds: float, workers: int, *, batch_size: int | None = None
 ) -> Combined:
-    """Return what a step of `step_seconds` takes with its loading.
-
-    Args:
-        step_seconds: of the update alone.
-        load_seconds: from one batch to the next.
-        workers: of the DataLoader.
-        batch_size: samples in a batch.
+    """Return what a step of `step_seconds` takes when a batch can come every `load_seconds`.
 
     Raises:
         UsageError: seconds or workers below zero.
@@ -114,13 +104,8 @@ def workers_needed(
 ) -> tuple[Feed, ...]:
     """Return, for each source that was measured without workers, what keeps a step of so many seconds fed.
 
-    Those that work on `cores` cores come first, then by how long the loop waits and the cores that they need.
-
-    Args:
-        rows: measured ones, in any order.
-        step_seconds: of the update alone.
-        cores: that there are.
-        batch_size: of the step; rows of other batch sizes count by their seconds per sample.
+    Those that work on `cores` cores come first, then by how long the loop waits and the cores that they
+    need. Rows of other batch sizes count by their seconds per sample.
 
     Raises:
         UsageError: a step of no length, no cores or no batch.

@@ -131,10 +131,8 @@ def _gather(question: LoaderQuestion, answers: list[SourceAnswer], notes: list[s
         torch_threads=known.torch_threads,
         settings=known.settings,
         notes=(*notes, *_image_notes(tuple(rows.values())), *_cold_notes(tuple(rows.values()))),
-        versions={
-            **library_versions(),
-            **{name: package_version(name) for name in ("av", "torchcodec", "datasets")},
-        },
+        versions=library_versions()
+        | {name: package_version(name) for name in ("av", "torchcodec", "datasets")},
     )
 
 

@@ -81,16 +81,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRequest:
-    """Measure one source with several loaders, one after another.
+    """Measure one source with several loaders, one after another, each for `seconds`; see `LoaderQuestion`.
 
-    Attributes:
-        repo_id, root: of the LeRobotDataset; without a root it is looked for as lerobot does.
-        backend: lerobot's `video_backend`; empty where frames are images.
-        resize: `WIDTHxHEIGHT` that the loader makes of each frame; empty: as stored.
-        chunk_size: of the ACT config, which decides how many actions a sample has.
-        loads: the loaders.
-        seconds: to time each for.
-        synthetic: the dataset, if it is to be written first; it has no root until then.
+    Without a root the dataset is looked for as lerobot does; a `synthetic` one, which is to be written
+    first, has none until then. `backend` is empty where frames are images.
     """
 
     repo_id: str

@@ -13,23 +13,15 @@ from itertools import product
 
 from actprof.loading.rows import IMAGES, PYAV, TORCHCODEC, VIDEO, LoaderResult, Source
 
-RESIZED, STORED, CODEC, IN_LOADER = (
-    "resizing at record time",
-    "storing images",
-    "torchcodec",
-    "resizing in the loader",
-)
+RESIZED, STORED = "resizing at record time", "storing images"
+CODEC, IN_LOADER = "torchcodec", "resizing in the loader"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratio:
-    """How many times faster one change makes loading.
+    """How many times faster one `change` (a name above) makes loading.
 
-    Attributes:
-        change: one of the names above.
-        before, after: the two ways of loading.
-        before_seconds, after_seconds: of a sample, in the fastest batch.
-        times: before over after.
+    The seconds are those of a sample, in the fastest batch.
     """
 
     change: str

@@ -101,20 +101,15 @@ class LoaderRow:
     @property
     def samples_per_second(self) -> float | None:
         """Return how many samples a second are loaded, or None."""
-        seconds = self.sample_seconds
-        return None if not seconds else 1 / seconds
+        return 1 / self.sample_seconds if self.sample_seconds else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetFacts:
-    """What one storage of the dataset is.
+    """What one storage (`video` or `images`) of the dataset is; width and height of a frame in pixels.
 
-    Attributes:
-        storage: `video` or `images`.
-        width, height: of a frame, in pixels.
-        cameras, frames, episodes, fps: of the dataset.
-        codec: codec, pixel format and distance of key frames, in words; empty for images.
-        frame_bytes: of the frames' files, per frame and camera.
+    `codec` is codec, pixel format and distance of key frames in words, empty for images; `frame_bytes` are
+    those of the frames' files, per frame and camera.
     """
 
     storage: str
@@ -130,18 +125,15 @@ class DatasetFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoaderResult:
-    """All rows of one run.
+    """All rows of one run, in the order in which they were measured, and what they were taken on.
 
     Attributes:
         name: the dataset, or `synthetic 2x640x480`.
-        rows: in the order in which they were measured.
-        datasets: the storages that were read.
         chunk_size: actions in a sample, of the ACT config.
         cores: that this process may use.
         torch_threads: of the process that loads; a DataLoader worker has one.
         settings: lerobot's other settings of the loader, in words.
         notes: what a reader must know to believe the rows.
-        versions: of the libraries.
     """
 
     name: str

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from actprof.loading.rows import COLD, WARM
+from actprof.loading.feed import Feed
+from actprof.loading.ratios import Ratio
+from actprof.loading.rows import COLD, WARM, DatasetFacts, LoaderResult, LoaderRow
 from actprof.units import format_bytes
-
-if TYPE_CHECKING:
-    from actprof.loading.feed import Feed
-    from actprof.loading.ratios import Ratio
-    from actprof.loading.rows import DatasetFacts, LoaderResult, LoaderRow
 
 # What each part of a sample is.
 STAGE_WORDS = {
@@ -23,8 +18,6 @@ STAGE_WORDS = {
     "collate": "making a batch",
     "rest": "everything else",
 }
-
-
 _SAME = 1.05  # a ratio below it is noise
 
 

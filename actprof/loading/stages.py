@@ -60,15 +60,9 @@ def time_stages(
 ) -> tuple[dict[str, float], float | None]:
     """Return seconds of one sample by part, and the frames that it decodes (None where they are not seen).
 
-    Of the samples that are read in about so many seconds the faster half counts, which other programs
-    disturbed least; of making a batch the faster of two times.
-
-    Args:
-        dataset: a LeRobotDataset.
-        indices: samples to read, in this order.
-        collate: what makes a batch of a list of samples.
-        seconds: after which no further sample is read.
-        batch: samples in a batch.
+    The samples at `indices` are read in this order, until about so many `seconds` are over; the faster half
+    counts, which other programs disturbed least. `collate` makes a batch of `batch` samples; the faster of
+    two times counts.
     """
     samples: deque[Any] = deque([dataset[indices[0]]], maxlen=batch)  # what is opened once is not a sample's
     watches: list[Stopwatch] = []

@@ -34,14 +34,10 @@ _SHIFT = (2, 3)  # pixels by which the background moves from frame to frame
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Synthetic:
-    """A dataset to write.
+    """A dataset to write: width and height are what the cameras see, `storage` is `video` or `images`.
 
-    Attributes:
-        cameras: how many.
-        width, height: of the frames that the cameras see, in pixels.
-        storage: `video` or `images`.
-        recorded: `WIDTHxHEIGHT` to which frames are resized before they are stored; empty: as seen.
-        episodes, frames: how many, and of how many frames each.
+    Frames are resized to `recorded` (`WIDTHxHEIGHT`) before they are stored; empty: stored as seen. There
+    are `frames` of them in each of the `episodes`.
     """
 
     cameras: int

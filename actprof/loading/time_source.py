@@ -38,15 +38,9 @@ _STAGE_SAMPLES = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceAnswer:
-    """What was found.
+    """What was found: a row per load, in their order; or why the backend was `refused`.
 
-    Attributes:
-        source: as the dataset's metadata describes it; None when it was refused.
-        rows: one per load, in their order.
-        facts: of the dataset.
-        torch_threads: of the process.
-        settings: lerobot's settings of the loader, in words.
-        refused: why the backend cannot be used.
+    `settings` are lerobot's of the loader, in words; `torch_threads` are those of the process.
     """
 
     source: Source | None = None

@@ -25,12 +25,8 @@ def measure_boundary(
 ) -> int:
     """Return the largest batch size that gets through `STEPS` steps; it and the next one have been tried.
 
-    Args:
-        run: how cells are measured.
-        cell: whose batch size is varied.
-        guess: where to start; the predicted boundary if left out.
-        known: what an earlier search found, by batch size; that is not tried again.
-        tried: told the result of each batch size that was tried.
+    The search starts at `guess`, or else at the predicted boundary. What an earlier one found is `known` by
+    batch size, and not tried again. `tried` is told each new result.
 
     Raises:
         UsageError: there is no CUDA GPU.
@@ -58,12 +54,7 @@ def bracket_boundary(runs: Callable[[int], bool], *, guess: int, limit: int = MO
     """Return a batch size that runs while the next larger one does not, asking as seldom as possible.
 
     For runs that cost minutes: it starts at a guess, and one that is right takes two runs. Both sides of the
-    answer have been tried when it returns.
-
-    Args:
-        runs: whether a batch size gets through.
-        guess: the batch size to start with, such as the predicted boundary.
-        limit: the largest batch size to try.
+    answer have been tried when it returns; nothing above `limit` is.
     """
     low, high, step = 0, limit + 1, 1
     size = min(max(guess, 1), limit)

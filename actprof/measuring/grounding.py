@@ -1,14 +1,25 @@
-"""A `Grounding`: what the real policy did on the CPU, with real tensors. A plain record."""
+"""A `Grounding`: what the real policy did on the CPU, in one forward and backward through `update_policy`.
+
+It is a plain record; torch is imported where one is made.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from actprof.cell import Cell
 from actprof.errors import ActprofError
+from actprof.policies import policy_spec
 from actprof.policies.facts import PolicyFacts
+from actprof.quiet import quiet_imports
+from actprof.versions import library_versions
+
+BATCH_SIZE = 2
 
 
 class GroundingError(ActprofError):
@@ -17,14 +28,10 @@ class GroundingError(ActprofError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grounding:
-    """One `update_policy` of one policy, resolution and camera count on the CPU.
+    """One `update_policy` of one policy, resolution and camera count on the CPU; seconds are wall clock.
 
-    Attributes:
-        encoder_tokens: length of the token sequence, read off the real encoder's input.
-        output_shape: shape of the predicted action chunk without the batch dimension.
-        parameters: elements of the policy's parameters.
-        forward_seconds, backward_seconds, update_seconds: wall clock on the CPU.
-        torch_threads: with which torch ran.
+    `encoder_tokens` is read off the real encoder's input; `output_shape` is that of the predicted action
+    chunk without the batch dimension; `parameters` counts elements.
     """
 
     policy: str
@@ -40,17 +47,6 @@ class Grounding:
     update_seconds: float
     torch_threads: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a dict of JSON values."""
-        return {**asdict(self), "output_shape": list(self.output_shape)}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Rebuild a grounding from `to_json`."""
-        known = {f.name for f in fields(cls)}
-        values = {name: value for name, value in data.items() if name in known}
-        return cls(**{**values, "output_shape": tuple(values["output_shape"])})
 
 
 def check_grounding(grounding: Grounding, traced: PolicyFacts) -> None:
@@ -72,8 +68,54 @@ def check_grounding(grounding: Grounding, traced: PolicyFacts) -> None:
             )
 
 
-def ground_task(cell: Cell) -> Grounding:
-    """Run the cell's policy on the CPU."""
-    from actprof.measuring.cpu import ground  # imports torch and lerobot
+def ground(cell: Cell) -> Grounding:
+    """Return what one `update_policy` of the cell's policy does on the CPU, at batch size 2.
 
-    return ground(cell)
+    Raises:
+        UsageError: lerobot refuses the policy's config.
+    """
+    import torch
+
+    from actprof.policies.accelerator import StepAccelerator
+    from actprof.policies.probe import Probe, policy_facts
+    from actprof.policies.workload import build_workload
+
+    cell = replace(cell, batch_size=BATCH_SIZE)
+    clock = _PhaseClock()
+    spec = policy_spec(cell.policy)
+    accelerator = StepAccelerator(device_type="cpu", phase=clock.phase)
+    with quiet_imports():
+        workload = build_workload(cell, torch.device("cpu"), accelerator=accelerator)
+        with Probe(workload.policy, spec) as probe:
+            workload.step(clock.phase)
+    facts = policy_facts(workload.policy, spec, probe)
+    return Grounding(
+        policy=cell.policy,
+        overrides=dict(cell.overrides),
+        cameras=cell.cameras,
+        resolution=cell.resolution,
+        batch_size=cell.batch_size,
+        encoder_tokens=facts.encoder_tokens,
+        output_shape=facts.output_shape,
+        parameters=facts.parameter_count,
+        forward_seconds=clock.seconds["forward"],
+        backward_seconds=clock.seconds["backward"],
+        update_seconds=clock.seconds["update"],
+        torch_threads=torch.get_num_threads(),
+        versions=library_versions(),
+    )
+
+
+class _PhaseClock:
+    """Wall-clock seconds by phase."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - start

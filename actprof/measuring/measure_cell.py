@@ -31,16 +31,10 @@ Launcher = Callable[[Request, Conditions], Answer]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """How cells are measured.
+    """How cells are measured: on which device, for at most how many seconds, for exactly how many steps.
 
-    Attributes:
-        choice: the device.
-        catalogue: where the cells' GPUs are described.
-        timeout: seconds for one process.
-        steps: exactly so many steps; None lets the time decide.
-        listener: told what is happening.
-        command: what repeats the measurement, for the record.
-        launcher, watcher: start a process, watch the card; tests have stand-ins.
+    Without `steps` the time decides. `listener` is told what is happening; `command` is what repeats the
+    measurement, for the record. Tests have stand-ins for `launcher` and `watcher`.
     """
 
     choice: Choice

@@ -1,7 +1,7 @@
 """The GPUs of this machine and who is on them, as NVIDIA's management library (NVML) sees them.
 
 Asking starts no CUDA context and takes no memory of a GPU. Where there is no driver there is no GPU, and
-nothing here raises for that.
+nothing here raises for that. A parameter `nvml` stands for the module `pynvml`, in tests.
 """
 
 from __future__ import annotations
@@ -35,11 +35,7 @@ class CardProcess:
 
 
 def local_gpus(nvml: Any = None) -> tuple[LocalGpu, ...]:
-    """Return the GPUs of this machine that answer; none where there is no driver.
-
-    Args:
-        nvml: stands for the module `pynvml`, in tests.
-    """
+    """Return the GPUs of this machine that answer; none where there is no driver."""
     with open_nvml(nvml) as opened:
         if opened is None:
             return ()
@@ -58,12 +54,7 @@ def usable_gpus(environment: Mapping[str, str] = os.environ) -> tuple[LocalGpu, 
 
 
 def processes_on(which: int | str, *, nvml: Any = None) -> tuple[CardProcess, ...]:
-    """Return the processes on a GPU, the largest first; none where NVML does not answer.
-
-    Args:
-        which: NVML's index of the GPU, or its UUID.
-        nvml: stands for the module `pynvml`, in tests.
-    """
+    """Return the processes on a GPU (NVML's index or its UUID), the largest first; none without an answer."""
     with open_nvml(nvml) as opened:
         if opened is None:
             return ()
@@ -97,9 +88,6 @@ def open_nvml(nvml: Any = None) -> Iterator[Any]:
     """Open NVML for a `with` block that gets its module, or None where NVML does not start.
 
     NVML counts: it stays open for others that opened it before.
-
-    Args:
-        nvml: stands for the module `pynvml`, in tests.
     """
     if nvml is None:
         import pynvml

@@ -43,15 +43,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a worker found.
+    """What a worker found; 0 and None stand for what the run ended too early for.
 
-    Attributes:
-        device: where it ran.
-        encoder_tokens, parameters: of the policy; 0 when the run ended before they were known.
-        step_seconds: of `update_policy`; None when no timed step was finished.
-        measurement: the rest.
-        oom: the allocation that found no memory.
-        text: the table of source lines, for `lines`.
+    `step_seconds` are those of `update_policy`; `text` is the table of source lines, for `lines`.
     """
 
     device: DeviceFacts

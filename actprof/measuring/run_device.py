@@ -30,10 +30,7 @@ class AllocatorCounters:
 
 
 class RunDevice:
-    """What a run asks of its device; as it stands, the CPU.
-
-    There work is done when a call returns, and there is no caching allocator.
-    """
+    """What a run asks of its device; as it stands, the CPU: no allocator, and work is done at once."""
 
     torch_device = torch.device("cpu")
 

@@ -15,20 +15,18 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import PurePath
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from actprof.errors import UsageError
+from actprof.measuring.request import Request
+from actprof.measuring.run_device import RunDevice
+from actprof.measuring.training_steps import Build
 from actprof.policies import policy_spec
 from actprof.policies.accelerator import no_phase
 from actprof.units import format_bytes
-
-if TYPE_CHECKING:
-    from actprof.measuring.request import Request
-    from actprof.measuring.run_device import RunDevice
-    from actprof.measuring.training_steps import Build
 
 _COLUMNS = ("active_bytes.all.peak", "reserved_bytes.all.peak")
 _SIZE_WIDTH = 12
@@ -37,15 +35,10 @@ _NARROWEST, _WIDEST = 80, 120
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineUse:
-    """One source line that ran; the highest bytes of all its runs.
+    """One source line of a `function` (`ACT.forward`) that ran; the highest bytes of all its runs.
 
-    Attributes:
-        function: qualified name (`ACT.forward`).
-        file: path of the source as Python imports it (`lerobot/policies/act/modeling_act.py`).
-        line: number in the file.
-        source: text of the line without its end.
-        active_bytes_peak: of live tensors while the line ran, whoever made them; what it calls is included.
-        reserved_bytes_peak: of the allocator's segments, the same.
+    `file` is the path as Python imports it (`lerobot/policies/act/modeling_act.py`). Active bytes are those
+    of live tensors while the line ran, whoever made them; what it calls is included.
     """
 
     function: str
@@ -112,12 +105,8 @@ def profile_lines(
 
     Only lines that ran in this thread appear, so nothing of the reverse pass. The `def` line does not: what
     is recorded there belongs to the caller. What `run` raises passes through; one that catches its own
-    `torch.OutOfMemoryError` keeps the lines up to there.
-
-    Args:
-        functions: plain Python functions; decorated ones are unwrapped.
-        run: calls them, on the GPU.
-        device: PyTorch's index of the GPU; None is the current one.
+    `torch.OutOfMemoryError` keeps the lines up to there. Decorated functions are unwrapped; `device` is
+    PyTorch's index of the GPU, None the current one.
 
     Raises:
         UsageError: there is no CUDA GPU, or a function has no Python source, or two have the same name.

@@ -169,9 +169,7 @@ def summarise(taken: StepsTaken, request: Request, device: RunDevice) -> Measure
 def is_out_of_memory(error: BaseException, *, ooms: int) -> bool:
     """Tell whether `error` says that the device's memory is at an end, in PyTorch's words or a library's.
 
-    Args:
-        error: what a step raised.
-        ooms: the allocator's `num_ooms`: requests that it refused so far.
+    `ooms` is the allocator's `num_ooms`: requests that it refused so far.
     """
     if isinstance(error, torch.OutOfMemoryError):
         return True
@@ -180,15 +178,10 @@ def is_out_of_memory(error: BaseException, *, ooms: int) -> bool:
 
 
 def describe_failure(error: BaseException, *, step: int, phase: str, policy: Any) -> OutOfMemory:
-    """Return the record of an out-of-memory error.
+    """Return the record of an error for which `is_out_of_memory` holds, in a step (0: while it is set up).
 
-    `requested_bytes` is 0: PyTorch's message names the segment only. The op is not known from outside.
-
-    Args:
-        error: torch's `OutOfMemoryError`, or another for which `is_out_of_memory` holds.
-        step: counted from 1; 0 while the run is set up.
-        phase: of the step.
-        policy: whose modules may have asked, or None.
+    `requested_bytes` is 0: PyTorch's message names the segment only. The op is not known from outside; the
+    module is one of `policy`, if there is one yet.
     """
     message = str(error)
     sizes = parse_message(message)

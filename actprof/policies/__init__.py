@@ -9,17 +9,11 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from typing import TYPE_CHECKING
 
 from actprof.errors import UsageError
+from actprof.policies.spec import PolicySpec
 
-if TYPE_CHECKING:
-    from actprof.policies.spec import PolicySpec
-
-_POLICIES = (
-    "act",
-    "diffusion",
-)  # fmt: skip
+_POLICIES = ("act", "diffusion")
 
 
 def policy_names() -> tuple[str, ...]:

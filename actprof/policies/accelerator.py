@@ -67,12 +67,9 @@ class StepAccelerator:
     @contextmanager
     def autocast(self) -> Iterator[None]:
         """Run the forward pass in the precision that was asked for."""
-        with self._phase("forward"):
-            if self._autocast_dtype is None:
-                yield
-                return
-            with _autocast(self._device_type, self._autocast_dtype):
-                yield
+        dtype = self._autocast_dtype
+        with self._phase("forward"), nullcontext() if dtype is None else _autocast(self._device_type, dtype):
+            yield
 
     def backward(self, loss: torch.Tensor) -> None:
         """Compute the gradients; like accelerate, divide by the (single) accumulation step first."""

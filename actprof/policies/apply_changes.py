@@ -17,13 +17,9 @@ from actprof.policies.spec import PolicySpec
 def change_policy(
     policy: Any, names: Iterable[str], *, spec: PolicySpec, backward: Callable[[Any], None]
 ) -> None:
-    """Make the changes of `names` that concern the policy, before its optimizer is built.
+    """Make the changes of `names` that concern the policy, on its device, before its optimizer is built.
 
-    Args:
-        policy: lerobot's, on its device.
-        names: of `actprof.cell.CHANGES`.
-        spec: of the policy.
-        backward: computes the gradients of a part of the batch.
+    `backward` computes the gradients of a part of the batch.
 
     Raises:
         UsageError: a change does not fit the policy.

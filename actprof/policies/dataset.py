@@ -17,6 +17,7 @@ from actprof.cell import Cell
 from actprof.policies import policy_spec
 
 _FRAMES_PER_SECOND = 30
+_IMAGE_NAMES = ["height", "width", "channels"]
 _REWARD = "next.reward"
 _TASK = "Pick up the cube and put it into the box."
 _STATISTICS = ("min", "max", "mean", "std", "q01", "q10", "q50", "q90", "q99")
@@ -37,18 +38,11 @@ def camera_keys(cell: Cell) -> list[str]:
 def dataset_meta(cell: Cell, *, rewards: bool = False) -> SimpleNamespace:
     """Return what lerobot reads of a dataset: `features`, `stats` and `fps`.
 
-    Statistics have the shapes that `lerobot/datasets/compute_stats.py` gives them; images (3, 1, 1).
-
-    Args:
-        cell: the run.
-        rewards: whether the dataset has a column of rewards.
+    Statistics have the shapes that `lerobot/datasets/compute_stats.py` gives them; images (3, 1, 1). With
+    `rewards` the dataset has a column of them.
     """
     features: dict[str, dict[str, Any]] = {
-        key: {
-            "dtype": "video",
-            "shape": (cell.height, cell.width, 3),
-            "names": ["height", "width", "channels"],
-        }
+        key: {"dtype": "video", "shape": (cell.height, cell.width, 3), "names": _IMAGE_NAMES}
         for key in camera_keys(cell)
     }
     if cell.state_dim:
@@ -99,8 +93,7 @@ def batches(cell: Cell, config: Any, device: torch.device) -> Iterator[dict[str,
     pinned = device.type == "cuda" and torch.cuda.is_available()
     loader = DataLoaderShard(Batches(), device=device, batch_size=None, pin_memory=pinned)
     # Handed on as it is: a generator of our own would keep one more batch alive.
-    stream: Iterator[dict[str, Any]] = cycle(loader)
-    return stream
+    return cycle(loader)  # type: ignore[no-any-return]
 
 
 def _host_batch(cell: Cell, config: Any) -> dict[str, Any]:

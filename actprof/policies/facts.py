@@ -19,16 +19,10 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyFacts:
-    """What a policy says of itself when it is built and run once.
+    """What a policy says of itself when it is built and run once; for its component fields see `PolicySpec`.
 
-    Attributes:
-        parameters: every parameter and buffer.
-        encoder_tokens: length of the token sequence that enters the main encoder, read off its input; 0 for
-            a policy without one.
-        output_shape: shape of the predicted action chunk without the batch dimension.
-        components: (module path prefix, component) pairs; see `PolicySpec`.
-        other_component: component of whatever no prefix matches.
-        groups: (module path prefix, group of activations) pairs; see `PolicySpec`.
+    `encoder_tokens` is the length of the sequence that enters the main encoder, read off its input; 0 for a
+    policy without one. `output_shape` is that of the predicted action chunk without the batch dimension.
     """
 
     parameters: tuple[Parameter, ...]

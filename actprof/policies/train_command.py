@@ -136,9 +136,7 @@ def _as_lerobot_train(arguments: Sequence[str]) -> Iterator[None]:
         mock.patch.object(hub, "HF_HUB_DOWNLOAD_TIMEOUT", HUB_SECONDS),
         mock.patch.object(hub, "HF_HUB_OFFLINE", hub.HF_HUB_OFFLINE or not _hub_answers(arguments)),
         # draccus reads the source of every config class for its help, which nobody asks for here.
-        mock.patch.object(
-            docstring, "get_attribute_docstring", lambda *_where: docstring.AttributeDocString()
-        ),
+        mock.patch.object(docstring, "get_attribute_docstring", lambda *_: docstring.AttributeDocString()),
     ):
         yield
 

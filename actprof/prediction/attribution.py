@@ -32,13 +32,8 @@ _MAP_OPS = {"_softmax", "native_dropout"}
 def attribute(trace: Trace, profile: MemoryProfile, program: Program) -> Breakdown:
     """Return who holds the memory at the profile's peak, or where it ran out; everything adds up.
 
-    Args:
-        trace: what was replayed.
-        profile: of a replay with `detail=True`.
-        program: that was replayed.
-
     Raises:
-        ValueError: the profile has no detail.
+        ValueError: the profile is of a replay without `detail=True`.
     """
     if profile.alive_at_peak is None or profile.timeline is None:
         raise ValueError("the profile was replayed without detail")
@@ -58,9 +53,7 @@ def attribute(trace: Trace, profile: MemoryProfile, program: Program) -> Breakdo
 
 
 def _activations(
-    trace: Trace,
-    tensors: NDArray[np.int64],
-    sizes: NDArray[np.int64],
+    trace: Trace, tensors: NDArray[np.int64], sizes: NDArray[np.int64]
 ) -> dict[str, dict[str, int]]:
     groups: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for row, size in zip(trace.tensors.op[tensors].tolist(), sizes.tolist(), strict=True):
@@ -75,9 +68,7 @@ def _activations(
 def group_of(module: str, op: str) -> str:
     """Return the group inside a component to which an activation belongs, by the names of its parts.
 
-    Args:
-        module: path of the module that made it (`model.encoder.layers.0.self_attn`).
-        op: ATen overload that made it (`aten._softmax.default`).
+    It was made in `module` (`model.encoder.layers.0.self_attn`) by `op` (`aten._softmax.default`).
     """
     parts, name = module.split("."), op.split(".")[1] if "." in op else op
     if _ATTENTION & set(parts):
@@ -104,12 +95,9 @@ class Holder:
 def rank_holders(
     by_kind: Mapping[str, int], activations: Mapping[str, Mapping[str, int]], *, by_group: bool = False
 ) -> list[Holder]:
-    """Return who holds memory, the largest first: activations by component (and group), the rest by kind.
+    """Return who holds the memory of a `Breakdown`, the largest first.
 
-    Args:
-        by_kind: of a `Breakdown`.
-        activations: of the same.
-        by_group: split the components as well.
+    Activations stand by component (`by_group`: and group), the rest by kind.
     """
     kinds = {kind: size for kind, size in by_kind.items() if kind != ACTIVATIONS or not activations}
     holders = [

@@ -85,12 +85,8 @@ def find_boundary(runs: Callable[[int], bool], *, at_most: int = MOST_BATCH_SIZE
     """Return the largest batch size for which `runs` holds, and for those right below it; 0 for none.
 
     Whether a run fits need not be monotonic in the batch size (a larger block can leave less slack). A size
-    that runs although a smaller one does not is luck, which the next version of a library ends.
-
-    Args:
-        runs: whether a batch size gets through.
-        at_most: no larger batch size can run (a bound from the bytes that are alive at once); the search
-            ends at `MOST_BATCH_SIZE` in any case.
+    that runs although a smaller one does not is luck, which the next version of a library ends. No size
+    above `at_most` can run (a bound from the bytes that are alive at once).
     """
     answers: dict[int, bool] = {}
 

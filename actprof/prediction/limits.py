@@ -33,9 +33,7 @@ _HELP = {
 def what_helps(limited_by: str, result: Result | None = None) -> tuple[str, ...]:
     """Return what would make a step faster that waits for `limited_by`; nothing when that is not known.
 
-    Args:
-        limited_by: `launches`, `arithmetic`, `bandwidth` or `data`.
-        result: of the step; what it does already, or cannot do, is left out.
+    What the step of `result` does already, or cannot do, is left out.
     """
     said = _HELP.get(limited_by, ())
     return said if result is None else tuple(text for text in said if _applies(text, result))
@@ -69,9 +67,7 @@ def speed_text(result: Result) -> str:
 def limit_shares(result: Result, *, data_share: float = 0.0) -> str:
     """Return `arithmetic 68 %, bandwidth 32 %`, the largest first, or nothing when it is not known.
 
-    Args:
-        result: a prediction.
-        data_share: of a loop's time in which it waits for data; the step's shares are then of the rest.
+    Where a loop waits for data in a `data_share` of its time, the step's shares are of the rest.
     """
     if result.work is None:
         return ""

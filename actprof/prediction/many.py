@@ -25,13 +25,10 @@ type Answer = Result | UsageError | TraceError
 
 
 class Predictions:
-    """Cells to be predicted.
+    """Cells to be predicted, in any order, with the GPUs that they may name.
 
-    Args:
-        cells: in any order.
-        catalogue: the GPUs that they may name.
-        answered: told each cell with its result, or with what kept it from having one: a `UsageError` where
-            lerobot refuses it, a `TraceError`, a `DiedError`.
+    `answered` is told each cell with its result, or with what kept it from having one: a `UsageError` where
+    lerobot refuses it, a `TraceError`, a `DiedError`.
     """
 
     def __init__(

@@ -32,13 +32,7 @@ class Band:
 
 
 def memory_band(trace: Trace, conditions: ReplayConditions, likely: MemoryProfile) -> Band:
-    """Return the band of what `likely` is the likely run of; one figure where nothing is chosen by time.
-
-    Args:
-        trace: what was replayed.
-        conditions: without limit.
-        likely: the replay with the likely choice of plans.
-    """
+    """Return the band of runs like `likely`, without limit; one figure where nothing is chosen by time."""
     draws = _EXPANDABLE_DRAWS if conditions.config.expandable_segments else _DRAWS
     drawn = [replay(trace, likely.batch_size, other) for other in _other_choices(conditions, draws)]
     runs = [likely, *drawn]

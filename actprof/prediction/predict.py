@@ -57,10 +57,8 @@ def predict_cell(cell: Cell, *, catalogue: Catalogue | None = None) -> Result:
 class Prediction:
     """A predicted result with what it was drawn from; that is None where the verdict is `unknown`.
 
-    Attributes:
-        conditions: of the run on its device.
-        unlimited, limited: replays with detail, without limit and on the device; the same one where the
-            limit makes no difference.
+    The replays have detail, without limit and on the device of `conditions`; they are the same one where the
+    limit makes no difference.
     """
 
     result: Result
@@ -78,9 +76,9 @@ def predict_in_full(cell: Cell, *, catalogue: Catalogue | None = None) -> Predic
     """
     device = device_of(cell, catalogue)
     conditions = conditions_of(cell, device)
-    base = unknown_result(cell, "", catalogue=catalogue)
-    if reason := _unknown_kernel(cell, device.gpu):
-        return Prediction(result=replace(base, reason=reason), conditions=conditions)
+    base = unknown_result(cell, _unknown_kernel(cell, device.gpu), catalogue=catalogue)
+    if base.reason:
+        return Prediction(result=base, conditions=conditions)
     start = time.perf_counter()
     try:
         trace, cached = trace_for(cell)
@@ -96,13 +94,8 @@ def predict_in_full(cell: Cell, *, catalogue: Catalogue | None = None) -> Predic
     timing = Timing(
         trace_seconds=traced - start, replay_seconds=time.perf_counter() - traced, trace_cached=cached
     )
-    return Prediction(
-        result=replace(answer, timing=timing),
-        conditions=conditions,
-        trace=trace,
-        unlimited=unlimited,
-        limited=limited,
-    )
+    answer = replace(answer, timing=timing)
+    return Prediction(result=answer, conditions=conditions, trace=trace, unlimited=unlimited, limited=limited)
 
 
 def unknown_result(cell: Cell, reason: str, *, catalogue: Catalogue | None = None) -> Result:
@@ -117,12 +110,8 @@ def device_of(cell: Cell, catalogue: Catalogue | None = None) -> Device:
     Raises:
         UsageError: the cell names no GPU and no capacity, or a GPU that nobody knows.
     """
-    return find_device(
-        cell.gpu,
-        cell.capacity_bytes,
-        cell.used_by_others_bytes,
-        catalogue=catalogue or builtin_catalogue(),
-    )
+    known = catalogue or builtin_catalogue()
+    return find_device(cell.gpu, cell.capacity_bytes, cell.used_by_others_bytes, catalogue=known)
 
 
 def conditions_of(cell: Cell, device: Device) -> ReplayConditions:

@@ -35,15 +35,10 @@ _HALF = {"bfloat16": "bf16_flops", "float16": "fp16_flops"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTime:
-    """What one `update_policy` takes.
+    """What one `update_policy` takes; `seconds` with the band of what is known.
 
-    Attributes:
-        seconds: with the band of what is known.
-        kernel_launches: of kernels; views are none, a convolution's backward is up to three.
-        flops_per_sample: of the whole update, by the batch size.
-        limited_by: what the step waits for most.
-        work: the rest.
-        assumptions: what is not known of the GPU, in sentences.
+    Views launch no kernel, a convolution's backward up to three. `limited_by` is what the step waits for
+    most; `assumptions` say what is not known of the GPU.
     """
 
     seconds: Spread
@@ -64,13 +59,8 @@ def predict_step_time(
 ) -> StepTime | None:
     """Return what one update at `batch_size` takes on `gpu`; None when its bandwidth or FLOP/s are unknown.
 
-    Args:
-        trace: whose last step is meant.
-        batch_size: samples.
-        gpu: of the catalogue.
-        precision: of the matrix products where no dtype was recorded: `fp32` (with TF32, as lerobot allows
-            it), `fp16` or `bf16`.
-        efficiency: shares of the peak and overheads.
+    The last step of `trace` is meant. `precision` is that of the matrix products where no dtype was
+    recorded: `fp32` (with TF32, as lerobot allows it), `fp16` or `bf16`.
     """
     if gpu.memory_bandwidth_bytes_per_s is None or gpu.fp32_flops is None:
         return None
@@ -118,8 +108,7 @@ def update_rows(trace: Trace) -> Rows:
         return np.zeros(0, dtype=np.int64)
     first = int(trace.tensors.op[born[0] - 1])
     rows = np.arange(first, len(trace.ops.names))
-    result: Rows = rows[np.isin(trace.ops.phase[rows], _UPDATE)]
-    return result
+    return rows[np.isin(trace.ops.phase[rows], _UPDATE)]
 
 
 def _rates(trace: Trace, rows: Rows, gpu: Gpu, *, precision: str, efficiency: Efficiency) -> Floats:
@@ -191,6 +180,6 @@ def _costliest(
 
 
 def _assumptions(gpu: Gpu, band: Band) -> tuple[str, ...]:
-    said = (f"step times rest on data sheets and rules of thumb; {band.source}",)
+    said = f"step times rest on data sheets and rules of thumb; {band.source}"
     guessed = any(gpu.is_estimate(name) for name in ("memory_bandwidth_bytes_per_s", "tf32_flops", "specs"))
-    return (*said, f"the {gpu.name}'s speed is an estimate itself") if guessed else said
+    return (said, f"the {gpu.name}'s speed is an estimate itself") if guessed else (said,)

@@ -31,14 +31,10 @@ def judge(
     available_bytes: int,
     most_reserved_bytes: int = 0,
 ) -> Judgement:
-    """Return the verdict on a run.
+    """Return the verdict on a run, replayed on a device without limit and on the named device.
 
-    Args:
-        unlimited: replayed on a device without limit.
-        limited: replayed on the named device.
-        capacity_bytes: of the device.
-        available_bytes: of it, what the run's segments can have.
-        most_reserved_bytes: of repeated runs, whose plans cuDNN chooses by time, without limit.
+    Of that device's capacity the run's segments can have `available_bytes`. `most_reserved_bytes` are those
+    of repeated runs, whose plans cuDNN chooses by time, without limit.
     """
     headroom = available_bytes - unlimited.most_reserved_bytes
     least = int(HEADROOM_SHARE * capacity_bytes)

@@ -22,12 +22,9 @@ _WORKER_BYTES = 1_300_000_000  # torch and lerobot in one process, while tracing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workers:
-    """Where tasks run, and who is told of them.
+    """Where tasks run: in `jobs` worker processes (None: one for each core), or in `executor`.
 
-    Attributes:
-        jobs: worker processes; None: one for each core.
-        listener: told before and after every task.
-        executor: where they run instead of worker processes.
+    The listener is told before and after every task.
     """
 
     jobs: int | None = None

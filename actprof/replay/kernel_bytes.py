@@ -44,11 +44,9 @@ def architecture_of(gpu: Gpu) -> Architecture:
 class Kernels:
     """What decides how much the kernels of a run take inside.
 
-    Attributes:
-        architecture: of the GPU.
-        benchmark: whether cuDNN's plans are chosen by time (lerobot's default) or by their place
-            (`--cudnn_deterministic`).
-        draw: `LIKELY` or `MOST`; any other number is one of the many possible choices of plans.
+    cuDNN's plans are chosen by time (`benchmark`, lerobot's default) or by their place
+    (`--cudnn_deterministic`). `draw` is `LIKELY` or `MOST`; any other number is one of the many possible
+    choices of plans.
     """
 
     architecture: Architecture

@@ -14,12 +14,9 @@ from actprof.trace.model import PHASES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """Bytes after every event of a replay, in order.
+    """Bytes after every event of a replay, in order, each of shape (events,).
 
-    Attributes:
-        allocated, reserved: shape (events,).
-        phase: index into `PHASES` per event.
-        step_starts: index of each step's first event.
+    `phase` is an index into `PHASES` per event, `step_starts` the index of each step's first event.
     """
 
     allocated: NDArray[np.int64]

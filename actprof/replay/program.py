@@ -60,11 +60,7 @@ def build_program(
 ) -> Program:
     """Return the events of `trace` at `batch_size` with what libraries and kernels take put in.
 
-    Args:
-        trace: what is to be replayed.
-        batch_size: of each step.
-        workspaces: of the matrix libraries.
-        kernels: of the GPU; None leaves out all that depends on it.
+    Without `kernels` all that depends on the GPU's is left out.
     """
     requests = _requests(trace, workspaces)
     count = len(trace.tensors.op)

@@ -8,11 +8,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from actprof.cell import Cell
 from actprof.claims.expectation import expected_cells
 from actprof.claims.judge import Outcome, evaluate
 from actprof.errors import UsageError
-from actprof.policies.facts import PolicyFacts
 from actprof.prediction.many import here_if_traced
 from actprof.processes.pool import Workers
 from actprof.scenario.grid import Scenario
@@ -26,10 +24,7 @@ def check_scenario(
 ) -> tuple[Outcome, ...]:
     """Return what becomes of each expectation of `scenario`; raises as `actprof.check`.
 
-    Args:
-        scenario: with expectations.
-        folder: of its results; where there are some, what is known is taken from them and the rest added.
-        workers: where tasks run, if something must be traced, and who is told.
+    Where `folder` has results, what is known is taken from them and the rest added.
     """
     if not scenario.expectations:
         raise UsageError(
@@ -49,11 +44,7 @@ def check_with(
 ) -> tuple[Outcome, ...]:
     """Return what becomes of each expectation of `scenario`, with the results of `store`.
 
-    Args:
-        scenario: a scenario; one that expects nothing has no outcomes.
-        store: what it lacks is predicted and put there.
-        fresh: predict again the cells that are not of the grid.
-        workers: where tasks run, if something must be traced, and who is told.
+    What the store lacks is predicted and put there; with `fresh` also what is not of the grid, again.
     """
     cells = expected_cells(scenario.expectations)
     grid = {cell.identity() for cell in scenario.cells}
@@ -63,11 +54,7 @@ def check_with(
         here = here_if_traced(some, workers or Workers())
         run_sweep(asked, store, fresh=again, ground=False, workers=here)
     results = {result.cell.identity(): result for result in store.results(cells)}
-    return evaluate(scenario.expectations, results, _facts)
-
-
-def _facts(cell: Cell) -> PolicyFacts:
-    return trace_for(cell)[0].policy
+    return evaluate(scenario.expectations, results, lambda cell: trace_for(cell)[0].policy)
 
 
 @contextmanager

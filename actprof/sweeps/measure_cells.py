@@ -33,12 +33,9 @@ class MeasurePlan:
 def plan_measuring(
     scenario: Scenario, mode: str, *, gpus: Callable[[], Sequence[LocalGpu]] = usable_gpus
 ) -> MeasurePlan:
-    """Return which cells of `scenario` are measured under `mode`.
+    """Return which cells of `scenario` are measured under `mode`, on the GPUs of this machine.
 
-    Args:
-        scenario: the grid.
-        mode: `predict` measures none, `auto` those whose GPU, or one with its memory, is here, `measure` too.
-        gpus: lists the GPUs of this machine.
+    `predict` measures none, `auto` those whose GPU, or one with its memory, is here, `measure` too.
 
     Raises:
         UsageError: an unknown mode, or `measure` where no cell can be measured.
@@ -70,12 +67,7 @@ def measure_cells(
 ) -> tuple[Result, ...]:
     """Measure what `plan` names and `store` lacks, smallest batch first; return all measured results.
 
-    Args:
-        plan: from `plan_measuring`.
-        store: where results are kept.
-        fresh: measure again what is known.
-        command: what repeats it, for the record.
-        listener: told before and after every cell.
+    `fresh` measures again what is known; `command` is what repeats it, for the record.
 
     Raises:
         ActprofError: a GPU has vanished; what was known is stored.

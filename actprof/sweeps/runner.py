@@ -13,7 +13,7 @@ from pathlib import Path
 
 from actprof.cell import Cell
 from actprof.errors import DiedError, TraceError, UsageError
-from actprof.measuring.grounding import Grounding, check_grounding, ground_task
+from actprof.measuring.grounding import Grounding, check_grounding, ground
 from actprof.policies import policy_spec
 from actprof.prediction.many import Answer, Predictions, cell_label
 from actprof.prediction.predict import device_of, unknown_result
@@ -37,12 +37,8 @@ def run_sweep(
 ) -> tuple[Result, ...]:
     """Answer every cell of `scenario` that `store` has no current answer to; return all of them.
 
-    Args:
-        scenario: the grid.
-        store: where answers are kept; each is stored the moment it is known.
-        fresh: answer again what is known already.
-        ground: also run each distinct policy on the CPU.
-        workers: where tasks run, and who is told.
+    Each is stored the moment it is known. `fresh` answers again what is known already; `ground` also runs
+    each distinct policy on the CPU.
 
     Raises:
         UsageError: the scenario asks for what cannot be.
@@ -92,7 +88,7 @@ def _run_groundings(cells: list[Cell], store: ResultsStore, tasks: Tasks) -> Non
     """Run each cell on the CPU; its trace is there by now, to be compared with."""
     for cell in cells:
         label = f"running {cell_label(cell)} on the CPU"
-        tasks.add(label, partial(_put_grounding, store, cell), ground_task, cell)
+        tasks.add(label, partial(_put_grounding, store, cell), ground, cell)
     tasks.run()
 
 

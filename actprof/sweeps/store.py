@@ -13,13 +13,13 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from actprof.cell import Cell
 from actprof.errors import StoreError
 from actprof.hardware import Gpu, LocalGpu
 from actprof.measuring.grounding import Grounding
+from actprof.records import from_plain, to_plain
 from actprof.results import MEASURED, PREDICTED, SCHEMA_VERSION, Result
 from actprof.versions import code_digest, library_versions
 
@@ -81,9 +81,7 @@ class ResultsStore:
         """Use it in a with statement."""
         return self
 
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         """Close the file."""
         self._connection.close()
 
@@ -104,7 +102,7 @@ class ResultsStore:
 
     def put_grounding(self, cell: Cell, grounding: Grounding, stamp: str) -> None:
         """Store `grounding` for the policy, resolution and camera count of `cell`."""
-        values = (grounding_key(cell), stamp, json.dumps(grounding.to_json()))
+        values = (grounding_key(cell), stamp, json.dumps(to_plain(grounding)))
         self._write(
             "INSERT OR REPLACE INTO groundings (key, fingerprint, grounding) VALUES (?, ?, ?)", values
         )
@@ -120,10 +118,8 @@ class ResultsStore:
 
     def stamps(self, *, source: str = PREDICTED) -> dict[str, str]:
         """Return the fingerprint of every readable result of a source by the identity of its cell."""
-        rows = self._read(
-            "SELECT cell, fingerprint FROM results WHERE json_valid(result) AND source = ?", (source,)
-        )
-        return dict(rows)
+        wanted = "SELECT cell, fingerprint FROM results WHERE json_valid(result) AND source = ?"
+        return dict(self._read(wanted, (source,)))
 
     def grounding_stamps(self) -> dict[str, str]:
         """Return the fingerprint of every stored grounding by its key."""
@@ -131,11 +127,8 @@ class ResultsStore:
 
     def results(self, cells: Iterable[Cell] | None = None, *, source: str = PREDICTED) -> tuple[Result, ...]:
         """Return the stored results of `cells`, in their order; of all cells, in the order of storing."""
-        rows = self._read(
-            "SELECT cell, result FROM results WHERE json_valid(result) AND source = ? ORDER BY rowid",
-            (source,),
-        )
-        stored = dict(rows)
+        every = "SELECT cell, result FROM results WHERE json_valid(result) AND source = ? ORDER BY rowid"
+        stored = dict(self._read(every, (source,)))
         wanted = stored if cells is None else [cell.identity() for cell in cells]
         return tuple(Result.from_json(json.loads(stored[key])) for key in wanted if key in stored)
 
@@ -143,7 +136,7 @@ class ResultsStore:
         """Return the stored groundings of `cells`, in their order, each once; of all cells without them."""
         stored = dict(self._read("SELECT key, grounding FROM groundings ORDER BY rowid"))
         wanted = stored if cells is None else dict.fromkeys(grounding_key(cell) for cell in cells)
-        return tuple(Grounding.from_json(json.loads(stored[key])) for key in wanted if key in stored)
+        return tuple(from_plain(Grounding, json.loads(stored[key])) for key in wanted if key in stored)
 
     def _write(self, statement: str, values: tuple[Any, ...]) -> None:
         try:

@@ -20,9 +20,11 @@ from typing import Any
 from unittest import mock
 
 import torch
-from torch._subclasses import FakeTensor, FakeTensorMode
+from torch._subclasses import FakeTensor, FakeTensorMode, fake_tensor
 from torch.cuda.amp import common as amp_common
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.optim import optimizer
+from torch.utils import _foreach_utils
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -32,22 +34,20 @@ from actprof.trace.rules.attention import scaled_dot_product_attention
 @contextmanager
 def fake_cuda() -> Iterator[FakeTensorMode]:
     """Enter a mode in which `"cuda"` is a device, with or without a GPU."""
+    replaced: tuple[tuple[Any, str, Any], ...] = (
+        (torch.nn.Module, "_apply", _recreate_entries),
+        (fake_tensor, "init_gpu_context", lambda _device: None),
+        (torch.cuda, "is_available", lambda: False),
+        (torch.nn.functional, "linear", _linear),
+        (torch.nn.functional, "scaled_dot_product_attention", scaled_dot_product_attention),
+        (amp_common, "amp_definitely_not_available", lambda: False),
+        (torch.cuda, "is_bf16_supported", lambda *_, **__: True),
+        (_foreach_utils, "_foreach_supported_types", _foreach_types(_foreach_utils)),
+        (optimizer, "_foreach_supported_types", _foreach_types(optimizer)),
+    )
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(torch.nn.Module, "_apply", _recreate_entries))
-        stack.enter_context(
-            mock.patch("torch._subclasses.fake_tensor.init_gpu_context", lambda _device: None)
-        )
-        stack.enter_context(mock.patch.object(torch.cuda, "is_available", lambda: False))
-        stack.enter_context(mock.patch.object(torch.nn.functional, "linear", _linear))
-        stack.enter_context(
-            mock.patch.object(
-                torch.nn.functional, "scaled_dot_product_attention", scaled_dot_product_attention
-            )
-        )
-        stack.enter_context(mock.patch.object(amp_common, "amp_definitely_not_available", lambda: False))
-        stack.enter_context(mock.patch.object(torch.cuda, "is_bf16_supported", lambda *_, **__: True))
-        for module in ("torch.utils._foreach_utils", "torch.optim.optimizer"):
-            stack.enter_context(_fake_type_in(f"{module}._foreach_supported_types"))
+        for owner, name, new in replaced:
+            stack.enter_context(mock.patch.object(owner, name, new))
         yield stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv()))
 
 
@@ -82,10 +82,8 @@ class _AddsInPlace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-def _fake_type_in(target: str) -> Any:
-    module_name, name = target.rsplit(".", 1)
-    module = __import__(module_name, fromlist=[name])
-    return mock.patch(target, [*getattr(module, name), FakeTensor])
+def _foreach_types(module: Any) -> list[type]:
+    return [*module._foreach_supported_types, FakeTensor]
 
 
 class _Conversion:

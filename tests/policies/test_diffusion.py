@@ -9,8 +9,7 @@ from actprof.advice.remedies import offers
 from actprof.cell import Cell
 from actprof.claims.quantities import read_facts
 from actprof.errors import UsageError
-from actprof.measuring.cpu import ground
-from actprof.measuring.grounding import check_grounding
+from actprof.measuring.grounding import check_grounding, ground
 from actprof.policies.workload import build_workload, policy_config
 from actprof.trace.affine import fit
 from actprof.trace.fake import fake_cuda

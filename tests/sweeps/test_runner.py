@@ -138,7 +138,7 @@ def test_a_trace_that_cannot_be_made_leaves_unknown_cells(scenario, store, here,
 def test_each_distinct_policy_is_grounded_once(scenario, store, here, monkeypatch):
     """Two resolutions, two CPU runs, whatever the number of batch sizes."""
     calls = []
-    monkeypatch.setattr(runner, "ground_task", lambda cell: calls.append(cell) or grounding(cell))
+    monkeypatch.setattr(runner, "ground", lambda cell: calls.append(cell) or grounding(cell))
     runner.run_sweep(scenario, store, workers=here)
     runner.run_sweep(scenario, store, workers=here)
 
@@ -148,7 +148,7 @@ def test_each_distinct_policy_is_grounded_once(scenario, store, here, monkeypatc
 
 def test_a_real_run_that_differs_from_the_trace_is_an_error(scenario, store, here, monkeypatch):
     """The message names both numbers, and the wrong grounding is not stored."""
-    monkeypatch.setattr(runner, "ground_task", lambda cell: grounding(cell, tokens=602))
+    monkeypatch.setattr(runner, "ground", lambda cell: grounding(cell, tokens=602))
 
     with pytest.raises(GroundingError, match="encoder tokens 602, the trace 7"):
         runner.run_sweep(scenario, store, workers=here)
@@ -221,7 +221,7 @@ def test_a_trace_that_kills_its_process_kills_no_second_one(tmp_path, store, her
 
 def test_a_real_run_that_kills_its_process_is_only_a_warning(scenario, store, monkeypatch, caplog):
     """The cells are answered; there is nothing to compare their traces with."""
-    monkeypatch.setattr(runner, "ground_task", kill_oneself)
+    monkeypatch.setattr(runner, "ground", kill_oneself)
     results = runner.run_sweep(scenario, store, workers=Workers(jobs=1))
 
     assert {"fits"} == {result.verdict for result in results}
@@ -252,9 +252,7 @@ def test_a_grounding_waits_for_its_trace(tmp_path, store, here, monkeypatch):
 
     monkeypatch.setattr(many, "trace_task", trace)
     monkeypatch.setattr(many, "predict_task", lambda cell, _gpus: unknown(cell))
-    monkeypatch.setattr(
-        runner, "ground_task", lambda cell: order.append("ground") or grounding(cell, tokens=8)
-    )
+    monkeypatch.setattr(runner, "ground", lambda cell: order.append("ground") or grounding(cell, tokens=8))
 
     with pytest.raises(GroundingError, match="encoder tokens 8, the trace 7"):
         runner.run_sweep(cold, store, workers=here)

@@ -15,6 +15,7 @@ from actprof.cli.console import output, print_json, progress_listener
 from actprof.cli.options import jobs_option
 from actprof.cli.show_sweep import print_sweep
 from actprof.errors import UsageError
+from actprof.records import to_plain
 from actprof.results import MEASURED, SCHEMA_VERSION
 
 
@@ -75,7 +76,7 @@ def _stored(folder: Path) -> dict[str, Any]:
             "scenario": meta["name"],
             "results": [result.to_json(curve=False) for result in store.results(cells)],
             "measured": [result.to_json(curve=False) for result in store.results(cells, source=MEASURED)],
-            "groundings": [grounding.to_json() for grounding in store.groundings(cells)],
+            "groundings": to_plain(store.groundings(cells)),
             "report": str(folder / REPORT_NAME),
             "measuring": meta["measuring"],
         }
