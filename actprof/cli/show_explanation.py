@@ -14,6 +14,7 @@ from actprof.explanation.explain import CONTEXT, UNUSED, Change, Explanation, Ho
 from actprof.explanation.holders import HeldTensor
 from actprof.explanation.sentences import first_ops, headline, request_text, share, short_op, site_text
 from actprof.explanation.tree_rows import TreeRow, list_rows
+from actprof.policies import policy_title
 from actprof.units import format_bytes
 from actprof.words import VERDICT_WORDS
 
@@ -49,7 +50,7 @@ def _print_head(found: Explanation, console: Console) -> None:
     cell, moment = found.result.cell, found.moment
     inputs = f"{cell.cameras_text} at {cell.resolution}, batch size {cell.batch_size}"
     console.print(
-        f"[dim]{escape(f'{cell.policy.upper()} with {inputs}, on {found.result.gpu.name}')}: "
+        f"[dim]{escape(f'{policy_title(cell.policy)} with {inputs}, on {found.result.gpu.name}')}: "
         f"{VERDICT_WORDS[found.result.verdict]}[/]"
     )
     console.print(f"[bold]{escape(headline(moment))}[/]")

@@ -15,6 +15,7 @@ from actprof.errors import UsageError
 from actprof.hardware import Gpu, cublas_workspace_bytes, find_gpu
 from actprof.ledger.comparison import Comparison, Figures, figures_of
 from actprof.measurement import Measurement
+from actprof.policies import policy_title
 from actprof.records import from_plain, to_plain
 from actprof.results import Result
 from actprof.units import format_bytes
@@ -80,7 +81,7 @@ class AccuracyRow(Comparison):
         told = {part.name: part.unusual(getattr(cell, part.name)) for part in CELL_FIELDS}
         held_to = self.held_to_bytes or cell.capacity_bytes
         told |= {
-            "policy": [cell.policy.upper()],
+            "policy": [policy_title(cell.policy)],
             "cameras": [f"{cell.cameras_text} {cell.resolution}"],
             "resolution": [],
             "batch_size": [f"batch {cell.batch_size}"],

@@ -33,3 +33,8 @@ def policy_spec(name: str) -> PolicySpec:
         raise UsageError(f"{name!r} is not a policy that actprof knows; {hint}")
     spec: PolicySpec = importlib.import_module(f"{__name__}.{name}").SPEC
     return spec
+
+
+def policy_title(name: str) -> str:
+    """Return what people call the policy that lerobot calls `name`; that name where nobody knows it."""
+    return policy_spec(name).title if name in _POLICIES else name

@@ -6,6 +6,7 @@ from actprof.policies.spec import PolicySpec
 
 SPEC = PolicySpec(
     name="act",
+    title="ACT",
     fixed={"pretrained_backbone_weights": None},
     sizeless=frozenset({"optimizer_lr", "optimizer_lr_backbone"}),
     parts={

@@ -6,6 +6,7 @@ from actprof.policies.spec import PolicySpec
 
 SPEC = PolicySpec(
     name="diffusion",
+    title="Diffusion Policy",
     fixed={"pretrained_backbone_weights": None},
     sizeless=frozenset(
         {

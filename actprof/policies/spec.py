@@ -24,6 +24,7 @@ class PolicySpec:
 
     Attributes:
         name: lerobot's name of the policy.
+        title: what people call it.
         fixed: fields of its config that have one value here, whatever a run says, as they change no size and
             ask the Hub.
         sizeless: more fields of its config that change no size: runs that differ in them share a trace.
@@ -48,6 +49,7 @@ class PolicySpec:
     """
 
     name: str
+    title: str = "the policy"
     fixed: Mapping[str, Any] = field(default_factory=dict)
     sizeless: frozenset[str] = frozenset()
     stand_ins: Callable[[Cell], AbstractContextManager[object]] = _no_stand_ins

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from actprof.errors import UsageError
 from actprof.hardware import find_gpu
+from actprof.policies import policy_spec
+from actprof.policies.changes import read_change
 from actprof.results import Result
 from actprof.units import format_seconds
 
@@ -45,7 +47,10 @@ def _applies(text: str, result: Result) -> bool:
         return result.max_batch_size is None or cell.batch_size < result.max_batch_size
     if text.startswith(_BF16):
         return cell.autocast == "fp32" and _has_bf16(result.gpu.name)
-    return not ("fused_attention" in text and "fused_attention" in cell.changes)
+    if "fused_attention" in text:
+        fits = read_change("fused_attention").place(policy_spec(cell.policy).parts) is not None
+        return fits and "fused_attention" not in cell.changes
+    return True
 
 
 def _has_bf16(name: str) -> bool:
