@@ -31,12 +31,11 @@ def make_cell(*, default_gpu: str | None = Cell().gpu, **options: Any) -> Cell:
     given = {"gpu": None, **options}
     if given["gpu"] is None and given.get("capacity") is None:
         given["gpu"] = default_gpu
-    parts = ((known[name], value) for name, value in given.items())
-    return Cell(**{part.name: _PARSERS.get(part.kind, _as_it_is)(value) for part, value in parts})
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
+    fields = {}
+    for name, value in given.items():
+        parse = _PARSERS.get(known[name].kind)
+        fields[known[name].name] = value if parse is None else parse(value)
+    return Cell(**fields)
 
 
 def _with_unit(size: str | int) -> int:

@@ -75,9 +75,7 @@ def measure(  # noqa: PLR0913 - the options of a command
 def compare_snapshot(path: str | Path, cell: Cell) -> tuple[Unmatched, ...]:
     """Return what a memory snapshot of `measure` and the prediction of its cell do not have in common.
 
-    Args:
-        path: a snapshot that begins with an empty allocator, as `measure(snapshot=…)` leaves it.
-        cell: the cell that was measured.
+    It must begin with an empty allocator, as `measure(snapshot=…)` leaves it.
 
     Raises:
         UsageError: the snapshot cannot be used, or nobody knows the cell's GPU.

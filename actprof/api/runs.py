@@ -55,10 +55,7 @@ def write_explanation_page(
 ) -> Path:
     """Write the page of an explanation, one file that needs no network, and return its path.
 
-    Args:
-        found: from `explain`.
-        path: of the file.
-        versus: another one, whose difference the page shows as well.
+    With `versus`, another explanation, it shows the difference as well.
 
     Raises:
         StoreError: the file cannot be written.
@@ -82,16 +79,14 @@ def preflight(
         command: the command as it would be run, one text or its words.
         config: a saved `train_config.json` instead.
         remedies: also look for them where the run does not simply fit.
-        **given: what the command does not say, as in `actprof.preflight_check.given.Given`: gpu, capacity,
-            used_by_others, cameras, resolution, state_dim, action_dim, load_seconds, price_per_hour.
+        **given: what the command does not say, fields of `actprof.preflight_check.command_line.Given`.
 
     Raises:
         UsageError: lerobot refuses the command, or something needed is neither found nor given.
         UnknownAnswerError: the command names a file on the Hub that cannot be had.
     """
-    from actprof.preflight_check.command_line import parse_command_line
-    from actprof.preflight_check.given import Given
-    from actprof.preflight_check.run_preflight import run_preflight
+    from actprof.preflight_check.command_line import Given, parse_command_line
+    from actprof.preflight_check.preflight import run_preflight
 
     if config is not None and command:
         raise UsageError("give a command or --config, not both; a command may have --config_path itself")

@@ -49,7 +49,7 @@ def sweep(  # noqa: PLR0913 - the options of a command
     """Answer the grid of a scenario; leave `results.sqlite`, `results.csv` and `report.html` in a folder.
 
     Args:
-        scenario: from `load_scenario`.
+        scenario: the grid.
         mode: `predict`; `measure`: also run each cell on a GPU of this machine; `auto`: measure the cells
             whose GPU, or one with at least its memory, is here.
         gpu: another GPU than the scenario's.
@@ -99,14 +99,8 @@ def check(
 ) -> tuple[Outcome, ...]:
     """Return what becomes of each expectation of a scenario: held, broken, or not to be told.
 
-    Only the cells that the expectations are about are predicted.
-
-    Args:
-        scenario: from `load_scenario`.
-        gpu: another GPU than the scenario's, for what does not name its own.
-        jobs: worker processes, where something must be traced.
-        out: the folder of its results, if it was swept; `reports/<scenario>` if left out.
-        listener: told about the progress after every task.
+    Only the cells that the expectations are about are predicted; options as in `sweep`. What names a GPU of
+    its own keeps it, and `out` is read if the scenario was swept.
 
     Raises:
         UsageError: the scenario expects nothing, or asks for what cannot be.

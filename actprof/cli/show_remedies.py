@@ -87,25 +87,28 @@ def print_combinations(start: Result, together: Sequence[Combination], console: 
 
 def _applied(offers: Sequence[Offer]) -> list[str]:
     """Return lines that apply all of `offers`: variables and flags, one script with all code, or notes."""
-    added = [word for offer in offers for word in (*_variables(offer), *map(shlex.quote, offer.flags))]
+    added = " ".join(word for offer in offers for word in added_words(offer))
+    scripted = [offer.name for offer in offers if offer.code]
     bare = [offer.note for offer in offers if not (offer.environment or offer.flags or offer.code)]
-    return [" ".join(added)] * bool(added) + _script(offers) + bare
+    return [*filter(None, [added]), *([script_text(*scripted)] if scripted else []), *bare]
 
 
-def _variables(offer: Offer) -> list[str]:
-    return [f"{name}={shlex.quote(value)}" for name, value in offer.environment.items()]
+def added_words(offer: Offer) -> list[str]:
+    """Return the variables and flags that a remedy adds to the command, as a shell takes them."""
+    variables = (f"{name}={shlex.quote(value)}" for name, value in offer.environment.items())
+    return [*variables, *map(shlex.quote, offer.flags)]
 
 
-def _script(offers: Sequence[Offer]) -> list[str]:
-    names = " ".join(f"--script {offer.name}" for offer in offers if offer.code)
-    command = f"actprof suggest {names} > train.py  # and run that instead of lerobot-train"
-    return [command] if names else []
+def script_text(*names: str) -> str:
+    """Return the command that prints a training script with the remedies of these names."""
+    asked = " ".join(f"--script {name}" for name in names)
+    return f"actprof suggest {asked} > train.py  # and run that instead of lerobot-train"
 
 
 def _print_how(title: str, offers: Sequence[Offer], console: Console) -> None:
     console.print(f"\n[bold]{escape(title)}[/]")
     for offer in offers:
-        for word in (*_variables(offer), *map(shlex.quote, offer.flags)):
+        for word in added_words(offer):
             console.print(escape(f"  {word}"), soft_wrap=True)
     for line in "\n\n".join(offer.code for offer in offers if offer.code).splitlines():
         console.print(escape(f"  {line}".rstrip()), soft_wrap=True)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from actprof.cli.console import VERDICT_STYLES, boundary_text
+from actprof.cli.console import VERDICT_STYLES, boundary_text, plain_table
 from actprof.out_of_memory import OutOfMemory
 from actprof.prediction.attribution import rank_holders
 from actprof.prediction.limits import limit_shares, speed_text, what_helps
@@ -40,11 +40,7 @@ def print_result(result: Result, console: Console) -> None:
 def print_verdict(result: Result, console: Console, *, headline: str = "", place: str = "") -> None:
     """Print the verdict with its reason and, where memory runs out, PyTorch's message.
 
-    Args:
-        result: any.
-        console: where to.
-        headline: instead of the verdict's own.
-        place: what the run is on; the GPU of the question if left out.
+    A `headline` takes the place of the verdict's own, a `place` that of the question's GPU.
     """
     style = VERDICT_STYLES[result.verdict]
     said = escape(_sentence(result, place or result.gpu.name))
@@ -90,7 +86,7 @@ def band_text(result: Result) -> str:
 
 def fact_table(facts: Iterable[tuple[str, str]] = ()) -> Table:
     """Return a table of names and texts."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    table = plain_table(show_header=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
     for name, text in facts:
@@ -141,10 +137,7 @@ def size_facts(result: Result) -> list[tuple[str, str]]:
 def speed_facts(result: Result, *, limited_by: str = "", data_share: float = 0.0) -> list[tuple[str, str]]:
     """Return what a step takes and waits for, as rows of facts; none when the GPU's speed is not known.
 
-    Args:
-        result: a prediction.
-        limited_by: what the whole run waits for, where that is not what its step waits for.
-        data_share: of the run's time in which it waits for data.
+    `limited_by` is what the whole run waits for, `data_share` the share of its time spent waiting for data.
     """
     if result.work is None:
         return []

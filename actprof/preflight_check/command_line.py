@@ -1,4 +1,7 @@
-"""Take a command line apart: environment prefixes, launchers, and what `lerobot-train` itself is given."""
+"""Take a command line apart: environment prefixes, launchers, and what `lerobot-train` itself is given.
+
+`Given` is what the user tells preflight beside it.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ _WRAPPERS = {
 }  # fmt: skip
 _PYTHON = re.compile(r"python(\d(\.\d+)?)?")
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+SHAPES = ("cameras", "resolution", "state_dim", "action_dim")
 _HINT = "write it as you would run it: lerobot-train --policy.type=act --dataset.repo_id=…"
 
 
@@ -31,10 +35,9 @@ class CommandLine:
     """One command.
 
     Attributes:
-        text: as a shell takes it.
         arguments: what stands after `lerobot-train`.
         launcher: `accelerate`, `torchrun` or empty.
-        launcher_options: what stands between the launcher and `lerobot-train`.
+        launcher_options: what stands between the two.
         environment: variables that the command itself sets.
     """
 
@@ -47,6 +50,38 @@ class CommandLine:
     def seen_environment(self, around: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the variables that the run sees: those `around` it (this process's), and its own."""
         return {**(os.environ if around is None else around), **self.environment}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What the command itself does not say; None: not given.
+
+    Attributes:
+        gpu: the card that it is to run on; that of `--job.target`, else the one in this machine as it is now,
+            if left out.
+        capacity: its memory, like `23.69GiB`.
+        used_by_others: what other programs hold of a card that is not here.
+        cameras: how many, where the dataset's metadata is not at hand or others are meant.
+        resolution: of each of them.
+        state_dim, action_dim: lengths of the robot's state and of one action, likewise.
+        load_seconds: from one batch to the next, as `measure_loader` finds; loading is left out otherwise.
+        price_per_hour: dollars, of the machine; that of `--job.target` if left out.
+    """
+
+    gpu: str | None = None
+    capacity: str | None = None
+    used_by_others: str | None = None
+    cameras: int | None = None
+    resolution: str | None = None
+    state_dim: int | None = None
+    action_dim: int | None = None
+    load_seconds: float | None = None
+    price_per_hour: float | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of the dataset need be known."""
+        return None not in (getattr(self, name) for name in SHAPES)
 
 
 def parse_command_line(command: str | Sequence[str]) -> CommandLine:

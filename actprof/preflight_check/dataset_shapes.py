@@ -29,7 +29,6 @@ class Shapes:
         action_dim: length of `action`.
         frames: of the whole dataset; 0 when not known.
         odd: inputs that actprof's cells do not have, in words.
-        source: where they come from.
     """
 
     cameras: Mapping[str, tuple[int, int]]
@@ -45,12 +44,7 @@ def find_info(
 ) -> tuple[dict[str, Any] | None, str]:
     """Return (the dataset's `meta/info.json`, where it was) or (None, where it was looked for).
 
-    Args:
-        repo_id: `--dataset.repo_id`.
-        root: `--dataset.root`.
-        revision: `--dataset.revision`.
-        environment: of the run; `HF_LEROBOT_HOME` and `HF_HOME` count.
-        hub: also ask the Hub.
+    `HF_LEROBOT_HOME` and `HF_HOME` of the run's `environment` count; with `hub` the Hub is asked as well.
 
     Raises:
         UsageError: the file is there and cannot be read.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from actprof.hardware.jobs import PRICE_SOURCE, job_dollars
 from actprof.loading.feed import DATA, Combined, combine
-from actprof.preflight_check.given import Given
+from actprof.preflight_check.command_line import Given
 from actprof.preflight_check.training_run import TrainingRun
 from actprof.results import Result
 
@@ -15,7 +15,7 @@ _HOUR = 3600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """Dollars per hour of the whole machine, and where the figure comes from."""
+    """What the whole machine costs, and where the figure comes from."""
 
     usd_per_hour: float
     source: str
@@ -32,8 +32,7 @@ class Duration:
         data_share: of the run's time that is waiting for data, 0 to 1; None where no loading was given.
         limited_by: `data`, or what the step waits for.
         epochs: how often the dataset is gone through; None where its frames are not known.
-        cost_usd: by the price; None without one.
-        price: what it was reckoned with.
+        cost_usd, price: None where nobody knows the price.
     """
 
     hours: float
@@ -53,12 +52,8 @@ def run_duration(
 ) -> Duration | None:
     """Return what all steps of `run` take; None where the step is not known.
 
-    Args:
-        run: whose steps and workers count.
-        result: the prediction of one process.
-        given: loading and price.
-        processes: each with a batch of its own.
-        frames: of the dataset; 0 when not known.
+    `result` is the prediction of one of the `processes`, each with a batch of its own; `frames` are those of
+    the dataset, 0 when not known.
     """
     seconds = result.step_seconds
     if seconds is None or run.steps <= 0:

@@ -10,7 +10,7 @@ from actprof.hardware import builtin_catalogue, find_device
 from actprof.hardware.entries import parse_capacity
 from actprof.hardware.jobs import job_machine
 from actprof.measuring import nvml
-from actprof.preflight_check.given import Given
+from actprof.preflight_check.command_line import Given
 from actprof.units import format_bytes, parse_bytes
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -23,11 +23,9 @@ class RunGpu:
     Attributes:
         gpu: the catalogue's name, or None where only the capacity is known.
         capacity_bytes: None takes the catalogue's figure.
-        used_by_others_bytes: what other programs hold of it.
         count: GPUs of that machine; None where nobody knows.
         place: where it is, in words.
-        here: it is in this machine.
-        holders: who holds its memory.
+        holders: who holds its memory, where it is in this machine.
     """
 
     gpu: str | None
@@ -45,8 +43,7 @@ def run_gpu(
     """Return the GPU of a run.
 
     Args:
-        given: a card of the catalogue, its memory (alone, it stands for a card of that size), and what other
-            programs hold of it.
+        given: a capacity alone stands for a card of that size.
         job_target: `--job.target` of a run on Hugging Face Jobs.
         processes: of the run on one machine: as many GPUs, of which the fullest decides.
         environment: of the run; `CUDA_VISIBLE_DEVICES` counts where nothing names another machine.

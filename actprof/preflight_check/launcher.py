@@ -35,9 +35,7 @@ class Launch:
     Attributes:
         processes: of the whole run, each with a model and a batch of its own; None: one for each GPU here.
         precision: `fp32`, `fp16` or `bf16`, where lerobot leaves it to accelerate.
-        on_cpu: accelerate is told to stay on the CPU.
         unsupported: what it does that actprof does not know the memory of, in a sentence; or empty.
-        assumptions: what was taken for granted.
     """
 
     processes: int | None = 1
@@ -48,11 +46,7 @@ class Launch:
 
 
 def launch_of(command: CommandLine, *, around: Mapping[str, str] | None = None) -> Launch:
-    """Return how `command` starts its processes.
-
-    Args:
-        command: from `parse_command_line`.
-        around: the environment that the command is run in; this process's if left out.
+    """Return how `command` starts its processes, in the environment `around` it or else this process's.
 
     Raises:
         UsageError: an option of the launcher that cannot be, or a config file that cannot be read.
@@ -113,11 +107,10 @@ def _accelerate(options: Mapping[str, str], seen: Mapping[str, str]) -> Launch:
     inner = config.get("dynamo_config")
     if isinstance(inner, dict) and not told.get("dynamo_backend"):
         told["dynamo_backend"] = inner.get("dynamo_backend")
-    distributed = _DISTRIBUTED.get(str(config.get("distributed_type")).upper(), "")
     return _launch(
         {name: str(told.get(name) or "") for name in (*_SETTINGS, *_WRAPS)},
         None if processes is None else _count("--num_processes", str(processes)),
-        wrapped_in=distributed,
+        wrapped_in=_DISTRIBUTED.get(str(config.get("distributed_type")).upper(), ""),
     )
 
 
@@ -126,6 +119,10 @@ def _launch(told: Mapping[str, str], processes: int | None, *, wrapped_in: str =
     precision = told["mixed_precision"].lower() or "no"
     dynamo = told["dynamo_backend"] or "no"
     wraps = [*(name for flag, name in _WRAPS.items() if _is_on(told[flag])), *filter(None, [wrapped_in])]
+    accumulation = (
+        f"gradient accumulation over {told['gradient_accumulation_steps']} steps changes no memory: lerobot "
+        "steps the optimizer with every batch all the same"
+    )
     unsupported = ""
     if wraps:
         unsupported = f"accelerate wraps the model with {wraps[0]}, which actprof does not trace"
@@ -138,15 +135,8 @@ def _launch(told: Mapping[str, str], processes: int | None, *, wrapped_in: str =
         precision=_PRECISIONS.get(precision, "fp32"),
         on_cpu=_is_on(told["cpu"]) or _is_on(told["use_cpu"]),
         unsupported=unsupported,
-        assumptions=_accumulation(told["gradient_accumulation_steps"]),
+        assumptions=() if told["gradient_accumulation_steps"] in ("1", "") else (accumulation,),
     )
-
-
-def _accumulation(steps: str) -> tuple[str, ...]:
-    if steps in ("1", ""):
-        return ()
-    said = "steps changes no memory: lerobot steps the optimizer with every batch all the same"
-    return (f"gradient accumulation over {steps} {said}",)
 
 
 def _config_file(options: Mapping[str, str], seen: Mapping[str, str]) -> dict[str, Any]:

@@ -145,13 +145,8 @@ def _with_other_cameras(result: Result, inputs: Inputs) -> Result:
 def find_remedies(run: TrainingRun, cell: Cell, result: Result, processes: int) -> tuple[Remedy, ...]:
     """Return what helps first against running out of memory, the best first: all can be added to the command.
 
-    Nothing where memory is not short, only less certain as with several processes or unlike cameras.
-
-    Args:
-        run: what the command means.
-        cell: of one process.
-        result: of `predict_run`.
-        processes: with several, a remedy makes the run `tight` at best, as the run itself.
+    Nothing where memory is not short, only less certain as with several processes or unlike cameras. With
+    several `processes` a remedy makes the run `tight` at best, as the run itself; `cell` is of one of them.
     """
     crowded = _beside(cell, processes_bytes(processes, result.parameters))
     is_short = result.verdict == Verdict.OOM or (

@@ -5,23 +5,34 @@ lerobot". A flag must be in the table of lerobot's simple fields, stand once, an
 draccus read in one way only; and nothing may stand in the command that one of lerobot 0.6.1's checks could
 refuse (`TrainPipelineConfig.validate`; `DatasetConfig`, `EvalConfig`, `PreTrainedConfig` and the policy's own
 config, each `__post_init__`).
+
+The table is written down once by lerobot and kept beside the traces. It belongs to one policy, one version of
+lerobot and of the code that writes it; a file that cannot be read is written again.
 """
 
 from __future__ import annotations
 
 import copy
+import json
+import logging
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from actprof.errors import StoreError
+from actprof.files import write_whole
 from actprof.policies import policy_names
-from actprof.preflight_check.flag_table import FlagTable, flag_table
 from actprof.preflight_check.training_run import TrainingRun, training_run
-from actprof.versions import package_version
+from actprof.trace.cache import cache_directory
+from actprof.versions import code_digest, package_version
+
+_log = logging.getLogger(__name__)
 
 CHECKED_LEROBOT = ("0.6.1",)  # releases whose checks are those below
 _FLAG = re.compile(r"--([a-z_][\w.]*)(?:=(.*))?", re.DOTALL)
@@ -56,6 +67,47 @@ _POLICY_PASSES: dict[str, dict[str, Callable[[Any], bool]]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class FlagTable:
+    """The flags of `lerobot-train --policy.type=POLICY`.
+
+    Attributes:
+        types: flag without dashes to `int`, `float`, `bool`, `str` or `Path`, with a `?` when it may be null;
+            flags of other types are not in it.
+        defaults: the whole config as nested JSON values; `dataset.repo_id` is None, as it has no default.
+        checked: flags that the policy's own checks look at.
+    """
+
+    types: Mapping[str, str]
+    defaults: Mapping[str, Any]
+    checked: tuple[str, ...]
+
+
+def flag_table(policy: str) -> FlagTable:
+    """Return the table of a policy from the cache; the first time lerobot is imported to write it."""
+    key = f"{policy}-{package_version('lerobot')}-{code_digest('policies/train_command.py')}"
+    return _table(policy, cache_directory() / f"lerobot-train-flags-{key}.json")
+
+
+@cache
+def _table(policy: str, path: Path) -> FlagTable:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return FlagTable(dict(data["types"]), dict(data["defaults"]), tuple(data["checked"]))
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        _log.warning("the cached table %s is damaged and will be written again (%s)", path, error)
+    from actprof.policies.train_command import describe_fields
+
+    data = describe_fields(policy)
+    try:
+        write_whole(path, json.dumps(data).encode())
+    except StoreError as error:
+        _log.warning("the flags of lerobot-train could not be cached: %s", error)
+    return FlagTable(**data)
+
+
 class _UnsureError(Exception):
     """Only lerobot knows."""
 
@@ -63,9 +115,7 @@ class _UnsureError(Exception):
 def read_command(arguments: Sequence[str], *, may_exist: bool = False) -> TrainingRun:
     """Return what `lerobot-train ARGUMENTS` would train; raises as `read_with_lerobot`.
 
-    Args:
-        arguments: what stands after `lerobot-train`.
-        may_exist: do not refuse an output folder that is there already, as lerobot does.
+    With `may_exist` an output folder that is there already is not refused, as lerobot does.
     """
     return read_quickly(arguments) or read_with_lerobot(arguments, may_exist=may_exist)
 

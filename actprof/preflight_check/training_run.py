@@ -23,24 +23,20 @@ _RATES = {"lr", "weight_decay", "grad_clip_norm", "betas", "eps"}  # figures tha
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRun:
-    """One training run as lerobot understands its command.
+    """One training run as lerobot understands its command; what is not said here is as in its config.
 
     Attributes:
         policy_type: lerobot's name of the policy; of a reward model, `reward model NAME`.
         overrides: fields of the policy's config that differ from lerobot's defaults and change a size.
         device: `--policy.device`; `cuda` where the command names none.
-        use_amp: as given.
         normalization: fields of `normalization_mapping` that differ from the default.
         input_features: those that a pretrained policy brings with it: name -> (type, shape).
-        repo_id, root, revision: of the dataset.
         image_transforms: lerobot's config of them, or None when they are off.
         optimizer: name of the optimizer that trains; `preset` for the policy's own.
         optimizer_ignored: name of the optimizer that the command names and the preset replaces.
         optimizer_unusual: its fields beside rates that differ from its defaults.
-        num_workers: of the DataLoader.
-        batch_size, steps, save_freq, save_checkpoint, output_dir: as in the config; `output_dir` None: a
-            folder of the day below `outputs/train`.
-        cudnn_deterministic, resume, job_target: as in the config; `job_target` None: this machine.
+        output_dir: None is a folder of the day below `outputs/train`.
+        job_target: None is this machine.
         others: names of parts of the config that actprof does not know the memory of.
         evaluates: the run evaluates on held-out episodes or in an environment.
     """
@@ -100,7 +96,10 @@ def training_run(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> Trai
         **_optimizer(config, defaults["optimizer"] or {}),
         **{name: config[name] for name in _AS_THEY_ARE},
         job_target=None if target == "local" else target,
-        others=_others(config),
+        others=(
+            *filter(config.get, ("peft", "sample_weighting")),
+            *["policy.use_peft"] * bool(policy.get("use_peft")),
+        ),
         evaluates=bool(config["env"]) or config["eval_steps"] > 0,
     )
 

@@ -9,8 +9,8 @@ import pytest
 from actprof.cell import Cell
 from actprof.hardware.jobs import job_dollars
 from actprof.measurement import Spread
+from actprof.preflight_check.command_line import Given
 from actprof.preflight_check.duration import run_duration
-from actprof.preflight_check.given import Given
 from actprof.preflight_check.training_run import TrainingRun
 from actprof.results import GpuUse, Result, StepWork
 

@@ -8,7 +8,7 @@ import pytest
 
 from actprof.errors import UsageError
 from actprof.preflight_check.dataset_shapes import find_info, shapes_of
-from actprof.preflight_check.image_transforms import transformed_size
+from actprof.preflight_check.policy_inputs import transformed_size
 
 CAMERA = {"dtype": "video", "shape": [480, 640, 3], "names": ["height", "width", "channels"]}
 FEATURES = {

@@ -12,8 +12,7 @@ from actprof.cell import Cell
 from actprof.errors import UsageError
 from actprof.hardware import find_gpu
 from actprof.hardware.jobs import _flavours, job_machine
-from actprof.preflight_check.command_line import CommandLine
-from actprof.preflight_check.given import Given
+from actprof.preflight_check.command_line import CommandLine, Given
 from actprof.preflight_check.launcher import AllocatorSettings, Launch
 from actprof.preflight_check.policy_inputs import Inputs, run_inputs
 from actprof.preflight_check.predict_run import why_unsupported

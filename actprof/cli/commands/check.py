@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
@@ -47,11 +46,14 @@ def command(*, scenario: Path, gpu: str | None, jobs: int | None, out: Path | No
     columns = (TimeElapsedColumn(), TextColumn("{task.description}"))
     with progress_listener(*columns, start="starting") as listener:
         outcomes = api.check(loaded, gpu=gpu, jobs=jobs, out=out, listener=listener)
+    code = exit_code(outcomes)
     if as_json:
-        print_json(_as_json(loaded.name, outcomes))
+        held = {0: True, BROKEN: False, OPEN: None}[code]
+        answer = {"scenario": loaded.name, "held": held, "outcomes": to_plain(outcomes)}
+        print_json({"schema_version": SCHEMA_VERSION, **answer})
     else:
         print_outcomes(outcomes, output())
-    return exit_code(outcomes)
+    return code
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
@@ -93,12 +95,3 @@ def _summary(outcomes: Sequence[Outcome]) -> str:
     words = [(True, "green", "held"), (False, "bold red", "broken"), (None, "magenta", "not to be told")]
     parts = [f"[{style}]{counts[held]} {word}[/]" for held, style, word in words if counts[held]]
     return f"{total}: {', '.join(parts)}"
-
-
-def _as_json(name: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "scenario": name,
-        "held": {0: True, BROKEN: False, OPEN: None}[exit_code(outcomes)],
-        "outcomes": to_plain(outcomes),
-    }

@@ -89,10 +89,6 @@ def _cell(**options: Any) -> dict[str, Any]:
 def options_on_top(options: dict[str, Any], text: str) -> dict[str, Any]:
     """Return the options of a cell with those of a command line on top; fields of `--set` are merged.
 
-    Args:
-        options: keyword arguments of `actprof.explain`.
-        text: as `--resolution 224x224 --set chunk_size=20`.
-
     Raises:
         UsageError: `text` is no such command line, or names nothing.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +68,9 @@ def command(  # noqa: PLR0913 - the options of a command
     with progress_listener(*columns, start="looking for a GPU") as progress:
         options |= {"device": device, "timeout": timeout, "progress": progress}
         if lines:
-            _check_alone(
-                {"--boundary": boundary, "--snapshot": snapshot, "--steps": steps, "--json": as_json}
-            )
+            others = {"--boundary": boundary, "--snapshot": snapshot, "--steps": steps, "--json": as_json}
+            if unwanted := " and ".join(name for name, value in others.items() if value):
+                raise UsageError(f"--lines prints a table instead of a result; leave out {unwanted}")
             click.echo(api.measure_lines(**options))
             return 0
         options["steps"] = steps
@@ -84,13 +84,6 @@ def command(  # noqa: PLR0913 - the options of a command
         if snapshot is not None and result.verdict != Verdict.FAILED:
             _print_unmatched(snapshot, api.compare_snapshot(snapshot, result.cell))
     return _FAILED if result.verdict == Verdict.FAILED else 0
-
-
-def _check_alone(others: Mapping[str, Any]) -> None:
-    """Refuse what `--lines` would leave undone: it prints a table of a run of its own, instead."""
-    unwanted = [name for name, value in others.items() if value]
-    if unwanted:
-        raise UsageError(f"--lines prints a table instead of a result; leave out {' and '.join(unwanted)}")
 
 
 def _predicted(result: Result, progress: Listener) -> Result | None:

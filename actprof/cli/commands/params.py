@@ -21,22 +21,26 @@ from actprof.units import format_bytes
 def command(*, show_all: bool, as_json: bool, **options: Any) -> None:
     """Show a policy's parameters by component, and the size of a checkpoint's weights."""
     facts = params(**options)
+    checkpoint_bytes = sum(p.bytes for p in facts.parameters)  # `model.safetensors` has the buffers as well
     if as_json:
-        print_json(_as_json(facts))
+        print_json(
+            {
+                "parameters": facts.parameter_count,
+                "trainable": sum(p.count for p in facts.parameters if p.trainable and not p.is_buffer),
+                "components": {name: sum(p.count for p in rows) for name, rows in _components(facts).items()},
+                "checkpoint_bytes": checkpoint_bytes,
+                "encoder_tokens": facts.encoder_tokens,
+            }
+        )
         return
     console = output()
     console.print(_every(facts) if show_all else _by_component(facts))
     buffers = sum(p.bytes for p in facts.parameters if p.is_buffer)
     tokens = f"; {facts.encoder_tokens} encoder tokens" if facts.encoder_tokens else ""
     console.print(
-        f"\ncheckpoint: {format_bytes(checkpoint_bytes(facts))} of weights "
+        f"\ncheckpoint: {format_bytes(checkpoint_bytes)} of weights "
         f"({format_bytes(buffers)} of it buffers){tokens}"
     )
-
-
-def checkpoint_bytes(facts: PolicyFacts) -> int:
-    """Return the bytes of the tensors in a saved `model.safetensors`: parameters and buffers."""
-    return sum(p.bytes for p in facts.parameters)
 
 
 def _components(facts: PolicyFacts) -> dict[str, list[Parameter]]:
@@ -68,13 +72,3 @@ def _every(facts: PolicyFacts) -> Table:
         kind = "buffer" if p.is_buffer else "yes" if p.trainable else "no"
         table.add_row(p.path, p.component, f"{p.count:,}", kind)
     return table
-
-
-def _as_json(facts: PolicyFacts) -> dict[str, Any]:
-    return {
-        "parameters": facts.parameter_count,
-        "trainable": sum(p.count for p in facts.parameters if p.trainable and not p.is_buffer),
-        "components": {name: sum(p.count for p in rows) for name, rows in _components(facts).items()},
-        "checkpoint_bytes": checkpoint_bytes(facts),
-        "encoder_tokens": facts.encoder_tokens,
-    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -13,9 +13,6 @@ from actprof.cli.console import output, print_json, progress_listener
 from actprof.cli.options import cell_options, json_option
 from actprof.cli.show_remedies import print_combinations, print_suggestions
 from actprof.results import Verdict
-
-if TYPE_CHECKING:
-    from actprof.advice.combinations import Combination
 
 
 @click.command(name="suggest")
@@ -66,7 +63,6 @@ def command(  # noqa: PLR0913 - the options of a command
 
         click.echo(train_script(script, options["policy"]), nl=False)
         return
-    together: tuple[Combination, ...] = ()
     if target_batch is not None:
         options["batch_size"] = target_batch
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
@@ -74,8 +70,8 @@ def command(  # noqa: PLR0913 - the options of a command
         search: dict[str, Any] = {"target_batch": target_batch, "jobs": jobs, "listener": listener}
         start = api.predict(**options)
         remedies = suggest(start.cell, limit=limit, only_cached=fast, **search)
-        if target_batch is not None and start.verdict != Verdict.FITS and not fast:
-            together = reach(start.cell, **search)
+        needed = target_batch is not None and start.verdict != Verdict.FITS and not fast
+        together = reach(start.cell, **search) if needed else ()
     if as_json:
         remedy_rows = [remedy.to_json() for remedy in remedies]
         answers = [combination.to_json() for combination in together]
