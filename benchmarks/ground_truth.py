@@ -35,8 +35,8 @@ from actprof.hardware import builtin_catalogue
 from actprof.measurement import Measurement
 from actprof.measuring.boundary import STEPS, measure_boundary
 from actprof.measuring.choose_device import choose_gpu, on_this_card
-from actprof.measuring.nvml import usable_gpus
 from actprof.measuring.measure_cell import Run
+from actprof.measuring.nvml import usable_gpus
 from actprof.records import to_plain
 from actprof.results import Result
 from actprof.versions import library_versions

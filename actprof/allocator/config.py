@@ -7,14 +7,13 @@ as they are. `str(config)` gives text that parses back to the same.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 from actprof.allocator.rounding import LARGE_SEGMENT_BYTES, MIN_LARGE_ALLOC_BYTES, ROUNDUP_INTERVALS
-from actprof.errors import UsageError
+from actprof.errors import UsageError, did_you_mean
 from actprof.units import MIB
 
 _UNLIMITED_MB = (2**64 - 1) // MIB
@@ -193,9 +192,8 @@ def _check_other(key: str, value: str) -> str:
         _check_count(key, _read_count(key, value))
     else:
         known = sorted({*_READERS, *_BOOL_KEYS, *_COUNT_KEYS, "backend"})
-        near = difflib.get_close_matches(key, known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
-        raise UsageError(f"unknown allocator setting {key!r}{hint}")
+        hint = did_you_mean(key, known, most=1) or f"known are {', '.join(known)}"
+        raise UsageError(f"unknown allocator setting {key!r}; {hint}")
     return value
 
 

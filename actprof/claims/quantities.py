@@ -6,7 +6,6 @@ Most are read off a result, some off what the policy says of itself.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from decimal import Decimal
 from functools import cache
 
 from actprof.cell import Cell
-from actprof.errors import TraceError, UsageError
+from actprof.errors import TraceError, UsageError, did_you_mean
 from actprof.policies import policy_names, policy_spec
 from actprof.policies.facts import PolicyFacts
 from actprof.prediction.attribution import GROUPS, SLACK, WORKSPACES
@@ -112,11 +111,8 @@ def quantity_names() -> list[str]:
 
 
 def _hint(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    if near:
-        return f"did you mean {' or '.join(near)}?"
     shown = ", ".join([*known[:20], "…"] if len(known) > 20 else known)
-    return f"there are {shown}"
+    return did_you_mean(name, known) or f"there are {shown}"
 
 
 # -- reading -------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from actprof.cli.console import VERDICT_STYLES, boundary_text, plain_table
 from actprof.out_of_memory import OutOfMemory
+from actprof.policies import policy_title
 from actprof.prediction.attribution import rank_holders
 from actprof.prediction.limits import limit_shares, speed_text, what_helps
 from actprof.results import Result, Verdict
@@ -98,7 +99,7 @@ def _sentence(result: Result, place: str) -> str:
     cell = result.cell
     inputs = f"{cell.cameras_text} at {cell.resolution}, batch size {cell.batch_size}"
     reason = f": {result.reason.rstrip('.')}" if result.reason else ""
-    return f"{cell.policy.upper()} with {inputs}, on {place}{reason}."
+    return f"{policy_title(cell.policy)} with {inputs}, on {place}{reason}."
 
 
 def oom_sentence(oom: OutOfMemory) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
 
-from actprof.errors import UsageError
+from actprof.errors import UsageError, did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +29,8 @@ def job_machine(flavour: str) -> JobMachine:
     if entry is None and flavour.startswith("cpu"):
         raise UsageError(f"--job.target={flavour} has no GPU; name a flavour that has one, like a10g-large")
     if entry is None:
-        near = difflib.get_close_matches(flavour, _flavours(), n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        near = did_you_mean(flavour, _flavours())
+        hint = f"; {near}" if near else ""
         raise UsageError(
             f"--job.target={flavour} is no flavour with a GPU that actprof knows{hint or '.'} "
             "Name its GPU with --gpu"

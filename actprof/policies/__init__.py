@@ -7,10 +7,9 @@ built.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 
-from actprof.errors import UsageError
+from actprof.errors import UsageError, did_you_mean
 from actprof.policies.spec import PolicySpec
 
 _POLICIES = ("act", "diffusion")
@@ -28,8 +27,7 @@ def policy_spec(name: str) -> PolicySpec:
         UsageError: no such policy is known; names the nearest.
     """
     if name not in _POLICIES:
-        near = difflib.get_close_matches(name, _POLICIES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(policy_names())}"
+        hint = did_you_mean(name, _POLICIES, most=1) or f"known: {', '.join(policy_names())}"
         raise UsageError(f"{name!r} is not a policy that actprof knows; {hint}")
     spec: PolicySpec = importlib.import_module(f"{__name__}.{name}").SPEC
     return spec

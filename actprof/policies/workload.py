@@ -15,7 +15,7 @@ from unittest import mock
 import torch
 
 from actprof.cell import Cell
-from actprof.errors import UsageError
+from actprof.errors import UsageError, did_you_mean
 from actprof.policies import policy_spec
 from actprof.policies.accelerator import PhaseContext, StepAccelerator, no_phase
 from actprof.policies.apply_changes import change_optimizer, change_policy
@@ -138,11 +138,9 @@ def policy_config(cell: Cell) -> Any:
 
 
 def _unknown_field(policy: str, name: str, known: set[str]) -> str:
-    import difflib
 
-    near = difflib.get_close_matches(name, sorted(known), n=3)
-    hint = f"; did you mean {' or '.join(near)}?" if near else f"; it has {', '.join(sorted(known))}"
-    return f"lerobot's {policy} config has no field {name!r}{hint}"
+    hint = did_you_mean(name, sorted(known)) or f"it has {', '.join(sorted(known))}"
+    return f"lerobot's {policy} config has no field {name!r}; {hint}"
 
 
 _REFUSALS = (AssertionError, AttributeError, ImportError, NotImplementedError, TypeError, ValueError)

@@ -5,10 +5,9 @@ A value that cannot be raises a pydantic error whose text is the whole message f
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
@@ -16,7 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from actprof.cell import CELL_FIELDS
 from actprof.cell_field import CellField, parse_resolution
-from actprof.errors import UsageError
+from actprof.errors import UsageError, did_you_mean
 from actprof.hardware.catalogue import Catalogue, all_gpus, builtin_catalogue
 from actprof.hardware.entries import FIGURES, parse_capacity
 from actprof.policies import policy_names
@@ -30,11 +29,6 @@ _SIZE_PATTERN = r"^\d+(\.\d+)?\s*([KMGT]i?)?[Bb]?$"
 def complaint(text: str) -> PydanticCustomError:
     """Return a pydantic error whose message is exactly `text`."""
     return PydanticCustomError("complaint", "{text}", {"text": text})
-
-
-def nearest(word: str, known: Iterable[str]) -> list[str]:
-    """Return at most three of `known` that look like `word`, the best first."""
-    return difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
 
 
 def _parsed_by(parse: Callable[[str], Any], *, keep_text: bool = False) -> Callable[[Any], Any]:
@@ -102,9 +96,8 @@ def _names(noun: str, known: tuple[str, ...]) -> Any:
     def validate(value: str) -> str:
         if value in known:
             return value
-        close = nearest(value, known)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
-        raise complaint(f"unknown {noun} {value!r}; {hint}known: {', '.join(known)}")
+        hints = [did_you_mean(value, known), f"known: {', '.join(known)}"]
+        raise complaint(f"unknown {noun} {value!r}; {' '.join(filter(None, hints))}")
 
     return Annotated[str, AfterValidator(validate), WithJsonSchema({"enum": list(known)})]
 

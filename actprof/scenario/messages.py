@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from actprof.scenario.fields import SIZE_KEYS, nearest
+from actprof.errors import did_you_mean
+from actprof.scenario.fields import SIZE_KEYS
 from actprof.scenario.schema import CellFields, GpuEntry, ScenarioFile
 
 _LONGEST_SHOWN = 60
@@ -71,10 +72,8 @@ def shown(value: Any) -> str:
 
 def _unknown_key(path: tuple[str | int, ...]) -> str:
     key, known = str(path[-1]), _known_keys(path)
-    close = nearest(key, known)
-    if close:
-        return f"unknown key {shown(key)}; did you mean {' or '.join(close)}?"
-    return f"unknown key {shown(key)}; the keys here are {', '.join(known)}"
+    hint = did_you_mean(key, known) or f"the keys here are {', '.join(known)}"
+    return f"unknown key {shown(key)}; {hint}"
 
 
 def _known_keys(path: tuple[str | int, ...]) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from actprof.cell import Cell
-from actprof.cli.show_measurement import print_measured
+from actprof.cli.commands.measure import print_measured
 from actprof.cli.show_result import print_result
 from actprof.measurement import CardUse, DeviceFacts, Measurement, Spread
 from actprof.out_of_memory import OutOfMemory

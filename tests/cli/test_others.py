@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 
-from actprof.hardware import all_gpus
-from actprof.hardware import LocalGpu
+from actprof.hardware import LocalGpu, all_gpus
 
 
 def test_gpus_lists_all_and_marks_estimates(run, monkeypatch):
