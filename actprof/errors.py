@@ -14,8 +14,6 @@ Only `actprof.cli.main` prints them; everything else raises.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 
 class ActprofError(Exception):
     """Base of all errors that actprof raises on purpose; `str(error)` is for the user."""
@@ -55,9 +53,9 @@ class StoreError(ActprofError):
     """A results store, report or cache file that cannot be read or written."""
 
 
-def did_you_mean(word: str, known: Iterable[str], *, most: int = 3) -> str:
-    """Return `did you mean a or b?` with at most so many of `known` that look like `word`; nothing for none."""
+def did_you_mean(word: str, *known: str, most: int = 3) -> str:
+    """Return `did you mean a or b?` with at most so many of `known` that look like `word`, or nothing."""
     import difflib
 
-    near = difflib.get_close_matches(word, list(known), n=most)
+    near = difflib.get_close_matches(word, known, n=most)
     return f"did you mean {' or '.join(near)}?" if near else ""

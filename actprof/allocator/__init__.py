@@ -8,13 +8,10 @@ from __future__ import annotations
 from actprof.allocator.blocks import BlockRecord, SegmentRecord
 from actprof.allocator.caching import CachingAllocator
 from actprof.allocator.config import AllocatorConfig
-from actprof.out_of_memory import OutOfMemoryError, out_of_memory_message
 
 __all__ = [
     "AllocatorConfig",
     "BlockRecord",
     "CachingAllocator",
-    "OutOfMemoryError",
     "SegmentRecord",
-    "out_of_memory_message",
 ]

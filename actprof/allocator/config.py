@@ -192,7 +192,7 @@ def _check_other(key: str, value: str) -> str:
         _check_count(key, _read_count(key, value))
     else:
         known = sorted({*_READERS, *_BOOL_KEYS, *_COUNT_KEYS, "backend"})
-        hint = did_you_mean(key, known, most=1) or f"known are {', '.join(known)}"
+        hint = did_you_mean(key, *known, most=1) or f"known are {', '.join(known)}"
         raise UsageError(f"unknown allocator setting {key!r}; {hint}")
     return value
 

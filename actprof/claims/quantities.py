@@ -112,7 +112,7 @@ def quantity_names() -> list[str]:
 
 def _hint(name: str, known: list[str]) -> str:
     shown = ", ".join([*known[:20], "…"] if len(known) > 20 else known)
-    return did_you_mean(name, known) or f"there are {shown}"
+    return did_you_mean(name, *known) or f"there are {shown}"
 
 
 # -- reading -------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ def job_machine(flavour: str) -> JobMachine:
     if entry is None and flavour.startswith("cpu"):
         raise UsageError(f"--job.target={flavour} has no GPU; name a flavour that has one, like a10g-large")
     if entry is None:
-        near = did_you_mean(flavour, _flavours())
+        near = did_you_mean(flavour, *_flavours())
         hint = f"; {near}" if near else ""
         raise UsageError(
             f"--job.target={flavour} is no flavour with a GPU that actprof knows{hint or '.'} "

@@ -27,7 +27,7 @@ def policy_spec(name: str) -> PolicySpec:
         UsageError: no such policy is known; names the nearest.
     """
     if name not in _POLICIES:
-        hint = did_you_mean(name, _POLICIES, most=1) or f"known: {', '.join(policy_names())}"
+        hint = did_you_mean(name, *_POLICIES, most=1) or f"known: {', '.join(policy_names())}"
         raise UsageError(f"{name!r} is not a policy that actprof knows; {hint}")
     spec: PolicySpec = importlib.import_module(f"{__name__}.{name}").SPEC
     return spec

@@ -139,7 +139,7 @@ def policy_config(cell: Cell) -> Any:
 
 def _unknown_field(policy: str, name: str, known: set[str]) -> str:
 
-    hint = did_you_mean(name, sorted(known)) or f"it has {', '.join(sorted(known))}"
+    hint = did_you_mean(name, *sorted(known)) or f"it has {', '.join(sorted(known))}"
     return f"lerobot's {policy} config has no field {name!r}; {hint}"
 
 

@@ -96,7 +96,7 @@ def _names(noun: str, known: tuple[str, ...]) -> Any:
     def validate(value: str) -> str:
         if value in known:
             return value
-        hints = [did_you_mean(value, known), f"known: {', '.join(known)}"]
+        hints = [did_you_mean(value, *known), f"known: {', '.join(known)}"]
         raise complaint(f"unknown {noun} {value!r}; {' '.join(filter(None, hints))}")
 
     return Annotated[str, AfterValidator(validate), WithJsonSchema({"enum": list(known)})]

@@ -72,7 +72,7 @@ def shown(value: Any) -> str:
 
 def _unknown_key(path: tuple[str | int, ...]) -> str:
     key, known = str(path[-1]), _known_keys(path)
-    hint = did_you_mean(key, known) or f"the keys here are {', '.join(known)}"
+    hint = did_you_mean(key, *known) or f"the keys here are {', '.join(known)}"
     return f"unknown key {shown(key)}; {hint}"
 
 

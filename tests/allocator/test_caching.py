@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from actprof.allocator import AllocatorConfig, CachingAllocator, OutOfMemoryError, out_of_memory_message
+from actprof.allocator import AllocatorConfig, CachingAllocator
 from actprof.errors import UsageError
+from actprof.out_of_memory import OutOfMemoryError, out_of_memory_message
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 MB_20 = 20 * MIB

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from actprof.allocator import AllocatorConfig, CachingAllocator, OutOfMemoryError
+from actprof.allocator import AllocatorConfig, CachingAllocator
+from actprof.out_of_memory import OutOfMemoryError
 
 MIB = 1024**2
 PAGE = 20 * MIB

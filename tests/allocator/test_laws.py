@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from slow_model import SlowAllocator, SlowOutOfMemoryError
 
-from actprof.allocator import AllocatorConfig, CachingAllocator, OutOfMemoryError
+from actprof.allocator import AllocatorConfig, CachingAllocator
+from actprof.out_of_memory import OutOfMemoryError
 
 MIB = 1024**2
 CAPACITY = 300 * MIB

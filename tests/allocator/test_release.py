@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actprof.allocator import AllocatorConfig, BlockRecord, CachingAllocator, OutOfMemoryError, SegmentRecord
+from actprof.allocator import AllocatorConfig, BlockRecord, CachingAllocator, SegmentRecord
+from actprof.out_of_memory import OutOfMemoryError
 from actprof.snapshots.events import Event, Events
 from actprof.snapshots.recording import Recording, open_recording
 from actprof.snapshots.replay_recording import replay_recording

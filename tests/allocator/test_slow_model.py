@@ -8,8 +8,9 @@ from collections import Counter
 import pytest
 from slow_model import SlowAllocator, SlowOutOfMemoryError
 
-from actprof.allocator import AllocatorConfig, CachingAllocator, OutOfMemoryError
+from actprof.allocator import AllocatorConfig, CachingAllocator
 from actprof.allocator.device_memory import DeviceMemory
+from actprof.out_of_memory import OutOfMemoryError
 
 MIB = 1024**2
 PROGRAMS = 10_000

@@ -12,7 +12,8 @@ import pickle
 import sys
 from pathlib import Path
 
-from actprof.allocator import AllocatorConfig, CachingAllocator, OutOfMemoryError
+from actprof.allocator import AllocatorConfig, CachingAllocator
+from actprof.out_of_memory import OutOfMemoryError
 
 MIB = 1024**2
 STATES = {"allocated": "active_allocated", "free": "inactive", "pending": "active_awaiting_free"}

@@ -62,9 +62,9 @@ def lines(draw, known, indent, most=4):
     names = draw(st.lists(st.sampled_from(sorted(known)), min_size=1, max_size=most, unique=True))
     rows = []
     for name in names:
-        strange = draw(st.integers(0, 11))
-        key = draw(st.sampled_from(KEYS)) if strange == 0 else name
-        value = draw(st.sampled_from(STRANGE if strange == 1 else known[name]))
+        strange = draw(st.integers(0, 39))
+        key = draw(st.sampled_from(KEYS)) if strange == 17 else name
+        value = draw(st.sampled_from(STRANGE if strange == 23 else known[name]))
         rows.append(f"{indent}{key}: {value}\n")
     return "".join(rows)
 
