@@ -9,7 +9,7 @@ OFFER = {
     "family": "backbone",
     "needs": "backbone",
     "kind": "changes the model",
-    "burden": 3.0,
+    "burden": 3,
     "note": "only with pretrained_backbone_weights, which are lerobot's default for ACT",
 }
 
