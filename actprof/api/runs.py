@@ -86,7 +86,7 @@ def preflight(
         UnknownAnswerError: the command names a file on the Hub that cannot be had.
     """
     from actprof.preflight_check.command_line import Given, parse_command_line
-    from actprof.preflight_check.preflight import run_preflight
+    from actprof.preflight_check.run_preflight import run_preflight
 
     if config is not None and command:
         raise UsageError("give a command or --config, not both; a command may have --config_path itself")

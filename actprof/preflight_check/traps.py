@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from actprof.allocator.config import AllocatorConfig
 from actprof.cell_field import parse_resolution
 from actprof.policies import policy_spec
 from actprof.preflight_check.policy_inputs import Inputs
+from actprof.preflight_check.preflight import Preflight, Trap
 from actprof.preflight_check.training_run import TrainingRun
 from actprof.units import format_bytes
 from actprof.versions import package_version
-
-if TYPE_CHECKING:
-    from actprof.preflight_check.preflight import Preflight
 
 _LARGE_PIXELS = 1920 * 1080
 _FP32_BYTES = 4
 # Tensors of a parameter's size that each optimizer keeps.
 _STATES = {"preset": 2, "adamw": 2, "adam": 2, "sgd": 1}
-
-
-@dataclass(frozen=True, slots=True)
-class Trap:
-    """What a command's author may not expect: a name for scripts; what happens, and what to do."""
-
-    name: str
-    text: str
 
 
 def find_traps(answer: Preflight) -> tuple[Trap, ...]:

@@ -12,8 +12,8 @@ from dataclasses import replace
 import pytest
 
 from actprof.hardware import LocalGpu
-from actprof.preflight_check.predict_run import NCCL_BYTES
 from actprof.preflight_check.read_command import flag_table
+from actprof.preflight_check.run_preflight import NCCL_BYTES
 
 CAMERA = {"dtype": "video", "shape": [480, 640, 3], "names": ["height", "width", "channels"]}
 JOINTS = {"dtype": "float32", "shape": [6], "names": None}

@@ -68,7 +68,7 @@ def predicted(cell):
 
 def ask(line, **shapes):
     """Ask, and return the answer as a script gets it, or the message."""
-    with mock.patch("actprof.preflight_check.predict_run.predict_cell", predicted):
+    with mock.patch("actprof.preflight_check.run_preflight.predict_cell", predicted):
         try:
             return json.dumps(api.preflight(line, gpu="RTX 3090", **shapes).to_json(), allow_nan=False)
         except ActprofError as error:

@@ -15,8 +15,8 @@ from actprof.hardware.jobs import _flavours, job_machine
 from actprof.preflight_check.command_line import CommandLine, Given
 from actprof.preflight_check.launcher import AllocatorSettings, Launch
 from actprof.preflight_check.policy_inputs import Inputs, run_inputs
-from actprof.preflight_check.predict_run import why_unsupported
 from actprof.preflight_check.preflight import Preflight
+from actprof.preflight_check.run_preflight import why_unsupported
 from actprof.preflight_check.training_run import TrainingRun
 from actprof.preflight_check.traps import checkpoint_count, find_traps
 from actprof.results import GpuUse, Result
