@@ -38,13 +38,14 @@ def change_optimizer(optimizer: torch.optim.Optimizer, names: Iterable[str]) -> 
     """Make the changes of `names` that concern the optimizer, before its first step.
 
     Raises:
-        UsageError: the optimizer has no fused implementation.
+        UsageError: the optimizer has no implementation of that kind.
     """
     for name in names:
-        if read_change(name).on == "optimizer":
-            if "fused" not in optimizer.defaults:
+        change = read_change(name)
+        if change.on == "optimizer":
+            if change.needs and change.needs not in optimizer.defaults:
                 kind = type(optimizer).__name__
-                raise UsageError(f"{kind} has no fused implementation; leave out {name}")
+                raise UsageError(f"{kind} has no {change.needs} implementation; leave out {name}")
             _make(name, optimizer, {})
 
 

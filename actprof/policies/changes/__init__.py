@@ -30,7 +30,8 @@ class Change:
         title: what is done, in words.
         family: changes of one family stand for each other.
         source: of its function, with its docstring and hints.
-        needs: a part or a property among `PolicySpec.parts`, without which it does not fit; empty: fits all.
+        needs: a part or a property among `PolicySpec.parts`, without which it does not fit; of a change of
+            the optimizer, an option that this must have; empty: fits all.
         kind: `lossless`, or what it changes; see `actprof.advice.remedies.KINDS`.
         burden: what it takes from the training; see `Offer`.
         halves: whether it takes a batch apart.
@@ -51,7 +52,7 @@ class Change:
 
     def place(self, parts: Mapping[str, str]) -> str | None:
         """Return the path of the module that it changes, empty for the whole; None where it does not fit."""
-        return parts.get(self.needs) if self.needs else ""
+        return parts.get(self.needs) if self.needs and self.on == "policy" else ""
 
 
 @cache

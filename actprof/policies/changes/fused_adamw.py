@@ -8,6 +8,7 @@ OFFER = {
     "title": "fused AdamW",
     "family": "optimizer",
     "on": "optimizer",
+    "needs": "fused",
 }
 
 
