@@ -13,11 +13,12 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
-from actprof.cell_field import CellField, Kind, parse_resolution
+from actprof.cell_field import CellField, Kind, parse_resolution, read_cameras
 from actprof.errors import UsageError
 
+_DEFAULT_RESOLUTION = "640x480"
 PRECISIONS = ("fp32", "fp16", "bf16")
-OPTIMIZERS = ("preset", "adamw", "adam", "sgd")
+OPTIMIZERS = ("preset", "adamw", "adam", "sgd", "adamw_8bit")
 # What can be done to the policy or its optimizer in a few lines of Python, a file each.
 CHANGES = tuple(
     sorted(file.stem for file in Path(__file__).parent.glob("policies/changes/*.py") if file.stem[0] != "_")
@@ -45,10 +46,13 @@ class Cell:
         help="A field of the policy's lerobot config, like chunk_size=50. Repeatable.",
         default_text="lerobot's", key="set", in_trace="always",
     )  # fmt: skip
-    cameras: int = _field(2, "count", "number of cameras", least=1, in_trace="always", said=True)
-    # As the dataset delivers them: RGB, the same for each camera.
+    cameras: int = _field(
+        2, "cameras", "number of cameras, or the list of their resolutions",
+        help="How many, or the resolution of each: 640x480,480x640.", in_trace="always", said=True,
+    )  # fmt: skip
+    # As the dataset delivers them, RGB: one for all, or one for each with commas between.
     resolution: str = _field(
-        "640x480", "resolution", "WIDTHxHEIGHT of each camera in pixels",
+        _DEFAULT_RESOLUTION, "resolution", "WIDTHxHEIGHT of each camera in pixels",
         help="Of each camera's images.", in_trace="always", said=True,
     )  # fmt: skip
     batch_size: int = _field(8, "count", "samples per training step", least=1, in_trace="never", said=True)
@@ -59,9 +63,30 @@ class Cell:
     action_dim: int = _field(
         6, "count", "length of one action", called="action", least=1, in_trace="always", said=True
     )
+    environment_dim: int = _field(
+        0, "count", "length of observation.environment_state (0: none)", called="environment state",
+        help="Length of observation.environment_state (0: none).",
+    )  # fmt: skip
+    task_tokens: int = _field(
+        0, "count", "tokens of the longest task (0: as many as the policy reads)",
+        help="Tokens of the longest task, for policies that read it (0: as many as they read).",
+    )  # fmt: skip
     optimizer: str = _field(
-        "preset", "choice", "preset is the policy's own",
-        help="preset (the policy's own), adamw, adam or sgd.", choices=OPTIMIZERS, in_trace="always",
+        "preset", "choice", "preset is the policy's own; adamw_8bit is that of bitsandbytes",
+        help="preset (the policy's own), adamw, adam, sgd, or adamw_8bit of bitsandbytes.",
+        choices=OPTIMIZERS, in_trace="always",
+    )  # fmt: skip
+    peft: Mapping[str, Any] = _field(
+        {}, "overrides", "fields of lerobot's PeftConfig, like r: 16",
+        help="Train an adapter: a field of lerobot's PeftConfig, like r=16 (LoRA). Repeatable.",
+        default_text="none",
+    )  # fmt: skip
+    accumulate: int = _field(
+        1, "count", "batches for each step of the optimizer, as lerobot accumulates from 0.6.2 on", least=1
+    )
+    ema: bool = _field(
+        False, "flag", "a moving average of the parameters, as lerobot keeps it from 0.6.2 on",  # noqa: FBT003
+        called="EMA",
     )  # fmt: skip
     precision: str = _field(
         "fp32", "choice", "the accelerator's mixed precision",
@@ -102,6 +127,7 @@ class Cell:
         Raises:
             UsageError: names the field and its value.
         """
+        self._count_cameras()
         for part in CELL_FIELDS:
             part.check(getattr(self, part.name))
         object.__setattr__(self, "changes", tuple(sorted(set(self.changes))))
@@ -111,19 +137,23 @@ class Cell:
                 "asks; give an even batch size"
             )
 
+    def _count_cameras(self) -> None:
+        """Make of a list of resolutions as cameras, and of several resolutions, a number and one text."""
+        cameras, listed = read_cameras(self.cameras)
+        if listed and self.resolution not in (_DEFAULT_RESOLUTION, listed):
+            raise UsageError(f"cameras lists resolutions, so {self.resolution!r} is one too many")
+        sizes = [text.strip() for text in (listed or self.resolution).split(",")]
+        if len(sizes) not in (1, cameras):
+            raise UsageError(
+                f"there are {len(sizes)} resolutions for {self.cameras} cameras; give one, or one for each"
+            )
+        object.__setattr__(self, "cameras", cameras)
+        object.__setattr__(self, "resolution", sizes[0] if len(set(sizes)) == 1 else ",".join(sizes))
+
     @property
     def micro_batches(self) -> int:
         """How many equal parts of a batch go through the policy one after another."""
         return 2 if "accumulate_2" in self.changes else 1
-
-    @property
-    def autocast(self) -> str:
-        """The precision that the forward pass has on CUDA: `fp32`, `fp16` or `bf16`.
-
-        A policy's `use_amp` asks for autocast's default dtype, which is fp16 there (`train` in
-        lerobot/scripts/lerobot_train.py).
-        """
-        return "fp16" if self.precision == "fp32" and self.overrides.get("use_amp") else self.precision
 
     @property
     def compiled(self) -> bool:
@@ -131,14 +161,15 @@ class Cell:
         return bool(self.overrides.get("compile_model"))
 
     @property
-    def width(self) -> int:
-        """Image width in pixels."""
-        return parse_resolution(self.resolution)[0]
+    def frame_sizes(self) -> tuple[tuple[int, int], ...]:
+        """Width and height of each camera's images in pixels."""
+        sizes = tuple(parse_resolution(text) for text in self.resolution.split(","))
+        return sizes * self.cameras if len(sizes) == 1 else sizes
 
     @property
-    def height(self) -> int:
-        """Image height in pixels."""
-        return parse_resolution(self.resolution)[1]
+    def pixels(self) -> int:
+        """Pixels of all cameras together."""
+        return sum(width * height for width, height in self.frame_sizes)
 
     @property
     def cameras_text(self) -> str:
@@ -156,8 +187,8 @@ class Cell:
 
     def to_json(self) -> dict[str, Any]:
         """Return a dict of JSON values with one entry per field, overrides sorted by name."""
-        overrides = dict(sorted(self.overrides.items()))
-        return {**asdict(self), "overrides": overrides, "changes": list(self.changes)}
+        maps = {name: dict(sorted(getattr(self, name).items())) for name in ("overrides", "peft")}
+        return {**asdict(self), **maps, "changes": list(self.changes)}
 
     def identity(self) -> str:
         """Return the canonical JSON text of the cell: equal cells have equal texts."""

@@ -16,10 +16,10 @@ from actprof.units import format_bytes
 _RESOLUTION = re.compile(r"(?P<width>[1-9]\d*)x(?P<height>[1-9]\d*)")
 
 # What a value is: `count` a whole number, `size` and `capacity` bytes, `choice` one and `choices` any of the
-# field's choices, `overrides` names with JSON values.
+# field's choices, `overrides` names with JSON values, `cameras` their number.
 Kind = Literal[
-    "policy", "overrides", "count", "resolution", "choice", "choices", "alloc_conf", "gpu", "capacity",
-    "size", "flag",
+    "policy", "overrides", "count", "cameras", "resolution", "choice", "choices", "alloc_conf", "gpu",
+    "capacity", "size", "flag",
 ]  # fmt: skip
 
 
@@ -74,9 +74,9 @@ class CellField:
             UsageError: names the field and the value.
         """
         match self.kind:
-            case "count" | "size" if type(value) is not int:
+            case "count" | "cameras" | "size" if type(value) is not int:
                 raise UsageError(f"{self.name} is {value!r}; it must be a whole number")
-            case "count" | "size" if value < self.least:
+            case "count" | "cameras" | "size" if value < self.least:
                 raise UsageError(f"{self.name} is {value}; it must be at least {self.least}")
             case "capacity" if value is not None and value < 1:
                 raise UsageError(f"the capacity is {value} bytes; it must be at least 1")
@@ -92,7 +92,8 @@ class CellField:
                     f"{unknown[0]!r} is not a {self.noun}; choose among {', '.join(self.choices)}"
                 )
             case "resolution":
-                parse_resolution(value)
+                for size in value.split(","):
+                    parse_resolution(size)
 
     def unusual(self, value: Any) -> list[str]:
         """Return what readers are told of a value: `state 14`, `bf16`; nothing of the default."""
@@ -100,7 +101,8 @@ class CellField:
             return []
         match self.kind:
             case "overrides":
-                return [f"{name}={value[name]}" for name in sorted(value)]
+                prefix = "" if self.key == "set" else f"{self.key}."
+                return [f"{prefix}{name}={value[name]}" for name in sorted(value)]
             case "choices":
                 return list(value)
             case "flag":
@@ -126,6 +128,20 @@ class CellField:
             case _:
                 given = [str(value)]
         return [word for text in given for word in (self.option, text)]
+
+
+def read_cameras(value: Any) -> tuple[Any, str]:
+    """Return (number of cameras, their resolutions with commas between or nothing) of either.
+
+    Texts and lists of resolutions are taken, and a number as a text; anything else is returned as it is.
+    """
+    if isinstance(value, str) and value.isdecimal():
+        return int(value), ""
+    if isinstance(value, str):
+        value = value.split(",")
+    if not isinstance(value, list | tuple):
+        return value, ""
+    return len(value), ",".join(str(size).strip() for size in value)
 
 
 def parse_resolution(text: str) -> tuple[int, int]:

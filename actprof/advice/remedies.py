@@ -21,6 +21,7 @@ from actprof.cell_field import parse_resolution
 from actprof.policies import policy_spec
 from actprof.policies.change_code import change_code
 from actprof.policies.changes import LOSSLESS, read_change
+from actprof.policies.precision import autocast_of
 
 NUMERICS = "changes the numerics"
 INPUT = "changes the input"
@@ -117,15 +118,19 @@ def bf16(cell: Cell) -> Offer | None:
 
     Not by `--policy.use_amp=true`: lerobot 0.6.1 takes autocast's default dtype then, which is fp16 on CUDA.
     """
-    if cell.autocast != "fp32":
+    if autocast_of(cell) != "fp32":
         return None
-    return Offer(
-        name="bf16",
+    offer = partial(Offer, name="bf16", family="precision", kind=NUMERICS, burden=1.25)
+    if policy_spec(cell.policy).dtype:
+        return offer(
+            title="bf16 weights and autocast",
+            cost=FLAG,
+            cell=replace(cell, overrides={**cell.overrides, "dtype": "bfloat16"}),
+            flags=("--policy.dtype=bfloat16",),
+        )
+    return offer(
         title="bf16 autocast",
-        family="precision",
-        kind=NUMERICS,
         cost=ENVIRONMENT,
-        burden=1.25,
         cell=replace(cell, precision="bf16"),
         environment={"ACCELERATE_MIXED_PRECISION": "bf16"},
         note="with accelerate launch: --mixed_precision=bf16; --policy.use_amp=true would be fp16 on CUDA",
@@ -135,7 +140,7 @@ def bf16(cell: Cell) -> Offer | None:
 def smaller_images(cell: Cell, resolution: str) -> Offer | None:
     """Resize each frame while it is loaded."""
     width, height = parse_resolution(resolution)
-    if width * height >= cell.width * cell.height:
+    if all(width * height >= of_one[0] * of_one[1] for of_one in cell.frame_sizes):
         return None
     transform = json.dumps({"resize": {"type": "Resize", "kwargs": {"size": [height, width]}}})
     prefix = "--dataset.image_transforms"
@@ -167,7 +172,7 @@ def fewer_cameras(cell: Cell) -> Offer | None:
         kind=INPUT,
         cost=DATA,
         burden=4,
-        cell=replace(cell, cameras=left),
+        cell=replace(cell, cameras=left, resolution=",".join(cell.resolution.split(",")[:left])),
         note=(
             "lerobot-edit-dataset --repo_id=… --operation.type=remove_feature "
             "--operation.feature_names=\"['observation.images.NAME']\" makes a dataset without it"
@@ -191,7 +196,7 @@ def in_python(cell: Cell, name: str) -> Offer | None:
 
 def _can_be_halved(cell: Cell) -> bool:
     """Tell whether two backward passes make the gradients of one: fp16's would lack the scale of the loss."""
-    return cell.batch_size >= 4 and cell.batch_size % 2 == 0 and cell.autocast != "fp16"
+    return cell.batch_size >= 4 and cell.batch_size % 2 == 0 and autocast_of(cell) != "fp16"
 
 
 REMEDIES: tuple[Make, ...] = (

@@ -25,6 +25,7 @@ _CONSTANTS = {"true": True, "false": False, "none": None, "null": None}
 # What click is told of a kind of values: whatever has to be read with a unit or by name stays a text here.
 _KINDS: dict[str, dict[str, Any]] = {
     "overrides": {"metavar": "FIELD=VALUE", "multiple": True, "default": ()},
+    "cameras": {"metavar": "NUMBER", "type": str},
     "resolution": {"metavar": "WIDTHxHEIGHT"},
     "capacity": {"metavar": "SIZE"},
     "size": {"metavar": "SIZE", "type": str},
@@ -66,9 +67,12 @@ def _option(part: CellField, other_name: str = "", instead: str = "") -> Callabl
 
 
 def _with_options(command: Callable[..., Any], options: list[Callable[..., Any]]) -> Callable[..., Any]:
+    maps = {part.keyword: part.option for part in OPTION_FIELDS if part.kind == "overrides"}
+
     @functools.wraps(command)
-    def parsed(*, overrides: tuple[str, ...], **given: Any) -> Any:
-        return command(overrides=parse_overrides(overrides), **given)
+    def parsed(**given: Any) -> Any:
+        read = {name: parse_overrides(given[name], option) for name, option in maps.items()}
+        return command(**{**given, **read})
 
     result: Callable[..., Any] = parsed
     for option in reversed(options):
@@ -76,7 +80,7 @@ def _with_options(command: Callable[..., Any], options: list[Callable[..., Any]]
     return result
 
 
-def parse_overrides(items: tuple[str, ...]) -> dict[str, Any]:
+def parse_overrides(items: tuple[str, ...], option: str = "--set") -> dict[str, Any]:
     """Return field names and values of `FIELD=VALUE` texts; values are read as JSON where they are JSON.
 
     Raises:
@@ -86,7 +90,7 @@ def parse_overrides(items: tuple[str, ...]) -> dict[str, Any]:
     for item in items:
         name, separator, text = item.partition("=")
         if not separator or not name.strip():
-            raise click.BadParameter(f"{item!r} is not FIELD=VALUE, like chunk_size=50", param_hint="--set")
+            raise click.BadParameter(f"{item!r} is not FIELD=VALUE, like chunk_size=50", param_hint=option)
         overrides[name.strip()] = _value(text.strip())
     return overrides
 

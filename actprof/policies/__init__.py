@@ -12,7 +12,7 @@ import importlib
 from actprof.errors import UsageError, did_you_mean
 from actprof.policies.spec import PolicySpec
 
-_POLICIES = ("act", "diffusion")
+_POLICIES = ("act", "diffusion", "smolvla")
 
 
 def policy_names() -> tuple[str, ...]:

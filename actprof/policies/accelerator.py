@@ -7,7 +7,7 @@ difference: how gradients are computed is handed in, so that a trace can walk th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 from unittest import mock
 
@@ -51,6 +51,8 @@ class StepAccelerator:
         self._autocast_dtype: torch.dtype | None = None
         self._scaler: GradScaler | None = None
         self._optimizer: torch.optim.Optimizer | None = None
+        self._accumulate = 1
+        self._syncs = True
 
     def prepare(self, policy: Any, optimizer: torch.optim.Optimizer, *, precision: str) -> None:
         """Arrange mixed precision as `Accelerator.prepare` does: outputs in fp32, a scaler for fp16."""
@@ -65,6 +67,18 @@ class StepAccelerator:
             self._scaler = _SteppingScaler(optimizer, self._device_type)
 
     @contextmanager
+    def accumulating(self, batch: int, of: int) -> Iterator[None]:
+        """Inside, a step is for batch number `batch` of `of`: only the last is clipped and moves weights.
+
+        So do accelerate's `accumulate` and `AcceleratedOptimizer` from lerobot 0.6.2 on.
+        """
+        self._accumulate, self._syncs = of, batch == of - 1
+        with ExitStack() as stack:
+            for name in () if self._syncs else ("step", "zero_grad"):
+                stack.enter_context(mock.patch.object(self._optimizer, name, lambda *_, **__: None))
+            yield
+
+    @contextmanager
     def autocast(self) -> Iterator[None]:
         """Run the forward pass in the precision that was asked for."""
         dtype = self._autocast_dtype
@@ -72,13 +86,15 @@ class StepAccelerator:
             yield
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Compute the gradients; like accelerate, divide by the (single) accumulation step first."""
+        """Compute the gradients; like accelerate, divide by the number of accumulated batches first."""
         with self._phase("backward"):
-            loss = loss / 1
+            loss = loss / self._accumulate
             self._backward(loss if self._scaler is None else self._scaler.scale(loss))
 
     def clip_grad_norm_(self, parameters: Iterable[torch.nn.Parameter], max_norm: float) -> torch.Tensor:
         """Clip the gradients to `max_norm` and return their norm before."""
+        if not self._syncs:
+            return torch.zeros((), device="cpu")
         with self._phase("optimizer"):
             if self._scaler is not None and self._optimizer is not None:
                 self._scaler.unscale_(self._optimizer)

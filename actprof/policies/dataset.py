@@ -42,11 +42,12 @@ def dataset_meta(cell: Cell, *, rewards: bool = False) -> SimpleNamespace:
     `rewards` the dataset has a column of them.
     """
     features: dict[str, dict[str, Any]] = {
-        key: {"dtype": "video", "shape": (cell.height, cell.width, 3), "names": _IMAGE_NAMES}
-        for key in camera_keys(cell)
+        key: {"dtype": "video", "shape": (height, width, 3), "names": _IMAGE_NAMES}
+        for key, (width, height) in zip(camera_keys(cell), cell.frame_sizes, strict=True)
     }
-    if cell.state_dim:
-        features["observation.state"] = {"dtype": "float32", "shape": (cell.state_dim,), "names": None}
+    for name, length in (("state", cell.state_dim), ("environment_state", cell.environment_dim)):
+        if length:
+            features[f"observation.{name}"] = {"dtype": "float32", "shape": (length,), "names": None}
     features["action"] = {"dtype": "float32", "shape": (cell.action_dim,), "names": None}
     if rewards:
         features[_REWARD] = {"dtype": "float32", "shape": (1,), "names": None}

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import torch
 
+from actprof.policies.adapter import own_path
 from actprof.policies.facts import Parameter, PolicyFacts, find_component
 from actprof.policies.spec import PolicySpec
 
@@ -29,7 +30,7 @@ class Probe:
 
     def __enter__(self) -> Self:
         """Hang the hooks."""
-        modules = dict(self._policy.named_modules())
+        modules = {own_path(path): module for path, module in self._policy.named_modules()}
         if self._spec.token_module:
             encoder = modules[self._spec.token_module]
             self._handles.append(encoder.register_forward_pre_hook(self._see_tokens, with_kwargs=True))
@@ -67,9 +68,9 @@ def policy_facts(policy: torch.nn.Module, spec: PolicySpec, probe: Probe) -> Pol
 def parameter_table(policy: torch.nn.Module, spec: PolicySpec) -> tuple[Parameter, ...]:
     """Return every parameter and buffer of `policy`, in the order of its modules."""
     rows: list[tuple[str, torch.Tensor, bool]] = [
-        (name, tensor, False) for name, tensor in policy.named_parameters()
+        (own_path(name), tensor, False) for name, tensor in policy.named_parameters()
     ]
-    rows += [(name, tensor, True) for name, tensor in policy.named_buffers()]
+    rows += [(own_path(name), tensor, True) for name, tensor in policy.named_buffers()]
     return tuple(
         Parameter(
             path=name,

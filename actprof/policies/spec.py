@@ -18,6 +18,12 @@ def _no_stand_ins(_cell: Cell) -> AbstractContextManager[object]:
     return nullcontext()
 
 
+def _plain_tokens(cell: Cell) -> Any:
+    from actprof.policies.hub import Tokens
+
+    return Tokens(cell.task_tokens)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicySpec:
     """One lerobot policy.
@@ -28,10 +34,16 @@ class PolicySpec:
         fixed: fields of its config that have one value here, whatever a run says, as they change no size and
             ask the Hub.
         sizeless: more fields of its config that change no size: runs that differ in them share a trace.
+        extra: of lerobot, without which the policy cannot be imported; empty: none.
+        models: configurations of the models of the Hub that it is built of, by repository, each as its
+            `config.json` has them; see `actprof.policies.hub.without_hub`.
+        tokens: makes what stands for its tokenizers and processors.
         stand_ins: gives the context in which lerobot builds config, policy and pre-processor; what these
-            would ask the Hub for is answered in it.
+            would otherwise look for outside is answered in it.
         needs_state: whether it asks every batch for `observation.state`.
         reads_task: whether it reads the text of the task from the batch.
+        dtype: what the field `dtype` of its config is by default: it decides autocast then, and no launcher
+            does; empty: it has no such field.
         parts: what changes may need of it, with the path of the module (or list of modules); an empty path
             for what is true of the whole policy. See `Change.needs`.
         components: (module path prefix, component) pairs; the first match names a parameter's or an
@@ -52,9 +64,13 @@ class PolicySpec:
     title: str = "the policy"
     fixed: Mapping[str, Any] = field(default_factory=dict)
     sizeless: frozenset[str] = frozenset()
+    extra: str = ""
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tokens: Callable[[Cell], Any] = _plain_tokens
     stand_ins: Callable[[Cell], AbstractContextManager[object]] = _no_stand_ins
     needs_state: bool = True
     reads_task: bool = False
+    dtype: str = ""
     parts: Mapping[str, str] = field(default_factory=dict)
     components: tuple[tuple[str, str], ...] = ()
     other_component: str = "other"

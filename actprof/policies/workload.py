@@ -7,7 +7,7 @@ Everything in it is lerobot's own (`make_policy`, the policy's pre-processor and
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
@@ -18,8 +18,12 @@ from actprof.cell import Cell
 from actprof.errors import UsageError, did_you_mean
 from actprof.policies import policy_spec
 from actprof.policies.accelerator import PhaseContext, StepAccelerator, no_phase
+from actprof.policies.adapter import with_adapter
 from actprof.policies.apply_changes import change_optimizer, change_policy
 from actprof.policies.dataset import asks_for_rewards, batches, camera_keys, dataset_meta
+from actprof.policies.hub import without_hub
+from actprof.policies.precision import autocast_of
+from actprof.policies.spec import PolicySpec
 from actprof.quiet import quiet_imports
 
 
@@ -27,7 +31,8 @@ from actprof.quiet import quiet_imports
 class Workload:
     """One training run, ready to step: policy, optimizer and pre-processor are lerobot's own, on the device.
 
-    `accelerator` stands where lerobot has accelerate's; `batch_stream` gives batches without end.
+    `accelerator` stands where lerobot has accelerate's; `batch_stream` gives batches without end; `average`
+    holds the moving average of the parameters (diffusers' `EMAModel`, a clone of each) where there is one.
     """
 
     cell: Cell
@@ -40,6 +45,7 @@ class Workload:
     batch_stream: Iterator[dict[str, Any]]
     metrics: Any
     batch: dict[str, Any] = field(default_factory=dict)
+    average: list[torch.Tensor] = field(default_factory=list)
 
     def step(self, phase: PhaseContext = no_phase) -> None:
         """Run one iteration of lerobot's training loop: fetch and normalise a batch, update the policy.
@@ -49,16 +55,19 @@ class Workload:
         """
         from lerobot.scripts.lerobot_train import update_policy
 
-        with phase("data"):
-            self.batch = next(self.batch_stream)
-            for key in camera_keys(self.cell):
-                if self.batch[key].dtype == torch.uint8:
-                    self.batch[key] = self.batch[key].to(dtype=torch.float32) / 255.0
-            self.batch = self.preprocessor(self.batch)
-        with phase("update"):
-            update_policy(
-                self.metrics, self.policy, self.batch, self.optimizer, self.grad_clip_norm, self.accelerator
-            )
+        batches_a_step = self.cell.accumulate
+        for number in range(batches_a_step):
+            with phase("more data" if number else "data"):
+                self.batch = next(self.batch_stream)
+                for key in camera_keys(self.cell):
+                    if self.batch[key].dtype == torch.uint8:
+                        self.batch[key] = self.batch[key].to(dtype=torch.float32) / 255.0
+                self.batch = self.preprocessor(self.batch)
+            with phase("update"), self.accelerator.accumulating(number, batches_a_step):
+                update_policy(
+                    self.metrics, self.policy, self.batch, self.optimizer, self.grad_clip_norm,
+                    self.accelerator,
+                )  # fmt: skip
 
 
 def import_lerobot(policy: str) -> None:
@@ -88,12 +97,14 @@ def build_workload(
     with quiet_imports():
         from lerobot.policies.factory import make_policy, make_pre_post_processors
 
-    with spec.stand_ins(cell):
+    with _outside_answered(cell, spec):
         config = policy_config(cell)
         config.device = device.type
         meta = dataset_meta(cell, rewards=asks_for_rewards(config))
         with refusals_are_usage_errors():
             policy = make_policy(config, ds_meta=meta)
+            if cell.peft:
+                policy = with_adapter(policy, cell.peft)
         change_policy(policy, cell.changes, spec=spec, backward=accelerator.backward)
         # lerobot asks whether the device is there before it names it in the pipeline.
         with mock.patch.object(torch.cuda, "is_available", lambda: device.type == "cuda"):
@@ -102,7 +113,7 @@ def build_workload(
         optimizer, grad_clip_norm = _build_optimizer(cell, config, policy)
     change_optimizer(optimizer, cell.changes)
     policy.train()
-    accelerator.prepare(policy, optimizer, precision=cell.autocast)
+    accelerator.prepare(policy, optimizer, precision=autocast_of(cell))
     return Workload(
         cell=cell,
         config=config,
@@ -113,7 +124,17 @@ def build_workload(
         grad_clip_norm=grad_clip_norm,
         batch_stream=batches(cell, config, device),
         metrics=_metrics(cell),
+        average=[p.detach().clone() for p in policy.parameters()] if cell.ema else [],
     )
+
+
+def _outside_answered(cell: Cell, spec: PolicySpec) -> AbstractContextManager[object]:
+    """Return the context in which nothing asks the Hub for a policy's models, or a dataset for its files."""
+    stack = ExitStack()
+    if spec.models or spec.reads_task:
+        stack.enter_context(without_hub(cell, spec.models, spec.tokens))
+    stack.enter_context(spec.stand_ins(cell))
+    return stack
 
 
 def policy_config(cell: Cell) -> Any:

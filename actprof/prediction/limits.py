@@ -6,6 +6,7 @@ from actprof.errors import UsageError
 from actprof.hardware import find_gpu
 from actprof.policies import policy_spec
 from actprof.policies.changes import read_change
+from actprof.policies.precision import autocast_of
 from actprof.results import Result
 from actprof.units import format_seconds
 
@@ -46,7 +47,7 @@ def _applies(text: str, result: Result) -> bool:
     if text.startswith("a larger batch"):
         return result.max_batch_size is None or cell.batch_size < result.max_batch_size
     if text.startswith(_BF16):
-        return cell.autocast == "fp32" and _has_bf16(result.gpu.name)
+        return autocast_of(cell) == "fp32" and _has_bf16(result.gpu.name)
     if "fused_attention" in text:
         fits = read_change("fused_attention").place(policy_spec(cell.policy).parts) is not None
         return fits and "fused_attention" not in cell.changes

@@ -11,6 +11,7 @@ from actprof.cell import Cell
 from actprof.cudnn import answers
 from actprof.errors import TraceError
 from actprof.hardware import Catalogue, Device, Gpu, builtin_catalogue, find_device, library_workspaces
+from actprof.policies.precision import autocast_of
 from actprof.prediction.attribution import attribute
 from actprof.prediction.largest_batch import largest_batch, surely_largest
 from actprof.prediction.plan_band import memory_band
@@ -131,7 +132,7 @@ def conditions_of(cell: Cell, device: Device) -> ReplayConditions:
 
 def _unknown_kernel(cell: Cell, gpu: Gpu) -> str:
     """Return why the trace of `cell` does not hold on `gpu`, or nothing: half precision has older kernels."""
-    half = cell.autocast != "fp32"
+    half = autocast_of(cell) != "fp32"
     if not half or "fused_attention" not in cell.changes or gpu.compute_capability >= _FLASH_CAPABILITY:
         return ""
     major, minor = gpu.compute_capability
@@ -190,7 +191,7 @@ def _judged(
 def _with_speed(answer: Result, trace: Trace, gpu: Gpu) -> Result:
     """Return the answer with what a step takes, where the speed of the GPU is known."""
     cell = answer.cell
-    found = predict_step_time(trace, cell.batch_size, gpu, precision=cell.autocast)
+    found = predict_step_time(trace, cell.batch_size, gpu, precision=autocast_of(cell))
     if found is None:
         return answer
     return replace(

@@ -10,7 +10,8 @@ from actprof.allocator.config import AllocatorConfig
 from actprof.cell import OPTIMIZERS, Cell
 from actprof.errors import UsageError
 from actprof.measuring.nvml import usable_gpus
-from actprof.policies import policy_names
+from actprof.policies import policy_names, policy_spec
+from actprof.policies.precision import autocast_of
 from actprof.prediction.predict import predict_cell
 from actprof.preflight_check.command_line import CommandLine, Given
 from actprof.preflight_check.dataset_shapes import Shapes, find_info, shapes_of
@@ -121,7 +122,9 @@ def run_cell(run: TrainingRun, inputs: Inputs, gpu: RunGpu, launch: Launch, allo
         UsageError: a value that no run can have.
     """
     # lerobot's `use_amp` takes the place of what accelerate is told (`train` in scripts/lerobot_train.py)
-    precision = Cell(overrides={"use_amp": True}).autocast if run.use_amp else launch.precision
+    own = Cell(policy=run.policy_type, overrides={**run.overrides, "use_amp": run.use_amp})
+    takes_its_own = run.use_amp or policy_spec(run.policy_type).dtype
+    precision = autocast_of(own) if takes_its_own else launch.precision
     return Cell(
         policy=run.policy_type,
         overrides=dict(run.overrides),

@@ -155,7 +155,8 @@ def _lines(results: list[Result]) -> tuple[BatchSeries, ...]:
 
 
 def _size_order(cell: Cell) -> tuple[int, int]:
-    return -cell.width * cell.height, -cell.width
+    width, height = max(cell.frame_sizes, default=(0, 0), key=lambda size: size[0] * size[1])
+    return -width * height, -width
 
 
 def _setup_facts(result: Result) -> dict[str, Any]:

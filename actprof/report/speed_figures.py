@@ -19,6 +19,7 @@ from actprof.cell import Cell
 from actprof.explanation.sentences import short_op
 from actprof.hardware import Gpu
 from actprof.hardware.efficiency import DEFAULT_EFFICIENCY
+from actprof.policies.precision import autocast_of
 from actprof.report.palette import GREY, LIMITS
 from actprof.report.plotting import CATEGORIES, POINTED, SEAM, axis_title, lay_out, log_axis
 from actprof.results import OpCost, Result
@@ -52,7 +53,7 @@ def roofs_of(gpu: Gpu, cell: Cell) -> Roofs | None:
         return None
     fp32 = gpu.tf32_flops or gpu.fp32_flops  # lerobot allows TF32
     half = {"bf16": gpu.bf16_flops, "fp16": gpu.fp16_flops}
-    peak = half.get(cell.autocast) or fp32
+    peak = half.get(autocast_of(cell)) or fp32
     return Roofs(
         flops=peak,
         bandwidth=gpu.memory_bandwidth_bytes_per_s,

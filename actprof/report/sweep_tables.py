@@ -93,7 +93,7 @@ def _row(result: Result, setup: str | None, *, timed: bool) -> Row:
     cell = result.cell
     entries = (
         *([] if setup is None else [Entry(setup, sort=setup)]),
-        Entry(cell.resolution, sort=cell.width * cell.height),
+        Entry(cell.resolution, sort=cell.pixels),
         _number(str(cell.cameras), cell.cameras),
         _number(str(cell.batch_size), cell.batch_size),
         Entry(allocator_text(cell.alloc_conf), sort=cell.alloc_conf),

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, Wit
 from pydantic_core import PydanticCustomError
 
 from actprof.cell import CELL_FIELDS
-from actprof.cell_field import CellField, parse_resolution
+from actprof.cell_field import CellField, parse_resolution, read_cameras
 from actprof.errors import UsageError, did_you_mean
 from actprof.hardware.catalogue import Catalogue, all_gpus, builtin_catalogue
 from actprof.hardware.entries import FIGURES, parse_capacity
@@ -23,6 +23,7 @@ from actprof.units import MIB, parse_bytes
 
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_SIZE = r"[1-9]\d*x[1-9]\d*"
 _SIZE_PATTERN = r"^\d+(\.\d+)?\s*([KMGT]i?)?[Bb]?$"
 
 
@@ -73,6 +74,21 @@ def _parse_alloc_conf(value: str) -> None:
         AllocatorConfig.parse(value)
 
 
+def _parse_resolutions(value: str) -> None:
+    for size in value.split(","):
+        parse_resolution(size.strip())
+
+
+def _cameras(value: Any) -> Any:
+    """Return a number of cameras, or their resolutions with commas between."""
+    count, listed = read_cameras(value)
+    if listed:
+        _parsed_by(_parse_resolutions)(listed)
+    elif type(count) is int and count < 0:
+        raise complaint(f"{count} cameras cannot be; give a number from 0, or a list of resolutions")
+    return listed or count
+
+
 def _overrides(value: dict[str, Any]) -> dict[str, Any]:
     for name in value:
         if not _IDENTIFIER.fullmatch(name):
@@ -105,10 +121,22 @@ def _names(noun: str, known: tuple[str, ...]) -> Any:
 _TYPES: dict[str, Any] = {
     "policy": _names("policy", policy_names()),
     "overrides": Annotated[dict[str, Any], AfterValidator(_overrides)],
+    "cameras": Annotated[
+        int | str,
+        BeforeValidator(_cameras),
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {"type": "integer", "minimum": 0},
+                    {"type": "array", "items": {"type": "string", "pattern": f"^{_SIZE}$"}, "minItems": 1},
+                ]
+            }
+        ),
+    ],
     "resolution": Annotated[
         str,
-        AfterValidator(_parsed_by(parse_resolution, keep_text=True)),
-        WithJsonSchema({"type": "string", "pattern": r"^[1-9]\d*x[1-9]\d*$", "examples": ["640x480"]}),
+        AfterValidator(_parsed_by(_parse_resolutions, keep_text=True)),
+        WithJsonSchema({"type": "string", "pattern": f"^{_SIZE}(,{_SIZE})*$", "examples": ["640x480"]}),
     ],
     "alloc_conf": Annotated[
         str,
@@ -133,7 +161,7 @@ _TYPES: dict[str, Any] = {
     ],
     "flag": bool,
 }
-_NO_TEXTS = ("overrides", "count", "flag", "choices")
+_NO_TEXTS = ("overrides", "count", "cameras", "flag", "choices")
 
 SIZE_KEYS = tuple(part.key for part in CELL_FIELDS if part.kind in ("capacity", "size"))
 # Scalars of these keys stay the text that was written: `gpu: 3090`, `name: on`, `alloc_conf: 8.10`.

@@ -10,10 +10,14 @@ because the tensors say that they are on one. Some things need help, each undone
 - Attention takes the kernel that a GPU would take (`actprof.trace.rules.attention`).
 - A GPU that is there is not asked for anything, so that a trace is the same everywhere.
 - `torch.autocast("cuda")` stays on without a GPU, bf16 too: checkpointing enters it again for the second run.
+- A deep copy of a tensor would copy its mode as well, and the process would die of that: it becomes a clone.
+- `numpy()` has no data to give; what asks for it only logs figures, and gets ones.
+- transformers keeps a padding mask that is true everywhere while it believes to be traced; a GPU drops it.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -21,6 +25,7 @@ from unittest import mock
 
 import torch
 from torch._subclasses import FakeTensor, FakeTensorMode, fake_tensor
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.cuda.amp import common as amp_common
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.optim import optimizer
@@ -44,11 +49,33 @@ def fake_cuda() -> Iterator[FakeTensorMode]:
         (torch.cuda, "is_bf16_supported", lambda *_, **__: True),
         (_foreach_utils, "_foreach_supported_types", _foreach_types(_foreach_utils)),
         (optimizer, "_foreach_supported_types", _foreach_types(optimizer)),
+        (FakeTensor, "__deepcopy__", _deep_copy),
+        (FakeTensor, "numpy", _numpy),
     )
     with ExitStack() as stack:
         for owner, name, new in replaced:
             stack.enter_context(mock.patch.object(owner, name, new))
+        if "transformers" in sys.modules:  # it is imported with the policy, before anything is recorded
+            target = "transformers.utils.import_utils.is_fake_tensor"
+            stack.enter_context(mock.patch(target, lambda _tensor: False))
         yield stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv()))
+
+
+def _deep_copy(tensor: FakeTensor, memo: dict[int, Any]) -> torch.Tensor:
+    if id(tensor) not in memo:
+        copy: torch.Tensor = tensor.detach().clone()
+        if isinstance(tensor, torch.nn.Parameter):
+            copy = torch.nn.Parameter(copy, tensor.requires_grad)
+        memo[id(tensor)] = copy
+    made: torch.Tensor = memo[id(tensor)]
+    return made
+
+
+def _numpy(tensor: FakeTensor, *, force: bool = False) -> Any:
+    plain = tensor.dtype.is_floating_point and tensor.dtype != torch.float64
+    dtype = torch.float32 if plain else tensor.dtype
+    with unset_fake_temporarily():
+        return torch.ones(tuple(tensor.shape), dtype=dtype).numpy(force=force)
 
 
 _aten_linear = torch.nn.functional.linear

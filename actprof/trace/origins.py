@@ -17,12 +17,14 @@ from typing import Any
 
 import torch
 
+from actprof.policies.adapter import own_path
+
 # (innermost line, innermost line of lerobot), each `path:line function`.
 Site = tuple[str, str]
 NOWHERE: Site = ("", "")
 
 _PASSED, _LIBRARY, _FUNCTIONAL, _LEROBOT, _OURS = range(5)
-_LIBRARIES = ("torchvision", "accelerate", "transformers", "diffusers", "timm")
+_LIBRARIES = ("torchvision", "accelerate", "transformers", "diffusers", "peft", "timm")
 _PARTS_OF_TORCH = ("torch.nn.", "torch.optim.", "torch.amp.")
 # These call whatever is inside them; they say nothing of what is computed.
 _CALLERS_OF_MODULES = {"torch.nn.modules.module", "torch.nn.modules.container"}
@@ -50,7 +52,7 @@ class Origins:
     @contextmanager
     def watching(self, root: torch.nn.Module) -> Iterator[None]:
         """Attribute ops to the modules of `root` while inside."""
-        self._paths = {id(module): path for path, module in root.named_modules()}
+        self._paths = {id(module): own_path(path) for path, module in root.named_modules()}
         enter = torch.nn.modules.module.register_module_forward_pre_hook(self._enter)
         leave = torch.nn.modules.module.register_module_forward_hook(self._leave, always_call=True)
         try:

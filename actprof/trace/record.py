@@ -16,6 +16,7 @@ from actprof.cell import Cell
 from actprof.errors import ActprofError, TraceError
 from actprof.policies import policy_spec
 from actprof.policies.accelerator import StepAccelerator
+from actprof.policies.adapter import own_path
 from actprof.policies.facts import PolicyFacts
 from actprof.policies.probe import Probe, policy_facts
 from actprof.policies.workload import Workload, build_workload, import_lerobot
@@ -82,9 +83,16 @@ def _assemble(cell: Cell, recording: Recording, fitted: dict[str, Any], sizes: t
         update_starts=tuple(recorder.update_starts),
         phase_starts=tuple(recorder.phase_starts),
         batch_sizes=sizes,
-        assumptions=(*policy_spec(cell.policy).assumptions, *recorder.notes),
+        assumptions=(*_assumptions(cell), *recorder.notes),
         **fitted,
     )
+
+
+def _assumptions(cell: Cell) -> tuple[str, ...]:
+    spec = policy_spec(cell.policy)
+    longest = spec.reads_task and not cell.task_tokens
+    said = "tasks were taken to be as long as the policy reads; --task-tokens names their length"
+    return (*spec.assumptions, *([said] if longest else []))
 
 
 def record(cell: Cell, *, steps: int = STEPS, device_type: str = "cuda", sources: bool = False) -> Recording:
@@ -129,19 +137,19 @@ def _build(cell: Cell, recorder: Recorder, device: torch.device) -> Workload:
         recorder.origins.leave_nodes()
         for path, parameter in workload.policy.named_parameters():  # the pass knows no names
             if parameter.grad is not None:
-                recorder.mark(parameter.grad, "gradients", owner=path)
+                recorder.mark(parameter.grad, "gradients", owner=own_path(path))
 
     accelerator = StepAccelerator(device_type=device.type, backward=backward, phase=recorder.phase)
     workload = build_workload(cell, device, accelerator=accelerator)
     for path, parameter in workload.policy.named_parameters():
-        recorder.mark(parameter, "parameters", owner=path)
+        recorder.mark(parameter, "parameters", owner=own_path(path))
     for path, buffer in workload.policy.named_buffers():
-        recorder.mark(buffer, "buffers", owner=path)
+        recorder.mark(buffer, "buffers", owner=own_path(path))
     return workload
 
 
 def _mark_optimizer_state(recorder: Recorder, workload: Workload) -> None:
-    paths = {parameter: path for path, parameter in workload.policy.named_parameters()}
+    paths = {parameter: own_path(path) for path, parameter in workload.policy.named_parameters()}
     for parameter, state in workload.optimizer.state.items():
         for value in state.values():
             if isinstance(value, torch.Tensor):

@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from actprof.kernels.problem import Problem
 from actprof.trace.model import KINDS, PHASES
 from actprof.trace.origins import Origins, Site
+from actprof.trace.rules.masks import without_masks
 from actprof.trace.rules.steps import Give, Output, Step
 from actprof.trace.rules.temporaries import is_known, steps_inside
 from actprof.trace.rules.work import blas_route, bytes_moved, flops_of, kernels_of, tensors_in
@@ -28,7 +29,7 @@ from actprof.trace.rules.work import blas_route, bytes_moved, flops_of, kernels_
 _SETUP, _DATA, _FORWARD, _BACKWARD, _OPTIMIZER = range(len(PHASES))
 _PARAMETERS, _BUFFERS, _INPUTS, _ACTIVATIONS, _GRADIENTS, _STATE, _TEMPORARIES = range(len(KINDS))
 _KIND_OF_PHASE = (_BUFFERS, _INPUTS, _TEMPORARIES, _TEMPORARIES, _TEMPORARIES)
-_PHASE_INDEX = {name: index for index, name in enumerate(PHASES)} | {"update": _OPTIMIZER}
+_PHASE_INDEX = {name: index for index, name in enumerate(PHASES)} | {"update": _OPTIMIZER, "more data": _DATA}
 # `.item()` has no value to give on a fake tensor; these let the usual control flow go its usual way.
 _ITEM_HINTS: dict[bool, Any] = {True: 1.0, False: 1}
 
@@ -84,11 +85,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Everything inside belongs to phase `name`; `data` starts a step, `update` its update."""
+        """Everything inside belongs to phase `name`; `data` starts a step, the first `update` its update."""
         if name == "data":
             self.step_starts.append(len(self.events))
             self.origins.begin_step()
-        elif name == "update":
+        elif name == "update" and len(self.update_starts) < len(self.step_starts):
             self.update_starts.append(len(self.events))
         before = self._phase
         self._change_phase(_PHASE_INDEX[name])
@@ -171,11 +172,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an op; one whose output size depends on data that no one has gives the largest it can be."""
         bound = _UPPER_BOUNDS.get(func)
-        if bound is None or not isinstance(args[0], FakeTensor):
+        known = without_masks(func, args)
+        if known is args and (bound is None or not isinstance(args[0], FakeTensor)):
             return func(*args, **kwargs)
         note = f"{func} has a size that depends on the data; the largest that it can be was assumed"
         self.notes[note] = None
-        return bound(*args)
+        return func(*known, **kwargs) if bound is None else bound(*args)
 
     def _is_ours(self, args: Any) -> bool:
         """Return whether any of the tensors is on our device."""

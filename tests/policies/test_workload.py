@@ -14,6 +14,7 @@ from actprof.policies import policy_names, policy_spec
 from actprof.policies.accelerator import StepAccelerator
 from actprof.policies.changes import read_change
 from actprof.policies.facts import find_component
+from actprof.policies.precision import autocast_of
 from actprof.policies.workload import build_workload, policy_config
 
 CPU = torch.device("cpu")
@@ -117,7 +118,7 @@ def test_use_amp_is_torchs_default_on_cuda(small_cell):
         (replace(small_cell, overrides={"use_amp": True}, precision="bf16"), "bf16"),
         (small_cell, "fp32"),
     ):
-        assert expected == cell.autocast
+        assert expected == autocast_of(cell)
         assert cell.overrides.get("use_amp", False) == policy_config(cell).use_amp
 
 

@@ -20,6 +20,7 @@ from actprof.trace.rules.attention import (
     flash_attention_backward,
 )
 from actprof.trace.rules.convolution import convolution, convolution_backward
+from actprof.trace.rules.masks import BY_INDEX, index_by_masks
 from actprof.trace.rules.steps import (
     Give,
     Output,
@@ -174,6 +175,7 @@ _RULES: dict[Any, Callable[[tuple[Any, ...], dict[str, Any], Any], list[Step]]] 
     aten.sum.dim_IntList: _sum,
     aten.max.default: _extreme,
     aten.min.default: _extreme,
+    **dict.fromkeys(BY_INDEX, index_by_masks),
 }
 _REDUCTIONS = {
     "mean.default mean.dim prod.default prod.dim_int": _reducing(),
@@ -196,7 +198,7 @@ _log_softmax_backward_data _scaled_dot_product_flash_attention _softmax _to_copy
 addcdiv_ addcmul_ addmm arange avg_pool2d baddbmm bernoulli_ bitwise_and bitwise_not bitwise_or bmm
 bucketize cat ceil clamp clamp_min clamp_min_ clone constant_pad_nd copy_ cos div div_ dot elu elu_backward
 embedding empty empty_like empty_strided eq exp eye fill fill_ flip floor floor_divide full full_like gather
-ge gelu gelu_backward grid_sampler_2d gt hardtanh index index_select isfinite isinf isnan le lerp linspace
+ge gelu gelu_backward grid_sampler_2d gt hardtanh index_select isfinite isinf isnan le lerp linspace
 log logical_and logical_not logical_or lt masked_fill masked_fill_ max_pool2d_with_indices
 max_pool2d_with_indices_backward maximum minimum mish mish_backward mm mse_loss_backward mul mul_ mv
 native_dropout_backward ne neg new_empty new_empty_strided new_full new_ones new_zeros normal_ ones
@@ -214,10 +216,6 @@ UNRULED = {
     "cudnn_batch_norm_backward": "a workspace of a few KiB",
     "cumsum": "scratch of cub's scan along one contiguous dimension, a few KiB",
     "embedding_dense_backward": "from 3,072 indices on, sorted copies of the indices and partial sums",
-    "index_put": "with accumulation, sorted copies of the indices; of masks their positions",
-    "index_put_": "as index_put",
-    "_index_put_impl_": "as index_put",
-    "_unsafe_index": "of masks their positions",
     "masked_select": "positions of the mask, 8 bytes for each of its dimensions, and cub's scratch",
     "multinomial": "copies of the probabilities and some flags",
     "native_batch_norm": "one value for each channel",

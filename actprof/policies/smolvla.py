@@ -1,0 +1,64 @@
+"""SmolVLA, `lerobot/policies/smolvla/modeling_smolvla.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from actprof.cell import Cell
+from actprof.policies.spec import PolicySpec
+
+# config.json of that repository on the Hub, as far as it decides shapes and dtypes.
+_SMOLVLM2: dict[str, Any] = {
+    "model_type": "smolvlm",
+    "image_token_id": 49190,
+    "pad_token_id": 128002,
+    "scale_factor": 4,
+    "tie_word_embeddings": False,
+    "torch_dtype": "float32",
+    "use_cache": False,
+    "text_config": {
+        "model_type": "llama",
+        "head_dim": 64,
+        "hidden_size": 960,
+        "intermediate_size": 2560,
+        "max_position_embeddings": 8192,
+        "num_attention_heads": 15,
+        "num_hidden_layers": 32,
+        "num_key_value_heads": 5,
+        "pad_token_id": 2,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 100000,
+        "torch_dtype": "bfloat16",
+        "vocab_size": 49280,
+    },
+    "vision_config": {
+        "model_type": "smolvlm_vision",
+        "hidden_size": 768,
+        "image_size": 512,
+        "num_attention_heads": 12,
+        "patch_size": 16,
+        "tie_word_embeddings": False,
+    },
+}
+
+
+def _tokens(cell: Cell) -> Any:
+    from actprof.policies.hub import Tokens
+
+    return Tokens(cell.task_tokens, fake_image_token_id=49189, global_image_token_id=49152)
+
+
+SPEC = PolicySpec(
+    name="smolvla",
+    title="SmolVLA",
+    extra="smolvla",
+    models={"HuggingFaceTB/SmolVLM2-500M-Video-Instruct": _SMOLVLM2},
+    tokens=_tokens,
+    reads_task=True,
+    components=(
+        ("model.vlm_with_expert.vlm.model.vision_model", "vision tower"),
+        ("model.vlm_with_expert.vlm", "language model"),
+        ("model.vlm_with_expert.lm_expert", "action expert"),
+    ),
+    other_component="projections",
+)
