@@ -13,24 +13,32 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from actprof.claims.quantities import BYTES, COUNT, RATIO, SHARE, WORD, Actual, Quantity
+from actprof.claims.quantities import BYTES, COUNT, RATIO, SECONDS, SHARE, WORD, Actual, Quantity
 from actprof.errors import UsageError
 from actprof.units import GIB, KIB, MIB
 
 LONGEST = 200
 _INFINITE = Decimal("Infinity")
-_SCALES = {
+_SCALES: dict[str, int | Decimal] = {
     "": 1, "%": 1, "K": 10**3, "M": 10**6, "G": 10**9,
+    "s": 1, "ms": Decimal("0.001"),
     "B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": 1024**4,
     "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
 }  # fmt: skip
 _UNITS = {
     COUNT: ("", "K", "M", "G"),
     BYTES: ("B", "KiB", "MiB", "GiB", "TiB", "KB", "MB", "GB", "TB"),
+    SECONDS: ("s", "ms"),
     SHARE: ("%",),
     RATIO: ("",),
 }
-_LIKE = {COUNT: "602 or 51.6M", BYTES: "13 GiB or 76 MiB", SHARE: "27 %", RATIO: "6 or 6.02"}
+_LIKE = {
+    COUNT: "602 or 51.6M",
+    BYTES: "13 GiB or 76 MiB",
+    SECONDS: "1.1 s or 470 ms",
+    SHARE: "27 %",
+    RATIO: "6 or 6.02",
+}
 _AMOUNT = re.compile(
     r"(?P<sign>[-+\u2212]?)(?P<number>(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,18})(?:\.[0-9]{1,9})?)\s*"
     r"(?P<unit>[A-Za-z%\u00d7]*)"
@@ -160,7 +168,7 @@ def _figure(text: str, quantity: Quantity) -> Expected:
     return _between(text, quantity) if ".." in text else one_of(_amount(text, quantity))
 
 
-def scale_of(unit: str) -> int:
+def scale_of(unit: str) -> int | Decimal:
     """Return what one of `unit` is in its base."""
     return _SCALES[unit]
 

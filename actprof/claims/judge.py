@@ -14,7 +14,17 @@ from itertools import groupby, zip_longest
 from actprof.cell import Cell
 from actprof.claims.expectation import Expectation
 from actprof.claims.grammar import held_in_other_unit, scale_of
-from actprof.claims.quantities import BYTES, COUNT, RATIO, SHARE, Actual, GetFacts, read_quantity, resnets
+from actprof.claims.quantities import (
+    BYTES,
+    COUNT,
+    RATIO,
+    SECONDS,
+    SHARE,
+    Actual,
+    GetFacts,
+    read_quantity,
+    resnets,
+)
 from actprof.errors import TraceError
 from actprof.policies.facts import PolicyFacts
 from actprof.prediction.attribution import Holder, largest_first, rank_holders
@@ -170,12 +180,12 @@ def _figure_text(value: Actual, held: bool | None, expectation: Expectation) -> 
         return f"{value:,}"
     if kind == BYTES and not unit:
         return format_bytes(int(value))
-    scale = scale_of(unit)
+    scale = Decimal(scale_of(unit))
     for digits in range(1 if kind == SHARE else 2, _MOST_DIGITS):
         rounded = f"{Decimal(value) / scale:.{digits}f}"
         if expected.holds(Decimal(rounded) * scale) == held:
             break
-    return rounded + {BYTES: f" {unit}", SHARE: " %", RATIO: ""}[kind]
+    return rounded + {BYTES: f" {unit}", SECONDS: f" {unit or 's'}", SHARE: " %", RATIO: ""}[kind]
 
 
 # -- what is true instead ------------------------------------------------------------------------------

@@ -21,13 +21,13 @@ from actprof.results import Breakdown, Result, Verdict
 from actprof.trace.model import KINDS, PHASES
 
 # Kinds of figures.
-COUNT, BYTES, SHARE, RATIO, WORD = "count", "bytes", "share", "ratio", "word"
+COUNT, BYTES, SECONDS, SHARE, RATIO, WORD = "count", "bytes", "seconds", "share", "ratio", "word"
 
 VERDICTS = tuple(verdict.value for verdict in Verdict if verdict != Verdict.FAILED)
 HOLDERS = (*KINDS, WORKSPACES, SLACK)
 # torchvision's ResNet, wherever it hangs in a policy; `layer1` is the fifth module of one taken apart.
 _RESNET = re.compile(r"(?P<prefix>.*?)\.?\b(?:layer1|4)\.0\.conv1\.weight")
-_OF_FACTS = ("parameters.", "backbones", "checkpoint")
+_OF_FACTS = ("parameters.", "trainable.", "chunk_size", "backbones", "checkpoint")
 
 type Actual = int | Decimal | str
 
@@ -49,6 +49,7 @@ PLAIN = {
         Quantity("encoder_tokens", COUNT, "length of the main encoder's token sequence"),
         Quantity("parameters", COUNT, "elements of the policy's parameters"),
         Quantity("parameters.trainable", COUNT, "elements of the parameters that are trained"),
+        Quantity("chunk_size", COUNT, "actions that the policy predicts at once"),
         Quantity("backbones", COUNT, "ResNets in the policy, counted in its parameters' paths"),
         Quantity("checkpoint", BYTES, "the weights of a checkpoint: parameters and buffers"),
         Quantity("peak_allocated", BYTES, "highest allocated memory; lerobot logs it as mem_gb"),
@@ -56,6 +57,8 @@ PLAIN = {
         Quantity("peak_process", BYTES, "reserved memory and the CUDA context"),
         Quantity("headroom", BYTES, "what is left of the GPU; negative where it lacks"),
         Quantity("max_batch_size", COUNT, "largest batch size that runs"),
+        Quantity("step", SECONDS, "median of one step's update; loading is not in it"),
+        Quantity("samples_per_second", RATIO, "batch size by that median"),
         Quantity("retries", COUNT, "how often the allocator flushes its cache"),
         Quantity("oom.segment", BYTES, "what PyTorch's message says it tried to allocate"),
         Quantity("oom.requested", BYTES, "what the op asked for that runs out"),
@@ -66,6 +69,7 @@ PLAIN = {
 # first word -> (kind, what it is)
 PARTED = {
     "parameters": (COUNT, "parameters of one component"),
+    "trainable": (COUNT, "trained parameters of one component"),
     "share": (SHARE, "share of the memory at the peak, or where it runs out"),
     "held": (BYTES, "memory held at the peak, or where it runs out"),
 }
@@ -97,7 +101,7 @@ def part_names(first: str) -> tuple[str, ...]:
     components = dict.fromkeys(
         name for spec in specs for name in (*(c for _, c in spec.components), spec.other_component)
     )
-    if first == "parameters":
+    if first in ("parameters", "trainable"):
         return tuple(components)
     if first not in PARTED:
         return ()
@@ -147,6 +151,10 @@ def _read_result(name: str, result: Result) -> Actual | None:
     if first == "oom":
         field = {"segment": "segment_bytes", "requested": "requested_bytes"}.get(part, part)
         return None if result.oom is None else getattr(result.oom, field)
+    if name == "step":
+        return None if result.step_seconds is None else Decimal(str(result.step_seconds.median))
+    if name == "samples_per_second":
+        return None if result.samples_per_second is None else Decimal(str(result.samples_per_second))
     field = f"{name}_bytes" if name.startswith("peak_") or name == "headroom" else name
     value: Actual | None = getattr(result, field)
     return value
@@ -166,13 +174,14 @@ def read_facts(name: str, facts: PolicyFacts) -> int:
     """Return a quantity of a policy."""
     if name == "backbones":
         return len(resnets(facts))
+    if name == "chunk_size":
+        return facts.output_shape[0] if facts.output_shape else 0
     if name == "checkpoint":
         return sum(p.bytes for p in facts.parameters)  # buffers are saved as well
-    part = name.partition(".")[2]
-    counted = [p for p in facts.parameters if not p.is_buffer]
-    if part == "trainable":
-        return sum(p.count for p in counted if p.trainable)
-    return sum(p.count for p in counted if p.component == part)
+    first, _, part = name.partition(".")
+    only = first == "trainable" or part == "trainable"
+    counted = [p for p in facts.parameters if not p.is_buffer and (p.trainable or not only)]
+    return sum(p.count for p in counted if part in ("trainable", p.component))
 
 
 def resnets(facts: PolicyFacts) -> tuple[str, ...]:

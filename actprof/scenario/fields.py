@@ -180,6 +180,7 @@ def type_of(part: CellField) -> Any:
     return _TYPES[part.kind]
 
 
+PolicyName = _TYPES["policy"]
 Count = Annotated[int, Field(ge=1)]
 ScenarioName = Annotated[str, AfterValidator(_scenario_name), Field(examples=["3090"])]
 

@@ -23,6 +23,7 @@ LARGEST_GRID = 100_000
 
 _FIELD_NAMES = {part.key: part.name for part in CELL_FIELDS}
 _SET_PREFIX = "set."
+POLICIES = "policies"  # the section of fields that the cells of one policy alone have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,7 @@ class Scenario:
         path: the file it was read from, or None.
         cells: one per combination of the axes, less the excluded ones; all different.
         axes: name of an axis to its values, in file order; sizes are bytes, GPUs the catalogue's names.
-        fixed: the fields that are the same for all cells, as given.
+        fixed: the fields that are the same for all cells, as given; under `policies` those of one policy.
         catalogue: the GPUs that the cells may name: the shipped ones and the file's own.
         ground: whether a sweep also runs the policy on the CPU.
         expectations: what somebody claims, or wants to hold; see `actprof.claims.judge`.
@@ -88,7 +89,8 @@ def build_scenario(
     """Return the scenario of `fixed` fields and swept `axes`.
 
     Args:
-        fixed: scenario key to value (`batch_size`, `set`, `expandable_segments`, `capacity` in bytes …).
+        fixed: scenario key to value (`batch_size`, `set`, `expandable_segments`, `capacity` in bytes …);
+            `policies` maps the name of a policy to such fields, which its cells alone have.
         axes: scenario key, or `set.FIELD`, to its values.
         exclude: combinations to leave out; each maps axes to values, and matches when all of them do.
         catalogue: the GPUs of the scenario; the shipped ones if left out.
@@ -129,6 +131,12 @@ def _check_axes(fixed: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> 
 
 
 def _check_fixed_and_swept(fixed: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> None:
+    named = axes.get("policy") or [fixed.get("policy", Cell().policy)]
+    for policy, own in fixed.get(POLICIES, {}).items():
+        if policy not in named:
+            raise GridError((POLICIES, policy), f"no cell has the policy {policy}; add it, or remove these")
+        if both := [key for key in own if key != "set" and key in axes]:
+            raise GridError((POLICIES, policy, both[0]), f"{both[0]} is swept as well; keep one")
     fixed_overrides = {f"{_SET_PREFIX}{key}" for key in fixed.get("set", {})}
     swept_overrides = {f"{_SET_PREFIX}{key}" for value in axes.get("set", ()) for key in value}
     for axis in axes:
@@ -198,8 +206,11 @@ def make_cell(fixed: Mapping[str, Any], chosen: Mapping[str, Any]) -> Cell:
     Raises:
         GridError: `expandable_segments` is given twice, once in `alloc_conf`.
     """
-    given = {**fixed, **chosen}
-    overrides = {**fixed.get("set", {}), **chosen.get("set", {})}
+    common = {key: value for key, value in fixed.items() if key != POLICIES}
+    policy = {**common, **chosen}.get("policy", Cell().policy)
+    own = fixed.get(POLICIES, {}).get(policy, {})
+    given = {**common, **own, **chosen}
+    overrides = {name: value for part in (common, own, chosen) for name, value in part.get("set", {}).items()}
     overrides |= {k.removeprefix(_SET_PREFIX): v for k, v in chosen.items() if k.startswith(_SET_PREFIX)}
     values = {
         _FIELD_NAMES[key]: value

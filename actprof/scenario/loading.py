@@ -17,7 +17,7 @@ from actprof.hardware.catalogue import Catalogue, builtin_catalogue
 from actprof.scenario.claims_section import read_expectations
 from actprof.scenario.document import Document, Path, read_document
 from actprof.scenario.fields import TEXT_KEYS
-from actprof.scenario.grid import GridError, Scenario, build_scenario
+from actprof.scenario.grid import POLICIES, GridError, Scenario, build_scenario
 from actprof.scenario.messages import problem_text
 from actprof.scenario.schema import CellFields, ScenarioFile
 
@@ -48,6 +48,8 @@ def _is_text(path: Path) -> bool:
         case ("gpus", _, key, *_):
             return key != "multiprocessors"
         case ("expect", _, "where" | "at", key, *_) | ("expect", _, _, "ratio_to", key, *_):
+            return key in TEXT_KEYS
+        case ("policies", _, key, *_):
             return key in TEXT_KEYS
         case ("expect", _, _, *_):
             return True  # figures are read as they are written: `6.0` is more precise than `6`
@@ -80,6 +82,8 @@ def _expand(document: Document, model: ScenarioFile, catalogue: Catalogue) -> Sc
     if document.data.get("sweep") == {}:
         document.problem(("sweep",), "sweep has no axes; add one, like batch_size: [8, 16], or remove it")
     given = model.values(key for key in document.data if key in CellFields.model_fields)
+    if model.policies:
+        given[POLICIES] = model.of_policies(document.data)
     axes = model.sweep.values(document.data["sweep"]) if "sweep" in document.data else {}
     try:
         return build_scenario(given, axes, model.exclusions(document.data), catalogue=catalogue)

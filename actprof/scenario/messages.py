@@ -80,7 +80,7 @@ def _known_keys(path: tuple[str | int, ...]) -> list[str]:
     match path:
         case ("gpus", _, _):
             return list(GpuEntry.model_fields)
-        case ("expect", _, "at", _) | ("expect", _, _, "ratio_to", _):
+        case ("expect", _, "at", _) | ("expect", _, _, "ratio_to", _) | ("policies", _, _):
             return list(CellFields.model_fields)
         case ("sweep", _) | ("exclude", _, _) | ("expect", _, "where", _):
             return [*CellFields.model_fields, "set.FIELD"]

@@ -78,7 +78,18 @@ class _CellChangeBase(_Strict):
     """Fields of a cell, each with its value, instead of those of the grid's first cell."""
 
 
-def _model(name: str, base: type[BaseModel], wrap: Callable[[Any], Any], *, defaults: bool = False) -> Any:
+class _PolicyFieldsBase(_Strict):
+    """Fields of a cell that the cells of one policy alone have."""
+
+
+def _model(
+    name: str,
+    base: type[BaseModel],
+    wrap: Callable[[Any], Any],
+    *,
+    defaults: bool = False,
+    without: tuple[str, ...] = (),
+) -> Any:
     """Return a model with the fields of a cell, of the types that `wrap` makes of those of their values."""
     described = [(part.key, f.type_of(part), part.default, part.about) for part in CELL_FIELDS]
     after = next(i for i, part in enumerate(CELL_FIELDS, 1) if part.kind == "alloc_conf")
@@ -86,6 +97,7 @@ def _model(name: str, base: type[BaseModel], wrap: Callable[[Any], Any], *, defa
     definitions: dict[str, Any] = {
         key: (wrap(item), Field(default if defaults else _LEFT_OUT, description=about))
         for key, item, default, about in described
+        if key not in without
     }
     return create_model(name, __base__=base, **definitions)
 
@@ -96,12 +108,14 @@ if TYPE_CHECKING:
     type Exclusion = _ExclusionBase
     type Selection = _SelectionBase
     CellChange = _CellChangeBase
+    PolicyFields = _CellChangeBase
 else:
     CellFields = _model("CellFields", _Strict, lambda item: item, defaults=True)
     Sweep = _model("Sweep", _SweepBase, lambda item: Annotated[list[item], Field(min_length=1)])
     Exclusion = _model("Exclusion", _ExclusionBase, lambda item: Annotated[list[item], _Several])
     Selection = _model("Selection", _SelectionBase, lambda item: Annotated[list[item], _Several])
     CellChange = _model("CellChange", _CellChangeBase, lambda item: item)
+    PolicyFields = _model("PolicyFields", _PolicyFieldsBase, lambda item: item, without=("policy",))
 
 
 class ExpectEntry(_Strict):
@@ -140,9 +154,16 @@ class ScenarioFile(CellFields):
     question: str = Field("", description="what the scenario asks; the opening comment if left out")
     ground: bool = Field(default=True, description="whether a sweep also runs the policy on the CPU")
     gpus: dict[str, GpuEntry] = Field({}, description="GPUs of one's own, by name")
+    policies: dict[f.PolicyName, PolicyFields] = Field(
+        {}, description="fields that the cells of one policy alone have, by its name"
+    )
     sweep: Sweep = Field(_LEFT_OUT, description="axes: each a list of values; the grid is their product")
     exclude: list[Exclusion] = Field([], description="combinations of axis values to leave out")
     expect: list[ExpectEntry] = Field([], description="claims to check, a memory budget to keep")
+
+    def of_policies(self, data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Return the fields of one policy only, of each those that stand in the file's own `data`."""
+        return {name: part.values(data["policies"][name]) for name, part in self.policies.items()}
 
     def exclusions(self, data: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return what is excluded, of each combination the keys that stand in the file's own `data`."""
