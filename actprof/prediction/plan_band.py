@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from actprof.replay.kernel_bytes import MOST
+from actprof.cudnn import Convolution
+from actprof.replay.kernel_bytes import LIKELY, MOST, chosen_workspace
 from actprof.replay.profile import MemoryProfile
 from actprof.replay.replay import ReplayConditions, replay
 from actprof.trace.model import Trace
@@ -34,11 +35,11 @@ class Band:
 def memory_band(trace: Trace, conditions: ReplayConditions, likely: MemoryProfile) -> Band:
     """Return the band of runs like `likely`, without limit; one figure where nothing is chosen by time."""
     draws = _EXPANDABLE_DRAWS if conditions.config.expandable_segments else _DRAWS
-    drawn = [replay(trace, likely.batch_size, other) for other in _other_choices(conditions, draws)]
-    runs = [likely, *drawn]
+    _likely, *others = _choices(trace, likely.batch_size, conditions, (LIKELY, *draws))
+    runs = [likely, *(replay(trace, likely.batch_size, other) for other in others)]
     allocated = [run.peak_allocated_bytes for run in runs]
     reserved = [run.peak_reserved_bytes for run in runs]
-    further = _SEGMENT_BYTES if drawn else 0
+    further = _SEGMENT_BYTES if _are_chosen_by_time(conditions) else 0
     return Band(
         allocated=(min(allocated), max(allocated)),
         reserved=(min(reserved) - further, max(reserved) + further),
@@ -48,12 +49,30 @@ def memory_band(trace: Trace, conditions: ReplayConditions, likely: MemoryProfil
 
 def surely_runs(trace: Trace, batch_size: int, conditions: ReplayConditions) -> bool:
     """Return whether `batch_size`, which likely runs, does so whichever plans cuDNN takes."""
-    others = _other_choices(conditions, _SURE_DRAWS)  # the most demanding first
+    if not _are_chosen_by_time(conditions):
+        return True
+    others = _choices(trace, batch_size, conditions, _SURE_DRAWS)  # the most demanding first
     return all(replay(trace, batch_size, other).oom is None for other in others)
 
 
-def _other_choices(conditions: ReplayConditions, draws: tuple[int, ...]) -> Iterator[ReplayConditions]:
+def _are_chosen_by_time(conditions: ReplayConditions) -> bool:
+    return conditions.kernels is not None and conditions.kernels.benchmark
+
+
+def _choices(
+    trace: Trace, batch_size: int, conditions: ReplayConditions, draws: tuple[int, ...]
+) -> Iterator[ReplayConditions]:
+    """Yield the conditions of each draw; of those with the same workspaces, and so the same replay, one."""
     kernels = conditions.kernels
-    if kernels is not None and kernels.benchmark:
-        for draw in draws:
-            yield replace(conditions, kernels=replace(kernels, draw=draw))
+    if kernels is None or not kernels.benchmark:
+        yield conditions
+        return
+    problems = [problem.at(batch_size) for problem in trace.problems]
+    convolutions = [problem for problem in problems if isinstance(problem, Convolution)]
+    seen = set()
+    for draw in draws:
+        drawn = replace(kernels, draw=draw)
+        workspaces = tuple(chosen_workspace(problem, drawn) for problem in convolutions)
+        if workspaces not in seen:
+            seen.add(workspaces)
+            yield replace(conditions, kernels=drawn)
