@@ -15,6 +15,8 @@ SPEC = PolicySpec(
             "beta_schedule", "clip_sample", "clip_sample_range",
         }
     ),
+    options={"gradient_checkpointing": False, "resize_shape": None},
+    resized_by="resize_shape",
     # No parts: its ResNets have batch norm (`use_group_norm` is off), so that halves of a batch would have
     # statistics of their own, and a backbone that runs twice would count each batch twice.
     components=(("diffusion.rgb_encoder", "rgb_encoder"), ("diffusion.unet", "unet")),

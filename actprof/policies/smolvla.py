@@ -55,6 +55,16 @@ SPEC = PolicySpec(
     models={"HuggingFaceTB/SmolVLM2-500M-Video-Instruct": _SMOLVLM2},
     tokens=_tokens,
     reads_task=True,
+    options={
+        "train_expert_only": True,
+        "freeze_vision_encoder": True,
+        "tokenizer_max_length": 48,
+        "pad_language_to": "longest",
+        "resize_imgs_with_padding": (512, 512),
+    },
+    resized_by="resize_imgs_with_padding",
+    lora=True,
+    parts={"samples apart": ""},
     components=(
         ("model.vlm_with_expert.vlm.model.vision_model", "vision tower"),
         ("model.vlm_with_expert.vlm", "language model"),

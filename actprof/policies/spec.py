@@ -42,8 +42,14 @@ class PolicySpec:
             would otherwise look for outside is answered in it.
         needs_state: whether it asks every batch for `observation.state`.
         reads_task: whether it reads the text of the task from the batch.
+        pads_task: whether it pads every text to one length, so that how long a task is changes nothing.
         dtype: what the field `dtype` of its config is by default: it decides autocast then, and no launcher
             does; empty: it has no such field.
+        options: fields of its config that a remedy may set (see `actprof.advice.policy_options`), each with
+            lerobot's default.
+        resized_by: the field of its config that, where it is set, says to what size the policy itself
+            brings images, so that smaller ones save nothing; its default is among `options`.
+        lora: whether lerobot knows where in it an adapter goes (`_get_default_peft_targets`).
         parts: what changes may need of it, with the path of the module (or list of modules); an empty path
             for what is true of the whole policy. See `Change.needs`.
         components: (module path prefix, component) pairs; the first match names a parameter's or an
@@ -70,7 +76,11 @@ class PolicySpec:
     stand_ins: Callable[[Cell], AbstractContextManager[object]] = _no_stand_ins
     needs_state: bool = True
     reads_task: bool = False
+    pads_task: bool = False
     dtype: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    resized_by: str = ""
+    lora: bool = False
     parts: Mapping[str, str] = field(default_factory=dict)
     components: tuple[tuple[str, str], ...] = ()
     other_component: str = "other"
