@@ -12,7 +12,7 @@ import importlib
 from actprof.errors import UsageError, did_you_mean
 from actprof.policies.spec import PolicySpec
 
-_POLICIES = ("act", "diffusion", "smolvla")
+_POLICIES = ("act", "diffusion", "pi0", "pi05", "pi0_fast", "smolvla")
 
 
 def policy_names() -> tuple[str, ...]:

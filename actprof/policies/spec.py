@@ -42,6 +42,9 @@ class PolicySpec:
             would otherwise look for outside is answered in it.
         needs_state: whether it asks every batch for `observation.state`.
         reads_task: whether it reads the text of the task from the batch.
+        reads_all: whether it reads a task of any length, not padded to a number of tokens of its own.
+        follows_values: whether sizes inside depend on integers that are known, like the grids of images or
+            where a text has them; see `actprof.trace.values`.
         pads_task: whether it pads every text to one length, so that how long a task is changes nothing.
         dtype: what the field `dtype` of its config is by default: it decides autocast then, and no launcher
             does; empty: it has no such field.
@@ -76,6 +79,8 @@ class PolicySpec:
     stand_ins: Callable[[Cell], AbstractContextManager[object]] = _no_stand_ins
     needs_state: bool = True
     reads_task: bool = False
+    reads_all: bool = False
+    follows_values: bool = False
     pads_task: bool = False
     dtype: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)

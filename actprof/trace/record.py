@@ -17,6 +17,7 @@ from actprof.errors import ActprofError, TraceError
 from actprof.policies import policy_spec
 from actprof.policies.accelerator import StepAccelerator
 from actprof.policies.adapter import own_path
+from actprof.policies.dataset import ASSUMED_TASK_TOKENS
 from actprof.policies.facts import PolicyFacts
 from actprof.policies.probe import Probe, policy_facts
 from actprof.policies.workload import Workload, build_workload, import_lerobot
@@ -26,6 +27,7 @@ from actprof.trace.model import Trace
 from actprof.trace.recorder import Recorder
 from actprof.trace.reverse import reverse_pass
 from actprof.trace.saved_tensors import saving_tensors
+from actprof.trace.values import FollowsValues
 from actprof.versions import library_versions
 
 # Optimizer state appears at the end of step 1; step 2 is like every later one (a test traces a third).
@@ -90,8 +92,9 @@ def _assemble(cell: Cell, recording: Recording, fitted: dict[str, Any], sizes: t
 
 def _assumptions(cell: Cell) -> tuple[str, ...]:
     spec = policy_spec(cell.policy)
-    longest = spec.reads_task and not cell.task_tokens
-    said = "tasks were taken to be as long as the policy reads; --task-tokens names their length"
+    longest = spec.reads_task and not spec.pads_task and not cell.task_tokens
+    length = f"{ASSUMED_TASK_TOKENS} tokens" if spec.reads_all else "as long as the policy reads"
+    said = f"tasks were taken to be {length}; --task-tokens names their length"
     return (*spec.assumptions, *([said] if longest else []))
 
 
@@ -111,6 +114,8 @@ def record(cell: Cell, *, steps: int = STEPS, device_type: str = "cuda", sources
             if device_type == "cuda":
                 stack.enter_context(fake_cuda())
             stack.enter_context(recorder)
+            if spec.follows_values and device_type == "cuda":
+                stack.enter_context(FollowsValues())  # type: ignore[no-untyped-call]
             workload = _build(cell, recorder, torch.device(device_type))
             probe = Probe(workload.policy, spec)
             stack.enter_context(probe)
