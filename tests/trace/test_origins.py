@@ -3,8 +3,9 @@
 import sys
 
 import pytest
+import torch
 
-from actprof.trace.origins import NOWHERE, SourceLines
+from actprof.trace.origins import NOWHERE, Origins, SourceLines
 
 
 def call(*modules):
@@ -69,3 +70,32 @@ def test_a_package_is_named_by_its_file():
     program = "def build():\n    return find(sys._getframe())"
     exec(compile(program, "/elsewhere/lerobot/policies/__init__.py", "exec"), scope)  # noqa: S102
     assert ("lerobot/policies/__init__.py:2 build",) * 2 == scope["build"]()
+
+
+class _Part(torch.nn.Module):
+    def forward(self, read):
+        return read()
+
+
+class _Whole(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.part = _Part()
+
+    def forward(self, read):
+        return read(), self.part.forward(read), self.part(read)
+
+
+@pytest.mark.parametrize(
+    ("owner", "seen"), [("lerobot.policies.pi0", "whole.part"), ("elsewhere", "whole")], ids=str
+)
+def test_a_module_of_lerobot_counts_when_its_forward_is_called_by_name(monkeypatch, owner, seen):
+    """No hook sees such a call, so lerobot's own are followed; what is found is the same as with hooks."""
+    monkeypatch.setattr(_Part, "__module__", owner)
+    root = torch.nn.ModuleDict({"whole": _Whole()})
+    origins = Origins(sources=False)
+
+    with origins.watching(root):
+        assert ("whole", seen, "whole.part") == root["whole"](origins.module)
+    assert ("",) * 3 == root["whole"](origins.module)
+    assert "forward" not in vars(root["whole"].part)
