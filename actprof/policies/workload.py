@@ -21,6 +21,7 @@ from actprof.policies.accelerator import PhaseContext, StepAccelerator, no_phase
 from actprof.policies.adapter import with_adapter
 from actprof.policies.apply_changes import change_optimizer, change_policy
 from actprof.policies.dataset import asks_for_rewards, batches, camera_keys, dataset_meta
+from actprof.policies.eight_bit_adamw import build_8_bit
 from actprof.policies.hub import without_hub
 from actprof.policies.precision import autocast_of
 from actprof.policies.spec import PolicySpec
@@ -103,9 +104,9 @@ def build_workload(
         meta = dataset_meta(cell, rewards=asks_for_rewards(config))
         with refusals_are_usage_errors():
             policy = make_policy(config, ds_meta=meta)
+            change_policy(policy, cell.changes, spec=spec, backward=accelerator.backward)
             if cell.peft:
                 policy = with_adapter(policy, cell.peft)
-        change_policy(policy, cell.changes, spec=spec, backward=accelerator.backward)
         # lerobot asks whether the device is there before it names it in the pipeline.
         with mock.patch.object(torch.cuda, "is_available", lambda: device.type == "cuda"):
             preprocessor, _ = make_pre_post_processors(config, dataset_stats=meta.stats)
@@ -182,11 +183,11 @@ class refusals_are_usage_errors:  # noqa: N801 - reads as a sentence in a with s
 def _build_optimizer(cell: Cell, config: Any, policy: Any) -> tuple[torch.optim.Optimizer, float]:
     from lerobot.optim.optimizers import OptimizerConfig
 
-    if cell.optimizer == "preset":
+    if cell.optimizer in ("preset", "adamw_8bit"):
         preset, params = config.get_optimizer_preset(), policy.get_optim_params()
     else:
         preset, params = OptimizerConfig.get_known_choices()[cell.optimizer](), policy.parameters()
-    optimizer = preset.build(params)
+    optimizer = build_8_bit(preset, params) if cell.optimizer == "adamw_8bit" else preset.build(params)
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise UsageError(
             f"the optimizer {cell.optimizer!r} needs parameter groups that actprof does not know"
