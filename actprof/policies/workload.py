@@ -98,7 +98,7 @@ def build_workload(
     with quiet_imports():
         from lerobot.policies.factory import make_policy, make_pre_post_processors
 
-    with _outside_answered(cell, spec):
+    with quiet_imports(), _outside_answered(cell, spec):
         config = policy_config(cell)
         config.device = device.type
         meta = dataset_meta(cell, rewards=asks_for_rewards(config))
