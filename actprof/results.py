@@ -81,6 +81,21 @@ class Breakdown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentSize:
+    """The parameters of one component of the policy: elements and bytes, what is trained and what is frozen.
+
+    The dtypes are as `float32`, in the order in which they come; none when unknown.
+    """
+
+    component: str
+    trainable: int
+    trainable_bytes: int
+    frozen: int
+    frozen_bytes: int
+    dtypes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryCurve:
     """A timeline thinned to a few hundred points that keeps every visible peak.
 
@@ -140,7 +155,8 @@ class Result:
         source: `predicted` or `measured`.
         cell, gpu: what was asked.
         parameters: elements of the policy's parameters.
-        encoder_tokens: length of the main encoder's token sequence.
+        components: the same by component, what is trained apart from what is frozen; empty when not known.
+        encoder_tokens: length of the token sequence that the policy's spec names; 0 for one without tokens.
         peak_allocated_bytes, peak_reserved_bytes: of a settled step on a device without limit, from the
             start of `update_policy`; lerobot's `mem_gb` is the first, divided by 1024³.
         peak_process_bytes: reserved plus CUDA context.
@@ -173,6 +189,7 @@ class Result:
     gpu: GpuUse
     parameters: int = 0
     encoder_tokens: int = 0
+    components: tuple[ComponentSize, ...] = ()
     peak_allocated_bytes: int = 0
     peak_reserved_bytes: int = 0
     peak_process_bytes: int = 0

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Iterable
 
-from actprof.cell import OPTION_FIELDS, Cell
+from actprof.cell import CELL_FIELDS, OPTION_FIELDS, Cell
 from actprof.results import MOST_BATCH_SIZE, Verdict
 from actprof.units import GIB
 
@@ -13,6 +14,8 @@ NARROW_SPACE = "\u202f"
 DEFAULT_ALLOCATOR = "default allocator"
 VERDICT_WORDS: dict[str, str] = {verdict: verdict.value for verdict in Verdict}
 VERDICT_WORDS |= {Verdict.OOM: "out of memory", Verdict.FAILED: "failed"}
+# Fields of a cell that a headline names where they are not as usual.
+_TITLED = {"environment_dim", "task_tokens", "optimizer", "peft", "accumulate", "ema", "precision", "changes"}
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -83,8 +86,23 @@ def allocator_text(alloc_conf: str) -> str:
 
 
 def views_text(cameras: int, resolution: str) -> str:
-    """Return `two 640x480 cameras`."""
-    return f"{spell(cameras)} {resolution} {plural(cameras, 'camera')}"
+    """Return `two 640x480 cameras`, `two 640x480 cameras and one 480x640`, or `no cameras`."""
+    (size, count), *others = _sizes(cameras, resolution) or [("", 0)]
+    first = " ".join(filter(None, (spell(count), size, plural(count, "camera"))))
+    return join([first, *(f"{spell(count)} {size}" for size, count in others)])
+
+
+def images_text(cameras: int, resolution: str) -> str:
+    """Return `640x480`, several sizes with the number of cameras of each, or `no images`: for little room."""
+    (size, count), *others = _sizes(cameras, resolution) or [("no images", 0)]
+    counts = [(size, count if others else 1), *others]
+    return ", ".join(f"{size} \u00d7{count}" if count > 1 else size for size, count in counts)
+
+
+def _sizes(cameras: int, resolution: str) -> list[tuple[str, int]]:
+    """Return each size of images, and how many cameras have it."""
+    sizes = resolution.split(",")
+    return list(Counter(sizes if len(sizes) > 1 else sizes * cameras).items())
 
 
 def capital(text: str) -> str:
@@ -95,6 +113,23 @@ def capital(text: str) -> str:
 def cell_text(cell: Cell) -> str:
     """Return `two 640x480 cameras, batch 64`."""
     return f"{views_text(cell.cameras, cell.resolution)}, batch {cell.batch_size}"
+
+
+def asked_text(cell: Cell) -> str:
+    """Return what a run is asked to do, for a headline: `2 cameras at 640x480, batch size 8, EMA on`.
+
+    The fields of the policy's config, its device and its allocator are left out.
+    """
+    (size, count), *others = _sizes(cell.cameras, cell.resolution) or [("", 0)]
+    views = [f"{count} {plural(count, 'camera')} at {size}" if count else "no cameras"]
+    views += [f"{count} at {size}" for size, count in others]
+    more = [
+        word
+        for part in CELL_FIELDS
+        if part.name in _TITLED
+        for word in part.unusual(getattr(cell, part.name))
+    ]
+    return ", ".join([join(views), f"batch size {cell.batch_size}", *more])
 
 
 def cell_command(cell: Cell, command: str = "predict") -> str:

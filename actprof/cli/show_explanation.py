@@ -16,7 +16,7 @@ from actprof.explanation.sentences import first_ops, headline, request_text, sha
 from actprof.explanation.tree_rows import TreeRow, list_rows
 from actprof.policies import policy_title
 from actprof.units import format_bytes
-from actprof.words import VERDICT_WORDS
+from actprof.words import VERDICT_WORDS, asked_text
 
 _WIDE = 110  # columns from which on a module's bytes per sample and constant part stand beside it
 _OPS = 10
@@ -48,9 +48,8 @@ def print_explanation(
 
 def _print_head(found: Explanation, console: Console) -> None:
     cell, moment = found.result.cell, found.moment
-    inputs = f"{cell.cameras_text} at {cell.resolution}, batch size {cell.batch_size}"
     console.print(
-        f"[dim]{escape(f'{policy_title(cell.policy)} with {inputs}, on {found.result.gpu.name}')}: "
+        f"[dim]{escape(f'{policy_title(cell.policy)} with {asked_text(cell)}, on {found.result.gpu.name}')}: "
         f"{VERDICT_WORDS[found.result.verdict]}[/]"
     )
     console.print(f"[bold]{escape(headline(moment))}[/]")

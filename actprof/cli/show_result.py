@@ -15,6 +15,7 @@ from actprof.prediction.attribution import rank_holders
 from actprof.prediction.limits import limit_shares, speed_text, what_helps
 from actprof.results import Result, Verdict
 from actprof.units import format_bytes, format_seconds
+from actprof.words import asked_text
 
 HEADLINES = {
     Verdict.FITS: "It fits.",
@@ -97,9 +98,8 @@ def fact_table(facts: Iterable[tuple[str, str]] = ()) -> Table:
 
 def _sentence(result: Result, place: str) -> str:
     cell = result.cell
-    inputs = f"{cell.cameras_text} at {cell.resolution}, batch size {cell.batch_size}"
     reason = f": {result.reason.rstrip('.')}" if result.reason else ""
-    return f"{policy_title(cell.policy)} with {inputs}, on {place}{reason}."
+    return f"{policy_title(cell.policy)} with {asked_text(cell)}, on {place}{reason}."
 
 
 def oom_sentence(oom: OutOfMemory) -> str:

@@ -17,7 +17,7 @@ SPEC = PolicySpec(
     },
     components=(
         ("model.backbone", "backbone"),
-        ("model.vae_encoder", "vae_encoder"),
+        ("model.vae_encoder", "VAE encoder"),
         ("model.encoder", "encoder"),
         ("model.decoder", "decoder"),
     ),

@@ -19,7 +19,7 @@ SPEC = PolicySpec(
     resized_by="resize_shape",
     # No parts: its ResNets have batch norm (`use_group_norm` is off), so that halves of a batch would have
     # statistics of their own, and a backbone that runs twice would count each batch twice.
-    components=(("diffusion.rgb_encoder", "rgb_encoder"), ("diffusion.unet", "unet")),
+    components=(("diffusion.rgb_encoder", "image encoder"), ("diffusion.unet", "U-Net")),
     other_component="stacked images",
     groups=(("diffusion.unet", "feature maps"),),
     # DiffusionConditionalUnet1d.forward returns what it denoises: (batch, horizon, action_dim).

@@ -24,6 +24,7 @@ COMPONENTS = (
     (f"{_PALIGEMMA}.model.multi_modal_projector", "projections"),
     (_PALIGEMMA, "language model"),
     (f"{_WHOLE}.gemma_expert", "action expert"),
+    (_WHOLE, "joint attention"),
 )
 OTHER = "projections"
 # Images and text, (batch, tokens, width): pi0 calls the parts of a layer, never the layer itself.

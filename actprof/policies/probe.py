@@ -79,6 +79,7 @@ def parameter_table(policy: torch.nn.Module, spec: PolicySpec) -> tuple[Paramete
             bytes=tensor.numel() * tensor.element_size(),
             trainable=tensor.requires_grad,
             is_buffer=is_buffer,
+            dtype=str(tensor.dtype).removeprefix("torch."),
         )
         for name, tensor, is_buffer in rows
     )

@@ -72,3 +72,4 @@ SPEC = PolicySpec(
     ),
     other_component="projections",
 )
+        ("model.vlm_with_expert", "joint attention"),

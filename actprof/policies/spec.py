@@ -60,7 +60,8 @@ class PolicySpec:
         other_component: the component of everything that no prefix matches.
         groups: (module path prefix, group) pairs: what a component's activations are called where
             `actprof.prediction.attribution.group_of` cannot tell by the names of a transformer's parts.
-        token_module: path of the module whose input is the main encoder's token sequence; empty: no tokens.
+        token_module: path of the module whose input is the token sequence that people ask for, that of the
+            main encoder or of the language model; empty: no tokens.
         token_dim: dimension of that input that counts tokens.
         output_module: path of the module that returns the predicted action chunk, batch first; empty: none.
         line_modules: paths of the modules whose `forward` is worth a profile by source line; of modules of
@@ -68,6 +69,8 @@ class PolicySpec:
         assumptions: sentences on what was assumed of it, shown with every prediction.
         grounded: whether a sweep runs it once on the CPU; a policy of billions of parameters takes too long.
     """
+        token_pixels: side of the square of a camera's own pixels that makes one token; 0: it resizes images.
+        tokens_called: what these tokens are, in the plural.
 
     name: str
     title: str = "the policy"
@@ -96,3 +99,5 @@ class PolicySpec:
     line_modules: tuple[str, ...] = ("",)
     assumptions: tuple[str, ...] = ()
     grounded: bool = True
+    token_pixels: int = 0
+    tokens_called: str = "encoder tokens"

@@ -13,7 +13,7 @@ from actprof.policies.facts import find_component
 from actprof.replay.profile import MemoryProfile
 from actprof.replay.program import WORKSPACE_KIND, Program
 from actprof.results import Breakdown
-from actprof.trace.model import KINDS, PHASES, Trace
+from actprof.trace.model import KINDS, PHASES, Shape, Trace
 
 WORKSPACES, SLACK = "workspaces", "allocator slack"  # holders beside those of `KINDS`
 GROUPS = MAPS, PROJECTIONS, FEATURE_MAPS, EMBEDDINGS, FEED_FORWARD, NORMS = (
@@ -22,11 +22,23 @@ GROUPS = MAPS, PROJECTIONS, FEATURE_MAPS, EMBEDDINGS, FEED_FORWARD, NORMS = (
 )  # fmt: skip
 ACTIVATIONS = "activations"
 _ACTIVATIONS = KINDS.index(ACTIVATIONS)
-_ATTENTION = {"self_attn", "multihead_attn", "attn", "attention", "cross_attn"}
-_FEED_FORWARD_MODULES = {"linear1", "linear2", "dropout", "mlp", "fc1", "fc2", "feed_forward"}
+# Names of modules: those that are attention, feed-forward, lists of layers, and what turns inputs to tokens.
+_ATTENTION = {
+    "self_attn", "multihead_attn", "attn", "attn1", "attn2", "attention", "cross_attn", "self_attention",
+    "encoder_attn", "crossattention",
+}  # fmt: skip
+_FEED_FORWARD = {
+    "linear1", "linear2", "dropout", "mlp", "fc1", "fc2", "feed_forward", "ff", "ffn", "activation_fn",
+}  # fmt: skip
+_LAYERS = {"layers", "blocks", "transformer_blocks", "h"}
+_EMBEDS = {"embeddings", "patch_embed", "patch_embedding", "patch_embeddings", "embed_tokens"}
+# Names of ops: activation functions, and what takes or gives images.
 _FEED_FORWARD_OPS = {"relu", "gelu", "silu"}
-# What attention keeps of its (tokens x tokens) maps: the softmax's output, the dropout's output and mask.
-_MAP_OPS = {"_softmax", "native_dropout"}
+_IMAGE_OPS = {
+    "convolution", "cudnn_batch_norm", "native_batch_norm", "native_group_norm", "max_pool2d_with_indices",
+}  # fmt: skip
+# Of attention: the first gives a map, the kernels give none.
+_SOFTMAX, _KERNELS = "_softmax", "_scaled_dot_product"
 
 
 def attribute(trace: Trace, profile: MemoryProfile, program: Program) -> Breakdown:
@@ -56,30 +68,75 @@ def _activations(
     trace: Trace, tensors: NDArray[np.int64], sizes: NDArray[np.int64]
 ) -> dict[str, dict[str, int]]:
     groups: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for row, size in zip(trace.tensors.op[tensors].tolist(), sizes.tolist(), strict=True):
-        module = trace.ops.modules[row]
-        component = trace.policy.component_of(module)
-        group = find_component(module, trace.policy.groups) or group_of(module, trace.ops.names[row])
-        groups[component][group] += size
+    shapes, maps = trace.details().shapes, _maps_of(trace)
+    for tensor, size in zip(tensors.tolist(), sizes.tolist(), strict=True):
+        row = int(trace.tensors.op[tensor])
+        module, op, shape = trace.ops.modules[row], trace.ops.names[row], shapes[tensor]
+        if is_map(module, op, shape, maps):
+            group = MAPS
+        else:
+            known = find_component(module, trace.policy.groups)
+            group = known or group_of(module, op, attends=module in maps, dimensions=len(shape or ()))
+        groups[trace.policy.component_of(module)][group] += size
     by_size = sorted(groups.items(), key=lambda item: -sum(item[1].values()))
     return {name: largest_first(parts) for name, parts in by_size}
 
 
-def group_of(module: str, op: str) -> str:
-    """Return the group inside a component to which an activation belongs, by the names of its parts.
+type Maps = Mapping[str, set[Shape]]
 
-    It was made in `module` (`model.encoder.layers.0.self_attn`) by `op` (`aten._softmax.default`).
+
+def _maps_of(trace: Trace) -> Maps:
+    """Return (queries, keys) of all attention maps by the module that attends; none of one without maps."""
+    found: dict[str, set[Shape]] = defaultdict(set)
+    shapes = trace.details().shapes
+    for tensor, row in enumerate(trace.tensors.op.tolist()):
+        shape, name = shapes[tensor], _op_name(trace.ops.names[row])
+        if shape is not None and len(shape) > 2 and (name == _SOFTMAX or name.startswith(_KERNELS)):
+            sides = found[_attention_in(trace.ops.modules[row])]
+            if name == _SOFTMAX:
+                sides.add(shape[-2:])
+    return found
+
+
+def is_map(module: str, op: str, shape: Shape | None, maps: Maps) -> bool:
+    """Tell whether an activation is an attention map: the output of a softmax, or one of its size beside it.
+
+    Products, casts, masks and dropouts of a map have its (queries, keys) as their last dimensions.
     """
-    parts, name = module.split("."), op.split(".")[1] if "." in op else op
-    if _ATTENTION & set(parts):
-        return MAPS if name in _MAP_OPS else PROJECTIONS
-    if "backbone" in parts:
-        return FEATURE_MAPS
-    if "layers" not in parts:
+    if shape is None or len(shape) < 3:
+        return _op_name(op) == _SOFTMAX and shape is None
+    return shape[-2:] in maps.get(_attention_in(module), ())
+
+
+def _attention_in(module: str) -> str:
+    """Return the path up to the innermost module that is attention by its name; the whole one without any."""
+    parts = module.split(".")
+    ends = [index for index, part in enumerate(parts, 1) if part in _ATTENTION]
+    return ".".join(parts[: ends[-1]]) if ends else module
+
+
+def _op_name(op: str) -> str:
+    return op.split(".")[1] if "." in op else op
+
+
+def group_of(module: str, op: str, *, attends: bool = False, dimensions: int = 0) -> str:
+    """Return the group inside a component to which an activation other than a map belongs.
+
+    It was made in `module` (`model.encoder.layers.0.self_attn`) by `op` (`aten.addmm.default`). A module that
+    `attends` computes attention itself, with the projections of modules inside it (SmolVLA, pi0): what has
+    heads there, so four `dimensions`, is of the projections.
+    """
+    names, name = set(module.split(".")), _op_name(op)
+    layered = attends or bool(_LAYERS & names)
+    if _ATTENTION & names or (attends and dimensions > 3):
+        return PROJECTIONS
+    if _EMBEDS & names:
         return EMBEDDINGS
-    if parts[-1] in _FEED_FORWARD_MODULES or name in _FEED_FORWARD_OPS:
-        return FEED_FORWARD
-    return NORMS
+    if name in _IMAGE_OPS or ("backbone" in names and not layered):
+        return FEATURE_MAPS
+    if layered:
+        return FEED_FORWARD if _FEED_FORWARD & names or name in _FEED_FORWARD_OPS else NORMS
+    return EMBEDDINGS
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,6 +168,7 @@ def _judged(
     return replace(
         base,
         parameters=trace.policy.parameter_count,
+        components=trace.policy.by_component,
         encoder_tokens=trace.policy.encoder_tokens,
         peak_allocated_bytes=need.peak_allocated_bytes,
         peak_reserved_bytes=need.peak_reserved_bytes,

@@ -7,7 +7,7 @@ from handmade import make_device
 
 from actprof.allocator import AllocatorConfig
 from actprof.hardware import Workspaces
-from actprof.prediction.attribution import attribute, group_of
+from actprof.prediction.attribution import EMBEDDINGS, attribute, group_of, is_map
 from actprof.replay.program import build_program
 from actprof.replay.replay import ReplayConditions, replay
 from actprof.units import MIB
@@ -65,19 +65,77 @@ def test_a_profile_without_detail_is_refused(make_trace):
 @pytest.mark.parametrize(
     ("module", "op", "group"),
     [
-        ("model.encoder.layers.0.self_attn", "aten._softmax.default", "attention maps"),
-        ("model.encoder.layers.0.self_attn", "aten.native_dropout.default", "attention maps"),
         ("model.encoder.layers.0.self_attn", "aten.addmm.default", "projections"),
-        ("model.decoder.layers.0.multihead_attn", "aten._softmax.default", "attention maps"),
+        ("model.decoder.layers.0.multihead_attn", "aten.clone.default", "projections"),
+        ("vlm.model.text_model.layers.0.self_attn.q_proj", "aten.mm.default", "projections"),
+        ("vlm.model.text_model.layers.0.mlp.act_fn", "aten.silu.default", "feed-forward"),
+        ("vlm.model.text_model.layers.0.mlp", "aten.mul.Tensor", "feed-forward"),
+        ("vlm.model.text_model.layers.0.input_layernorm", "aten.rsqrt.default", "norms and residuals"),
+        ("vlm.model.vision_model.embeddings.patch_embedding", "aten.convolution.default", EMBEDDINGS),
+        ("transformer.h.0.attn.attn_dropout", "aten.native_dropout.default", "projections"),
+        ("transformer.h.0.mlp.dropout", "aten.native_dropout.default", "feed-forward"),
+        (
+            "noise_predictor.transformer_blocks.0.norm1",
+            "aten.native_layer_norm.default",
+            "norms and residuals",
+        ),
+        ("backbone.model.language_model.layers.0.mlp.down_proj", "aten.mm.default", "feed-forward"),
+        ("rgb_encoder.conv1", "aten.cudnn_batch_norm.default", "feature maps"),
         ("model.encoder.layers.0.linear1", "aten.addmm.default", "feed-forward"),
         ("model.encoder.layers.0", "aten.relu.default", "feed-forward"),
         ("model.encoder.layers.0.dropout", "aten.native_dropout.default", "feed-forward"),
         ("model.encoder.layers.0.dropout1", "aten.native_dropout.default", "norms and residuals"),
         ("model.encoder.layers.0.norm1", "aten.native_layer_norm.default", "norms and residuals"),
         ("model.backbone.layer1.0.conv1", "aten.convolution.default", "feature maps"),
-        ("model.action_head", "aten.addmm.default", "embeddings and outputs"),
+        ("model.action_head", "aten.addmm.default", EMBEDDINGS),
     ],
 )
 def test_groups_follow_the_transformer_layer(module, op, group):
-    """Attention maps are told from projections, feed-forward from norms and residuals."""
+    """Projections are told from embeddings, feed-forward parts from norms and residuals."""
     assert group == group_of(module, op)
+
+
+@pytest.mark.parametrize(("dimensions", "group"), [(4, "projections"), (3, "norms and residuals")])
+def test_a_module_that_attends_for_those_inside_it_holds_their_heads(dimensions, group):
+    """SmolVLA and pi0 attend in a module around those that project: what has heads is attention's."""
+    assert group == group_of(
+        "model.vlm_with_expert", "aten.clone.default", attends=True, dimensions=dimensions
+    )
+
+
+QUERIES, KEYS, HEADS = (50, 0), (177, 0), (0, 15)
+MAPS = {"vlm_with_expert": {(QUERIES, KEYS)}, "layers.0.self_attn": {(KEYS, KEYS)}, "vision.attn": set()}
+
+
+@pytest.mark.parametrize(
+    ("module", "op", "shape"),
+    [
+        ("vlm_with_expert", "aten._softmax.default", ((0, 1), (15, 0), QUERIES, KEYS)),
+        ("vlm_with_expert", "aten.bmm.default", (HEADS, QUERIES, KEYS)),
+        ("vlm_with_expert", "aten._to_copy.default", ((0, 1), (15, 0), QUERIES, KEYS)),
+        ("vlm_with_expert", "aten.where.self", ((0, 1), (1, 0), QUERIES, KEYS)),
+        ("layers.0.self_attn.dropout", "aten.native_dropout.default", (HEADS, KEYS, KEYS)),
+        ("somewhere", "aten._softmax.default", None),
+    ],
+    ids=["softmax", "product", "cast", "mask", "dropout in a module of its own", "shape unknown"],
+)
+def test_attention_maps_are_found_by_their_softmax(module, op, shape):
+    """A softmax says how many queries and keys there are; what has both beside it is a map as well."""
+    assert is_map(module, op, shape, MAPS)
+
+
+@pytest.mark.parametrize(
+    ("module", "op", "shape"),
+    [
+        ("vlm_with_expert", "aten.clone.default", ((0, 1), (15, 0), KEYS, (64, 0))),
+        ("layers.0.mlp", "aten.mm.default", (HEADS, KEYS, KEYS)),
+        ("layers.0.self_attn", "aten.bmm.default", (HEADS, QUERIES, KEYS)),
+        ("vision.attn", "aten._scaled_dot_product_flash_attention.default", ((0, 1), (12, 0), KEYS, KEYS)),
+        ("head", "aten._softmax.default", ((0, 1), (4, 0))),
+        ("layers.0.self_attn", "aten.native_dropout.default", None),
+    ],
+    ids=["values", "elsewhere", "another's size", "a kernel's output", "classes", "shape unknown"],
+)
+def test_what_has_no_queries_and_keys_is_no_attention_map(module, op, shape):
+    """Values, outputs of attention kernels, and softmaxes over classes are not called maps."""
+    assert not is_map(module, op, shape, MAPS)
