@@ -19,7 +19,9 @@ from actprof.policies import policy_spec
 _FRAMES_PER_SECOND = 30
 _IMAGE_NAMES = ["height", "width", "channels"]
 _REWARD = "next.reward"
-_TASK = "Pick up the cube and put it into the box."
+# Where nobody says how long tasks are: "Pick up the cube and put it into the box."
+ASSUMED_TASK_TOKENS = 11
+_ROBOT = "so101_follower"
 _STATISTICS = ("min", "max", "mean", "std", "q01", "q10", "q50", "q90", "q99")
 _INDEX_DTYPES = {
     "timestamp": torch.float32,
@@ -36,7 +38,7 @@ def camera_keys(cell: Cell) -> list[str]:
 
 
 def dataset_meta(cell: Cell, *, rewards: bool = False) -> SimpleNamespace:
-    """Return what lerobot reads of a dataset: `features`, `stats` and `fps`.
+    """Return what lerobot reads of a dataset: `features`, `stats`, and what it is of.
 
     Statistics have the shapes that `lerobot/datasets/compute_stats.py` gives them; images (3, 1, 1). With
     `rewards` the dataset has a column of them.
@@ -47,8 +49,8 @@ def dataset_meta(cell: Cell, *, rewards: bool = False) -> SimpleNamespace:
     }
     for name, length in (("state", cell.state_dim), ("environment_state", cell.environment_dim)):
         if length:
-            features[f"observation.{name}"] = {"dtype": "float32", "shape": (length,), "names": None}
-    features["action"] = {"dtype": "float32", "shape": (cell.action_dim,), "names": None}
+            features[f"observation.{name}"] = _vector(length)
+    features["action"] = _vector(cell.action_dim)
     if rewards:
         features[_REWARD] = {"dtype": "float32", "shape": (1,), "names": None}
     features |= {
@@ -59,7 +61,21 @@ def dataset_meta(cell: Cell, *, rewards: bool = False) -> SimpleNamespace:
         key: _statistics((3, 1, 1) if feature["dtype"] == "video" else feature["shape"])
         for key, feature in features.items()
     }
-    return SimpleNamespace(features=features, stats=stats, fps=_FRAMES_PER_SECOND)
+    return SimpleNamespace(
+        features=features,
+        stats=stats,
+        fps=_FRAMES_PER_SECOND,
+        names={key: feature["names"] for key, feature in features.items()},
+        camera_keys=camera_keys(cell),
+        robot_type=_ROBOT,
+        total_episodes=1,
+        total_tasks=1,
+    )
+
+
+def _vector(length: int) -> dict[str, Any]:
+    names = [f"joint_{index}.pos" for index in range(length)]
+    return {"dtype": "float32", "shape": (length,), "names": names}
 
 
 def asks_for_rewards(config: Any) -> bool:
@@ -113,7 +129,8 @@ def _host_batch(cell: Cell, config: Any) -> dict[str, Any]:
         if steps:
             batch[f"{key}_is_pad"] = torch.zeros(cell.batch_size, *steps, dtype=torch.bool)
     if policy_spec(cell.policy).reads_task:
-        batch["task"] = [_TASK] * cell.batch_size
+        # A word is a token to the stand-ins for tokenizers.
+        batch["task"] = [" ".join(["move"] * (cell.task_tokens or ASSUMED_TASK_TOKENS))] * cell.batch_size
     return batch
 
 

@@ -6,6 +6,7 @@ Hub; weights, processors and tokenizers never do. Of a tokenizer only the number
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -108,5 +109,11 @@ def _model(transformers: Any, owner: Any, name: Any, *_args: Any, config: Any = 
     chosen = {} if dtype in (None, "auto") else {"dtype": dtype}
     if options.get("attn_implementation"):
         chosen["attn_implementation"] = options["attn_implementation"]
+    taken = inspect.signature(owner.__init__).parameters
+    for option in options.keys() - {"dtype", "torch_dtype", "attn_implementation"}:
+        if option in taken:
+            chosen[option] = options[option]
+        elif hasattr(config, option):
+            setattr(config, option, options[option])
     build = getattr(owner, "_from_config", None) or owner.from_config
     return build(config, **chosen).eval()

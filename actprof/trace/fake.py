@@ -10,8 +10,10 @@ because the tensors say that they are on one. Some things need help, each undone
 - Attention takes the kernel that a GPU would take (`actprof.trace.rules.attention`).
 - A GPU that is there is not asked for anything, so that a trace is the same everywhere.
 - `torch.autocast("cuda")` stays on without a GPU, bf16 too: checkpointing enters it again for the second run.
+- `torch.tensor` of a list of tensors looks at each where no mode sees it: it gets their values.
 - A deep copy of a tensor would copy its mode as well, and the process would die of that: it becomes a clone.
-- `numpy()` has no data to give; what asks for it only logs figures, and gets ones.
+- `numpy()` has no data to give; what asks for it only logs figures, and gets ones. So does `tolist()`, unless
+  the values are known (`actprof.trace.values`).
 - transformers keeps a padding mask that is true everywhere while it believes to be traced; a GPU drops it.
 """
 
@@ -34,6 +36,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from actprof.trace.rules.attention import scaled_dot_product_attention
+from actprof.trace.values import to_list
 
 
 @contextmanager
@@ -43,6 +46,7 @@ def fake_cuda() -> Iterator[FakeTensorMode]:
         (torch.nn.Module, "_apply", _recreate_entries),
         (fake_tensor, "init_gpu_context", lambda _device: None),
         (torch.cuda, "is_available", lambda: False),
+        (torch, "tensor", _tensor),
         (torch.nn.functional, "linear", _linear),
         (torch.nn.functional, "scaled_dot_product_attention", scaled_dot_product_attention),
         (amp_common, "amp_definitely_not_available", lambda: False),
@@ -51,6 +55,7 @@ def fake_cuda() -> Iterator[FakeTensorMode]:
         (optimizer, "_foreach_supported_types", _foreach_types(optimizer)),
         (FakeTensor, "__deepcopy__", _deep_copy),
         (FakeTensor, "numpy", _numpy),
+        (FakeTensor, "tolist", to_list),
     )
     with ExitStack() as stack:
         for owner, name, new in replaced:
@@ -76,6 +81,15 @@ def _numpy(tensor: FakeTensor, *, force: bool = False) -> Any:
     dtype = torch.float32 if plain else tensor.dtype
     with unset_fake_temporarily():
         return torch.ones(tuple(tensor.shape), dtype=dtype).numpy(force=force)
+
+
+_new_tensor = torch.tensor
+
+
+def _tensor(data: Any, **options: Any) -> torch.Tensor:
+    if isinstance(data, (list, tuple)) and any(isinstance(item, FakeTensor) for item in data):
+        data = [item.item() if isinstance(item, FakeTensor) else item for item in data]
+    return _new_tensor(data, **options)
 
 
 _aten_linear = torch.nn.functional.linear

@@ -21,10 +21,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from actprof.kernels.problem import Problem
 from actprof.trace.model import KINDS, PHASES
 from actprof.trace.origins import Origins, Site
-from actprof.trace.rules.masks import without_masks
+from actprof.trace.rules.masks import masks_of, without_masks
 from actprof.trace.rules.steps import Give, Output, Step
 from actprof.trace.rules.temporaries import is_known, steps_inside
 from actprof.trace.rules.work import blas_route, bytes_moved, flops_of, kernels_of, tensors_in
+from actprof.trace.values import count_true, known_values
 
 _SETUP, _DATA, _FORWARD, _BACKWARD, _OPTIMIZER = range(len(PHASES))
 _PARAMETERS, _BUFFERS, _INPUTS, _ACTIVATIONS, _GRADIENTS, _STATE, _TEMPORARIES = range(len(KINDS))
@@ -175,8 +176,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         known = without_masks(func, args)
         if known is args and (bound is None or not isinstance(args[0], FakeTensor)):
             return func(*args, **kwargs)
-        note = f"{func} has a size that depends on the data; the largest that it can be was assumed"
-        self.notes[note] = None
+        if any(known_values(mask) is None for mask in masks_of(func, args)):
+            note = f"{func} has a size that depends on the data; the largest that it can be was assumed"
+            self.notes[note] = None
         return func(*known, **kwargs) if bound is None else bound(*args)
 
     def _is_ours(self, args: Any) -> bool:
@@ -238,12 +240,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _nonzero_bound(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.new_empty((tensor.numel(), tensor.dim()), dtype=torch.int64)
+    return tensor.new_empty((count_true(tensor), tensor.dim()), dtype=torch.int64)
 
 
 def _masked_select_bound(tensor: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    broadcast = torch.broadcast_tensors(tensor, mask)[0]  # type: ignore[no-untyped-call]
-    return tensor.new_empty(broadcast.numel())
+    _tensor, mask = torch.broadcast_tensors(tensor, mask)  # type: ignore[no-untyped-call]
+    return tensor.new_empty(count_true(mask))
 
 
 _UPPER_BOUNDS: dict[Any, Callable[..., torch.Tensor]] = {

@@ -40,7 +40,7 @@ def scaled_dot_product_attention(  # noqa: PLR0913, PLR0917 - the signature of t
     **options: Any,
 ) -> Tensor:
     """Do what torch's function does on a GPU: shapes (batch, heads, tokens, head size)."""
-    if isinstance(query, FakeTensor) and query.device.type == "cuda" and not options.get("enable_gqa"):
+    if isinstance(query, FakeTensor) and query.device.type == "cuda":
         query, key, value, attn_mask = (_autocast(tensor) for tensor in (query, key, value, attn_mask))
         if _takes_flash(query, key, value, attn_mask):
             kernel = aten._scaled_dot_product_flash_attention
@@ -73,9 +73,10 @@ def _takes_flash(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None)
 
 
 def _takes_efficient(query: Tensor, key: Tensor, value: Tensor) -> bool:
-    """Mirror `check_head_dim_size_mem_efficient`: rows of a multiple of 16 bytes."""
+    """Mirror `check_head_dim_size_mem_efficient`: rows of a multiple of 16 bytes, and as many heads of each."""
     alignment = 16 // query.element_size()
-    return query.shape[-1] == key.shape[-1] and not (
+    alike = query.shape[-1] == key.shape[-1] and query.shape[1] == key.shape[1] == value.shape[1]
+    return alike and not (
         query.shape[-1] % alignment or value.shape[-1] % alignment
     )
 
@@ -118,9 +119,15 @@ def efficient_attention_backward(args: tuple[Any, ...], _kwargs: dict[str, Any],
 
 
 def flash_attention_backward(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
-    """Mirror `mha_bwd` in transformers/cuda/flash_attn/flash_api.cpp: row sums, and dQ summed up in fp32."""
+    """Mirror `mha_bwd` in transformers/cuda/flash_attn/flash_api.cpp: row sums, and dQ summed up in fp32.
+
+    Where heads of the query share a key and value, the gradients of these are summed up from one of each head.
+    """
     batch, heads, tokens, size = args[1].shape
     multiple = 32 if size <= 128 else 64
     tokens, size = ceil_div(tokens, 128) * 128, ceil_div(size, multiple) * multiple
     rows = batch * heads * tokens * 4
-    return [*outputs(3), Take(rows), Take(rows * size)]
+    keys = args[2]
+    apart = 2 if keys.shape[1] != heads else 0
+    shared = Take(batch * keys.shape[2] * heads * keys.shape[3] * keys.element_size())
+    return [*outputs(3), Take(rows), Take(rows * size), *[shared] * apart]

@@ -1,7 +1,7 @@
 """Indexing by masks: how many elements a mask picks is data, which no trace has.
 
 Mirrors `expandTensors` (aten/src/ATen/native/IndexingUtils.h), which replaces a mask by the positions of its
-elements, with masks that are true everywhere: the most that they can be.
+elements: as many as are known to be true, else all, the most that there can be.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from torch._subclasses import FakeTensor
 
 from actprof.trace.rules.steps import Output, Step, Take, with_temporaries
+from actprof.trace.values import count_true
 
 aten = torch.ops.aten
 
@@ -34,16 +35,21 @@ def without_masks(func: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
     indices: list[Any] = []
     for index in args[1]:
         if _is_mask(index):
-            positions = torch.empty(index.dim(), index.numel(), dtype=torch.int64, device=index.device)
+            positions = torch.empty(index.dim(), count_true(index), dtype=torch.int64, device=index.device)
             indices += positions.unbind()
         else:
             indices.append(index)
     return (args[0], indices, *args[2:])
 
 
+def masks_of(func: Any, args: tuple[Any, ...]) -> list[torch.Tensor]:
+    """Return the tensors whose values decide the size of what `func` returns."""
+    return [index for index in args[1] if _is_mask(index)] if func in BY_INDEX else [args[-1]]
+
+
 def index_by_masks(args: tuple[Any, ...], _kwargs: dict[str, Any], out: torch.Tensor) -> list[Step]:
     """The positions of each mask come first; an index that is written through has no output of its own."""
-    positions = [Take(i.numel() * i.dim() * _POSITION_BYTES) for i in args[1] if _is_mask(i)]
+    positions = [Take(count_true(i) * i.dim() * _POSITION_BYTES) for i in args[1] if _is_mask(i)]
     return with_temporaries([], *positions, *([] if out is args[0] else [Output(0)]))
 
 

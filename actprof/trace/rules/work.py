@@ -23,6 +23,11 @@ CUBLAS, CUBLASLT = 1, 2
 _PLAIN_PRODUCTS = {getattr(aten, name).default for name in ("mm", "bmm", "baddbmm", "mv", "addmv", "dot")}
 _ADDMM = {aten.addmm.default, aten._addmm_activation.default}
 
+_ATTENTION = {
+    aten._scaled_dot_product_flash_attention.default,
+    aten._scaled_dot_product_flash_attention_backward.default,
+}
+
 # MultiTensorApply.cuh: elements of a chunk, blocks of a launch (one per chunk), and the tensors of a launch
 # by the number of lists that it reads or writes.
 _CHUNK, _MOST_BLOCKS = 65_536, 320
@@ -58,7 +63,22 @@ def blas_route(func: Any, args: tuple[Any, ...]) -> int:
 def flops_of(func: Any, args: Any, kwargs: Any, out: Any) -> int:
     """Return the floating-point operations of one op, as `torch.utils.flop_counter` counts them."""
     count = flop_registry.get(func._overloadpacket)
-    return 0 if count is None else int(count(*args, **kwargs, out_val=out))
+    if count is None:
+        return 0
+    if func in _ATTENTION:
+        args = _a_head_each(args)
+    return int(count(*args, **kwargs, out_val=out))
+
+
+def _a_head_each(args: Any) -> Any:
+    """Give every head of the query its own key and value: heads that share one work as much."""
+    heads = args[0].shape[1]
+
+    def each(value: Any) -> Any:
+        shared = isinstance(value, torch.Tensor) and value.dim() == 4 and value.shape[1] != heads  # noqa: PLR2004
+        return value[:, :1].expand(-1, heads, -1, -1) if shared else value
+
+    return tuple(map(each, args))
 
 
 def bytes_moved(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
