@@ -156,6 +156,11 @@ class Cell:
         return 2 if "accumulate_2" in self.changes else 1
 
     @property
+    def step_samples(self) -> int:
+        """Samples for each step of the optimizer: those of all the batches whose gradients it adds up."""
+        return self.batch_size * self.accumulate
+
+    @property
     def compiled(self) -> bool:
         """Whether the policy hands itself to `torch.compile`, as several of lerobot's do when asked to."""
         return bool(self.overrides.get("compile_model"))

@@ -172,8 +172,9 @@ class Result:
         surely_fits_batch_size: largest batch size that runs whichever plans cuDNN takes; None when not known.
         oom: the allocation that runs out on the named device, or None.
         assumptions: what the answer rests on, in sentences.
-        step_seconds: wall clock of one `update_policy`, the device's work included.
-        samples_per_second: batch size by the median of `step_seconds`.
+        step_seconds: wall clock of one step of the optimizer, the device's work included: of `update_policy`
+            for each batch whose gradients are added up.
+        samples_per_second: of all batches of a step, by the median of `step_seconds`.
         device: where it was measured.
         measurement: what else a real run found.
         flops_per_sample: floating-point operations of one step, by samples, as `torch.utils.flop_counter`
@@ -188,8 +189,8 @@ class Result:
     cell: Cell
     gpu: GpuUse
     parameters: int = 0
-    encoder_tokens: int = 0
     components: tuple[ComponentSize, ...] = ()
+    encoder_tokens: int = 0
     peak_allocated_bytes: int = 0
     peak_reserved_bytes: int = 0
     peak_process_bytes: int = 0

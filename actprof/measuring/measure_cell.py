@@ -16,6 +16,7 @@ from actprof.errors import StoreError, UsageError
 from actprof.hardware import Catalogue, builtin_catalogue
 from actprof.measurement import CardUse, DeviceFacts, Measurement
 from actprof.measuring.choose_device import Choice
+from actprof.measuring.grounding import why_not_on_cpu
 from actprof.measuring.judge_run import context_bytes, judge_run
 from actprof.measuring.request import Answer, Request
 from actprof.measuring.watch_card import CardWatch
@@ -50,8 +51,13 @@ class Run:
         """Run `cell`; a run that fails has the verdict `error` and the reason.
 
         Raises:
-            UsageError: lerobot refuses the policy's config.
+            UsageError: lerobot refuses the policy's config, or the policy is too large for the CPU.
         """
+        if self.choice.type == "cpu" and (why := why_not_on_cpu(cell.policy)):
+            raise UsageError(
+                f"{why}; measure it on a CUDA GPU ({self.choice.reason}), or predict it without one: "
+                f"actprof predict --policy {cell.policy}"
+            )
         request = self._request(cell)
         try:
             answer, card = self._launch(request)
@@ -193,7 +199,7 @@ class Run:
         if answer.oom is None:
             measurement = replace(measurement, context_bytes=context_bytes(measurement, card))
         base = self._base(cell)
-        speed = cell.batch_size / answer.step_seconds.median if answer.step_seconds else None
+        speed = cell.step_samples / answer.step_seconds.median if answer.step_seconds else None
         result = replace(
             base,
             parameters=answer.parameters,

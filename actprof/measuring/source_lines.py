@@ -26,6 +26,7 @@ from actprof.measuring.run_device import RunDevice
 from actprof.measuring.training_steps import Build
 from actprof.policies import policy_spec
 from actprof.policies.accelerator import no_phase
+from actprof.policies.adapter import own_modules
 from actprof.units import format_bytes
 
 _COLUMNS = ("active_bytes.all.peak", "reserved_bytes.all.peak")
@@ -91,7 +92,7 @@ def forward_functions(policy: nn.Module, paths: Sequence[str]) -> tuple[Callable
     Raises:
         UsageError: the policy has no module of that path.
     """
-    modules = dict(policy.named_modules())
+    modules = own_modules(policy)
     missing = [path for path in paths if path not in modules]
     if missing:
         raise UsageError(f"{type(policy).__name__} has no module {missing[0]!r}; see its PolicySpec")

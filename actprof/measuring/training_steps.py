@@ -18,6 +18,7 @@ from actprof.measuring.request import Request
 from actprof.measuring.run_device import RunDevice
 from actprof.out_of_memory import OutOfMemory, parse_message
 from actprof.policies.accelerator import PhaseContext
+from actprof.policies.adapter import own_modules
 
 # Builds the workload; its accelerator enters the phases of the clock.
 Build = Callable[[PhaseContext], Any]
@@ -36,25 +37,26 @@ class StepClock:
     """Seconds by phase of each step: wall clock for data and update, the device's clock inside.
 
     A phase inside another one (the backward of the first half of a batch, which runs in its forward) is taken
-    off that.
+    off that. A step of several batches has the seconds of all.
     """
 
     def __init__(self, device: RunDevice) -> None:
         self._device = device
         self._since: Any = None  # when the present phase began, or went on
         self._spans: list[tuple[str, Any, Any]] = []  # (phase, from, to) of the step
-        self._wall: dict[str, float] = {}
+        self._wall: defaultdict[str, float] = defaultdict(float)
         self._current = "setup"
         self.seconds: dict[str, list[float]] = defaultdict(list)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Take the time of phase `name`."""
+        name = "data" if name == "more data" else name
         start, before = time.perf_counter(), self._current
         self._cut(name)
         yield  # not in a try: after an error the phase stays as it was, and the step is not counted
         self._cut(before)
-        self._wall[name] = time.perf_counter() - start
+        self._wall[name] += time.perf_counter() - start
 
     def _cut(self, phase: str) -> None:
         now = self._device.mark()
@@ -80,6 +82,7 @@ class StepClock:
         after = max(index for index, span in enumerate(self._spans) if span[0] == "backward")
         self.seconds["optimizer"].append(between(self._spans[after][2], self._spans[-1][2]))
         self._spans.clear()
+        self._wall.clear()
 
 
 @dataclass(slots=True)
@@ -206,6 +209,6 @@ def innermost_module(trace: TracebackType | None, policy: Any) -> str:
     """
     if policy is None:
         return ""
-    paths = {id(module): path for path, module in policy.named_modules()}
+    paths = {id(module): path for path, module in own_modules(policy).items()}
     owners = [id(frame.f_locals.get("self")) for frame, _line in walk_tb(trace)]
     return next((paths[owner] for owner in reversed(owners) if owner in paths), "")

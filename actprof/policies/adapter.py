@@ -38,3 +38,9 @@ def with_adapter(policy: Any, fields: Mapping[str, Any]) -> Any:
 def own_path(path: str) -> str:
     """Return the path of a module or parameter in the policy itself, whether an adapter wraps it or not."""
     return path.removeprefix(_PREFIX)
+
+
+def own_modules(policy: Any) -> dict[str, Any]:
+    """Return the modules of a policy by their path in it; of one that an adapter wraps, its own too."""
+    named = dict(policy.named_modules())
+    return {own_path(path): module for path, module in named.items()} | {"": named.get(_PREFIX[:-1], policy)}

@@ -185,7 +185,7 @@ def _judged(
         breakdown=attribute(trace, limited, conditions.program(trace, limited.batch_size)),
         curve=None if need.timeline is None else thin(need.timeline),
         assumptions=tuple(_assumed(base.cell, trace, need, conditions.kernels)),
-        flops_per_sample=trace.flops(base.cell.batch_size) // base.cell.batch_size,
+        flops_per_sample=trace.flops(base.cell.batch_size) // base.cell.step_samples,
     )
 
 
@@ -198,7 +198,7 @@ def _with_speed(answer: Result, trace: Trace, gpu: Gpu) -> Result:
     return replace(
         answer,
         step_seconds=found.seconds,
-        samples_per_second=cell.batch_size / found.seconds.median,
+        samples_per_second=cell.step_samples / found.seconds.median,
         limited_by=found.limited_by,
         kernel_launches=found.kernel_launches,
         flops_per_sample=found.flops_per_sample,

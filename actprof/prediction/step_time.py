@@ -77,6 +77,7 @@ def predict_step_time(
     host = _host_seconds(trace, rows, names, efficiency)
     total, idle = _play(host, device, ops.sync[rows], efficiency.sync_seconds)
     is_arithmetic = arithmetic > traffic
+    samples = batch_size * trace.key.get("accumulate", 1)
     shares = {
         "launches": idle / total,
         "arithmetic": float(device[is_arithmetic].sum()) / total,
@@ -86,13 +87,13 @@ def predict_step_time(
     return StepTime(
         seconds=Spread(low=band.low * total, median=total, high=band.high * total),
         kernel_launches=int(kernels.sum()),
-        flops_per_sample=round(float(flops.sum()) / batch_size),
+        flops_per_sample=round(float(flops.sum()) / samples),
         limited_by=max(shares, key=lambda name: shares[name]),
         work=StepWork(
             device_seconds=float(device.sum()),
             host_seconds=float(host.sum()),
             busy_share=float(device.sum()) / total,
-            bytes_per_sample=round(float(moved.sum()) / batch_size),
+            bytes_per_sample=round(float(moved.sum()) / samples),
             shares=shares,
             costliest=_costliest(names, device, is_arithmetic, (kernels, flops, moved)),
         ),

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from actprof.cell import Cell
 from actprof.errors import DiedError, TraceError, UsageError
-from actprof.measuring.grounding import Grounding, check_grounding, ground
-from actprof.policies import policy_spec
+from actprof.measuring.grounding import Grounding, check_grounding, ground, why_not_on_cpu
 from actprof.prediction.many import Answer, Predictions, cell_label
 from actprof.prediction.predict import device_of, unknown_result
 from actprof.processes.pool import Tasks, Workers
@@ -79,8 +78,11 @@ def _missing_groundings(scenario: Scenario, store: ResultsStore, *, fresh: bool)
     known = {} if fresh else store.grounding_stamps()
     first: dict[str, Cell] = {}
     for cell in scenario.cells:
-        if policy_spec(cell.policy).grounded:
+        if not why_not_on_cpu(cell.policy):
             first.setdefault(grounding_key(cell), cell)
+    for reason in dict.fromkeys(why_not_on_cpu(cell.policy) for cell in scenario.cells):
+        if reason:
+            _log.warning("not run on the CPU: %s", reason)
     return [cell for key, cell in first.items() if known.get(key) != fingerprint()]
 
 
@@ -95,7 +97,7 @@ def _run_groundings(cells: list[Cell], store: ResultsStore, tasks: Tasks) -> Non
 def _put_grounding(store: ResultsStore, cell: Cell, future: Future[Grounding]) -> None:
     try:
         grounding = future.result()
-    except DiedError as error:
+    except (DiedError, RuntimeError) as error:  # a CPU lacks some kernels, of half precision above all
         _log.warning("%s was not run on the CPU: %s", cell_label(cell), error)
         return
     with suppress(TraceError):  # what cannot be traced has nothing to be compared with
