@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Iterable
 
 from actprof.cell import CELL_FIELDS, OPTION_FIELDS, Cell
-from actprof.results import MOST_BATCH_SIZE, Verdict
-from actprof.units import GIB
+from actprof.results import MOST_BATCH_SIZE, ComponentSize, Verdict
+from actprof.units import GIB, format_bytes
 
 NARROW_SPACE = "\u202f"
 DEFAULT_ALLOCATOR = "default allocator"
 VERDICT_WORDS: dict[str, str] = {verdict: verdict.value for verdict in Verdict}
 VERDICT_WORDS |= {Verdict.OOM: "out of memory", Verdict.FAILED: "failed"}
+COMPONENT_HEADS = ("Component", "Trained", "Size", "Frozen", "Size", "Dtype")
 # Fields of a cell that a headline names where they are not as usual.
 _TITLED = {"environment_dim", "task_tokens", "optimizer", "peft", "accumulate", "ema", "precision", "changes"}
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -130,6 +131,23 @@ def asked_text(cell: Cell) -> str:
         for word in part.unusual(getattr(cell, part.name))
     ]
     return ", ".join([join(views), f"batch size {cell.batch_size}", *more])
+
+
+def component_rows(components: Iterable[ComponentSize]) -> list[tuple[str, ...]]:
+    """Return a row of texts under `COMPONENT_HEADS` for each component, and one for all of them last."""
+    sizes = list(components)
+    counts = [(c.trainable, c.trainable_bytes, c.frozen, c.frozen_bytes) for c in sizes]
+    dtypes = dict.fromkeys(dtype for c in sizes for dtype in c.dtypes)
+    named = [*((c.component, c.dtypes) for c in sizes), ("all", tuple(dtypes))]
+    sums = [*counts, tuple(map(sum, zip(*counts, strict=True)))] if counts else []
+    return [
+        (name, *_counted(trained, trained_bytes), *_counted(frozen, frozen_bytes), ", ".join(dtypes))
+        for (name, dtypes), (trained, trained_bytes, frozen, frozen_bytes) in zip(named, sums, strict=False)
+    ]
+
+
+def _counted(count: int, size: int) -> tuple[str, str]:
+    return (f"{count:,}", format_bytes(size)) if count else ("\u2013", "")
 
 
 def cell_command(cell: Cell, command: str = "predict") -> str:

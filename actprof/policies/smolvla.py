@@ -73,3 +73,8 @@ SPEC = PolicySpec(
     other_component="projections",
 )
         ("model.vlm_with_expert", "joint attention"),
+    # Images, task and state, (batch, tokens, width): its forward calls the parts of a layer, never the layer.
+    token_module="model.vlm_with_expert.vlm.model.text_model.layers.0.input_layernorm",  # noqa: S106 - a path
+    tokens_called="prefix tokens",
+    # The velocity of each action of the chunk: (batch, chunk, max_action_dim).
+    output_module="model.action_out_proj",

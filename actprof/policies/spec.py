@@ -99,5 +99,7 @@ class PolicySpec:
     line_modules: tuple[str, ...] = ("",)
     assumptions: tuple[str, ...] = ()
     grounded: bool = True
-    token_pixels: int = 0
-    tokens_called: str = "encoder tokens"
+
+    def option(self, cell: Cell, name: str) -> Any:
+        """Return what a field of its config is in this run; None where no remedy may set it."""
+        return cell.overrides.get(name, self.options.get(name))

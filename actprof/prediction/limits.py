@@ -5,12 +5,13 @@ from __future__ import annotations
 from actprof.errors import UsageError
 from actprof.hardware import find_gpu
 from actprof.policies import policy_spec
-from actprof.policies.changes import read_change
+from actprof.policies.changes import fitting_changes
 from actprof.policies.precision import autocast_of
 from actprof.results import Result
 from actprof.units import format_seconds
 
-_BF16 = "bf16 autocast"
+_BF16, _BY_FIELD = "bf16 autocast", "bf16 (--policy.dtype=bfloat16)"
+_FUSED, _SMALLER = "attention without materialised maps", "smaller images"
 # By what the step waits for; the first that fits the cell comes first.
 _HELP = {
     "launches": (
@@ -18,12 +19,12 @@ _HELP = {
         "torch.compile with CUDA graphs (mode='reduce-overhead'): one launch for many kernels",
     ),
     "arithmetic": (
-        "smaller images, resized in the loader or when they are recorded: fewer tokens and feature maps",
+        f"{_SMALLER}, resized in the loader or when they are recorded: fewer tokens and feature maps",
         f"{_BF16}: tensor cores at up to twice the rate of TF32, which lerobot allows already",
     ),
     "bandwidth": (
-        "attention without materialised maps (--change fused_attention)",
-        "smaller images, resized in the loader or when they are recorded: less to read and write",
+        _FUSED,
+        f"{_SMALLER}, resized in the loader or when they are recorded: less to read and write",
         f"{_BF16}: half the bytes of most tensors",
     ),
     "data": (
@@ -39,19 +40,29 @@ def what_helps(limited_by: str, result: Result | None = None) -> tuple[str, ...]
     What the step of `result` does already, or cannot do, is left out.
     """
     said = _HELP.get(limited_by, ())
-    return said if result is None else tuple(text for text in said if _applies(text, result))
+    return said if result is None else tuple(filter(None, (_applied(text, result) for text in said)))
 
 
-def _applies(text: str, result: Result) -> bool:
+def _applied(text: str, result: Result) -> str:
+    """Return the text as it fits the cell; nothing where it does not."""
     cell = result.cell
+    spec = policy_spec(cell.policy)
     if text.startswith("a larger batch"):
-        return result.max_batch_size is None or cell.batch_size < result.max_batch_size
-    if text.startswith(_BF16):
-        return autocast_of(cell) == "fp32" and _has_bf16(result.gpu.name)
-    if "fused_attention" in text:
-        fits = read_change("fused_attention").place(policy_spec(cell.policy).parts) is not None
-        return fits and "fused_attention" not in cell.changes
-    return True
+        fits = result.max_batch_size is None or cell.batch_size < result.max_batch_size
+    elif text.startswith("torch.compile"):
+        fits = not cell.compiled
+    elif text.startswith(_BF16):
+        fits = autocast_of(cell) == "fp32" and _has_bf16(result.gpu.name)
+        text = text.replace(_BF16, _BY_FIELD) if spec.dtype else text
+    elif text.startswith(_SMALLER):
+        fits = bool(cell.cameras) and not spec.option(cell, spec.resized_by)
+    elif text == _FUSED:
+        change = next((c.name for c in fitting_changes(spec.parts) if c.family == "attention"), "")
+        fits = bool(change) and change not in cell.changes
+        text = f"{text} (--change {change})"
+    else:
+        fits = True
+    return text if fits else ""
 
 
 def _has_bf16(name: str) -> bool:

@@ -60,3 +60,53 @@ def test_waiting_for_data_takes_its_share_of_the_loop():
 
     assert "arithmetic 70%, bandwidth 30%" == limit_shares(timed)
     assert "data 50%, arithmetic 35%, bandwidth 15%" == limit_shares(timed, data_share=0.5)
+
+
+def test_a_policy_that_decides_its_dtype_is_told_of_its_own_field():
+    """Precision comes from pi0's config alone; in bf16 already, it is told nothing."""
+    pi0 = replace(RESULT, cell=Cell(policy="pi0"))
+    half = replace(RESULT, cell=Cell(policy="pi0", overrides={"dtype": "bfloat16"}))
+
+    assert any("bf16 (--policy.dtype=bfloat16)" in text for text in what_helps("arithmetic", pi0))
+    assert not any("bf16" in text for text in what_helps("arithmetic", half))
+
+
+@pytest.mark.parametrize(
+    ("cell", "advised"),
+    [
+        (Cell(), True),
+        (Cell(cameras=0, environment_dim=4), False),
+        (Cell(policy="smolvla"), False),
+        (Cell(policy="smolvla", overrides={"resize_imgs_with_padding": None}), True),
+        (Cell(policy="diffusion"), True),
+        (Cell(policy="diffusion", overrides={"resize_shape": [96, 96]}), False),
+    ],
+    ids=[
+        "ACT",
+        "without cameras",
+        "SmolVLA",
+        "SmolVLA at its frames' size",
+        "Diffusion",
+        "Diffusion resized",
+    ],
+)
+def test_smaller_images_are_advised_only_where_the_policy_keeps_their_size(cell, advised):
+    """What a policy brings to a size of its own is no smaller inside for being smaller outside."""
+    said = what_helps("bandwidth", replace(RESULT, cell=cell))
+    assert advised == any("smaller images" in text for text in said)
+
+
+def test_attention_without_maps_is_named_by_the_change_that_fits():
+    """SmolVLA's attention is no module of torch; Diffusion has none."""
+    found = {
+        policy: [
+            text
+            for text in what_helps("bandwidth", replace(RESULT, cell=Cell(policy=policy)))
+            if "maps" in text
+        ]
+        for policy in ("act", "smolvla", "diffusion")
+    }
+    assert {"act": ["fused_attention"], "smolvla": ["fused_expert_attention"], "diffusion": []} == {
+        policy: [text.partition("--change ")[2].rstrip(")") for text in texts]
+        for policy, texts in found.items()
+    }

@@ -1,4 +1,4 @@
-"""Show a policy's parameters by component."""
+"""Show a policy's parameters by component, what is trained apart from what is frozen."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from rich.table import Table
 from actprof.api import params
 from actprof.cli.console import output, plain_table, print_json
 from actprof.cli.options import cell_options, json_option
-from actprof.policies.facts import Parameter, PolicyFacts
+from actprof.policies import policy_spec
+from actprof.policies.facts import PolicyFacts
+from actprof.records import to_plain
 from actprof.units import format_bytes
+from actprof.words import COMPONENT_HEADS, component_rows
 
 
 @click.command(name="params")
@@ -22,12 +25,14 @@ def command(*, show_all: bool, as_json: bool, **options: Any) -> None:
     """Show a policy's parameters by component, and the size of a checkpoint's weights."""
     facts = params(**options)
     checkpoint_bytes = sum(p.bytes for p in facts.parameters)  # `model.safetensors` has the buffers as well
+    trained = sum(size.trainable for size in facts.by_component)
     if as_json:
         print_json(
             {
                 "parameters": facts.parameter_count,
-                "trainable": sum(p.count for p in facts.parameters if p.trainable and not p.is_buffer),
-                "components": {name: sum(p.count for p in rows) for name, rows in _components(facts).items()},
+                "trainable": trained,
+                "components": {size.component: size.trainable + size.frozen for size in facts.by_component},
+                "by_component": to_plain(facts.by_component),
                 "checkpoint_bytes": checkpoint_bytes,
                 "encoder_tokens": facts.encoder_tokens,
             }
@@ -36,39 +41,30 @@ def command(*, show_all: bool, as_json: bool, **options: Any) -> None:
     console = output()
     console.print(_every(facts) if show_all else _by_component(facts))
     buffers = sum(p.bytes for p in facts.parameters if p.is_buffer)
-    tokens = f"; {facts.encoder_tokens} encoder tokens" if facts.encoder_tokens else ""
+    of_them = "all" if trained == facts.parameter_count else f"{trained:,} of them"
+    called = policy_spec(options["policy"]).tokens_called
+    console.print(f"\n{facts.parameter_count:,} parameters, {of_them} trained")
     console.print(
-        f"\ncheckpoint: {format_bytes(checkpoint_bytes)} of weights "
-        f"({format_bytes(buffers)} of it buffers){tokens}"
+        f"checkpoint: {format_bytes(checkpoint_bytes)} of weights ({format_bytes(buffers)} of it buffers)"
     )
-
-
-def _components(facts: PolicyFacts) -> dict[str, list[Parameter]]:
-    groups: dict[str, list[Parameter]] = {}
-    for parameter in facts.parameters:
-        if not parameter.is_buffer:
-            groups.setdefault(parameter.component, []).append(parameter)
-    return groups
+    if facts.encoder_tokens:
+        console.print(f"{facts.encoder_tokens:,} {called}")
 
 
 def _by_component(facts: PolicyFacts) -> Table:
-    table = plain_table("component", ">parameters", ">trainable", ">size", pad_edge=True)
-    for component, rows in _components(facts).items():
-        table.add_row(component, *_numbers(rows))
+    heads = [name.lower() for name in COMPONENT_HEADS]
+    table = plain_table(heads[0], *(f">{name}" for name in heads[1:-1]), heads[-1], pad_edge=True)
+    *components, total = component_rows(facts.by_component)
+    for row in components:
+        table.add_row(*row)
     table.add_section()
-    table.add_row("all", *_numbers([p for p in facts.parameters if not p.is_buffer]), style="bold")
+    table.add_row(*total, style="bold")
     return table
 
 
-def _numbers(rows: list[Parameter]) -> tuple[str, str, str]:
-    count = sum(p.count for p in rows)
-    trainable = sum(p.count for p in rows if p.trainable)
-    return f"{count:,}", f"{trainable:,}", format_bytes(sum(p.bytes for p in rows))
-
-
 def _every(facts: PolicyFacts) -> Table:
-    table = plain_table("parameter", "component", ">elements", "trainable", pad_edge=True)
+    table = plain_table("parameter", "component", ">elements", "dtype", "trainable", pad_edge=True)
     for p in facts.parameters:
         kind = "buffer" if p.is_buffer else "yes" if p.trainable else "no"
-        table.add_row(p.path, p.component, f"{p.count:,}", kind)
+        table.add_row(p.path, p.component, f"{p.count:,}", p.dtype, kind)
     return table
