@@ -40,6 +40,21 @@ _SMOLVLM2: dict[str, Any] = {
         "tie_word_embeddings": False,
     },
 }
+# config.json of lerobot/smolvla_base on the Hub (revision c83c316), as far as lerobot's defaults differ.
+_BASE: dict[str, Any] = {
+    "input_features": {
+        "observation.state": {"type": "STATE", "shape": [6]},
+        **{
+            f"observation.images.camera{number}": {"type": "VISUAL", "shape": [3, 256, 256]}
+            for number in (1, 2, 3)
+        },
+    },
+    "output_features": {"action": {"type": "ACTION", "shape": [6]}},
+    "load_vlm_weights": True,
+    "pad_language_to": "max_length",
+    "prefix_length": 0,
+    "num_expert_layers": 0,
+}
 
 
 def _tokens(cell: Cell) -> Any:
@@ -53,6 +68,8 @@ SPEC = PolicySpec(
     title="SmolVLA",
     extra="smolvla",
     models={"HuggingFaceTB/SmolVLM2-500M-Video-Instruct": _SMOLVLM2},
+    bases={"lerobot/smolvla_base": _BASE},
+    absent_cameras="skipped",
     tokens=_tokens,
     reads_task=True,
     options={
@@ -64,17 +81,17 @@ SPEC = PolicySpec(
     },
     resized_by="resize_imgs_with_padding",
     lora=True,
-    parts={"samples apart": ""},
+    parts={"samples apart": "", "spelled-out attention": "model.vlm_with_expert"},
     components=(
         ("model.vlm_with_expert.vlm.model.vision_model", "vision tower"),
         ("model.vlm_with_expert.vlm", "language model"),
         ("model.vlm_with_expert.lm_expert", "action expert"),
+        ("model.vlm_with_expert", "joint attention"),
     ),
     other_component="projections",
-)
-        ("model.vlm_with_expert", "joint attention"),
     # Images, task and state, (batch, tokens, width): its forward calls the parts of a layer, never the layer.
     token_module="model.vlm_with_expert.vlm.model.text_model.layers.0.input_layernorm",  # noqa: S106 - a path
     tokens_called="prefix tokens",
     # The velocity of each action of the chunk: (batch, chunk, max_action_dim).
     output_module="model.action_out_proj",
+)

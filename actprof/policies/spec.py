@@ -37,6 +37,10 @@ class PolicySpec:
         extra: of lerobot, without which the policy cannot be imported; empty: none.
         models: configurations of the models of the Hub that it is built of, by repository, each as its
             `config.json` has them; see `actprof.policies.hub.without_hub`.
+        bases: the pretrained policies that people start from, by repository: the fields of each `config.json`
+            that differ from lerobot's defaults, for `actprof preflight` where the Hub is out of reach.
+        absent_cameras: what it does about a camera that its checkpoint names and the dataset lacks: `skipped`
+            goes on without it, `empty` computes an empty image in its place; empty: it cannot do without.
         tokens: makes what stands for its tokenizers and processors.
         stand_ins: gives the context in which lerobot builds config, policy and pre-processor; what these
             would otherwise look for outside is answered in it.
@@ -45,7 +49,10 @@ class PolicySpec:
         reads_all: whether it reads a task of any length, not padded to a number of tokens of its own.
         follows_values: whether sizes inside depend on integers that are known, like the grids of images or
             where a text has them; see `actprof.trace.values`.
+        steps: how many of its training steps are traced, until one is like all later ones: the optimizer's
+            state appears at the end of the first, a test traces one more.
         pads_task: whether it pads every text to one length, so that how long a task is changes nothing.
+        use_amp: what the field `use_amp` of its config is by default.
         dtype: what the field `dtype` of its config is by default: it decides autocast then, and no launcher
             does; empty: it has no such field.
         options: fields of its config that a remedy may set (see `actprof.advice.policy_options`), each with
@@ -63,14 +70,14 @@ class PolicySpec:
         token_module: path of the module whose input is the token sequence that people ask for, that of the
             main encoder or of the language model; empty: no tokens.
         token_dim: dimension of that input that counts tokens.
+        token_pixels: side of the square of a camera's own pixels that makes one token; 0: it resizes images.
+        tokens_called: what these tokens are, in the plural.
         output_module: path of the module that returns the predicted action chunk, batch first; empty: none.
         line_modules: paths of the modules whose `forward` is worth a profile by source line; of modules of
             one class the first stands for all.
         assumptions: sentences on what was assumed of it, shown with every prediction.
         grounded: whether a sweep runs it once on the CPU; a policy of billions of parameters takes too long.
     """
-        token_pixels: side of the square of a camera's own pixels that makes one token; 0: it resizes images.
-        tokens_called: what these tokens are, in the plural.
 
     name: str
     title: str = "the policy"
@@ -78,13 +85,17 @@ class PolicySpec:
     sizeless: frozenset[str] = frozenset()
     extra: str = ""
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    bases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    absent_cameras: str = ""
     tokens: Callable[[Cell], Any] = _plain_tokens
     stand_ins: Callable[[Cell], AbstractContextManager[object]] = _no_stand_ins
     needs_state: bool = True
     reads_task: bool = False
     reads_all: bool = False
     follows_values: bool = False
+    steps: int = 2
     pads_task: bool = False
+    use_amp: bool = False
     dtype: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     resized_by: str = ""
@@ -95,6 +106,8 @@ class PolicySpec:
     groups: tuple[tuple[str, str], ...] = ()
     token_module: str = ""
     token_dim: int = 1
+    token_pixels: int = 0
+    tokens_called: str = "encoder tokens"
     output_module: str = ""
     line_modules: tuple[str, ...] = ("",)
     assumptions: tuple[str, ...] = ()

@@ -8,20 +8,24 @@ commands that it cannot surely read by itself.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
-import types
-import typing
-from collections.abc import Iterator, Sequence
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from actprof.errors import UnknownAnswerError, UsageError
+from actprof.policies.train_flags import checked_flags, known_flags, policy_class
 from actprof.quiet import quiet_imports
 
 HUB_SECONDS = 4.0
-SIMPLE = {int: "int", float: "float", bool: "bool", str: "str", Path: "Path"}
+_HUB = "https://huggingface.co"
+# From the name and revision of a pretrained policy to its config, `type` included.
+ConfigOf = Callable[[str, str | None], Mapping[str, Any]]
 _REMEDIES = {
     "'repo_id' argument missing": "add --policy.push_to_hub=false, or --policy.repo_id=NAME/REPOSITORY",
     "upper bound for the number of action steps": "set --policy.n_action_steps to at most the chunk size",
@@ -29,23 +33,27 @@ _REMEDIES = {
 }
 
 
-def read_train_command(arguments: Sequence[str], *, may_exist: bool = False) -> dict[str, Any]:
+def read_train_command(
+    arguments: Sequence[str], *, may_exist: bool = False, config_of: ConfigOf | None = None
+) -> dict[str, Any]:
     """Return the config that `lerobot-train ARGUMENTS` would train with, as nested JSON values.
 
     Args:
         arguments: what stands after `lerobot-train`.
         may_exist: do not refuse an output folder that is there already, as lerobot does.
+        config_of: gives the configs of pretrained policies that lerobot would ask the Hub for.
 
     Returns:
         The fields of lerobot's `TrainPipelineConfig`; beside them `optimizer_asked` (the optimizer before
-        the policy's preset replaced it, or None) and `optimizer_default` (fields of an untouched optimizer
-        of the same type). `output_dir` is None where the command names none.
+        the policy's preset replaced it, or None), `optimizer_flags` (its fields that the command names) and
+        `optimizer_default` (fields of an untouched optimizer of the same type). `output_dir` is None where
+        the command names none.
 
     Raises:
         UsageError: lerobot refuses the command; the message is lerobot's own.
         UnknownAnswerError: a file on the Hub that is needed cannot be had.
     """
-    with quiet_imports(), _as_lerobot_train(arguments):
+    with quiet_imports(), _as_lerobot_train(arguments), _configs_from(config_of):
         return _read(list(arguments), may_exist=may_exist)
 
 
@@ -58,64 +66,10 @@ def describe_fields(policy: str) -> dict[str, Any]:
     # the smallest command that lerobot accepts: what every field is when nobody says otherwise
     least = (f"--policy.type={policy}", "--dataset.repo_id=a/b", "--policy.push_to_hub=false")
     defaults = read_train_command(least)
-    kind = _policy_class(policy)
+    kind = policy_class(policy)
     defaults["dataset"]["repo_id"] = None
     defaults["policy"]["push_to_hub"] = kind.__dataclass_fields__["push_to_hub"].default
-    return {"types": _known_flags(kind), "defaults": defaults, "checked": _checked_flags(kind)}
-
-
-def _policy_class(policy: str) -> Any:
-    """Return lerobot's config class of a policy."""
-    with quiet_imports():
-        import lerobot.policies  # noqa: F401 - registers the policies
-        from lerobot.configs.policies import PreTrainedConfig
-    return PreTrainedConfig.get_choice_class(policy)
-
-
-def _known_flags(policy_class: type[Any]) -> dict[str, str]:
-    """Return each flag of a simple type with that type."""
-    from lerobot.configs.train import TrainPipelineConfig
-
-    return dict([*_simple_fields(TrainPipelineConfig, ""), *_simple_fields(policy_class, "policy.")])
-
-
-def _checked_flags(policy_class: type[Any]) -> list[str]:
-    """Return the flags that the policy's own `__post_init__` reads, and may refuse."""
-    from lerobot.configs.policies import PreTrainedConfig
-
-    own = policy_class.__mro__[: policy_class.__mro__.index(PreTrainedConfig)]
-    checks = [vars(base)["__post_init__"].__code__ for base in own if "__post_init__" in vars(base)]
-    read = {name for code in checks for name in _names(code)}
-    return sorted(f"policy.{name}" for name in read & set(policy_class.__dataclass_fields__))
-
-
-def _names(code: types.CodeType) -> Iterator[str]:
-    """Yield the names that a function reads, and the functions inside it."""
-    yield from code.co_names
-    for inner in code.co_consts:
-        if isinstance(inner, types.CodeType):
-            yield from _names(inner)
-
-
-def _simple_fields(kind: type[Any], prefix: str) -> Iterator[tuple[str, str]]:
-    hints = typing.get_type_hints(kind)
-    for item in dataclasses.fields(kind):
-        hint = hints[item.name]
-        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            if "ChoiceRegistry" not in {base.__name__ for base in hint.__mro__}:
-                yield from _simple_fields(hint, f"{prefix}{item.name}.")
-        elif item.init and (name := _simple_type(hint)):
-            yield f"{prefix}{item.name}", name
-
-
-def _simple_type(hint: Any) -> str:
-    if hint in SIMPLE:
-        return SIMPLE[hint]
-    if typing.get_origin(hint) not in (typing.Union, types.UnionType):
-        return ""
-    inside = [part for part in typing.get_args(hint) if part is not types.NoneType]
-    name = SIMPLE.get(inside[0]) if len(inside) == 1 else None
-    return f"{name}?" if name else ""
+    return {"types": known_flags(kind), "defaults": defaults, "checked": checked_flags(kind)}
 
 
 @contextlib.contextmanager
@@ -134,23 +88,45 @@ def _as_lerobot_train(arguments: Sequence[str]) -> Iterator[None]:
         mock.patch.object(torch.cuda, "is_available", lambda: True),
         mock.patch.object(hub, "HF_HUB_ETAG_TIMEOUT", HUB_SECONDS),
         mock.patch.object(hub, "HF_HUB_DOWNLOAD_TIMEOUT", HUB_SECONDS),
-        mock.patch.object(hub, "HF_HUB_OFFLINE", hub.HF_HUB_OFFLINE or not _hub_answers(arguments)),
+        mock.patch.object(hub, "HF_HUB_OFFLINE", hub.HF_HUB_OFFLINE or _is_cut_off(arguments)),
         # draccus reads the source of every config class for its help, which nobody asks for here.
         mock.patch.object(docstring, "get_attribute_docstring", lambda *_: docstring.AttributeDocString()),
     ):
         yield
 
 
-def _hub_answers(arguments: Sequence[str]) -> bool:
-    """Tell whether the Hub can be reached, if the command may need it: its client retries for 20 seconds."""
-    if not any(flag in argument for argument in arguments for flag in ("path", "revision")):
-        return True
-    import socket
+@contextlib.contextmanager
+def _configs_from(config_of: ConfigOf | None) -> Iterator[None]:
+    """Stand between lerobot and the Hub where it looks for the config of a pretrained policy."""
+    if config_of is None:
+        yield
+        return
+    from lerobot.configs import policies
+
+    with tempfile.TemporaryDirectory() as folder:
+
+        def answer(repo_id: str, revision: str | None = None, **_asked: Any) -> str:
+            path = Path(folder) / "config.json"
+            path.write_text(json.dumps(config_of(repo_id, revision)), encoding="utf-8")
+            return str(path)
+
+        with mock.patch.object(policies, "hf_hub_download", answer):
+            yield
+
+
+def _is_cut_off(arguments: Sequence[str]) -> bool:
+    """Tell whether a command may need the Hub, which is out of reach: its client retries for 20 seconds."""
+    asks = any(flag in argument for argument in arguments for flag in ("path", "revision"))
+    return asks and not hub_answers(os.environ)
+
+
+def hub_answers(environment: Mapping[str, str]) -> bool:
+    """Tell whether the Hub of a run's environment can be reached, in a few seconds at most."""
     from urllib.parse import urlsplit
 
-    import huggingface_hub.constants as hub
-
-    host = urlsplit(hub.ENDPOINT)
+    if environment.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return False
+    host = urlsplit(environment.get("HF_ENDPOINT") or _HUB)
     port = host.port or {"http": 80}.get(host.scheme, 443)
     try:
         socket.create_connection((host.hostname or "", port), timeout=HUB_SECONDS).close()
@@ -178,6 +154,7 @@ def _read(arguments: list[str], *, may_exist: bool) -> dict[str, Any]:
         **data,
         "output_dir": None if named is None else str(named),
         "optimizer_asked": asked,
+        "optimizer_flags": [word[12:].partition("=")[0] for word in arguments if word[:12] == "--optimizer."],
         "optimizer_default": config.optimizer and draccus.encode(type(config.optimizer)(), _optimizers()),
     }
 
@@ -210,7 +187,7 @@ def _refusals() -> Iterator[None]:
     """Turn whatever lerobot raises for a command into an answer for the user."""
     try:
         yield
-    except UsageError:
+    except (UsageError, UnknownAnswerError):
         raise
     except Exception as error:
         if _is_about_the_hub(error):
@@ -258,7 +235,7 @@ def _nearest_flag(unknown: str) -> str:
     from lerobot.configs import parser
 
     flag = unknown.split(maxsplit=1)[0].partition("=")[0].removeprefix("--")
-    known = _known_flags(_policy_class(parser.get_type_arg("policy") or "act"))
+    known = known_flags(policy_class(parser.get_type_arg("policy") or "act"))
     near = difflib.get_close_matches(flag, known, n=2)
     return f"did you mean {' or '.join(f'--{name}' for name in near)}?" if near else ""
 

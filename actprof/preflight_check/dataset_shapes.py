@@ -14,8 +14,8 @@ from typing import Any
 
 from actprof.errors import UsageError
 from actprof.preflight_check.command_line import hugging_face_home
+from actprof.preflight_check.hub_files import from_hub, snapshots
 
-HUB_SECONDS = 3.0
 _INFO = Path("meta") / "info.json"
 
 
@@ -27,14 +27,18 @@ class Shapes:
         cameras: key of each camera -> (width, height) in pixels; only those with three channels.
         state_dim: length of `observation.state`; 0 where there is none.
         action_dim: length of `action`.
+        environment_dim: length of `observation.environment_state`; 0 where there is none.
         frames: of the whole dataset; 0 when not known.
+        named: whether the keys are a dataset's; else they are made up.
         odd: inputs that actprof's cells do not have, in words.
     """
 
     cameras: Mapping[str, tuple[int, int]]
     state_dim: int
     action_dim: int
+    environment_dim: int = 0
     frames: int = 0
+    named: bool = True
     odd: tuple[str, ...] = ()
     source: str
 
@@ -50,14 +54,15 @@ def find_info(
         UsageError: the file is there and cannot be read.
     """
     home = _lerobot_home(environment)
-    places = [Path(root).expanduser()] if root else [home / repo_id, *_snapshots(home, repo_id, revision)]
+    cached = snapshots(home / "hub", f"datasets--{repo_id.replace('/', '--')}", revision)
+    places = [Path(root).expanduser()] if root else [home / repo_id, *cached]
     for place in places:
         path = place / _INFO
         if path.is_file():
             return _read(path), str(path)
-    fetched = _from_hub(repo_id, revision) if hub else None
+    fetched = from_hub(repo_id, _INFO.as_posix(), "dataset", revision, environment) if hub else None
     if fetched is not None:
-        return _read(fetched), f"the Hub, {repo_id}"
+        return _read(fetched), str(fetched)
     elsewhere = {"lerobot's cache": not root, "the Hub": hub}
     return None, ", ".join([str(places[0] / _INFO), *(place for place, tried in elsewhere.items() if tried)])
 
@@ -81,8 +86,6 @@ def _shapes(features: Mapping[str, Any], source: str) -> Shapes:
     cameras: dict[str, tuple[int, int]] = {}
     odd = []
     for key, feature in features.items():
-        if key == "observation.environment_state":
-            odd.append(key)
         if feature["dtype"] not in ("video", "image"):
             continue
         height, width, channels = _image_shape(feature)
@@ -90,14 +93,18 @@ def _shapes(features: Mapping[str, Any], source: str) -> Shapes:
             cameras[key] = (width, height)
         else:
             odd.append(f"{key} has {channels} channel{'s' * (channels != 1)}")
-    state = features.get("observation.state")
     return Shapes(
         cameras=cameras,
-        state_dim=int(state["shape"][0]) if state else 0,
-        action_dim=int(features["action"]["shape"][0]),
+        state_dim=_length(features.get("observation.state")),
+        environment_dim=_length(features.get("observation.environment_state")),
+        action_dim=_length(features["action"]),
         odd=tuple(odd),
         source=source,
     )
+
+
+def _length(feature: Mapping[str, Any] | None) -> int:
+    return int(feature["shape"][0]) if feature else 0
 
 
 def _image_shape(feature: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -115,18 +122,6 @@ def _lerobot_home(environment: Mapping[str, str]) -> Path:
     return Path(named).expanduser() if named else hugging_face_home(environment) / "lerobot"
 
 
-def _snapshots(home: Path, repo_id: str, revision: str | None) -> list[Path]:
-    """Return the dataset's snapshots in lerobot's Hub cache: that of the revision, else the newest first."""
-    folder = home / "hub" / f"datasets--{repo_id.replace('/', '--')}"
-    snapshots = folder / "snapshots"
-    if revision:
-        reference = folder / "refs" / revision
-        commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else revision
-        return [snapshots / commit]
-    found = [path for path in snapshots.glob("*") if path.is_dir()]
-    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
-
-
 def _read(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -135,20 +130,3 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise UsageError(f"{path} is not the description of a LeRobotDataset")
     return data
-
-
-def _from_hub(repo_id: str, revision: str | None) -> Path | None:
-    """Return a copy of the Hub's file, or None where it cannot be had in a few seconds."""
-    import socket
-
-    try:
-        socket.create_connection(("huggingface.co", 443), timeout=HUB_SECONDS).close()
-    except OSError:
-        return None
-    from huggingface_hub import hf_hub_download
-
-    asked: dict[str, Any] = {"repo_type": "dataset", "revision": revision, "etag_timeout": HUB_SECONDS}
-    try:
-        return Path(hf_hub_download(repo_id, _INFO.as_posix(), **asked))
-    except Exception:  # noqa: BLE001 - no connection, no such dataset, not ours to see: the next answer says so
-        return None

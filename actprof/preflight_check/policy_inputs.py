@@ -1,86 +1,88 @@
-"""What the policy of a command sees: the dataset's shapes, what is given instead, and image transforms.
-
-lerobot draws `max_num_transforms` of them at random for each frame (`RandomSubsetApply`), so a resize holds
-only where every transform is always drawn. Sizes follow `torchvision.transforms.v2`.
-"""
+"""What the policy of a command sees: the dataset's shapes, what is given instead, and image transforms."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from actprof.cell_field import parse_resolution
 from actprof.errors import UsageError
+from actprof.policies import policy_spec
 from actprof.preflight_check.command_line import SHAPES, Given
 from actprof.preflight_check.dataset_shapes import Shapes
+from actprof.preflight_check.image_transforms import transformed_size
 from actprof.preflight_check.training_run import TrainingRun
-
-# Transforms of torchvision and of lerobot that leave the size, the channels and the type as they are.
-_SAME_SIZE = {
-    "AutoContrast", "CoarseDropout", "ColorJitter", "ElasticTransform", "GammaCorrection", "GaussianBlur",
-    "GaussianNoise", "GaussianPatchBrightness", "Identity", "JPEG", "JPEGCompression", "MotionBlur",
-    "PlanckianJitter", "RandomAdjustSharpness", "RandomAffine", "RandomAutocontrast",
-    "RandomChannelPermutation", "RandomEqualize", "RandomErasing", "RandomHorizontalFlip",
-    "RandomInvert", "RandomPerspective",
-    "RandomPhotometricDistort", "RandomPosterize", "RandomShadow", "RandomSolarize", "RandomVerticalFlip",
-    "SharpnessJitter",
-}  # fmt: skip
-_FIXED_SIZE = {"CenterCrop", "RandomCrop", "RandomResizedCrop"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """What the policy sees: cameras, their resolutions (largest first), state and action.
+    """What the policy sees: its cameras, state and action.
 
     Attributes:
-        resolutions: the distinct ones, `WIDTHxHEIGHT`.
-        raw: the largest before image transforms.
+        resolutions: `WIDTHxHEIGHT` of each camera that the dataset has for it.
+        raw: the largest before image transforms; empty without a camera.
+        environment_dim: length of `observation.environment_state`; 0 where there is none.
+        empty_cameras: cameras that it computes on empty images beside those; None as its config says.
         unknown: why they cannot be told, or empty.
         resized: image transforms change the size.
     """
 
-    cameras: int
     resolutions: tuple[str, ...]
     raw: str
     state_dim: int
     action_dim: int
+    environment_dim: int = 0
+    empty_cameras: int | None = None
     unknown: str = ""
     resized: bool = False
     assumptions: tuple[str, ...] = ()
     source: str = ""
 
+    @property
+    def largest(self) -> str:
+        """The resolution of the largest camera; empty without one."""
+        return max(self.resolutions, key=_pixels, default="")
+
+    @property
+    def sizes(self) -> str:
+        """The resolutions that there are, each once: `640x480, 320x240`."""
+        return ", ".join(dict.fromkeys(self.resolutions))
+
+
+def _pixels(resolution: str) -> int:
+    width, height = parse_resolution(resolution)
+    return width * height
+
 
 def run_inputs(run: TrainingRun, shapes: Shapes | None, given: Given, *, looked: str) -> Inputs:
     """Return what the policy of `run` sees: the `shapes` of its dataset, and those `given` instead of them.
 
-    Without a dataset `shapes` is None, and `looked` says where it was looked for.
+    Without a dataset `shapes` is None, and `looked` says where it was looked for; a policy's own config may
+    say them then.
 
     Raises:
-        UsageError: a shape that neither the dataset nor the user gives.
+        UsageError: a shape that neither the dataset nor the user gives, or cameras that lerobot refuses.
     """
     if shapes is None:
-        shapes = _given_shapes(run, given, looked)
+        shapes = _shapes_without_dataset(run, given, looked)
         given = Given()
-    cameras, odd = _cameras_of_policy(run, shapes)
-    sizes = list(cameras.values())
-    if given.resolution is not None:
-        sizes = [parse_resolution(given.resolution)] * len(sizes)
-    seen = [transformed_size(width, height, run.image_transforms) for width, height in sizes]
-    unknown = next((size.unknown for size in seen if size.unknown), odd)
-    if not sizes:
-        unknown = unknown or "the dataset has no camera, and a cell without one is not traced"
-    distinct = sorted({(size.width, size.height) for size in seen}, key=lambda size: -size[0] * size[1])
-    largest = max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
+    cameras = _cameras(shapes, given)
+    seen, empty, unknown = cameras_of_policy(run, cameras, named=shapes.named and given.cameras is None)
+    if shapes.odd:
+        unknown = unknown or f"the policy sees {' and '.join(shapes.odd)}, which actprof does not trace"
+    after = [transformed_size(width, height, run.image_transforms) for width, height in seen.values()]
+    largest = max(seen.values(), key=lambda size: size[0] * size[1], default=None)
     return Inputs(
-        cameras=len(sizes) if given.cameras is None else given.cameras,
-        resolutions=tuple(f"{width}x{height}" for width, height in distinct),
-        raw=f"{largest[0]}x{largest[1]}",
+        resolutions=tuple(f"{size.width}x{size.height}" for size in after),
+        raw="" if largest is None else f"{largest[0]}x{largest[1]}",
         state_dim=shapes.state_dim if given.state_dim is None else given.state_dim,
         action_dim=shapes.action_dim if given.action_dim is None else given.action_dim,
-        unknown=unknown,
-        resized=any(size.resized for size in seen),
+        environment_dim=shapes.environment_dim,
+        empty_cameras=empty,
+        unknown=next((size.unknown for size in after if size.unknown), unknown),
+        resized=any(size.resized for size in after),
         assumptions=_assumptions(given, shapes),
         source=shapes.source,
     )
@@ -96,101 +98,117 @@ def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _given_shapes(run: TrainingRun, given: Given, looked: str) -> Shapes:
-    missing = [_option(name) for name in SHAPES if getattr(given, name) is None]
-    if missing or given.resolution is None:
+def _shapes_without_dataset(run: TrainingRun, given: Given, looked: str) -> Shapes:
+    """Return the shapes that are given, and for what is not those of the policy's own config."""
+    vectors = {**run.input_features, **run.output_features}
+    sizes = {key: (feature["shape"][2], feature["shape"][1]) for key, feature in _visual(run).items()}
+    known: dict[str, Any] = {
+        "cameras": len(sizes) or None,
+        "resolution": ",".join(f"{width}x{height}" for width, height in sizes.values()) or None,
+        "state_dim": _length(vectors.get("observation.state")),
+        "action_dim": _length(vectors.get("action")),
+    }
+    if given.cameras not in (None, len(sizes)):
+        known["resolution"] = None  # of other cameras
+    if given.cameras == 0:
+        known["resolution"] = ""
+    taken = {name: known[name] if getattr(given, name) is None else getattr(given, name) for name in SHAPES}
+    missing = [_option(name) for name in SHAPES if taken[name] is None]
+    if missing:
         raise UsageError(
             f"the dataset {run.repo_id!r} is not to be found (looked in {looked}); name its folder with "
             f"--dataset.root, or give its shapes to preflight: {', '.join(missing)} are missing"
         )
-    size = parse_resolution(given.resolution)
+    own = [name for name in SHAPES if getattr(given, name) is None]
+    listed = _listed(taken["resolution"], taken["cameras"])
     return Shapes(
-        cameras={f"camera{index}": size for index in range(given.cameras or 0)},
-        state_dim=given.state_dim or 0,
-        action_dim=given.action_dim or 0,
-        source="what preflight was given",
+        cameras=dict(zip(_names(sizes, len(listed)), listed, strict=True)),
+        state_dim=taken["state_dim"],
+        environment_dim=_length(vectors.get("observation.environment_state")) or 0,
+        action_dim=taken["action_dim"],
+        named=given.cameras is None and bool(sizes),
+        source="the policy's own config" if own else "what preflight was given",
     )
 
 
-def _cameras_of_policy(run: TrainingRun, shapes: Shapes) -> tuple[dict[str, tuple[int, int]], str]:
-    """Return the cameras of the policy (a pretrained one names its own), and why they are not known."""
-    odd = f"the policy sees {' and '.join(shapes.odd)}, which actprof does not trace" if shapes.odd else ""
-    named = [key for key, feature in run.input_features.items() if feature.get("type") == "VISUAL"]
-    if not named:
-        return dict(shapes.cameras), odd
-    if len(named) > len(shapes.cameras):
-        return dict(shapes.cameras), "the pretrained policy has more cameras than the dataset"
-    largest = max(shapes.cameras.values(), key=lambda size: size[0] * size[1])
-    return {key: shapes.cameras.get(key, largest) for key in named}, odd
+def _names(sizes: Mapping[str, Any], count: int) -> list[str]:
+    return list(sizes) if len(sizes) == count else [f"camera{index}" for index in range(count)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransformedSize:
-    """The size after the transforms, whether they change it, and why it cannot be told (or nothing)."""
-
-    width: int
-    height: int
-    resized: bool = False
-    unknown: str = ""
+def _visual(run: TrainingRun) -> dict[str, Mapping[str, Any]]:
+    """Return the cameras that a policy's config names."""
+    features = run.input_features.items()
+    return {
+        k: feature for k, feature in features if feature["type"] == "VISUAL" and len(feature["shape"]) == 3
+    }
 
 
-def transformed_size(width: int, height: int, transforms: Mapping[str, Any] | None) -> TransformedSize:
-    """Return the size of frames of `width` and `height` pixels after lerobot's `dataset.image_transforms`.
+def _length(feature: Mapping[str, Any] | None) -> int | None:
+    return int(feature["shape"][0]) if feature else None
 
-    `transforms` is lerobot's config of them, None when they are off.
-    """
-    unknown = partial(TransformedSize, width=width, height=height, resized=True)
-    if transforms is not None and not _is_complete(transforms):
-        return unknown(unknown="the image transforms are not what lerobot can draw from")
-    drawn = [item for item in ((transforms or {}).get("tfs") or {}).values() if item["weight"] > 0]
-    resizing = [item for item in drawn if item["type"] not in _SAME_SIZE]
-    if transforms is None or not resizing or transforms["max_num_transforms"] == 0:  # 0: none is drawn
-        return TransformedSize(width=width, height=height)
-    if transforms["max_num_transforms"] < len(drawn):
-        return unknown(
-            unknown=f"{resizing[0]['type']} is drawn for some frames only (max_num_transforms is "
-            f"{transforms['max_num_transforms']} of {len(drawn)}), and frames of different sizes make no "
-            "batch"
+
+def _listed(resolution: str, cameras: int) -> list[tuple[int, int]]:
+    """Return the size of each camera of a text with one resolution for all, or one for each."""
+    sizes = [parse_resolution(text.strip()) for text in resolution.split(",")] if resolution else []
+    if len(sizes) not in (min(cameras, 1), cameras):
+        raise UsageError(
+            f"there are {len(sizes)} resolutions for {cameras} cameras; give one, or one for each"
         )
-    if transforms["random_order"] and len(resizing) > 1:
-        return unknown(unknown="several image transforms change the size, in a random order")
-    size = (width, height)
-    for item in resizing:
-        after = _size_after(size, item)
-        if after is None:
-            return unknown(unknown=f"actprof does not know what {item['type']} does to a frame's size")
-        size = after
-    return TransformedSize(width=size[0], height=size[1], resized=True)
+    return sizes * cameras if len(sizes) == 1 else sizes
 
 
-def _is_complete(transforms: Mapping[str, Any]) -> bool:
-    """Tell whether nothing is null that lerobot would stumble over."""
-    items = (transforms.get("tfs") or {}).values()
-    most = transforms.get("max_num_transforms")
-    return type(most) is int and all(
-        isinstance(item.get("weight"), int | float)
-        and isinstance(item.get("type"), str)
-        and isinstance(item.get("kwargs"), dict)
-        for item in items
+def _cameras(shapes: Shapes, given: Given) -> dict[str, tuple[int, int]]:
+    """Return the cameras of a dataset, or those given instead: others are as large as its largest."""
+    sizes = list(shapes.cameras.values())
+    count = len(sizes) if given.cameras is None else given.cameras
+    if given.resolution is not None:
+        sizes = _listed(given.resolution, count)
+    elif count != len(sizes):
+        sizes = [max(sizes, key=lambda size: size[0] * size[1], default=(640, 480))] * count
+    return dict(zip(_names(shapes.cameras, count), sizes, strict=True))
+
+
+def cameras_of_policy(
+    run: TrainingRun, cameras: Mapping[str, tuple[int, int]], *, named: bool
+) -> tuple[dict[str, tuple[int, int]], int | None, str]:
+    """Return the cameras that the policy sees, how many empty ones beside, and why that is not known.
+
+    A pretrained policy keeps its own cameras (`make_policy` in lerobot/policies/factory.py); those of the
+    dataset are known to it by `rename_map`. Without one, the names on one side must be among those on the
+    other. Where the dataset's names are not known (`named` is false) they are taken to be right.
+
+    Raises:
+        UsageError: lerobot refuses the cameras, or stops at the first step.
+    """
+    own = list(_visual(run))
+    if not own:
+        return dict(cameras), None, ""
+    if named:
+        there = {run.rename_map.get(key, key): size for key, size in cameras.items()}
+        is_inside = set(own) <= set(there) or set(there) <= set(own)
+        if not is_inside and not run.rename_map:
+            raise UsageError(_mismatch(own, list(cameras)))
+    else:
+        there = dict(zip(own, cameras.values(), strict=False))
+    seen = {key: there[key] for key in own if key in there}
+    if not seen:
+        raise UsageError(f"none of the policy's cameras is in the dataset; {_mismatch(own, list(cameras))}")
+    asked = int(run.overrides.get("empty_cameras") or 0)
+    absent = len({*own, *(f"observation.images.empty_camera_{index}" for index in range(asked))}) - len(seen)
+    if not absent:
+        return seen, None, ""
+    match policy_spec(run.policy_type).absent_cameras:
+        case "skipped":
+            return seen, min(absent, asked), ""
+        case "empty":
+            return seen, absent, ""
+    return seen, None, f"the pretrained policy has {len(own)} cameras, and the dataset {len(seen)} of them"
+
+
+def _mismatch(own: Sequence[str], there: Sequence[str]) -> str:
+    """Return lerobot's words on cameras of other names, with a map that would do."""
+    pairs = json.dumps(dict(zip(there, own, strict=False)))
+    return (
+        "lerobot-train refuses this command: feature mismatch between dataset and policy config: the dataset "
+        f"has {', '.join(there)}, and the policy {', '.join(own)}\nadd --rename_map='{pairs}'"
     )
-
-
-def _size_after(size: tuple[int, int], item: Mapping[str, Any]) -> tuple[int, int] | None:
-    wanted = item["kwargs"].get("size")
-    if isinstance(wanted, list) and len(wanted) == 1:
-        wanted = wanted[0]
-    if isinstance(wanted, list) and len(wanted) == 2 and all(_is_length(side) for side in wanted):
-        return (wanted[1], wanted[0]) if item["type"] in {*_FIXED_SIZE, "Resize"} else None
-    if not _is_length(wanted):
-        return None
-    if item["type"] in _FIXED_SIZE:
-        return wanted, wanted
-    if item["type"] == "Resize" and "max_size" not in item["kwargs"]:
-        short, long = sorted(size)
-        scaled = int(wanted * long / short)
-        return (wanted, scaled) if size[0] <= size[1] else (scaled, wanted)
-    return None
-
-
-def _is_length(value: Any) -> bool:
-    return type(value) is int and value > 0

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actprof.advice.suggest import Remedy
+from actprof.policies.facts import PolicyFacts
 from actprof.preflight_check.command_line import CommandLine
 from actprof.preflight_check.duration import Duration
 from actprof.preflight_check.find_gpu import RunGpu
@@ -31,6 +32,7 @@ class Preflight:
     Attributes:
         result: the prediction, with this verdict; None where there is nothing to predict.
         inputs, gpu: None where the policy is not known.
+        facts: what the traced policy says of itself; None where nothing was traced.
         settings: the allocator's, as the run gets them.
         assumptions: what is taken for granted beside the prediction's own assumptions.
         remedies: where the run does not simply fit.
@@ -45,6 +47,7 @@ class Preflight:
     result: Result | None = None
     inputs: Inputs | None = None
     gpu: RunGpu | None = None
+    facts: PolicyFacts | None = None
     settings: AllocatorSettings = field(default_factory=AllocatorSettings)
     assumptions: tuple[str, ...] = ()
     traps: tuple[Trap, ...] = ()

@@ -1,127 +1,61 @@
 """From the arguments of `lerobot-train` to a `TrainingRun`: by hand where that is sure, else by lerobot.
 
-Reading by hand spares lerobot's import of ten seconds. It only accepts, it never refuses: None means "ask
-lerobot". A flag must be in the table of lerobot's simple fields, stand once, and have a value that YAML and
-draccus read in one way only; and nothing may stand in the command that one of lerobot 0.6.1's checks could
-refuse (`TrainPipelineConfig.validate`; `DatasetConfig`, `EvalConfig`, `PreTrainedConfig` and the policy's own
-config, each `__post_init__`).
-
-The table is written down once by lerobot and kept beside the traces. It belongs to one policy, one version of
-lerobot and of the code that writes it; a file that cannot be read is written again.
+Reading by hand spares lerobot's import of ten seconds. What only lerobot can read of a command (fields that a
+policy checks, a pretrained policy's config, an adapter) it is asked once: its answer is kept beside the
+traces, for these flags and the files that they name, and all other flags may change.
 """
 
 from __future__ import annotations
 
-import copy
+import contextlib
+import hashlib
 import json
 import logging
-import math
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from actprof.errors import StoreError
+from actprof.errors import ActprofError, StoreError
 from actprof.files import write_whole
 from actprof.policies import policy_names
+from actprof.preflight_check.flag_table import flag_table, reader_version
+from actprof.preflight_check.hub_files import PretrainedConfig, pretrained_config
+from actprof.preflight_check.read_by_hand import (
+    CHECKED_LEROBOT,
+    UnsureError,
+    checked_value,
+    pairs,
+    passes_together,
+    with_values,
+)
 from actprof.preflight_check.training_run import TrainingRun, training_run
 from actprof.trace.cache import cache_directory
-from actprof.versions import code_digest, package_version
+from actprof.versions import package_version
 
 _log = logging.getLogger(__name__)
 
-CHECKED_LEROBOT = ("0.6.1",)  # releases whose checks are those below
-_FLAG = re.compile(r"--([a-z_][\w.]*)(?:=(.*))?", re.DOTALL)
-_PLAIN = re.compile(r"[\w./+-]+", re.ASCII)  # no quotes, brackets, colons or blanks: a YAML scalar
-_DOTTED_NUMBER = re.compile(r"[\d_.+-]+")
-_SAFE_DATASET = {
-    "dataset.repo_id", "dataset.root", "dataset.revision", "dataset.streaming", "dataset.use_imagenet_stats",
-    "dataset.video_backend", "dataset.return_uint8", "dataset.image_transforms.enable",
-}  # fmt: skip
-# Flags that a check reads, and the values that it lets pass beside anything else in the command.
-_PASSES: dict[str, Callable[[Any], bool]] = {
-    "dataloader_multiprocessing_context": lambda value: value == "spawn",
-    "eval_steps": lambda value: value <= 0,
-    "eval.recording_repo_id": lambda value: value is None,
-    "output_dir": lambda value: value is None or not Path(value).is_dir(),
-    "policy.device": lambda value: value == "cuda",
-    "policy.pretrained_path": lambda value: value is None,
-    "policy.use_peft": lambda value: not value,
-    "resume": lambda value: not value,
-    "save_checkpoint_to_hub": lambda value: not value,
-    "use_policy_training_preset": bool,
-}
-# The same of the checks of one policy; what others check at all is left to lerobot.
-_POLICY_PASSES: dict[str, dict[str, Callable[[Any], bool]]] = {
-    "act": {
-        "policy.chunk_size": lambda _value: True,  # these two are looked at together
-        "policy.n_action_steps": lambda _value: True,
-        "policy.n_obs_steps": lambda value: value == 1,
-        "policy.temporal_ensemble_coeff": lambda value: value is None,
-        "policy.vision_backbone": lambda value: value.startswith("resnet"),
-    },
-}
+_NAMES_A_PATH = re.compile(r"\bpath\b")
 
 
-@dataclass(frozen=True, slots=True)
-class FlagTable:
-    """The flags of `lerobot-train --policy.type=POLICY`.
-
-    Attributes:
-        types: flag without dashes to `int`, `float`, `bool`, `str` or `Path`, with a `?` when it may be null;
-            flags of other types are not in it.
-        defaults: the whole config as nested JSON values; `dataset.repo_id` is None, as it has no default.
-        checked: flags that the policy's own checks look at.
-    """
-
-    types: Mapping[str, str]
-    defaults: Mapping[str, Any]
-    checked: tuple[str, ...]
-
-
-def flag_table(policy: str) -> FlagTable:
-    """Return the table of a policy from the cache; the first time lerobot is imported to write it."""
-    key = f"{policy}-{package_version('lerobot')}-{code_digest('policies/train_command.py')}"
-    return _table(policy, cache_directory() / f"lerobot-train-flags-{key}.json")
-
-
-@cache
-def _table(policy: str, path: Path) -> FlagTable:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return FlagTable(dict(data["types"]), dict(data["defaults"]), tuple(data["checked"]))
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        _log.warning("the cached table %s is damaged and will be written again (%s)", path, error)
-    from actprof.policies.train_command import describe_fields
-
-    data = describe_fields(policy)
-    try:
-        write_whole(path, json.dumps(data).encode())
-    except StoreError as error:
-        _log.warning("the flags of lerobot-train could not be cached: %s", error)
-    return FlagTable(**data)
-
-
-class _UnsureError(Exception):
-    """Only lerobot knows."""
-
-
-def read_command(arguments: Sequence[str], *, may_exist: bool = False) -> TrainingRun:
+def read_command(
+    arguments: Sequence[str], *, may_exist: bool = False, environment: Mapping[str, str] | None = None
+) -> TrainingRun:
     """Return what `lerobot-train ARGUMENTS` would train; raises as `read_with_lerobot`.
 
-    With `may_exist` an output folder that is there already is not refused, as lerobot does.
+    With `may_exist` an output folder that is there already is not refused, as lerobot does. In the run's
+    `environment` (this process's if left out) its Hugging Face cache is found.
     """
-    return read_quickly(arguments) or read_with_lerobot(arguments, may_exist=may_exist)
+    quick = read_quickly(arguments, may_exist=may_exist, environment=environment)
+    return quick or read_with_lerobot(arguments, may_exist=may_exist, environment=environment)
 
 
-def read_with_lerobot(arguments: Sequence[str], *, may_exist: bool = False) -> TrainingRun:
-    """Return what lerobot's own parser makes of the command.
+def read_with_lerobot(
+    arguments: Sequence[str], *, may_exist: bool = False, environment: Mapping[str, str] | None = None
+) -> TrainingRun:
+    """Return what lerobot's own parser makes of the command, and remember what was asked of it.
 
     Raises:
         UsageError: lerobot refuses it; the message is lerobot's own.
@@ -129,98 +63,136 @@ def read_with_lerobot(arguments: Sequence[str], *, may_exist: bool = False) -> T
     """
     from actprof.policies.train_command import read_train_command
 
-    config = read_train_command(arguments, may_exist=may_exist)
-    policy = (config["policy"] or {}).get("type")
-    return training_run(config, flag_table(policy).defaults if policy in policy_names() else config)
+    found: list[PretrainedConfig] = []
+
+    def config_of(name: str, revision: str | None) -> Mapping[str, Any]:
+        found.append(pretrained_config(name, revision, os.environ if environment is None else environment))
+        return found[-1].values
+
+    config = read_train_command(arguments, may_exist=may_exist, config_of=config_of)
+    config["policy_config_from"] = found[-1].source if found else ""
+    with contextlib.suppress(UnsureError, ActprofError):
+        split = _split(arguments, environment)
+        if split.asked:
+            said = read_train_command(split.least(), may_exist=True, config_of=config_of)
+            split.remember({**said, "policy_config_from": config["policy_config_from"]})
+    return _run(config)
 
 
-def read_quickly(arguments: Sequence[str]) -> TrainingRun | None:
+def read_quickly(
+    arguments: Sequence[str], *, may_exist: bool = False, environment: Mapping[str, str] | None = None
+) -> TrainingRun | None:
     """Return what the command means without lerobot, or None where only lerobot knows.
 
     The first time on a machine lerobot is imported to write down the policy's flags.
     """
+    try:
+        split = _split(arguments, environment)
+        config = with_values(split.said(), split.by_hand)
+    except (UnsureError, ActprofError):
+        return None
+    there = not may_exist and config["output_dir"] is not None and Path(config["output_dir"]).is_dir()
+    if (there and not config["resume"]) or not passes_together(config):
+        return None
+    return _run(config)
+
+
+def _run(config: Mapping[str, Any]) -> TrainingRun:
+    policy = (config["policy"] or {}).get("type")
+    return training_run(config, flag_table(policy).defaults if policy in policy_names() else config)
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """The flags of a command: those that are read by hand, and those that lerobot was asked about.
+
+    Attributes:
+        policy: of `--policy.type`; empty where another file names it.
+        by_hand: flag -> value; no check of lerobot's looks at it together with another.
+        asked: flag -> text.
+        files: what the files say that lerobot would read.
+    """
+
+    policy: str
+    by_hand: Mapping[str, Any]
+    asked: Mapping[str, str]
+    files: tuple[str, ...]
+
+    def least(self) -> list[str]:
+        """Return the smallest command with the flags that lerobot is asked about."""
+        words = {**self.asked, **({"policy.type": self.policy} if self.policy else {})}
+        if self.policy:
+            words.setdefault("policy.push_to_hub", "false")
+        if "config_path" not in words:
+            words.setdefault("dataset.repo_id", "a/b")
+        return [f"--{name}={text}" for name, text in words.items()]
+
+    def said(self) -> Mapping[str, Any]:
+        """Return what lerobot once said of the flags that it was asked about."""
+        if not self.asked:
+            return flag_table(self.policy).defaults
+        try:
+            said = json.loads(self._path().read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UnsureError from error
+        if not isinstance(said, dict):
+            raise UnsureError
+        return said
+
+    def remember(self, said: dict[str, Any]) -> None:
+        """Keep what lerobot said of the flags that it was asked about."""
+        if self.policy and "policy.push_to_hub" not in self.asked:
+            said["policy"]["push_to_hub"] = flag_table(self.policy).defaults["policy"]["push_to_hub"]
+        try:
+            write_whole(self._path(), json.dumps(said).encode())
+        except StoreError as error:
+            _log.warning("what lerobot-train makes of the command could not be cached: %s", error)
+
+    def _path(self) -> Path:
+        identity = [self.policy, sorted(self.asked.items()), self.files, reader_version()]
+        digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+        return cache_directory() / f"lerobot-train-said-{digest[:20]}.json"
+
+
+def _split(arguments: Sequence[str], environment: Mapping[str, str] | None) -> _Split:
     if package_version("lerobot") not in CHECKED_LEROBOT:
-        return None
-    try:
-        texts = _pairs(arguments)
-        policy = texts.pop("policy.type", "")
-        if policy not in policy_names() or "dataset.repo_id" not in texts:
-            return None
-        table = flag_table(policy)
-        passes = _PASSES | _POLICY_PASSES.get(policy, {})
-        config = _with_values(table.defaults, {n: _checked(n, t, table, passes) for n, t in texts.items()})
-    except _UnsureError:
-        return None
-    return training_run(config, table.defaults) if _passes_together(config) else None
+        raise UnsureError
+    texts = pairs(arguments)
+    policy, files = texts.pop("policy.type", ""), _files(texts, environment)
+    if any(name.endswith("discover_packages_path") for name in texts):
+        raise UnsureError  # code that may register anything
+    if (policy not in policy_names() if policy else not files) or not (
+        {"dataset.repo_id", "config_path"} & set(texts)
+    ):
+        raise UnsureError
+    table = flag_table(policy or policy_names()[0])
+    by_hand: dict[str, Any] = {}
+    for name, text in texts.items():
+        # Without a type lerobot hands the policy's flags to the config that it reads from a file.
+        if policy or not name.startswith("policy."):
+            with contextlib.suppress(UnsureError):
+                by_hand[name] = checked_value(name, text, table, policy)
+    if any(
+        name.startswith(("policy.", "rename_map", "config_path")) for name in texts.keys() - by_hand.keys()
+    ):
+        for name in (*table.checked, "policy.pretrained_path"):  # may be looked at together with those
+            by_hand.pop(name, None)
+    asked = {name: text for name, text in texts.items() if name not in by_hand}
+    return _Split(policy, by_hand, asked, files)
 
 
-def _pairs(arguments: Sequence[str]) -> dict[str, str]:
-    """Return flag -> text of `--flag=text` and `--flag text`."""
-    texts: dict[str, str] = {}
-    rest = list(arguments)
-    while rest:
-        match = _FLAG.fullmatch(rest.pop(0))
-        if match is None or match[1] in texts:
-            raise _UnsureError
-        text = match[2]
-        if text is None:
-            if not rest or rest[0].startswith("-"):
-                raise _UnsureError
-            text = rest.pop(0)
-        texts[match[1]] = text
-    return texts
-
-
-def _checked(name: str, text: str, table: FlagTable, passes: Mapping[str, Callable[[Any], bool]]) -> Any:
-    """Return the value of a flag that passes lerobot's checks."""
-    if name not in table.types or (name.startswith("dataset.") and name not in _SAFE_DATASET):
-        raise _UnsureError
-    value = _value(text, table.types[name])
-    if not (passes[name](value) if name in passes else name not in table.checked):
-        raise _UnsureError
-    return value
-
-
-def _value(text: str, kind: str) -> Any:
-    """Return the value that draccus decodes."""
-    if not _PLAIN.fullmatch(text) or text.startswith("include"):  # a word that draccus keeps for itself
-        raise _UnsureError
-    plain = kind.removesuffix("?")
-    try:
-        value = yaml.safe_load(text)
-        if plain == "float" and isinstance(value, int | str) and not isinstance(value, bool):
-            value = float(value)  # YAML 1.1 reads 1e-5 as a text, which draccus turns into a number as well
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise _UnsureError from error
-    match plain, value:
-        case _, None if kind != plain:
-            return None
-        case "bool", bool():
-            return value
-        case "int", int() if not isinstance(value, bool):
-            return value
-        case "float", float() if math.isfinite(value):
-            return value
-        case "str" | "Path", str() if not _DOTTED_NUMBER.fullmatch(value):
-            return str(Path(value)) if plain == "Path" else value
-    raise _UnsureError
-
-
-def _with_values(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    config: dict[str, Any] = copy.deepcopy(dict(defaults))
-    for name, value in values.items():
-        *path, last = name.split(".")
-        place = config
-        for part in path:
-            place = place[part]
-        place[last] = value
-    return config
-
-
-def _passes_together(config: Mapping[str, Any]) -> bool:
-    """Tell whether lerobot's checks of several fields at once let the config pass."""
-    policy = config["policy"]
-    pushes = policy["push_to_hub"] and not policy["repo_id"]
-    remote = config["job"]["target"] not in (None, "local")
-    fits = policy.get("n_action_steps", 0) <= policy.get("chunk_size", math.inf)
-    return fits and (remote or not pushes)
+def _files(texts: Mapping[str, str], environment: Mapping[str, str] | None) -> tuple[str, ...]:
+    """Return what the files of a command say: a saved config, and that of a pretrained policy."""
+    found = []
+    if "config_path" in texts:
+        try:
+            found.append(Path(texts["config_path"]).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UnsureError from error  # lerobot looks for it on the Hub
+        if _NAMES_A_PATH.search(found[-1]):
+            raise UnsureError  # another file
+    if "policy.path" in texts:
+        seen = os.environ if environment is None else environment
+        config = pretrained_config(texts["policy.path"], None, seen)
+        found.append(json.dumps([config.values, config.source], sort_keys=True))
+    return tuple(found)

@@ -11,6 +11,7 @@ from actprof.cell import OPTIMIZERS, Cell
 from actprof.errors import UsageError
 from actprof.measuring.nvml import usable_gpus
 from actprof.policies import policy_names, policy_spec
+from actprof.policies.facts import PolicyFacts
 from actprof.policies.precision import autocast_of
 from actprof.prediction.predict import predict_cell
 from actprof.preflight_check.command_line import CommandLine, Given
@@ -21,18 +22,23 @@ from actprof.preflight_check.launcher import Launch, allocator_settings, launch_
 from actprof.preflight_check.policy_inputs import Inputs, run_inputs
 from actprof.preflight_check.preflight import Preflight
 from actprof.preflight_check.read_command import read_command
+from actprof.preflight_check.task_length import TaskLength, task_length
 from actprof.preflight_check.training_run import TrainingRun
 from actprof.preflight_check.traps import find_traps
 from actprof.results import Result, Verdict
+from actprof.trace.cache import cached_trace
 from actprof.units import format_bytes
 
 # What NCCL takes for its rings and kernels on each GPU of one machine: an estimate, no published figure.
 NCCL_BYTES = 512 << 20
 MOST_REMEDIES = 3
-# `actprof suggest` knows more; these need two further traces at most.
-FIRST_REMEDIES = ("resize_224x224", "fused_attention", "smaller_batch", "expandable_segments")
+# `actprof suggest` knows more. Of these a policy without flags of its own needs two further traces at most.
+FIRST_REMEDIES = (
+    "resize_224x224", "fused_attention", "smaller_batch", "expandable_segments", "gradient_checkpointing",
+    "train_expert_only", "lora",
+)  # fmt: skip
 # lerobot submits the bare command to a job: neither a variable nor a script of one's own goes with it.
-FOR_JOBS = ("resize_224x224", "smaller_batch")
+NOT_FOR_JOBS = {"fused_attention", "expandable_segments"}
 
 
 def run_preflight(
@@ -42,8 +48,8 @@ def run_preflight(
 
     With `may_exist` an output folder that is there already is not refused, as lerobot does.
     """
-    run = read_command(command.arguments, may_exist=may_exist)
     seen = command.seen_environment()
+    run = read_command(command.arguments, may_exist=may_exist, environment=seen)
     settings = allocator_settings(seen)
     # lerobot submits the bare command to a job: neither launcher nor environment go with it.
     launch = Launch() if run.job_target else launch_of(command)
@@ -55,15 +61,17 @@ def run_preflight(
     AllocatorConfig.parse(conf)  # what PyTorch refuses, before anything else takes time
     shapes, looked = _shapes(run, seen, given)
     inputs = run_inputs(run, shapes, given, looked=looked)
+    task = TaskLength() if shapes is None else task_length(run, looked, seen)
     gpu, processes = _gpu(run, launch, given, seen)
     answer = replace(answer, reason=inputs.unknown, inputs=inputs, gpu=gpu)
     if inputs.unknown:
         return replace(answer, traps=find_traps(answer))
-    cell = run_cell(run, inputs, gpu, launch, conf)
-    result = predict_run(cell, inputs, processes)
-    said = (*inputs.assumptions, *run_assumptions(run, launch, gpu))
+    cell = replace(run_cell(run, inputs, gpu, launch, conf), task_tokens=task.tokens)
+    result = predict_run(cell, processes)
+    said = (*inputs.assumptions, *filter(None, [task.assumed]), *run_assumptions(run, launch, gpu))
     result = replace(result, assumptions=(*result.assumptions, *said))
     answer = replace(answer, verdict=result.verdict, reason=result.reason, result=result, assumptions=said)
+    answer = replace(answer, facts=policy_facts(cell))
     frames = 0 if shapes is None else shapes.frames
     return replace(
         answer,
@@ -116,25 +124,33 @@ def why_unsupported(run: TrainingRun, launch: Launch, alloc_conf: str) -> str:
 
 
 def run_cell(run: TrainingRun, inputs: Inputs, gpu: RunGpu, launch: Launch, alloc_conf: str) -> Cell:
-    """Return the cell of a run that is supported, with the largest of its resolutions.
+    """Return the cell of a run that is supported.
 
     Raises:
         UsageError: a value that no run can have.
     """
-    # lerobot's `use_amp` takes the place of what accelerate is told (`train` in scripts/lerobot_train.py)
-    own = Cell(policy=run.policy_type, overrides={**run.overrides, "use_amp": run.use_amp})
-    takes_its_own = run.use_amp or policy_spec(run.policy_type).dtype
-    precision = autocast_of(own) if takes_its_own else launch.precision
+    if run.peft and not run.pretrained:
+        raise UsageError(
+            "lerobot-train refuses this command: training from scratch using PEFT is unlikely to yield good "
+            "results\nadd --policy.pretrained_path, or --policy.path instead of --policy.type"
+        )
+    overrides = dict(run.overrides)
+    if inputs.empty_cameras is not None:
+        overrides["empty_cameras"] = inputs.empty_cameras
     return Cell(
         policy=run.policy_type,
-        overrides=dict(run.overrides),
-        cameras=inputs.cameras,
-        resolution=inputs.resolutions[0],
+        overrides={name: value for name, value in overrides.items() if (name, value) != ("empty_cameras", 0)},
+        cameras=len(inputs.resolutions),
+        resolution=",".join(inputs.resolutions) or Cell().resolution,
         batch_size=run.batch_size,
         state_dim=inputs.state_dim,
         action_dim=inputs.action_dim,
+        environment_dim=inputs.environment_dim,
         optimizer=run.optimizer,
-        precision=precision,
+        peft=run.peft,
+        accumulate=run.accumulate,
+        ema=run.ema,
+        precision=_precision(run, launch),
         alloc_conf=alloc_conf,
         gpu=gpu.gpu,
         capacity_bytes=gpu.capacity_bytes,
@@ -143,10 +159,20 @@ def run_cell(run: TrainingRun, inputs: Inputs, gpu: RunGpu, launch: Launch, allo
     )
 
 
+def _precision(run: TrainingRun, launch: Launch) -> str:
+    """Return the accelerator's precision: lerobot leaves it to others where no `dtype` or `use_amp` does."""
+    if policy_spec(run.policy_type).dtype:
+        return "fp32"  # the cell's overrides decide
+    if run.use_amp:
+        return autocast_of(Cell(policy=run.policy_type, overrides={"use_amp": True}))
+    return run.precision or launch.precision
+
+
 def run_assumptions(run: TrainingRun, launch: Launch, gpu: RunGpu) -> tuple[str, ...]:
     """Return what the answer takes for granted beside the prediction's own assumptions."""
     said: Mapping[str, bool] = {
         "evaluation during training is not counted: it keeps no activations": run.evaluates,
+        f"the config of {run.pretrained} is {run.config_from}": bool(run.config_from),
         "a resumed run needs what a fresh one does; reading its checkpoint is not counted": run.resume,
         "one process: how many GPUs that machine has is not known": launch.processes is None
         and gpu.count is None,
@@ -154,15 +180,18 @@ def run_assumptions(run: TrainingRun, launch: Launch, gpu: RunGpu) -> tuple[str,
     return (*(text for text, holds in said.items() if holds), *launch.assumptions)
 
 
-def predict_run(cell: Cell, inputs: Inputs, processes: int) -> Result:
-    """Return the prediction of `cell`, `tight` at best with several processes or cameras that differ."""
-    return _with_other_cameras(_with_processes(predict_cell(cell), processes), inputs)
+def policy_facts(cell: Cell) -> PolicyFacts | None:
+    """Return what the traced policy says of itself; None where nothing was traced."""
+    trace = cached_trace(cell)
+    return None if trace is None else trace.policy
 
 
-def _with_processes(result: Result, processes: int) -> Result:
+def predict_run(cell: Cell, processes: int) -> Result:
+    """Return the prediction of `cell`, `tight` at best with several processes."""
+    result = predict_cell(cell)
     if processes < 2 or not result.runs:
         return result
-    size = processes_bytes(processes, result.parameters)
+    size = processes_bytes(processes, policy_facts(cell))
     counted = (
         f"about {format_bytes(size)} (an estimate) for the gradient buckets and NCCL of {processes} processes"
     )
@@ -179,12 +208,14 @@ def _with_processes(result: Result, processes: int) -> Result:
     )
 
 
-def processes_bytes(processes: int, parameters: int) -> int:
+def processes_bytes(processes: int, facts: PolicyFacts | None) -> int:
     """Return what each GPU of a run with several processes holds beside the trace of one.
 
-    DistributedDataParallel's buckets are a copy of the fp32 gradients; NCCL's buffers are an estimate.
+    DistributedDataParallel's buckets are a copy of the gradients; NCCL's buffers are an estimate.
     """
-    return 0 if processes < 2 else parameters * 4 + NCCL_BYTES
+    if processes < 2:
+        return 0
+    return NCCL_BYTES + (0 if facts is None else sum(p.bytes for p in facts.parameters if p.trainable))
 
 
 def _beside(cell: Cell, size: int) -> Cell:
@@ -192,37 +223,20 @@ def _beside(cell: Cell, size: int) -> Cell:
     return replace(cell, used_by_others_bytes=cell.used_by_others_bytes + size)
 
 
-def _with_other_cameras(result: Result, inputs: Inputs) -> Result:
-    """Return the result for cameras of different resolutions, all counted as the largest."""
-    if len(inputs.resolutions) < 2 or result.verdict == Verdict.UNKNOWN:
-        return result
-    differ = f"the cameras differ ({', '.join(inputs.resolutions)}), and all are counted as the largest"
-    if result.runs:
-        return replace(result, verdict=Verdict.TIGHT, reason=f"{differ}; {result.reason}")
-    smallest = replace(result.cell, resolution=inputs.resolutions[-1])
-    if predict_cell(smallest).oom is not None:
-        return replace(result, reason=f"{differ}, but it runs out with the smallest too; {result.reason}")
-    return replace(
-        result,
-        verdict=Verdict.UNKNOWN,
-        reason=f"{differ}: it would run out, but not if all were the smallest. Name one size with "
-        "--resolution",
-    )
-
-
 def find_remedies(run: TrainingRun, cell: Cell, result: Result, processes: int) -> tuple[Remedy, ...]:
     """Return what helps first against running out of memory, the best first: all can be added to the command.
 
-    Nothing where memory is not short, only less certain as with several processes or unlike cameras. With
-    several `processes` a remedy makes the run `tight` at best, as the run itself; `cell` is of one of them.
+    Nothing where memory is not short, only less certain as with several processes: with several `processes`
+    a remedy makes the run `tight` at best, as the run itself; `cell` is of one of them.
     """
-    crowded = _beside(cell, processes_bytes(processes, result.parameters))
+    crowded = _beside(cell, processes_bytes(processes, policy_facts(cell)))
     is_short = result.verdict == Verdict.OOM or (
         result.verdict == Verdict.TIGHT and predict_cell(crowded).verdict != Verdict.FITS
     )
     if not is_short:
         return ()
-    names = FIRST_REMEDIES if run.job_target is None else FOR_JOBS
+    names = {*FIRST_REMEDIES, *(["bf16"] if policy_spec(cell.policy).dtype else [])}
+    names -= NOT_FOR_JOBS if run.job_target else set()
     found = suggest(crowded, names=names, limit=MOST_REMEDIES)
     return tuple(_fitted(remedy, run, processes) for remedy in found)
 

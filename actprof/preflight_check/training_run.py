@@ -18,6 +18,8 @@ _AS_THEY_ARE = (
     "num_workers", "batch_size", "steps", "save_freq", "save_checkpoint", "output_dir", "cudnn_deterministic",
     "resume",
 )  # fmt: skip
+# What a policy's config says of the padding of tasks; with `max_length` every text takes as much.
+_PADDING = ("pad_language_to", "tokenizer_padding")
 _RATES = {"lr", "weight_decay", "grad_clip_norm", "betas", "eps"}  # figures that change no size
 
 
@@ -30,11 +32,25 @@ class TrainingRun:
         overrides: fields of the policy's config that differ from lerobot's defaults and change a size.
         device: `--policy.device`; `cuda` where the command names none.
         normalization: fields of `normalization_mapping` that differ from the default.
-        input_features: those that a pretrained policy brings with it: name -> (type, shape).
+        input_features, output_features: those that a pretrained policy brings with it: name -> its `type`
+            and `shape`.
+        pretrained: the folder or repository whose weights it starts from, or nothing.
+        config_from: where the config of that policy was found, in words; or nothing.
+        rename_map: key in the dataset -> key that the policy knows it by.
+        peft: fields of lerobot's PeftConfig, if an adapter is trained.
+        loads_backbone: whether the weights of the vision-language model that it is built on are fetched; None
+            where the policy does not ask.
+        pads_task: every text of a task is padded to one length.
+        most_task_tokens: the most tokens of a task that are read; 0 where the config does not say.
         image_transforms: lerobot's config of them, or None when they are off.
         optimizer: name of the optimizer that trains; `preset` for the policy's own.
         optimizer_ignored: name of the optimizer that the command names and the preset replaces.
+        rate_ignored: the learning rate that the command names and the preset replaces; or None.
         optimizer_unusual: its fields beside rates that differ from its defaults.
+        accumulate: batches for each of its steps, as lerobot accumulates from 0.6.2 on.
+        ema: a moving average of the weights is kept, as from 0.6.2 on.
+        precision: the accelerator's, where lerobot's own config says it, as from 0.6.2 on; empty: the
+            launcher's.
         output_dir: None is a folder of the day below `outputs/train`.
         job_target: None is this machine.
         others: names of parts of the config that actprof does not know the memory of.
@@ -47,13 +63,25 @@ class TrainingRun:
     use_amp: bool = False
     normalization: Mapping[str, Any] = field(default_factory=dict)
     input_features: Mapping[str, Any] = field(default_factory=dict)
+    output_features: Mapping[str, Any] = field(default_factory=dict)
+    pretrained: str = ""
+    config_from: str = ""
+    rename_map: Mapping[str, str] = field(default_factory=dict)
+    peft: Mapping[str, Any] = field(default_factory=dict)
+    loads_backbone: bool | None = None
+    pads_task: bool = False
+    most_task_tokens: int = 0
     repo_id: str
     root: str | None = None
     revision: str | None = None
     image_transforms: Mapping[str, Any] | None = None
     optimizer: str = "preset"
     optimizer_ignored: str = ""
+    rate_ignored: float | None = None
     optimizer_unusual: tuple[str, ...] = ()
+    accumulate: int = 1
+    ema: bool = False
+    precision: str = ""
     num_workers: int = 4
     batch_size: int
     steps: int
@@ -91,22 +119,52 @@ def training_run(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> Trai
             policy.get("normalization_mapping") or {}, usual.get("normalization_mapping") or {}
         ),
         input_features=dict(policy.get("input_features") or {}),
+        output_features=dict(policy.get("output_features") or {}),
+        pretrained=str(policy.get("pretrained_path") or ""),
+        config_from=str(config.get("policy_config_from") or ""),
+        rename_map=dict(config["rename_map"] or {}),
+        peft=_adapter(config["peft"]),
+        loads_backbone=policy.get("load_vlm_weights"),
+        pads_task=any(policy.get(name) == "max_length" for name in _PADDING),
+        most_task_tokens=int(policy.get("tokenizer_max_length") or 0),
         **{name: dataset[name] for name in ("repo_id", "root", "revision")},
         image_transforms=transforms if transforms["enable"] else None,
         **_optimizer(config, defaults["optimizer"] or {}),
+        **_accelerator(config),
         **{name: config[name] for name in _AS_THEY_ARE},
         job_target=None if target == "local" else target,
-        others=(
-            *filter(config.get, ("peft", "sample_weighting")),
-            *["policy.use_peft"] * bool(policy.get("use_peft")),
-        ),
+        others=_others(config),
         evaluates=bool(config["env"]) or config["eval_steps"] > 0,
     )
 
 
 def _others(config: Mapping[str, Any]) -> tuple[str, ...]:
-    named = [name for name in ("peft", "sample_weighting") if config[name]]
-    return (*named, *(["policy.use_peft"] if (config["policy"] or {}).get("use_peft") else []))
+    shards = (config.get("parallelism") or {}).get("dp_shard", 1) != 1
+    parts = {
+        "sample_weighting": config["sample_weighting"],
+        "policy.use_peft": (config["policy"] or {}).get("use_peft"),
+        "parallelism.dp_shard": shards,
+    }
+    return tuple(name for name, there in parts.items() if there)
+
+
+def _adapter(peft: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what is said of the adapter; its rank always, as a cell without a field has no adapter."""
+    if not peft:
+        return {}
+    usual = {"method_type": "LORA"}
+    said = {name: value for name, value in peft.items() if value is not None}
+    return {name: value for name, value in said.items() if usual.get(name) != value}
+
+
+def _accelerator(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what lerobot's own config of the accelerator says, which it has from 0.6.2 on."""
+    own = config.get("accelerator") or {}
+    return {
+        "accumulate": (own.get("gradient_accumulation") or {}).get("steps", 1),
+        "ema": bool((config.get("ema") or {}).get("enable")),
+        "precision": {"no": "fp32"}.get(named, named) if (named := own.get("mixed_precision")) else "",
+    }
 
 
 def _check(config: Mapping[str, Any]) -> None:
@@ -141,9 +199,14 @@ def _optimizer(config: Mapping[str, Any], preset: Mapping[str, Any]) -> dict[str
     used, asked = config["optimizer"] or {}, config["optimizer_asked"] or {}
     usual = config["optimizer_default"] or {}
     unusual = sorted(name for name in used if name not in _RATES and used[name] != usual.get(name))
-    if config["use_policy_training_preset"]:
-        # A resumed run keeps the optimizer of its checkpoint: the preset's, unless somebody changed it.
-        same = not config["resume"] or used.get("type") == preset.get("type")
-        ignored = "" if config["resume"] or asked.get("type") in (None, used.get("type")) else asked["type"]
-        return {"optimizer": "preset" if same else used.get("type", ""), "optimizer_ignored": ignored}
-    return {"optimizer": used.get("type", ""), "optimizer_unusual": tuple(unusual)}
+    if not config["use_policy_training_preset"]:
+        return {"optimizer": used.get("type", ""), "optimizer_unusual": tuple(unusual)}
+    # A resumed run keeps the optimizer of its checkpoint: the preset's, unless somebody changed it.
+    same = not config["resume"] or used.get("type") == preset.get("type")
+    replaced = {} if config["resume"] else {n: v for n, v in asked.items() if v != used.get(n)}
+    flags = config["optimizer_flags"]  # draccus has a type even where only a rate was given
+    return {
+        "optimizer": "preset" if same else used.get("type", ""),
+        "optimizer_ignored": replaced.get("type", "") if not flags or "type" in flags else "",
+        "rate_ignored": replaced.get("lr") if "lr" in flags else None,
+    }

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from actprof.allocator.config import AllocatorConfig
 from actprof.cell_field import parse_resolution
-from actprof.policies import policy_spec
+from actprof.policies import policy_names, policy_spec
+from actprof.policies.spec import PolicySpec
 from actprof.preflight_check.policy_inputs import Inputs
 from actprof.preflight_check.preflight import Preflight, Trap
 from actprof.preflight_check.training_run import TrainingRun
@@ -16,9 +17,9 @@ from actprof.units import format_bytes
 from actprof.versions import package_version
 
 _LARGE_PIXELS = 1920 * 1080
+# Tensors of a trained parameter's size that each optimizer keeps; those in 8 bits have one byte an element.
+_STATES = {"preset": 2, "adamw": 2, "adam": 2, "sgd": 1, "adamw_8bit": 2}
 _FP32_BYTES = 4
-# Tensors of a parameter's size that each optimizer keeps.
-_STATES = {"preset": 2, "adamw": 2, "adam": 2, "sgd": 1}
 
 
 def find_traps(answer: Preflight) -> tuple[Trap, ...]:
@@ -27,15 +28,9 @@ def find_traps(answer: Preflight) -> tuple[Trap, ...]:
 
 
 def _of_training(answer: Preflight) -> Iterator[Trap]:
-    run, told = answer.run, answer.launch.precision
-    if run.use_amp:
-        over = f", and takes the place of accelerate's {told}" if told not in ("fp32", "fp16") else ""
-        yield Trap(
-            "use_amp",
-            "--policy.use_amp=true trains in fp16 with loss scaling in lerobot "
-            f"{package_version('lerobot')} (autocast's default on CUDA){over}. Releases 0.4.0 to 0.6.0 "
-            "ignored it. For bf16 leave it out and start with `accelerate launch --mixed_precision=bf16`.",
-        )
+    run = answer.run
+    yield from _of_precision(run, answer.launch.precision)
+    yield from _of_start(run)
     if answer.inputs is not None:
         yield from _of_inputs(run, answer.inputs)
     if run.optimizer_ignored:
@@ -44,17 +39,68 @@ def _of_training(answer: Preflight) -> Iterator[Trap]:
             f"--optimizer.type={run.optimizer_ignored} is ignored: the policy's preset replaces it. Add "
             "--use_policy_training_preset=false and a --scheduler.type to have it.",
         )
+    if run.rate_ignored is not None:
+        yield Trap(
+            "rate_ignored",
+            f"--optimizer.lr={run.rate_ignored:g} is ignored: the policy's preset replaces it. Say "
+            f"--policy.optimizer_lr={run.rate_ignored:g}.",
+        )
+
+
+def _of_precision(run: TrainingRun, told: str) -> Iterator[Trap]:
+    spec = _spec(run)
+    if spec is None:
+        return
+    if spec.dtype:
+        own = f"{spec.title} takes its precision from --policy.dtype alone, here {_dtype(run, spec)}"
+        if told != "fp32":
+            yield Trap("precision_ignored", f"accelerate's mixed precision {told} is ignored: {own}.")
+        if run.use_amp:
+            yield Trap("use_amp_ignored", f"--policy.use_amp=true is ignored in training: {own}.")
+    elif run.use_amp:
+        over = f", and takes the place of accelerate's {told}" if told not in ("fp32", "fp16") else ""
+        yield Trap(
+            "use_amp",
+            "--policy.use_amp=true trains in fp16 with loss scaling in lerobot "
+            f"{package_version('lerobot')} (autocast's default on CUDA){over}. Releases 0.4.0 to 0.6.0 "
+            "ignored it. For bf16 leave it out and start with `accelerate launch --mixed_precision=bf16`.",
+        )
+
+
+def _of_start(run: TrainingRun) -> Iterator[Trap]:
+    spec = _spec(run)
+    if spec is None or not spec.bases or run.pretrained:
+        return
+    frozen = ""
+    if run.loads_backbone is False:
+        frozen = "; its vision-language model stays frozen at random weights, as load_vlm_weights is false"
+        frozen = frozen if run.overrides.get("train_expert_only", True) else ""
+    base = next(iter(spec.bases))
+    yield Trap(
+        "from_scratch",
+        f"{spec.title} starts from random weights here{frozen}. People start from {base}: "
+        f"--policy.path={base} instead of --policy.type={run.policy_type}.",
+    )
+
+
+def _spec(run: TrainingRun) -> PolicySpec | None:
+    return policy_spec(run.policy_type) if run.policy_type in policy_names() else None
+
+
+def _dtype(run: TrainingRun, spec: PolicySpec) -> str:
+    return str(run.overrides.get("dtype", spec.dtype))
 
 
 def _of_inputs(run: TrainingRun, inputs: Inputs) -> Iterator[Trap]:
-    if not inputs.unknown and policy_spec(run.policy_type).token_module:
-        width, height = parse_resolution(inputs.resolutions[0])
+    largest, stride = inputs.largest, policy_spec(run.policy_type).token_pixels
+    if stride and largest:
+        width, height = parse_resolution(largest)
         if width * height >= _LARGE_PIXELS:
             yield Trap(
                 "large_camera",
-                f"a camera delivers {inputs.resolutions[0]}: {-(-width // 32) * -(-height // 32):,} tokens "
-                "each for the encoder, whose attention grows with the square of all tokens. 320x240 has 80; "
-                "resize the dataset's videos before training.",
+                f"a camera delivers {largest}: {-(-width // stride) * -(-height // stride):,} tokens for the "
+                "encoder, whose attention grows with the square of all tokens. 320x240 has "
+                f"{-(-320 // stride) * -(-240 // stride)}; resize the dataset's videos before training.",
             )
     if run.image_transforms is not None and not inputs.resized:
         yield Trap(
@@ -65,7 +111,7 @@ def _of_inputs(run: TrainingRun, inputs: Inputs) -> Iterator[Trap]:
     if inputs.resized and not inputs.unknown:
         yield Trap(
             "resize_in_training_only",
-            f"the image transforms resize frames from {inputs.raw} to {inputs.resolutions[0]} while "
+            f"the image transforms resize frames from {inputs.raw} to {inputs.sizes} while "
             "training only: evaluation and the robot give the policy the camera's own size. Resize the "
             "dataset, and the camera's frames with it.",
         )
@@ -99,7 +145,7 @@ def _of_checkpoints(answer: Preflight) -> Iterator[Trap]:
     if not run.save_checkpoint or run.job_target is not None or answer.result is None:
         return
     count = checkpoint_count(run)
-    each = answer.result.parameters * _FP32_BYTES * (1 + _STATES.get(run.optimizer, 2))
+    each = checkpoint_bytes(answer)
     folder = _existing(Path(run.output_dir or "outputs/train"))
     free = shutil.disk_usage(folder).free
     if count * each > free:
@@ -110,6 +156,22 @@ def _of_checkpoints(answer: Preflight) -> Iterator[Trap]:
             f"{format_bytes(count * each)}, and {folder} has {format_bytes(free)} free. Save less often: "
             f"--save_freq={seldom}, or name an --output_dir on another disk.",
         )
+
+
+def checkpoint_bytes(answer: Preflight) -> int:
+    """Return the bytes of one checkpoint: the weights (of an adapter only itself) and the optimizer's state.
+
+    Where the policy's facts are not known, all its parameters are taken to be trained in fp32.
+    """
+    run, states = answer.run, _STATES.get(answer.run.optimizer, 2)
+    if answer.facts is None:
+        parameters = 0 if answer.result is None else answer.result.parameters
+        return parameters * _FP32_BYTES * (1 + states)
+    rows = answer.facts.parameters
+    saved = sum(row.bytes for row in rows if row.trainable or not run.peft)
+    trained = [row for row in rows if row.trainable and not row.is_buffer]
+    in_8_bits = run.optimizer == "adamw_8bit"
+    return saved + states * sum(row.count if in_8_bits else row.bytes for row in trained)
 
 
 def checkpoint_count(run: TrainingRun) -> int:

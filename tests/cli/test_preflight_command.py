@@ -10,9 +10,10 @@ import sys
 from dataclasses import replace
 
 import pytest
+from handmade import build_trace
 
 from actprof.hardware import LocalGpu
-from actprof.preflight_check.read_command import flag_table
+from actprof.preflight_check.flag_table import flag_table
 from actprof.preflight_check.run_preflight import NCCL_BYTES
 
 CAMERA = {"dtype": "video", "shape": [480, 640, 3], "names": ["height", "width", "channels"]}
@@ -102,12 +103,13 @@ def test_where_it_runs_out_stands_after_the_memory(run, words):
     assert sorted(places) == places
 
 
-def test_cameras_that_differ_are_tight_at_best(run, words):
-    """All are counted as the largest, and that is said."""
+def test_cameras_that_differ_are_traced_as_they_are(run, words, seed):
+    """Each has its own size, and the verdict is as sure as any."""
     wrist = {**CAMERA, "shape": [240, 320, 3]}
+    seed(overrides={"chunk_size": 7, "n_action_steps": 7}, batch_size=2, resolution="640x480,320x240")
+    flag_table("act")
     shown = run("preflight", "--gpu", "3090", "--no-remedies", "--", *words(wrist=wrist))
-    assert "the cameras differ (640x480, 320x240)" in shown.out
-    assert shown.out.startswith("It runs, but tightly.")
+    assert shown.out.startswith("It fits. ACT with 1 camera at 640x480 and 1 at 320x240, batch size 8")
 
 
 def test_several_processes_are_tight_at_best(run, words):
@@ -199,7 +201,7 @@ def remedies_of(run, *arguments):
 def crowded(words, seed):
     """Return the words of a command that does not fit into 2 GiB, the traces of its remedies cached."""
     kept = {"chunk_size": 7, "n_action_steps": 7}
-    seed(overrides=kept, batch_size=64, resolution="224x224")
+    seed(overrides=kept, batch_size=64, resolution="224x224", trace=build_trace(activation=1 << 19))
     seed(overrides=kept, batch_size=64, changes=("fused_attention",))
     return lambda *more: words("--batch_size=4000", *more)
 

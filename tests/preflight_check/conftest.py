@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from actprof.preflight_check.read_command import flag_table
+from actprof.preflight_check.flag_table import flag_table
 
 CAMERA = {"dtype": "video", "shape": (480, 640, 3), "names": ["height", "width", "channels"]}
 JOINTS = {"dtype": "float32", "shape": (6,), "names": None}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from actprof import api
 from actprof.errors import ActprofError, UsageError
-from actprof.preflight_check.read_command import flag_table
+from actprof.preflight_check.flag_table import flag_table
 from actprof.results import GpuUse, Result
 
 pytestmark = pytest.mark.usefixtures("act_flags")  # lerobot is not imported while examples are drawn

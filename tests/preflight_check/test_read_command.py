@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from actprof.errors import ActprofError, UsageError
-from actprof.preflight_check.read_command import flag_table, read_command, read_quickly, read_with_lerobot
+from actprof.preflight_check.flag_table import flag_table
+from actprof.preflight_check.read_command import read_command, read_quickly, read_with_lerobot
 
 pytestmark = pytest.mark.usefixtures("act_flags")  # lerobot is not imported while examples are drawn
 

@@ -8,7 +8,7 @@ import pytest
 
 from actprof.errors import UsageError
 from actprof.preflight_check.dataset_shapes import find_info, shapes_of
-from actprof.preflight_check.policy_inputs import transformed_size
+from actprof.preflight_check.image_transforms import transformed_size
 
 CAMERA = {"dtype": "video", "shape": [480, 640, 3], "names": ["height", "width", "channels"]}
 FEATURES = {
@@ -51,7 +51,7 @@ def test_names_tell_which_side_is_first():
 
 
 def test_what_a_cell_cannot_say_is_told():
-    """Depth and environment states are inputs that no cell has."""
+    """Depth is an input that no cell has."""
     depth = {**CAMERA, "shape": [480, 640, 1]}
     shapes = shapes_of(
         described(
@@ -62,7 +62,7 @@ def test_what_a_cell_cannot_say_is_told():
         ),
         "x",
     )
-    assert ("observation.images.depth has 1 channel", "observation.environment_state") == shapes.odd
+    assert (("observation.images.depth has 1 channel",), 3) == (shapes.odd, shapes.environment_dim)
 
 
 @pytest.mark.parametrize("folder", ["me/x", "hub/datasets--me--x/snapshots/abc"])

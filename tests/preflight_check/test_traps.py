@@ -22,7 +22,7 @@ from actprof.preflight_check.traps import checkpoint_count, find_traps
 from actprof.results import GpuUse, Result
 
 RUN = TrainingRun(policy_type="act", repo_id="me/x", batch_size=8, steps=100, save_freq=20)
-INPUTS = Inputs(cameras=2, resolutions=("640x480",), raw="640x480", state_dim=6, action_dim=6)
+INPUTS = Inputs(resolutions=("640x480", "640x480"), raw="640x480", state_dim=6, action_dim=6)
 GPU = GpuUse(name="it", capacity_bytes=1, context_bytes=0)
 ANSWER = Preflight(
     reason="", command=CommandLine(text="", arguments=()), run=RUN, launch=Launch(), inputs=INPUTS,
@@ -65,6 +65,7 @@ def test_checkpoints_that_fill_the_disk_are_found(disk):
         ({"run": replace(RUN, image_transforms={"tfs": {}})}, "image_transforms"),
         ({"inputs": replace(INPUTS, resized=True, resolutions=("224x224",))}, "resize_in_training_only"),
         ({"run": replace(RUN, optimizer_ignored="sgd")}, "optimizer_ignored"),
+        ({"run": replace(RUN, rate_ignored=1e-4)}, "rate_ignored"),
         ({"settings": AllocatorSettings(BOTH, "A")}, "expandable_and_max_split"),
         ({"settings": AllocatorSettings("", "A", "B")}, "two_allocator_variables"),
         (
@@ -92,10 +93,10 @@ def test_checkpoints_are_counted_as_lerobot_saves_them(steps, save_freq, count):
 @pytest.mark.parametrize(
     ("run", "launch", "conf", "said"),
     [
-        ({"policy_type": "smolvla"}, Launch(), "", "smolvla"),
+        ({"policy_type": "gaussian_actor"}, Launch(), "", "gaussian_actor"),
         ({"device": "cpu"}, Launch(), "", "trains on the CPU"),
         ({"device": "mps"}, Launch(), "", "'mps'"),
-        ({"others": ("peft",)}, Launch(), "", "--peft"),
+        ({"others": ("sample_weighting",)}, Launch(), "", "--sample_weighting"),
         ({"optimizer": "multi_adam"}, Launch(), "", "multi_adam"),
         ({"optimizer": "sgd", "optimizer_unusual": ("momentum",)}, Launch(), "", "--optimizer.momentum"),
         ({}, Launch(), "backend:cudaMallocAsync", "cudaMallocAsync"),

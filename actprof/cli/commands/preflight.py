@@ -25,6 +25,7 @@ from actprof.cli.show_result import (
     size_facts,
     speed_facts,
 )
+from actprof.policies.precision import autocast_of
 from actprof.results import Result, Verdict
 from actprof.units import format_bytes, format_seconds
 from actprof.words import cell_command
@@ -41,9 +42,11 @@ if TYPE_CHECKING:
 )
 @click.option("--capacity", metavar="SIZE", help="Memory of the GPU, like 23.69GiB.  [default: the GPU's]")
 @click.option("--used-by-others", metavar="SIZE", help="Memory that other programs hold, of a GPU not here.")
-@click.option("--cameras", type=click.IntRange(min=1), help="Where the dataset is not at hand.")
+@click.option("--cameras", type=click.IntRange(min=0), help="Where the dataset is not at hand.")
 @click.option(
-    "--resolution", metavar="WIDTHxHEIGHT", help="Of the cameras, where the dataset is not at hand."
+    "--resolution",
+    metavar="WIDTHxHEIGHT[,...]",
+    help="Of the cameras, or of each, where the dataset is not at hand.",
 )
 @click.option("--state-dim", type=click.IntRange(min=0), help="Length of the robot's state, likewise.")
 @click.option("--action-dim", type=click.IntRange(min=1), help="Length of one action, likewise.")
@@ -143,8 +146,8 @@ def _facts(answer: Preflight, result: Result) -> list[tuple[str, str]]:
     limit, waiting = ("", None) if loop is None else (loop.limited_by, loop.data_share)
     facts += speed_facts(result, limited_by=limit, data_share=waiting or 0.0)
     facts += [*_duration_facts(answer), *holders_facts(result)]
-    if result.cell.precision != "fp32":
-        facts.append(("precision", result.cell.precision))
+    if (precision := autocast_of(result.cell)) != "fp32":
+        facts.append(("precision", precision))
     took = result.timing.trace_seconds + result.timing.replay_seconds
     return [*facts, ("took", ("cached trace, " if result.timing.trace_cached else "") + format_seconds(took))]
 
@@ -188,7 +191,7 @@ def _print_remedies(answer: Preflight, console: Console) -> None:
             f"{after.verdict}, {format_bytes(after.peak_process_bytes)}, at most batch {boundary_text(after)}"
         )
         console.print(f"  {escape(remedy.title)} [dim]({escape(remedy.kind)})[/]: {escape(effect)}")
-        added = " ".join(added_words(remedy)) or script_text(remedy.name)
+        added = " ".join(added_words(remedy)) or script_text(remedy)
         console.print(f"    [cyan]{escape(added)}[/]", soft_wrap=True)
         if remedy.note:
             console.print(f"    [dim]{escape(remedy.note)}[/]")
