@@ -14,6 +14,7 @@ because the tensors say that they are on one. Some things need help, each undone
 - A deep copy of a tensor would copy its mode as well, and the process would die of that: it becomes a clone.
 - `numpy()` has no data to give; what asks for it only logs figures, and gets ones. So does `tolist()`, unless
   the values are known (`actprof.trace.values`).
+- A single number drawn on the host says which layer LayerDrop skips; it is one, which skips none.
 - transformers keeps a padding mask that is true everywhere while it believes to be traced; a GPU drops it.
 """
 
@@ -47,6 +48,7 @@ def fake_cuda() -> Iterator[FakeTensorMode]:
         (fake_tensor, "init_gpu_context", lambda _device: None),
         (torch.cuda, "is_available", lambda: False),
         (torch, "tensor", _tensor),
+        (torch, "rand", _rand),
         (torch.nn.functional, "linear", _linear),
         (torch.nn.functional, "scaled_dot_product_attention", scaled_dot_product_attention),
         (amp_common, "amp_definitely_not_available", lambda: False),
@@ -90,6 +92,13 @@ def _tensor(data: Any, **options: Any) -> torch.Tensor:
     if isinstance(data, (list, tuple)) and any(isinstance(item, FakeTensor) for item in data):
         data = [item.item() if isinstance(item, FakeTensor) else item for item in data]
     return _new_tensor(data, **options)
+
+
+_drawn = torch.rand
+
+
+def _rand(*size: Any, **options: Any) -> Any:
+    return 1.0 if size in ((), ([],), ((),)) and not options else _drawn(*size, **options)
 
 
 _aten_linear = torch.nn.functional.linear

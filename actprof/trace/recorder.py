@@ -248,9 +248,25 @@ def _masked_select_bound(tensor: torch.Tensor, mask: torch.Tensor) -> torch.Tens
     return tensor.new_empty(count_true(mask))
 
 
-_UPPER_BOUNDS: dict[Any, Callable[..., torch.Tensor]] = {
+def _unique_bound(tensor: torch.Tensor, *options: bool) -> tuple[torch.Tensor, ...]:
+    """Options are, as far as they are given: sorted, return_inverse, return_counts."""
+    return tensor.new_empty(tensor.numel()), *_places(tensor, tensor.numel(), options)
+
+
+def _unique_dim_bound(tensor: torch.Tensor, dim: int, *options: bool) -> tuple[torch.Tensor, ...]:
+    return torch.empty_like(tensor), *_places(tensor, tensor.shape[dim], options)
+
+
+def _places(tensor: torch.Tensor, count: int, options: tuple[bool, ...]) -> list[torch.Tensor]:
+    asked = (*options, *(False,) * 3)[1:3]
+    return [tensor.new_empty(count if wanted else 0, dtype=torch.int64) for wanted in asked]
+
+
+_UPPER_BOUNDS: dict[Any, Callable[..., Any]] = {
     torch.ops.aten.nonzero.default: _nonzero_bound,
     torch.ops.aten.masked_select.default: _masked_select_bound,
+    torch.ops.aten._unique2.default: _unique_bound,
+    torch.ops.aten.unique_dim.default: _unique_dim_bound,
 }
 # The host waits for what these find out.
 _WAITING = {torch.ops.aten._local_scalar_dense.default, *_UPPER_BOUNDS}

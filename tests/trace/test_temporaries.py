@@ -127,6 +127,12 @@ def test_the_allocations_are_those_that_an_h100_recorded(name):
         assert expected == [size for size in found if size > 0], (dtype, shapes)
 
 
+def test_a_softmax_that_minds_masked_rows_takes_their_flags():
+    """As an H100 recorded of attention between X-VLA's channels: 16 x 64 rows of 32."""
+    found = played(lambda x: aten._safe_softmax(x, -1), [[16, 64, 32]], torch.float32)
+    assert [131072, 32768, 1024, 4, -4, -1024, -32768] == found
+
+
 def test_a_norm_of_many_tensors_takes_a_sum_for_each_chunk():
     """Before its results: of ten tensors of four chunks each, forty floats."""
     with fake_cuda(), Recorder("cuda") as recorder:

@@ -100,6 +100,12 @@ def _extreme(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[
 # -- everything else ---------------------------------------------------------------------------------------
 
 
+def _safe_softmax(args: tuple[Any, ...], _kwargs: dict[str, Any], out: torch.Tensor) -> list[Step]:
+    """What is masked, which rows are so entirely, and a zero for these (aten/src/ATen/native/SoftMax.cpp)."""
+    masked = out.numel()
+    return with_temporaries(outputs(1), Take(masked), Take(masked // max(1, out.shape[args[1]])), Take(4))
+
+
 def _softmax_backward(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: torch.Tensor) -> list[Step]:
     """The product of gradient and output, in fp32 too where the result is fp16 (cuda/SoftMax.cu)."""
     return with_temporaries([Output(0)], *dense_copies(*args[:2]), Take(bytes_of(args[0])))
@@ -160,6 +166,7 @@ _RULES: dict[Any, Callable[[tuple[Any, ...], dict[str, Any], Any], list[Step]]] 
     aten.convolution.default: convolution,
     aten.convolution_backward.default: convolution_backward,
     aten.native_dropout.default: _dropout,
+    aten._safe_softmax.default: _safe_softmax,
     aten._softmax_backward_data.default: _softmax_backward,
     aten.native_layer_norm.default: _layer_norm,
     aten.native_layer_norm_backward.default: _layer_norm_backward,
@@ -195,18 +202,19 @@ _addmm_activation _amp_foreach_non_finite_check_and_unscale_ _amp_update_scale_ 
 _foreach_addcdiv_ _foreach_addcmul_ _foreach_copy_ _foreach_div_ _foreach_lerp_ _foreach_mul _foreach_mul_
 _foreach_neg _foreach_sqrt _foreach_zero_ _fused_adam_ _fused_adamw_ _local_scalar_dense _log_softmax
 _log_softmax_backward_data _scaled_dot_product_flash_attention _softmax _to_copy _unsafe_view abs add add_
-addcdiv_ addcmul_ addmm arange avg_pool2d baddbmm bernoulli_ bitwise_and bitwise_not bitwise_or bmm
-bucketize cat ceil clamp clamp_min clamp_min_ clone constant_pad_nd copy_ cos div div_ dot elu elu_backward
-embedding empty empty_like empty_strided eq exp eye fill fill_ flip floor floor_divide full full_like gather
-ge gelu gelu_backward grid_sampler_2d gt hardtanh index_select isfinite isinf isnan le lerp linspace
-log logical_and logical_not logical_or lt masked_fill masked_fill_ max_pool2d_with_indices
+addcdiv_ addcmul_ addmm arange avg_pool2d baddbmm bernoulli_ bitwise_and bitwise_not bitwise_or bmm bucketize
+cat ceil clamp clamp_min clamp_min_ clone constant_pad_nd copy_ cos div div_ dot elu elu_backward embedding
+empty empty_like empty_strided eq exp eye fill fill_ flip floor floor_ floor_divide full full_like gather ge
+gelu gelu_backward grid_sampler_2d gt hardtanh index_select isfinite isinf isnan le lerp lerp_ linspace log
+logical_and logical_not logical_or lt masked_fill masked_fill_ max_pool2d_with_indices
 max_pool2d_with_indices_backward maximum minimum mish mish_backward mm mse_loss_backward mul mul_ mv
-native_dropout_backward ne neg new_empty new_empty_strided new_full new_ones new_zeros normal_ ones
-ones_like rand rand_like randint randn randn_like reciprocal relu relu_ remainder repeat replication_pad2d
-roll rsqrt rsub scalar_tensor scatter scatter_add select_backward select_scatter sgn sigmoid
-sigmoid_backward sign silu silu_backward sin slice_backward slice_scatter smooth_l1_loss softplus
-split_with_sizes_copy sqrt stack sub sub_ tan tanh tanh_backward threshold_backward tril triu trunc uniform_
-upsample_bicubic2d upsample_bilinear2d upsample_nearest1d upsample_nearest2d where zero_ zeros zeros_like
+native_dropout_backward ne neg new_empty new_empty_strided new_full new_ones new_zeros nll_loss_backward
+nll_loss_forward normal normal_ ones ones_like rand rand_like randint randn randn_like reciprocal relu relu_
+remainder repeat replication_pad2d roll rsqrt rsub scalar_tensor scatter scatter_add select_backward
+select_scatter sgn sigmoid sigmoid_backward sign silu silu_backward sin slice_backward slice_scatter
+smooth_l1_loss softplus split_with_sizes_copy sqrt stack sub sub_ tan tanh tanh_backward threshold_backward
+tril triu trunc uniform_ upsample_bicubic2d upsample_bilinear2d upsample_nearest1d upsample_nearest2d where
+zero_ zeros zeros_like
 """
 PLAIN = frozenset(_PLAIN.split())
 # What an H100 recorded of ops that no rule covers: small beside any batch of images, or of sizes that depend
@@ -222,6 +230,7 @@ UNRULED = {
     "nonzero": "cub's scratch and a count",
     "sort": "from 4,096 elements a slice on, copies of keys and values and cub's scratch",
     "topk": "of long slices copies of keys and values, and cub's scratch",
+    "unique_dim": "the order of the rows twice, and thrust's scratch",
     "_unique2": "sorted copies and cub's scratch",
 }
 
