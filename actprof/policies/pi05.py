@@ -1,23 +1,15 @@
-"""pi0.5, `lerobot/policies/pi05/modeling_pi05.py`; the state is read as text, beside the task."""
+"""pi0.5, `lerobot/policies/pi05/modeling_pi05.py`: pi0 that reads the state as text, beside the task."""
 
 from __future__ import annotations
 
-from actprof.policies import paligemma
-from actprof.policies.spec import PolicySpec
+from dataclasses import replace
 
-SPEC = PolicySpec(
+from actprof.policies import pi0
+
+SPEC = replace(
+    pi0.SPEC,
     name="pi05",
     title="pi0.5",
-    sizeless=paligemma.SIZELESS,
-    extra="pi",
-    reads_task=True,
-    pads_task=True,
-    dtype="float32",
-    parts=paligemma.PARTS,
-    components=paligemma.COMPONENTS,
-    other_component=paligemma.OTHER,
-    token_module=paligemma.TOKENS_ENTER,
-    output_module="model.action_out_proj",
-    line_modules=paligemma.LINES,
-    grounded=False,
+    bases={"lerobot/pi05_base": pi0.BASE},
+    options={**pi0.SPEC.options, "tokenizer_max_length": 200},
 )

@@ -1,12 +1,12 @@
-"""pi0-FAST, `lerobot/policies/pi0_fast/modeling_pi0_fast.py`: actions are tokens that PaliGemma predicts."""
+"""pi0-FAST, `lerobot/policies/pi0_fast/modeling_pi0_fast.py`: PaliGemma alone; actions are tokens."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from actprof.cell import Cell
-from actprof.policies import paligemma
-from actprof.policies.spec import PolicySpec
+from actprof.policies import pi0
 
 
 def _tokens(cell: Cell) -> Any:
@@ -19,7 +19,7 @@ def _tokens(cell: Cell) -> Any:
         def __call__(self, given: Any, **options: Any) -> Any:
             """Return a list of tokens for each chunk of actions (chunks, steps, action), as FAST does.
 
-            As many as steps: all are padded to `max_action_tokens`.
+            As many as steps, whatever they compress to: all are padded to `max_action_tokens`.
             """
             if isinstance(given, Tensor):
                 return [[1] * given.shape[1]] * given.shape[0]
@@ -31,20 +31,18 @@ def _tokens(cell: Cell) -> Any:
     return TextOrActions(cell.task_tokens, vocab_size=257_152)
 
 
-SPEC = PolicySpec(
+SPEC = replace(
+    pi0.SPEC,
     name="pi0_fast",
     title="pi0-FAST",
-    sizeless=paligemma.SIZELESS
-    | {"fast_skip_tokens", "max_decoding_steps", "temperature", "use_kv_cache", "validate_action_token_prefix"},
-    extra="pi",
+    bases={"lerobot/pi0fast-base": {}},  # lerobot's defaults; the names of its cameras were out of reach
+    sizeless=pi0.SPEC.sizeless.union(
+        {"fast_skip_tokens", "max_decoding_steps", "temperature", "use_kv_cache"},
+        {"validate_action_token_prefix"},
+    ),
     tokens=_tokens,
-    reads_task=True,
-    pads_task=True,
-    dtype="float32",
-    parts=paligemma.PARTS,
-    components=paligemma.COMPONENTS,
-    other_component=paligemma.OTHER,
-    token_module=paligemma.TOKENS_ENTER,
-    line_modules=paligemma.LINES,
-    grounded=False,
-)
+    options={"gradient_checkpointing": False, "tokenizer_max_length": 200, "image_resolution": (224, 224)},
+    lora=False,
+    parts={"samples apart": ""},
+    output_module="",
+)  # fmt: skip

@@ -26,12 +26,11 @@ from actprof.trace.fake import fake_cuda
 from actprof.trace.model import Trace
 from actprof.trace.recorder import Recorder
 from actprof.trace.reverse import reverse_pass
+from actprof.trace.sample_loops import without_sample_loops
 from actprof.trace.saved_tensors import saving_tensors
 from actprof.trace.values import FollowsValues
 from actprof.versions import library_versions
 
-# Optimizer state appears at the end of step 1; step 2 is like every later one (a test traces a third).
-STEPS = 2
 BATCH_SIZES = (2, 3, 7)
 
 
@@ -56,8 +55,13 @@ def record_trace(cell: Cell) -> Trace:
     else:
         # Which line made an op does not depend on the batch size: the first recording says it.
         recordings = [record(replace(cell, batch_size=size), sources=size == sizes[0]) for size in sizes]
-        fitted = fit([r.recorder for r in recordings], sizes)
-        trace = _assemble(cell, recordings[0], fitted, sizes) if fitted else _fixed(cell)
+        recorders = [recording.recorder for recording in recordings]
+        fitted = fit(recorders, sizes)
+        if fitted is None:
+            recorders = [without_sample_loops(recorder) for recorder in recorders]
+            fitted = fit(recorders, sizes)
+        first = replace(recordings[0], recorder=recorders[0])
+        trace = _assemble(cell, first, fitted, sizes) if fitted else _fixed(cell)
     return replace(trace, trace_seconds=time.perf_counter() - start)
 
 
@@ -98,10 +102,13 @@ def _assumptions(cell: Cell) -> tuple[str, ...]:
     return (*spec.assumptions, *([said] if longest else []))
 
 
-def record(cell: Cell, *, steps: int = STEPS, device_type: str = "cuda", sources: bool = False) -> Recording:
-    """Run `steps` training steps of `cell` and record them, on fake CUDA or on the real CPU.
+def record(
+    cell: Cell, *, steps: int | None = None, device_type: str = "cuda", sources: bool = False
+) -> Recording:
+    """Run training steps of `cell` and record them, on fake CUDA or on the real CPU.
 
-    With `sources` the lines of lerobot and torch that made each op are noted.
+    As many as `steps` says, or its policy's spec. With `sources` the lines of lerobot and torch that made
+    each op are noted.
 
     Raises:
         TraceError: an op cannot run without the device, or without data.
@@ -120,7 +127,7 @@ def record(cell: Cell, *, steps: int = STEPS, device_type: str = "cuda", sources
             probe = Probe(workload.policy, spec)
             stack.enter_context(probe)
             stack.enter_context(recorder.origins.watching(workload.policy))
-            for _ in range(steps):
+            for _ in range(steps or spec.steps):
                 with saving_tensors(lambda tensor: recorder.mark(tensor, "activations")):
                     workload.step(recorder.phase)
                 _mark_optimizer_state(recorder, workload)
