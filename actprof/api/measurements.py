@@ -133,7 +133,7 @@ def measure_loader(*, listener: Listener = nobody, **question: Any) -> LoaderRes
     Args:
         listener: told how many loaders are done, and what is being done.
         **question: fields of `actprof.loading.plan.LoaderQuestion`: synthetic, repo_id, root,
-            batch_sizes, workers, backends, storages, resize, chunk_size, seconds, timeout.
+            batch_sizes, workers, backends, storages, resize, policy, overrides, seconds, timeout.
 
     Raises:
         UsageError: a question that cannot be, or a dataset that lerobot does not find or understand.

@@ -10,31 +10,36 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from actprof.cell import Cell
 from actprof.errors import UsageError
 from actprof.loading.plan import Load, SourceRequest
 from actprof.loading.rows import IMAGES, VIDEO, DatasetFacts, Source
 
 
 def make_config(request: SourceRequest, load: Load) -> Any:
-    """Return lerobot's training config of ACT for this dataset and loader."""
+    """Return lerobot's training config of the policy for this dataset and loader.
+
+    Raises:
+        UsageError: lerobot refuses the policy's config.
+    """
     from lerobot.configs.default import DatasetConfig
     from lerobot.configs.train import TrainPipelineConfig
-    from lerobot.policies.act.configuration_act import ACTConfig
     from lerobot.transforms import ImageTransformsConfig
     from lerobot.transforms.transforms import ImageTransformConfig
+
+    from actprof.policies.workload import policy_config
 
     transforms = ImageTransformsConfig()
     if request.resize:
         width, height = map(int, request.resize.split("x"))
         resize = ImageTransformConfig(weight=1.0, type="Resize", kwargs={"size": (height, width)})
         transforms = ImageTransformsConfig(enable=True, max_num_transforms=1, tfs={"resize": resize})
-    chunk = request.chunk_size
     return TrainPipelineConfig(
         dataset=DatasetConfig(
             repo_id=request.repo_id, root=request.root or None, image_transforms=transforms,
             video_backend=request.backend or "pyav",
         ),
-        policy=ACTConfig(chunk_size=chunk, n_action_steps=chunk, device="cpu", push_to_hub=False),
+        policy=policy_config(Cell(policy=request.policy, overrides=request.overrides)),
         batch_size=load.batch_size, num_workers=load.workers,
     )  # fmt: skip
 
@@ -113,21 +118,22 @@ class Endless:
 
 
 def query_of_numbers(reader: Any, cameras: list[str]) -> Callable[[dict[str, list[int]]], dict[str, Any]]:
-    """Return a `_query_hf_dataset` that decodes no image.
+    """Return a `_query_hf_dataset` that decodes only images that are asked for.
 
-    lerobot's own goes through a transform that is handed all columns of all rows of a chunk.
+    lerobot's own goes through a transform that is handed all columns of all rows of a window.
     """
     import torch
 
-    keys = [key for key in reader.hf_dataset.column_names if key not in cameras]
-    numbers = reader.hf_dataset.select_columns(keys)
+    stored = reader.hf_dataset
+    numbers = stored.select_columns([key for key in stored.column_names if key not in cameras])
+    images = {key: stored.select_columns([key]) for key in cameras if key in stored.column_names}
     place = reader._absolute_to_relative_idx
 
     def query(indices: dict[str, list[int]]) -> dict[str, Any]:
         chosen = {
             key: rows if place is None else [place[row] for row in rows] for key, rows in indices.items()
         }
-        return {key: torch.stack(numbers[rows][key]) for key, rows in chosen.items()}
+        return {key: torch.stack(images.get(key, numbers)[rows][key]) for key, rows in chosen.items()}
 
     return query
 
@@ -160,6 +166,15 @@ def describe(dataset: Any, request: SourceRequest) -> tuple[Source, DatasetFacts
         frame_bytes=size // max(dataset.meta.total_frames * len(keys), 1),
     )  # fmt: skip
     return source, facts
+
+
+def windows(config: Any, dataset: Any) -> tuple[int, int]:
+    """Return how many actions, and how many frames of each camera, the policy reads for a sample."""
+    from lerobot.datasets.factory import resolve_delta_timestamps
+
+    found = resolve_delta_timestamps(config.policy, dataset.meta) or {}
+    actions, frames = (len(found.get(key, [0])) for key in ("action", dataset.meta.camera_keys[0]))
+    return actions, frames
 
 
 def dataset_files(dataset: Any) -> list[Path]:

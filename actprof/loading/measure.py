@@ -126,7 +126,10 @@ def _gather(question: LoaderQuestion, answers: list[SourceAnswer], notes: list[s
         name=question.name,
         rows=tuple(rows.values()),
         datasets=tuple(facts),
-        chunk_size=question.chunk_size,
+        policy=question.policy,
+        overrides=dict(question.overrides),
+        chunk_size=known.chunk_size,
+        frames=known.frames,
         cores=available_cores(),
         torch_threads=known.torch_threads,
         settings=known.settings,
@@ -159,14 +162,14 @@ def _busy_notes(load: float) -> tuple[str, ...]:
 
 
 def _image_notes(rows: tuple[LoaderRow, ...]) -> tuple[str, ...]:
-    """Say how many images a sample decodes, where that is more than one that reads its actions alone."""
+    """Say how many images a sample decodes, where that is more than with actions read alone."""
     decoded = {row.source: row.frames_decoded for row in rows if row.frames_decoded}
     for source, frames in decoded.items():
         alone = decoded.get(replace(source, actions_alone=True))
         if not source.actions_alone and alone is not None and frames > alone:
             said = (
-                f"a sample of stored images decodes {frames:.0f} images and keeps {alone:.0f}: lerobot reads "
-                "the action chunk through a transform that is handed every column of its rows; 'actions read "
+                f"a sample of stored images decodes {frames:.0f} images where {alone:.0f} would do: lerobot "
+                "reads actions through a transform that is handed every column of their rows; 'actions read "
                 "alone' is the same dataset without that"
             )
             return (said,)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from actprof.errors import UsageError
 from actprof.loading.rows import COLD, IMAGES, PYAV, TORCHCODEC, VIDEO, WARM, Source
 from actprof.loading.synthetic import REPO_ID, Synthetic
+from actprof.policies import policy_spec
 
 DEFAULT_SECONDS = 3.0
 BACKENDS = (PYAV, TORCHCODEC)
@@ -27,7 +30,8 @@ class LoaderQuestion:
         backends: of video.
         storages: of a synthetic dataset.
         resize: `WIDTHxHEIGHT` of the loader, and of a second synthetic dataset as recorded; or empty.
-        chunk_size: of the ACT config.
+        policy, overrides: lerobot's name of the policy and fields of its config, which decide how many
+            frames, states and actions a sample has.
         seconds: to time each loader for.
         timeout: seconds for one source; None: enough.
     """
@@ -40,7 +44,8 @@ class LoaderQuestion:
     backends: tuple[str, ...] = BACKENDS
     storages: tuple[str, ...] = (VIDEO, IMAGES)
     resize: str = ""
-    chunk_size: int = 100
+    policy: str = "act"
+    overrides: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = DEFAULT_SECONDS
     timeout: float | None = None
 
@@ -57,10 +62,9 @@ class LoaderQuestion:
             raise UsageError("batch sizes must be 1 or more, workers 0 or more")
         if self.resize and not _SIZE.fullmatch(self.resize):
             raise UsageError(f"resize {self.resize!r} is not WIDTHxHEIGHT, like 224x224")
-        if self.seconds <= 0 or self.chunk_size < 1:
-            raise UsageError(
-                f"{self.seconds} s a loader and a chunk of {self.chunk_size}: both must be above zero"
-            )
+        if self.seconds <= 0:
+            raise UsageError(f"{self.seconds} s a loader: it must be above zero")
+        policy_spec(self.policy)
 
     @property
     def name(self) -> str:
@@ -91,7 +95,8 @@ class SourceRequest:
     root: str = ""
     backend: str = ""
     resize: str = ""
-    chunk_size: int = 100
+    policy: str = "act"
+    overrides: Mapping[str, Any] = field(default_factory=dict)
     loads: tuple[Load, ...]
     seconds: float = DEFAULT_SECONDS
     synthetic: Synthetic | None = None
@@ -117,7 +122,7 @@ def plan(question: LoaderQuestion, *, cores: int) -> list[SourceRequest]:
             what = Synthetic(cameras=cameras, width=width, height=height, storage=storage, recorded=recorded)
         request = SourceRequest(
             repo_id=question.repo_id or REPO_ID, root=question.root, backend=backend, resize=resize,
-            chunk_size=question.chunk_size, seconds=question.seconds, synthetic=what,
+            policy=question.policy, overrides=question.overrides, seconds=question.seconds, synthetic=what,
             loads=_loads(question, cores, first=not found, is_main=is_main),
         )  # fmt: skip
         found.append(request)

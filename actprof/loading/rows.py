@@ -30,7 +30,8 @@ class Source:
         width, height: of the stored frames, in pixels.
         backend: what decodes the video, `pyav` or `torchcodec`; empty for images.
         resize: `WIDTHxHEIGHT` that the loader makes of each frame; empty: as stored.
-        actions_alone: the action chunk was read without the images of its rows, as lerobot 0.6 does not.
+        actions_alone: actions (and states) were read without the images of their rows, as lerobot 0.6 does
+            not.
     """
 
     storage: str
@@ -129,7 +130,9 @@ class LoaderResult:
 
     Attributes:
         name: the dataset, or `synthetic 2x640x480`.
-        chunk_size: actions in a sample, of the ACT config.
+        policy, overrides: whose config said what a sample is.
+        chunk_size: actions in a sample.
+        frames: of each camera in a sample.
         cores: that this process may use.
         torch_threads: of the process that loads; a DataLoader worker has one.
         settings: lerobot's other settings of the loader, in words.
@@ -139,13 +142,22 @@ class LoaderResult:
     name: str
     rows: tuple[LoaderRow, ...]
     datasets: tuple[DatasetFacts, ...] = ()
+    policy: str = "act"
+    overrides: Mapping[str, Any] = field(default_factory=dict)
     chunk_size: int = 0
+    frames: int = 1
     cores: int = 1
     torch_threads: int = 0
     settings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def sample_text(self) -> str:
+        """Return `100 actions in a sample` or `16 actions, 2 frames of each camera in a sample`."""
+        frames = f", {self.frames} frames of each camera" if self.frames > 1 else ""
+        return f"{self.chunk_size} {'action' if self.chunk_size == 1 else 'actions'}{frames} in a sample"
 
     @property
     def sources(self) -> tuple[Source, ...]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 REPO_ID = "actprof/synthetic"
 FPS = 30
 STATE_DIM = ACTION_DIM = 6
+_REWARD = "next.reward"  # some policies learn from it
+_TASK = "Pick up the cube and put it into the box."  # others read it
 _COARSE = 16  # pixels of a patch of the texture
 _NOISE = 2.0  # standard deviation of a camera's noise, of 255
 _SHIFT = (2, 3)  # pixels by which the background moves from frame to frame
@@ -125,7 +127,8 @@ def write_dataset(what: Synthetic, root: str) -> None:
                 images = {
                     key: _resized(frame, width, height) for key, frame in zip(keys, frames, strict=True)
                 }
-                dataset.add_frame({**images, "observation.state": state, "action": state, "task": "move"})
+                row = {"observation.state": state, "action": state, _REWARD: state[:1], "task": _TASK}
+                dataset.add_frame({**images, **row})
             dataset.save_episode()
         dataset.finalize()
 
@@ -136,7 +139,7 @@ def _features(keys: list[str], width: int, height: int, storage: str) -> dict[st
         "shape": (height, width, 3),
         "names": ["height", "width", "channels"],
     }
-    vectors = {"observation.state": STATE_DIM, "action": ACTION_DIM}
+    vectors = {"observation.state": STATE_DIM, "action": ACTION_DIM, _REWARD: 1}
     return {
         **dict.fromkeys(keys, image),
         **{key: {"dtype": "float32", "shape": (size,), "names": None} for key, size in vectors.items()},

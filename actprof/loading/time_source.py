@@ -1,6 +1,6 @@
 """What runs in the process that loads one source: its DataLoaders, timed one after another.
 
-The dataset is made by lerobot's `make_dataset` from a training config of ACT, the DataLoader with the
+The dataset is made by lerobot's `make_dataset` from a training config of the policy, the DataLoader with the
 arguments that `lerobot_train` gives it. DataLoader workers are started by `spawn`, lerobot's default, and
 import this module: nothing heavy is imported at its top.
 """
@@ -23,6 +23,7 @@ from actprof.loading.dataset import (
     make_loader,
     open_dataset,
     query_of_numbers,
+    windows,
 )
 from actprof.loading.lend_ffmpeg import why_not
 from actprof.loading.plan import Load, SourceRequest
@@ -40,13 +41,16 @@ _STAGE_SAMPLES = 64
 class SourceAnswer:
     """What was found: a row per load, in their order; or why the backend was `refused`.
 
-    `settings` are lerobot's of the loader, in words; `torch_threads` are those of the process.
+    `settings` are lerobot's of the loader, in words; `torch_threads` are those of the process; a sample has
+    `chunk_size` actions and `frames` frames of each camera.
     """
 
     source: Source | None = None
     rows: tuple[LoaderRow, ...] = ()
     facts: DatasetFacts | None = None
     torch_threads: int = 0
+    chunk_size: int = 0
+    frames: int = 1
     settings: tuple[str, ...] = ()
     refused: str = ""
 
@@ -76,9 +80,10 @@ def load_source(request: SourceRequest) -> SourceAnswer:
         rows.append(row_of(source, load, reason) if reason else _measure(dataset, request, source, load))
     if source.storage == IMAGES:
         rows += _with_actions_alone(dataset, request, source)
+    actions, frames = windows(config, dataset)
     return SourceAnswer(
         source=source, rows=tuple(rows), facts=facts, torch_threads=torch.get_num_threads(),
-        settings=_settings(config),
+        chunk_size=actions, frames=frames, settings=_settings(config),
     )  # fmt: skip
 
 
@@ -98,7 +103,7 @@ def row_of(source: Source, load: Load, reason: str = "") -> LoaderRow:
 
 
 def _with_actions_alone(dataset: Any, request: SourceRequest, source: Source) -> list[LoaderRow]:
-    """Return rows of the same dataset, its action chunks read without the images of their rows."""
+    """Return rows of the same dataset, its windows read without the images of their rows."""
     alone = replace(source, actions_alone=True)
     tell(str(alone))
     reader = dataset.reader

@@ -153,7 +153,7 @@ def test_a_real_video_is_written_and_loaded(monkeypatch, tmp_path):
     told = []
     question = LoaderQuestion(
         synthetic=(2, 64, 64), storages=(VIDEO,), workers=(0, 1), batch_sizes=(2,), backends=("pyav",),
-        chunk_size=4, seconds=0.2,
+        overrides={"chunk_size": 4, "n_action_steps": 4}, seconds=0.2,
     )  # fmt: skip
     result = measure_loading(question, listener=told.append)
 
@@ -177,11 +177,35 @@ def test_stored_images_are_decoded_for_every_action_of_a_chunk(monkeypatch, tmp_
     what = Synthetic(cameras=2, width=64, height=64, storage=IMAGES, episodes=1, frames=8)
     write_dataset(what, str(tmp_path / "images"))
     request = SourceRequest(
-        repo_id=REPO_ID, root=str(tmp_path / "images"), chunk_size=4, seconds=0.1,
-        loads=(Load(batch_size=2, workers=0),),
+        repo_id=REPO_ID, root=str(tmp_path / "images"), seconds=0.1,
+        overrides={"chunk_size": 4, "n_action_steps": 4}, loads=(Load(batch_size=2, workers=0),),
     )  # fmt: skip
     as_it_is, alone = load_source(request).rows
 
     assert (False, 2 * (1 + 4)) == (as_it_is.source.actions_alone, as_it_is.frames_decoded)
     assert (True, 2) == (alone.source.actions_alone, alone.frames_decoded)
     assert as_it_is.cpu_seconds > 0
+
+
+def test_a_policy_with_a_history_decodes_its_frames(monkeypatch, tmp_path):
+    """Diffusion's two frames of each camera; stored images also for actions, unless these are read alone."""
+    from datasets import config
+
+    monkeypatch.setattr(config, "HF_DATASETS_CACHE", tmp_path / "arrow")
+    frames, alone = {}, {}
+    for storage in (VIDEO, IMAGES):
+        what = Synthetic(cameras=2, width=64, height=64, storage=storage, episodes=1, frames=12)
+        write_dataset(what, str(tmp_path / storage))
+        request = SourceRequest(
+            repo_id=REPO_ID, root=str(tmp_path / storage), seconds=0.1, policy="diffusion",
+            overrides={"horizon": 8, "n_action_steps": 4}, backend="pyav" if storage == VIDEO else "",
+            loads=(Load(batch_size=2, workers=0),),
+        )  # fmt: skip
+        answer = load_source(request)
+        frames[storage], *others = (row.frames_decoded for row in answer.rows)
+        alone[storage] = others
+        assert (8, 2) == (answer.chunk_size, answer.frames)
+
+    assert frames[VIDEO] >= 2 * 2
+    assert [2 * (1 + 2)] == alone[IMAGES]
+    assert frames[IMAGES] > 2 * (1 + 2)

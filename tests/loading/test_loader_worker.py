@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from actprof.errors import UsageError
 from actprof.loading.dataset import Endless, make_config, worker_arguments
 from actprof.loading.plan import Load, SourceRequest
 from actprof.loading.rows import PYAV, VIDEO, LoaderRow, Source
@@ -85,18 +86,40 @@ def test_the_loader_has_the_arguments_of_lerobot(workers):
     from lerobot.scripts.lerobot_train import _dataloader_worker_kwargs
 
     load = Load(batch_size=8, workers=workers)
-    request = SourceRequest(repo_id="me/pick", backend="pyav", resize="224x112", loads=(load,), chunk_size=7)
+    request = SourceRequest(repo_id="me/pick", backend="pyav", resize="224x112", loads=(load,))
     config = make_config(request, load)
     assert _dataloader_worker_kwargs(config) == worker_arguments(config)
-    assert (8, workers, 7) == (config.batch_size, config.num_workers, config.policy.chunk_size)
+    assert (8, workers, 100) == (config.batch_size, config.num_workers, config.policy.chunk_size)
     assert {"size": (112, 224)} == config.dataset.image_transforms.tfs["resize"].kwargs
 
 
-def test_delta_timestamps_follow_the_chunk():
-    """As `make_dataset` resolves them: one per action."""
+def sample_of(policy, **overrides):
+    """Return the columns of a sample with more than one time step, at 10 frames a second."""
     from lerobot.datasets.factory import resolve_delta_timestamps
 
     load = Load(batch_size=8, workers=0)
-    config = make_config(SourceRequest(repo_id="me/pick", loads=(load,), chunk_size=3), load)
-    meta = SimpleNamespace(features={"action": {}, "observation.state": {}}, fps=10)
-    assert {"action": [0.0, 0.1, 0.2]} == resolve_delta_timestamps(config.policy, meta)
+    config = make_config(
+        SourceRequest(repo_id="me/pick", loads=(load,), policy=policy, overrides=overrides), load
+    )
+    features = dict.fromkeys(("action", "observation.state", "observation.images.camera0", "next.reward"))
+    return resolve_delta_timestamps(config.policy, SimpleNamespace(features=features, fps=10))
+
+
+def test_a_sample_of_act_has_a_chunk_of_actions():
+    """One time step for each action, and the present state and frame."""
+    assert {"action": [0.0, 0.1, 0.2]} == sample_of("act", chunk_size=3, n_action_steps=3)
+
+
+def test_a_sample_of_diffusion_has_a_history():
+    """Two frames and states, and the actions from the first of them on."""
+    found = sample_of("diffusion", horizon=8, n_action_steps=4)
+
+    assert [-0.1, 0.0] == found["observation.images.camera0"] == found["observation.state"]
+    assert (8, -0.1) == (len(found["action"]), found["action"][0])
+    assert "next.reward" not in found
+
+
+def test_what_lerobot_refuses_of_a_policy_is_said():
+    """In its words, with the field that is meant."""
+    with pytest.raises(UsageError, match="did you mean"):
+        sample_of("diffusion", horizn=8)

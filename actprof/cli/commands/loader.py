@@ -16,7 +16,7 @@ from rich.table import Table
 from actprof import api
 from actprof.api.measurements import keep_loading
 from actprof.cli.console import messages, output, plain_table, print_json, progress_listener
-from actprof.cli.options import html_option, json_option
+from actprof.cli.options import html_option, json_option, parse_overrides
 from actprof.errors import UsageError
 from actprof.files import write_whole
 from actprof.loading.feed import workers_needed
@@ -56,6 +56,10 @@ def _synthetic(_context: click.Context, _option: click.Parameter, text: str | No
     return tuple(map(int, match.groups())) if match else None
 
 
+def _overrides(_context: click.Context, _option: click.Parameter, items: tuple[str, ...]) -> dict[str, Any]:
+    return parse_overrides(items)
+
+
 @click.command(name="loader")
 @click.option(
     "--synthetic", callback=_synthetic, metavar="CAMERASxWIDTHxHEIGHT",
@@ -84,7 +88,11 @@ def _synthetic(_context: click.Context, _option: click.Parameter, text: str | No
     help="Also resize in the loader, and a synthetic dataset when it is recorded; none leaves it out."
     "  [default: 224x224 with --synthetic]",
 )  # fmt: skip
-@click.option("--chunk-size", default=100, show_default=True, help="Actions in a sample, as in ACT's config.")
+@click.option("--policy", default="act", show_default=True, help="Whose samples, by lerobot's name.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="FIELD=VALUE", callback=_overrides,
+    help="A field of the policy's lerobot config, like chunk_size=50. Repeatable.",
+)  # fmt: skip
 @click.option("--seconds", default=3.0, show_default=True, help="To time each loader for.")
 @click.option("--timeout", type=float, default=None, help="Seconds for one way to load.  [default: enough]")
 @click.option(
@@ -106,7 +114,7 @@ def _synthetic(_context: click.Context, _option: click.Parameter, text: str | No
     help="Write loader.json and loader.html there; of a sweep, also into its store and report.",
 )  # fmt: skip
 def command(*, read: Path | None, as_json: bool, html: Path | None, out: Path | None, **options: Any) -> None:
-    """Measure data loading of a LeRobotDataset on this machine, as lerobot trains on it.
+    """Measure data loading of a LeRobotDataset on this machine, as lerobot trains a policy on it.
 
     Each decoder of video, storage and size is loaded by lerobot's own dataset and DataLoader, in a process of
     its own. It takes two to four minutes, and longer the first time, when a synthetic dataset is written.
@@ -114,6 +122,7 @@ def command(*, read: Path | None, as_json: bool, html: Path | None, out: Path | 
     \b
     Examples:
       actprof loader --synthetic 2x640x480 --out reports/loader
+      actprof loader --synthetic 1x96x96 --policy diffusion
       actprof loader --repo-id me/pick --root data/pick --workers 0,2,4
       actprof loader --read reports/loader/loader.json --step-seconds 0.47
     """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
@@ -161,6 +170,8 @@ def _write(result: LoaderResult, html: Path | None, out: Path | None, step: dict
 def _print_loading(result: LoaderResult, step: dict[str, Any], console: Console) -> None:
     """Print rates, the parts of a sample, the ratios, and what keeps a step fed."""
     console.print(f"[bold]{escape(say_result(result))}[/]")
+    if result.chunk_size:
+        console.print(f"[dim]{escape(result.policy)}: {result.sample_text}[/]")
     for facts in result.datasets:
         console.print(f"[dim]{escape(dataset_text(facts))}[/]")
     for batch_size in result.batch_sizes:
