@@ -6,13 +6,14 @@ What single remedies save bounds what they can save together, so that most combi
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
-from actprof.advice.remedies import Offer, combine
-from actprof.advice.suggest import Remedy, predict_all, suggest
-from actprof.cell import Cell
+from actprof.advice.offer import Offer
+from actprof.advice.remedies import combine
+from actprof.advice.suggest import TRACING_SECONDS, Remedy, predict_all
 from actprof.hardware import builtin_catalogue
 from actprof.policies.changes import LOSSLESS
 from actprof.processes.pool import Workers
@@ -55,35 +56,39 @@ class Combination:
 
 
 def reach(
-    cell: Cell,
-    target_batch: int,
+    singles: Sequence[Remedy],
     *,
     limit: int = 4,
-    jobs: int | None = None,
+    seconds: float = TRACING_SECONDS,
     listener: Listener = nobody,
 ) -> tuple[Combination, ...]:
-    """Return what makes `target_batch` fit, the least effort first; empty when nothing that was tried does.
+    """Return what makes a run fit, the least effort first; empty when nothing that was tried does.
 
-    Single remedies are all tried, and one of each family is returned; combinations are tried only until the
-    first one that fits with less effort, and until a lossless one does. Options as in `suggest`.
+    One of each family of the single remedies is returned; combinations are tried only until the first one
+    that fits with less effort, and until a lossless one does.
 
-    Raises:
-        UsageError: a cell that cannot be.
+    Args:
+        singles: remedies for that run, which keep its batch size, of `suggest`.
+        limit: so many at most.
+        seconds: try no further combination after so long.
+        listener: told about the progress.
     """
-    known, workers = builtin_catalogue(), Workers(jobs=jobs, listener=listener)
-    cell = replace(cell, batch_size=target_batch)
-    singles = suggest(cell, target_batch=target_batch, jobs=jobs, listener=listener)
+    known, workers = builtin_catalogue(), Workers(listener=listener)
     found: list[Combination] = []
     for remedy in sorted(singles, key=lambda remedy: remedy.effort):
         families = {answer.offers[0].family for answer in found}
         if remedy.after.verdict == Verdict.FITS and remedy.family not in families:
             found.append(Combination(offers=(remedy,), before=remedy.before, after=remedy.after))
+    end = time.monotonic() + seconds
 
     def try_out(candidates: Sequence[tuple[Remedy, ...]]) -> None:
         for chosen in candidates[:_MOST_TRIED]:
-            (after,) = predict_all([combine(cell, chosen)], known, workers)
+            if time.monotonic() > end:
+                return
+            before = chosen[0].before
+            (after,) = predict_all([combine(before.cell, chosen)], known, workers)
             if after is not None and after.verdict == Verdict.FITS:
-                found.append(Combination(offers=chosen, before=chosen[0].before, after=after))
+                found.append(Combination(offers=chosen, before=before, after=after))
                 return
 
     least = min((combination.effort for combination in found), default=float("inf"))

@@ -1,20 +1,30 @@
 """What can be done about a run that does not fit: one function per remedy, from a cell to an `Offer`.
 
 A remedy that does not concern a cell returns None; which changes in Python fit a policy is said by its
-`PolicySpec`. `set_to_none` is not among them: lerobot clears gradients
-with `optimizer.zero_grad()`, which has done that by default since torch 2.0. Nor is there a flag for gradient
-accumulation: `lerobot-train` never enters `Accelerator.accumulate`, so that accelerate's own setting only
-divides the loss.
+`PolicySpec`, as are the fields of its config that may be set (`policy_options`). `set_to_none` is not among
+them: lerobot clears gradients with `optimizer.zero_grad()`, which has done that by default since torch 2.0.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
+from actprof.advice.offer import (
+    CODE,
+    DATA,
+    ENVIRONMENT,
+    FLAG,
+    INPUT,
+    MODEL,
+    NUMERICS,
+    TRAINING,
+    Offer,
+)
+from actprof.advice.policy_options import PARTS, policy_offers
 from actprof.allocator import AllocatorConfig
 from actprof.cell import CHANGES, Cell
 from actprof.cell_field import parse_resolution
@@ -22,55 +32,12 @@ from actprof.policies import policy_spec
 from actprof.policies.change_code import change_code
 from actprof.policies.changes import LOSSLESS, read_change
 from actprof.policies.precision import autocast_of
-
-NUMERICS = "changes the numerics"
-INPUT = "changes the input"
-TRAINING = "changes the training"
-MODEL = "changes the model"
-KINDS = (LOSSLESS, NUMERICS, INPUT, TRAINING, MODEL)
-
-# The cheapest change first.
-ENVIRONMENT, FLAG, DATA, CODE = 1, 2, 3, 4
+from actprof.versions import package_version
 
 # Each with its burden: the smaller the image, the more it lacks.
 RESOLUTIONS = {"320x240": 1.5, "256x256": 1.6, "224x224": 1.7}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
-    """A remedy for one cell, before anybody knows what it does.
-
-    Attributes:
-        name: of the remedy (`resize_224x224`).
-        title: what is done, in words.
-        family: remedies of one family stand for each other; a combination has at most one.
-        kind: one of `KINDS`; a lossless one computes the same up to rounding.
-        cost: what the change itself takes: `ENVIRONMENT`, `FLAG`, `DATA` or `CODE`.
-        burden: what it takes from the training: 1 nothing, up to 4 a whole camera.
-        cell: the cell with the remedy.
-        flags: for `lerobot-train`.
-        environment: variables to set.
-        code: lines of Python, the very ones that a cell with this change runs.
-        note: what else there is to know.
-    """
-
-    name: str
-    title: str
-    family: str
-    kind: str
-    cost: int
-    cell: Cell
-    burden: float = 1.0
-    flags: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
-    code: str = ""
-    note: str = ""
-
-    @property
-    def effort(self) -> float:
-        """Cost times burden: what a search wants little of."""
-        return self.cost * self.burden
-
+LORA = {"method_type": "LORA", "r": 16}
+_ACCUMULATES = (0, 6, 2)  # lerobot, whose earlier training loops never enter `Accelerator.accumulate`
 
 Make = Callable[[Cell], Offer | None]
 
@@ -113,6 +80,26 @@ def smaller_batch(cell: Cell, largest: int | None = None) -> Offer | None:
     )
 
 
+def accumulate(cell: Cell) -> Offer | None:
+    """Take half the batch twice for each step of the optimizer, where lerobot itself can."""
+    version = package_version("lerobot").split(".")
+    can = all(part.isdigit() for part in version[:3]) and tuple(map(int, version[:3])) >= _ACCUMULATES
+    if not can or cell.batch_size % (2 * cell.micro_batches):
+        return None
+    size, times = cell.batch_size // 2, 2 * cell.accumulate
+    return Offer(
+        name="accumulate",
+        title=f"batch size {size}, {times} a step",
+        family="batch",
+        kind=LOSSLESS if "samples apart" in policy_spec(cell.policy).parts else TRAINING,
+        cost=FLAG,
+        burden=1.25,
+        cell=replace(cell, batch_size=size, accumulate=times),
+        flags=(f"--batch_size={size}", f"--accelerator.gradient_accumulation.steps={times}"),
+        note="lerobot counts each part as a step: raise --steps to see as many samples",
+    )
+
+
 def bf16(cell: Cell) -> Offer | None:
     """Run the forward pass under autocast, as accelerate does.
 
@@ -138,7 +125,10 @@ def bf16(cell: Cell) -> Offer | None:
 
 
 def smaller_images(cell: Cell, resolution: str) -> Offer | None:
-    """Resize each frame while it is loaded."""
+    """Resize each frame while it is loaded; nothing for a policy that brings frames to a size of its own."""
+    spec = policy_spec(cell.policy)
+    if spec.option(cell, spec.resized_by):
+        return None
     width, height = parse_resolution(resolution)
     if all(width * height >= of_one[0] * of_one[1] for of_one in cell.frame_sizes):
         return None
@@ -180,10 +170,45 @@ def fewer_cameras(cell: Cell) -> Offer | None:
     )
 
 
+def lora(cell: Cell) -> Offer | None:
+    """Train an adapter alone, where lerobot knows where one goes."""
+    if cell.peft or not policy_spec(cell.policy).lora:
+        return None
+    return Offer(
+        name="lora",
+        title=f"LoRA of rank {LORA['r']}",
+        family=PARTS,
+        kind=MODEL,
+        cost=FLAG,
+        burden=2.0,
+        cell=replace(cell, peft=LORA),
+        flags=tuple(f"--peft.{name}={value}" for name, value in LORA.items()),
+        note="only for a pretrained policy (--policy.path=…): lerobot adapts no other",
+    )
+
+
+def adamw_8bit(cell: Cell) -> Offer | None:
+    """Keep the optimizer's state in 8 bits."""
+    if cell.optimizer not in ("preset", "adamw"):
+        return None
+    return Offer(
+        name="adamw_8bit",
+        title="8-bit AdamW",
+        family="optimizer",
+        kind=NUMERICS,
+        cost=CODE,
+        burden=1.25,
+        cell=replace(cell, optimizer="adamw_8bit"),
+        code=change_code("adamw_8bit", cell.policy),
+        note="that of bitsandbytes (pip install bitsandbytes)",
+    )
+
+
 def in_python(cell: Cell, name: str) -> Offer | None:
     """Make a change of `actprof.policies.changes`, where it fits the policy and is not made yet."""
     change, parts = read_change(name), policy_spec(cell.policy).parts
-    if name in cell.changes or change.place(parts) is None or (change.halves and not _can_be_halved(cell)):
+    fits = change.place(parts) is not None and (change.on == "policy" or cell.optimizer != "adamw_8bit")
+    if name in cell.changes or not fits or (change.halves and not _can_be_halved(cell)):
         return None
     said = {key: getattr(change, key) for key in ("name", "title", "family", "kind", "burden", "note")}
     return Offer(
@@ -201,7 +226,10 @@ def _can_be_halved(cell: Cell) -> bool:
 
 REMEDIES: tuple[Make, ...] = (
     expandable_segments,
+    accumulate,
     bf16,
+    lora,
+    adamw_8bit,
     *(partial(smaller_images, resolution=size) for size in RESOLUTIONS),
     fewer_cameras,
     *(partial(in_python, name=name) for name in CHANGES),
@@ -210,7 +238,7 @@ REMEDIES: tuple[Make, ...] = (
 
 def offers(cell: Cell, *, largest: int | None = None) -> tuple[Offer, ...]:
     """Return every remedy that concerns `cell`, the cheapest first; `largest` is the batch size that runs."""
-    found = [smaller_batch(cell, largest), *(make(cell) for make in REMEDIES)]
+    found = [smaller_batch(cell, largest), *(make(cell) for make in REMEDIES), *policy_offers(cell)]
     return tuple(sorted((offer for offer in found if offer is not None), key=lambda offer: offer.effort))
 
 

@@ -10,18 +10,23 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from actprof.advice.remedies import Offer, offers
+from actprof.advice.offer import Offer
+from actprof.advice.remedies import offers
 from actprof.cell import Cell
 from actprof.hardware import Catalogue, builtin_catalogue
 from actprof.prediction.many import Answer, Predictions, here_if_traced
 from actprof.prediction.predict import predict_cell
-from actprof.processes.pool import Workers
+from actprof.processes.pool import Workers, default_jobs
 from actprof.progress import Listener, nobody
 from actprof.records import to_plain
 from actprof.results import Result, Verdict
 from actprof.trace.cache import cached_trace, usable_cache
 
 _RANK = {Verdict.FITS: 0, Verdict.TIGHT: 1, Verdict.OOM: 2}
+# Of a run's memory, batch or speed: less is within what predictions are off by, and not worth a change.
+_LEAST_EFFECT = 0.01
+TRACING_SECONDS = 300.0
+_LEAST_TRACED = 4  # remedies, however long one takes
 _SAME_WORK = 1.02  # FLOPs per sample, as a ratio to the start, up to which a remedy costs no speed
 
 
@@ -55,6 +60,17 @@ class Remedy(Offer):
         """Predicted samples per second with the remedy by those without; None when not known."""
         before, after = self.before.samples_per_second, self.after.samples_per_second
         return after / before if before and after else None
+
+    @property
+    def does_something(self) -> bool:
+        """Whether memory, largest batch or speed get better by a hundredth at least, or the verdict does."""
+        before, after = self.before, self.after
+        return (
+            self.saved_bytes >= _LEAST_EFFECT * before.peak_process_bytes
+            or (self.boundary_gain or 0) > _LEAST_EFFECT * (before.max_batch_size or 0)
+            or (self.speed_ratio or 1) >= 1 + _LEAST_EFFECT
+            or _RANK[after.verdict] < _RANK.get(before.verdict, len(_RANK))
+        )
 
     @property
     def encoder_tokens(self) -> int:
@@ -98,7 +114,7 @@ def suggest(  # noqa: PLR0913 - the options of a command
     target_batch: int | None = None,
     limit: int | None = None,
     names: Collection[str] | None = None,
-    only_cached: bool = False,
+    seconds: float = TRACING_SECONDS,
     catalogue: Catalogue | None = None,
     jobs: int | None = None,
     listener: Listener = nobody,
@@ -106,14 +122,16 @@ def suggest(  # noqa: PLR0913 - the options of a command
     """Return what can be done about `cell`, the most useful first.
 
     First comes what makes it fit, then what makes it run at all; of each, what costs no speed, then what
-    gives most room for its effort; and the best of each family before the others of that family.
+    gives most room for its effort; and the best of each family before the others of that family. What does
+    next to nothing is left out.
 
     Args:
         cell: the run.
         target_batch: ask about this batch size instead of the cell's; it is then not made smaller.
         limit: so many remedies at most.
         names: of the remedies to look at; all if left out.
-        only_cached: leave out what would have to be traced.
+        seconds: trace for about so long, the cheapest remedies first; 0 for only what is traced already. What
+            is left out is traced when it is asked again.
         catalogue: the GPUs that the cell may name; the shipped ones if left out.
         jobs: worker processes for tracing; one for each core if left out.
         listener: told about the progress.
@@ -127,18 +145,37 @@ def suggest(  # noqa: PLR0913 - the options of a command
     before = predict_cell(cell, catalogue=known)
     found = offers(cell, largest=before.max_batch_size)
     if target_batch is not None:
-        found = tuple(offer for offer in found if offer.cell.batch_size == target_batch)
+        found = tuple(offer for offer in found if offer.cell.step_samples == cell.step_samples)
     if names is not None:
         found = tuple(offer for offer in found if offer.name in names)
-    if only_cached:
-        found = tuple(offer for offer in found if cached_trace(offer.cell) is not None)
+    found = _affordable(found, cell, seconds, jobs or default_jobs())
     results = predict_all([offer.cell for offer in found], known, Workers(jobs=jobs, listener=listener))
     remedies = [
         Remedy(**{f.name: getattr(offer, f.name) for f in fields(Offer)}, before=before, after=after)
         for offer, after in zip(found, results, strict=True)
         if after is not None
     ]
-    return tuple(rank(remedies)[:limit])
+    return tuple(rank(remedy for remedy in remedies if remedy.does_something)[:limit])
+
+
+def _affordable(found: Sequence[Offer], cell: Cell, seconds: float, jobs: int) -> tuple[Offer, ...]:
+    """Return the first that `jobs` workers trace in `seconds`, if each takes as long as `cell` did."""
+    trace = cached_trace(cell)
+    each = trace.trace_seconds if trace else 0.0
+    left = max(int(seconds * jobs / max(each, 1.0)), _LEAST_TRACED) if seconds else 0
+    kept = []
+    for offer in found:
+        is_traced = cached_trace(offer.cell) is not None
+        if is_traced or left:
+            kept.append(offer)
+            left -= not is_traced
+    return tuple(kept)
+
+
+def untraced(start: Result) -> tuple[Offer, ...]:
+    """Return the remedies for a predicted run of which nothing is known until they are traced."""
+    found = offers(start.cell, largest=start.max_batch_size)
+    return tuple(offer for offer in found if cached_trace(offer.cell) is None)
 
 
 def rank(remedies: Iterable[Remedy]) -> list[Remedy]:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from actprof.cell import CELL_FIELDS
 from actprof.cli.console import batch_size_text, plain_table, verdict_text
 from actprof.cli.show_result import print_verdict
 from actprof.results import Result, Verdict
@@ -18,7 +19,7 @@ from actprof.words import rate_text
 
 if TYPE_CHECKING:
     from actprof.advice.combinations import Combination
-    from actprof.advice.remedies import Offer
+    from actprof.advice.offer import Offer
     from actprof.advice.suggest import Remedy
 
 _HOW = {1: "env", 2: "flag", 3: "data", 4: "code"}
@@ -42,6 +43,12 @@ def print_suggestions(start: Result, remedies: Sequence[Remedy], console: Consol
     console.print(f"[dim]{_LEGEND}[/]")
     for remedy in remedies[:_EXPLAINED]:
         _print_how(f"{remedy.title} ({remedy.kind})", (remedy,), console)
+
+
+def print_untraced(left: Sequence[Offer], console: Console) -> None:
+    """Print which remedies have not been looked at."""
+    titles = ", ".join(offer.title for offer in left)
+    console.print(f"\n[dim]Not traced yet, as another call does: {escape(titles)}.[/]")
 
 
 def _table(start: Result, remedies: Sequence[Remedy], *, wide: bool) -> Table:
@@ -88,9 +95,9 @@ def print_combinations(start: Result, together: Sequence[Combination], console: 
 def _applied(offers: Sequence[Offer]) -> list[str]:
     """Return lines that apply all of `offers`: variables and flags, one script with all code, or notes."""
     added = " ".join(word for offer in offers for word in added_words(offer))
-    scripted = [offer.name for offer in offers if offer.code]
+    scripted = any(offer.code for offer in offers)
     bare = [offer.note for offer in offers if not (offer.environment or offer.flags or offer.code)]
-    return [*filter(None, [added]), *([script_text(*scripted)] if scripted else []), *bare]
+    return [*filter(None, [added]), *([script_text(*offers)] if scripted else []), *bare]
 
 
 def added_words(offer: Offer) -> list[str]:
@@ -99,10 +106,16 @@ def added_words(offer: Offer) -> list[str]:
     return [*variables, *map(shlex.quote, offer.flags)]
 
 
-def script_text(*names: str) -> str:
-    """Return the command that prints a training script with the remedies of these names."""
-    asked = " ".join(f"--script {name}" for name in names)
-    return f"actprof suggest {asked} > train.py  # and run that instead of lerobot-train"
+def script_text(*offers: Offer) -> str:
+    """Return the command that prints a training script with what of these remedies is code."""
+    return f"actprof suggest {_scripted(offers)} > train.py  # and run that instead of lerobot-train"
+
+
+def _scripted(offers: Sequence[Offer]) -> str:
+    """Return the options that ask for that script; nothing where none of them is code."""
+    coded = [offer for offer in offers if offer.code]
+    policies = {offer.cell.policy for offer in coded} - {CELL_FIELDS[0].default}
+    return " ".join([*(f"--policy {name}" for name in policies), *(f"--script {it.name}" for it in coded)])
 
 
 def _print_how(title: str, offers: Sequence[Offer], console: Console) -> None:
@@ -112,8 +125,7 @@ def _print_how(title: str, offers: Sequence[Offer], console: Console) -> None:
             console.print(escape(f"  {word}"), soft_wrap=True)
     for line in "\n\n".join(offer.code for offer in offers if offer.code).splitlines():
         console.print(escape(f"  {line}".rstrip()), soft_wrap=True)
-    if scripted := [offer.name for offer in offers if offer.code]:
-        words = " ".join(f"--script {name}" for name in scripted)
+    if words := _scripted(offers):
         console.print(f"  [dim]actprof suggest {words} prints a training script with it.[/]", soft_wrap=True)
     for offer in offers:
         if offer.note:

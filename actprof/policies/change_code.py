@@ -1,10 +1,11 @@
-"""The changes of `policies/changes/` as text for a user's training script."""
+"""The changes of `policies/changes/`, and an optimizer of 8 bits, as text for a user's training script."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
+from actprof.cell import CHANGES
 from actprof.policies import policy_spec
 from actprof.policies.changes import find_change, read_change
 
@@ -16,7 +17,11 @@ _IMPORTS = {
     "partial(": "from functools import partial",
     "torch.": "import torch",
     "checkpoint,": "from torch.utils.checkpoint import checkpoint",
+    "AdamW8bit": "from bitsandbytes.optim import AdamW8bit",
 }
+# What `actprof.policies.eight_bit_adamw` does: lerobot's presets ask torch for either of the two.
+_OTHERS = {"adamw_8bit": "torch.optim.Adam = torch.optim.AdamW = AdamW8bit"}
+SCRIPTS = (*CHANGES, *_OTHERS)
 _POLICY = """\
 make_policy = lerobot_train.make_policy
 
@@ -43,11 +48,13 @@ _MAIN = 'if __name__ == "__main__":\n    lerobot_train.main()'
 
 
 def change_code(name: str, policy: str) -> str:
-    """Return the function of the change `name` as it runs here for `policy`, without its type hints.
+    """Return the code of one of `SCRIPTS` for `policy`: a change as it runs here, without its type hints.
 
     Raises:
         UsageError: the change does not fit the policy.
     """
+    if name in _OTHERS:
+        return _OTHERS[name]
     parts = policy_spec(policy).parts
     change = find_change(name, parts, policy)
     source = change.source.replace(", place: str", "").replace(_PLACE, f"policy.{change.place(parts)}")
@@ -72,6 +79,6 @@ def train_script(names: Sequence[str], policy: str) -> str:
     head = "\n".join([*standard, "", *others] if standard else others)
     blocks = [head, *functions]
     for on, wrapper in (("policy", _POLICY), ("optimizer", _OPTIMIZER)):
-        calls = [f"    {name}({on})" for name in names if read_change(name).on == on]
+        calls = [f"    {name}({on})" for name in names if name in CHANGES and read_change(name).on == on]
         blocks += [wrapper.format(calls="\n".join(calls))] if calls else []
     return "\n\n\n".join([*blocks, _MAIN]) + "\n"

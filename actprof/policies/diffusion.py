@@ -17,8 +17,9 @@ SPEC = PolicySpec(
     ),
     options={"gradient_checkpointing": False, "resize_shape": None},
     resized_by="resize_shape",
-    # No parts: its ResNets have batch norm (`use_group_norm` is off), so that halves of a batch would have
-    # statistics of their own, and a backbone that runs twice would count each batch twice.
+    # Its ResNets have batch norm (`use_group_norm` is off): halves of a batch would have statistics of
+    # their own, and a backbone that runs twice would count each batch twice.
+    parts={"convolutions": ""},
     components=(("diffusion.rgb_encoder", "image encoder"), ("diffusion.unet", "U-Net")),
     other_component="stacked images",
     groups=(("diffusion.unet", "feature maps"),),

@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from actprof.advice.remedies import CODE, FLAG, KINDS, LOSSLESS, Offer, combine, offers
-from actprof.cell import CELL_FIELDS, CHANGES, Cell
+from actprof.advice.offer import CODE, FLAG, KINDS, Offer
+from actprof.advice.remedies import combine, offers
+from actprof.cell import CELL_FIELDS, Cell
+from actprof.policies import policy_names, policy_spec
+from actprof.policies.changes import LOSSLESS, fitting_changes
 from actprof.preflight_check.command_line import CommandLine
 from actprof.preflight_check.launcher import launch_of
 
@@ -17,20 +20,27 @@ def by_name(cell, **options):
     return {offer.name: offer for offer in offers(cell, **options)}
 
 
-def test_every_offer_says_how_to_apply_it():
-    """A flag, a variable, code, or at least a sentence; and its cell differs."""
-    for offer in offers(CELL):
+@pytest.mark.parametrize("policy", policy_names())
+def test_every_offer_says_how_to_apply_it(policy):
+    """A flag, a variable, code, or at least a sentence; its cell differs, and each has its own name."""
+    cell = replace(CELL, policy=policy, task_tokens=12)
+    found = offers(cell)
+    for offer in found:
         assert offer.kind in KINDS
         assert offer.flags or offer.environment or offer.code or offer.note
-        assert offer.cell != CELL
+        assert offer.cell != cell
+        assert offer.cell == Cell.from_json(offer.cell.to_json())
         assert (offer.cost == CODE) == bool(offer.code)
+    assert len(found) == len(by_name(cell))
 
 
-def test_every_change_is_offered_and_cheap_ones_come_first():
+@pytest.mark.parametrize("policy", policy_names())
+def test_every_change_that_fits_is_offered_and_cheap_ones_come_first(policy):
     """The registry of remedies covers the registry of changes."""
-    found = offers(CELL)
+    found = offers(replace(CELL, policy=policy))
 
-    assert set(CHANGES) <= {offer.name for offer in found}
+    fitting = {change.name for change in fitting_changes(policy_spec(policy).parts)}
+    assert fitting <= {offer.name for offer in found}
     assert "expandable_segments" == found[0].name
     assert sorted(offer.effort for offer in found) == [offer.effort for offer in found]
 
@@ -84,10 +94,109 @@ def test_halves_are_not_offered_with_loss_scaling(change):
 
 
 def test_lossless_offers_leave_inputs_batch_and_precision_alone():
-    """Only the allocator's settings and changes in Python differ."""
-    for offer in offers(CELL):
-        if offer.kind == LOSSLESS:
-            assert CELL == replace(offer.cell, alloc_conf="", changes=())
+    """Only the allocator's settings, changes in Python and what runs twice differ."""
+    for cell in (replace(CELL, policy=policy) for policy in policy_names()):
+        for offer in offers(cell):
+            if offer.kind == LOSSLESS:
+                others = {k: v for k, v in offer.cell.overrides.items() if k != "gradient_checkpointing"}
+                assert cell == replace(offer.cell, alloc_conf="", changes=(), overrides=others)
+
+
+# -- what a policy's own config has ------------------------------------------------------------------------
+
+SMOLVLA = Cell(policy="smolvla", batch_size=64)
+
+
+@pytest.mark.parametrize("policy", policy_names())
+def test_options_are_fields_of_lerobots_config_with_its_defaults(policy):
+    """Else something would be offered that lerobot refuses, or that is so already."""
+    from lerobot.policies.factory import make_policy_config
+
+    spec = policy_spec(policy)
+    if spec.options:
+        config = make_policy_config(policy, device="cpu")
+        assert spec.options == {name: getattr(config, name) for name in spec.options}
+    assert spec.resized_by in (*spec.options, "")
+
+
+@pytest.mark.parametrize("policy", policy_names())
+def test_an_adapter_is_offered_where_lerobot_knows_its_place(policy):
+    """With the flags that ask for it, and what lerobot wants beside them."""
+    from lerobot.policies.factory import get_policy_class
+    from lerobot.policies.pretrained import PreTrainedPolicy
+
+    own = get_policy_class(policy)._get_default_peft_targets
+    offer = by_name(Cell(policy=policy)).get("lora")
+    assert (own is not PreTrainedPolicy._get_default_peft_targets) == (offer is not None)
+    if offer is not None:
+        assert ("--peft.method_type=LORA", "--peft.r=16") == offer.flags
+        assert "--policy.path" in offer.note
+        assert "lora" not in by_name(offer.cell)
+
+
+def test_less_is_trained_only_of_what_is_trained():
+    """SmolVLA's expert alone is trained at first; whoever trains all may freeze parts."""
+    parts = {"train_expert_only", "freeze_vision_encoder"}
+    whole = replace(SMOLVLA, overrides={"train_expert_only": False, "freeze_vision_encoder": False})
+    found = by_name(whole)
+
+    assert not parts & set(by_name(SMOLVLA))
+    assert parts <= set(found)
+    assert not parts & set(by_name(replace(whole, peft={"r": 8})))
+    assert ("--policy.train_expert_only=true",) == found["train_expert_only"].flags
+    assert found["freeze_vision_encoder"].cell.overrides["freeze_vision_encoder"] is True
+
+
+def test_images_are_made_smaller_where_the_policy_takes_them_as_they_are():
+    """SmolVLA pads whatever it is given to 512x512: that size is a flag of its own."""
+    inside = by_name(SMOLVLA)["resize_imgs_with_padding"]
+    bare = replace(SMOLVLA, overrides={"resize_imgs_with_padding": None})
+
+    assert not {name for name in by_name(SMOLVLA) if name.startswith("resize_2")}
+    assert ("--policy.resize_imgs_with_padding=[256,256]",) == inside.flags
+    assert "resize_imgs_with_padding" not in by_name(inside.cell)
+    assert "resize_224x224" in by_name(bare)
+    assert "resize_224x224" in by_name(replace(CELL, policy="diffusion"))
+    assert "resize_224x224" not in by_name(Cell(policy="diffusion", overrides={"resize_shape": [96, 96]}))
+
+
+def test_texts_are_padded_less_where_all_are_padded_and_none_is_cut():
+    """To the longest, if somebody says how long that is; or to half as many tokens."""
+    both = {"pad_language_to", "tokenizer_max_length"}
+    padded = replace(SMOLVLA, overrides={"pad_language_to": "max_length"})
+
+    assert not both & set(by_name(SMOLVLA))
+    assert {"tokenizer_max_length"} == both & set(by_name(padded))
+    known = by_name(replace(padded, task_tokens=20))
+    assert ("--policy.pad_language_to=longest",) == known["pad_language_to"].flags
+    assert 24 == known["tokenizer_max_length"].cell.overrides["tokenizer_max_length"]
+    assert "tokenizer_max_length" not in by_name(replace(padded, task_tokens=25))
+
+
+def test_gradient_checkpointing_is_the_policys_own_flag():
+    """Lossless, and not offered twice."""
+    offer = by_name(Cell(policy="diffusion"))["gradient_checkpointing"]
+    assert (("--policy.gradient_checkpointing=true",), LOSSLESS) == (offer.flags, offer.kind)
+    assert "gradient_checkpointing" not in by_name(offer.cell)
+
+
+@pytest.mark.parametrize(("version", "offered"), [("0.6.1", False), ("0.6.2", True), ("unknown", False)])
+def test_batches_are_added_up_where_lerobot_can(monkeypatch, version, offered):
+    """Half the batch twice a step; from 0.6.2 on."""
+    monkeypatch.setattr("actprof.advice.remedies.package_version", lambda _name: version)
+    offer = by_name(CELL).get("accumulate")
+    assert offered == (offer is not None)
+    if offer is not None:
+        assert (32, 2, 64) == (offer.cell.batch_size, offer.cell.accumulate, offer.cell.step_samples)
+        assert ("--batch_size=32", "--accelerator.gradient_accumulation.steps=2") == offer.flags
+
+
+def test_an_optimizer_of_8_bits_has_no_fused_form():
+    """It is offered instead of AdamW, and nothing beside it."""
+    offer = by_name(CELL)["adamw_8bit"]
+    assert ("adamw_8bit", "optimizer") == (offer.cell.optimizer, offer.family)
+    assert not {"adamw_8bit", "fused_adamw"} & set(by_name(offer.cell))
+    assert "adamw_8bit" not in by_name(replace(CELL, optimizer="sgd"))
 
 
 def test_a_combination_has_all_of_its_parts():
@@ -105,6 +214,7 @@ OTHERS = {
     "policy": "diffusion", "overrides": {"chunk_size": 50}, "cameras": 1, "resolution": "224x224",
     "batch_size": 32, "state_dim": 7, "action_dim": 7, "optimizer": "sgd", "precision": "bf16",
     "alloc_conf": "expandable_segments:True", "gpu": "RTX 4090", "capacity_bytes": 2**34,
+    "environment_dim": 3, "task_tokens": 9, "peft": {"r": 8}, "accumulate": 2, "ema": True,
     "used_by_others_bytes": 2**30, "cudnn_benchmark": False, "changes": ("fused_adamw",),
 }  # fmt: skip
 

@@ -6,9 +6,10 @@ import pytest
 from processes import kill_oneself
 
 from actprof.advice.combinations import reach
-from actprof.advice.suggest import rank, suggest
+from actprof.advice.suggest import rank, suggest, untraced
 from actprof.cell import Cell
-from actprof.trace.cache import save_trace
+from actprof.prediction.predict import predict_cell
+from actprof.trace.cache import cached_trace, save_trace
 from actprof.units import GIB, MIB
 
 # Of 64 samples none fits into 23.69 GiB beside half a GiB of temporaries, unless they need less each.
@@ -33,13 +34,13 @@ def start(make_trace, tmp_path, monkeypatch):
 
 def test_the_useful_ones_come_first(start):
     """First what fits, most room for the effort first; then what does not."""
-    remedies = suggest(start, only_cached=True)
+    remedies = suggest(start, seconds=0)
     names = [remedy.name for remedy in remedies]
 
     assert ["resize_224x224", "smaller_batch", "fused_attention"] == names[:3]
     assert {"fits"} == {remedy.after.verdict for remedy in remedies[:3]}
-    assert {"checkpoint_encoder", "expandable_segments"} == set(names[3:])
-    assert names[:2] == [remedy.name for remedy in suggest(start, only_cached=True, limit=2)]
+    assert ["checkpoint_encoder"] == names[3:]
+    assert names[:2] == [remedy.name for remedy in suggest(start, seconds=0, limit=2)]
 
 
 def test_a_remedy_whose_trace_kills_its_process_is_left_out(start, monkeypatch):
@@ -51,7 +52,7 @@ def test_a_remedy_whose_trace_kills_its_process_is_left_out(start, monkeypatch):
 
 def test_a_remedy_says_what_it_saves(start):
     """Bytes, samples and work against the start."""
-    remedy = next(r for r in suggest(start, only_cached=True) if r.name == "fused_attention")
+    remedy = next(r for r in suggest(start, seconds=0) if r.name == "fused_attention")
     saved = 64 * 212 * MIB
 
     assert ("oom", "fits") == (remedy.before.verdict, remedy.after.verdict)
@@ -68,7 +69,7 @@ def test_a_remedy_says_what_it_saves(start):
 
 def test_slow_and_useless_remedies_go_behind(start):
     """More FLOPs per sample count against a remedy; one that gives nothing comes last."""
-    first, second, third, *_ = suggest(start, only_cached=True)
+    first, second, third, *_ = suggest(start, seconds=0)
     worked = replace(first.before, flops_per_sample=100)
     slow = replace(first, before=worked, after=replace(first.after, flops_per_sample=130))
     useless = replace(second, after=first.before)
@@ -78,29 +79,50 @@ def test_slow_and_useless_remedies_go_behind(start):
 
 def test_a_family_speaks_once_before_it_speaks_again(start):
     """Two of one family are separated by the best of the others."""
-    first, second, *_ = suggest(start, only_cached=True)
+    first, second, *_ = suggest(start, seconds=0)
     twin = replace(first, name="twin")
 
     assert [first, second, twin] == rank([first, twin, second])
 
 
+def test_what_does_next_to_nothing_is_left_out(start, make_trace):
+    """A hundredth of the memory, of the largest batch or of the speed is the least that is worth a change."""
+    for name, saved in (("fused_adamw", 2 * MIB), ("channels_last", 8 * MIB)):
+        save_trace(make_trace(activation=PER_SAMPLE[()] - saved), replace(start, changes=(name,)))
+    names = {remedy.name for remedy in suggest(start, seconds=0)}
+
+    assert ("channels_last" in names, "fused_adamw" in names) == (True, False)
+
+
+def test_remedies_are_traced_for_so_long_the_cheapest_first(start, monkeypatch):
+    """As many as there is time for, if each takes as long as the run did; at least four."""
+    traced = []
+
+    def predict(cells, *_args):
+        traced.append({cell.identity() for cell in cells if cached_trace(cell) is None})
+        return [None] * len(cells)
+
+    monkeypatch.setattr("actprof.advice.suggest.predict_all", predict)
+    save_trace(replace(cached_trace(start), trace_seconds=10.0), start)
+    for seconds in (0, 1, 60, 10_000):
+        suggest(start, seconds=seconds, jobs=1)
+    assert [0, 4, 6] == [len(cells) for cells in traced[:3]]
+    assert len(untraced(predict_cell(start))) == len(traced[3]) > 6
+    assert replace(start, precision="bf16").identity() in traced[1]
+    assert replace(start, changes=("frozen_backbone",)).identity() not in traced[2]
+
+
 def test_a_wanted_batch_size_is_not_made_smaller(start):
     """The question is asked about that size."""
-    remedies = suggest(replace(start, batch_size=8), target_batch=64, only_cached=True)
+    remedies = suggest(replace(start, batch_size=8), target_batch=64, seconds=0)
 
     assert {64} == {remedy.after.cell.batch_size for remedy in remedies}
 
 
-def test_combinations_are_found_where_no_single_remedy_does(start, monkeypatch):
-    """128 samples take both changes; the answer is lossless and names them."""
-    import actprof.advice.combinations as module
-
+def test_combinations_are_found_where_no_single_remedy_does(start):
+    """100 samples take both changes; the answer is lossless and names them."""
     lossless = ("fused_attention", "checkpoint_encoder", "expandable_segments")
-    monkeypatch.setattr(
-        module, "suggest",
-        lambda cell, **_: tuple(r for r in suggest(cell, only_cached=True) if r.name in lossless),
-    )  # fmt: skip
-    (found,) = reach(start, 100)
+    (found,) = reach(suggest(start, target_batch=100, names=lossless, seconds=0))
 
     assert {"fused_attention", "checkpoint_encoder"} == {offer.name for offer in found.offers}
     assert (True, "fits", 100) == (found.is_lossless, found.after.verdict, found.after.cell.batch_size)
@@ -108,16 +130,19 @@ def test_combinations_are_found_where_no_single_remedy_does(start, monkeypatch):
     assert 2 == len(found.to_json()["remedies"])
 
 
-def test_single_remedies_that_reach_come_by_effort(start, monkeypatch):
+def test_single_remedies_that_reach_come_by_effort(start):
     """A flag comes before code."""
-    import actprof.advice.combinations as module
-
-    monkeypatch.setattr(module, "suggest", lambda cell, **_: suggest(cell, target_batch=64, only_cached=True))
-    found = reach(start, 64, limit=2)
+    found = reach(suggest(start, target_batch=64, seconds=0), limit=2)
 
     assert [("resize_224x224",), ("fused_attention",)] == [
         tuple(offer.name for offer in combination.offers) for combination in found
     ]
+
+
+def test_no_combination_is_tried_when_the_time_is_over(start):
+    """What single remedies reach is known by then."""
+    lossless = ("fused_attention", "checkpoint_encoder", "expandable_segments")
+    assert () == reach(suggest(start, target_batch=100, names=lossless, seconds=0), seconds=-1)
 
 
 @pytest.mark.slow

@@ -27,22 +27,23 @@ def _traces(seed, make_trace):
 @pytest.mark.usefixtures("_traces")
 @pytest.mark.parametrize("columns", [80, 120])
 def test_the_table_keeps_within_the_terminal(run, monkeypatch, columns):
-    """Start, remedies and what to do, no line of the table longer than the terminal."""
+    """Start, remedies that do something, and what to do; no line of the table longer than the terminal."""
     monkeypatch.setenv("COLUMNS", str(columns))
     shown = run("suggest", *OPTIONS, "--state-dim", 5)
     lines = shown.out.splitlines()
     start = next(index for index, line in enumerate(lines) if line.startswith("remedy"))
-    table = lines[start : start + 5]
+    table = lines[start : start + 4]
 
     assert 0 == shown.code
-    assert ["remedy", "as it is", "batch size"] == [line[:10].strip() for line in table[:3]]
+    assert ["remedy", "as it is", "batch size", "attention"] == [line[:10].strip() for line in table]
     assert max(map(len, table)) <= columns
     assert "smp/s" in table[0]
     assert "\u2026" not in "".join(table)
     assert "attention without maps" in shown.out
     assert "module.forward = partial(module.forward, need_weights=False)" in shown.out
     assert "--batch_size=32" in shown.out
-    assert "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True" in shown.out
+    assert "expandable" not in shown.out
+    assert "Not traced yet, as another call does: bf16 autocast, " in shown.out
 
 
 @pytest.mark.usefixtures("_traces")
@@ -50,17 +51,19 @@ def test_json_has_the_start_and_every_remedy(run):
     """One object on stdout."""
     data = json.loads(run("suggest", *OPTIONS, "--state-dim", 5, "--json").out)
 
-    assert {"before", "remedies", "combinations"} == set(data)
+    assert {"before", "remedies", "untraced", "combinations"} == set(data)
     assert "oom" == data["before"]["verdict"]
-    assert {"smaller_batch", "fused_attention", "expandable_segments"} == {
-        remedy["name"] for remedy in data["remedies"]
-    }
+    assert ["smaller_batch", "fused_attention"] == [remedy["name"] for remedy in data["remedies"]]
+    assert {"bf16", "frozen_backbone"} < set(data["untraced"])
     assert ["fused_attention"] == data["remedies"][1]["after"]["cell"]["changes"]
 
 
 def test_a_script_needs_no_cell(run):
-    """It is printed and nothing else."""
+    """It is printed and nothing else, as the policy needs it."""
     shown = run("suggest", "--script", "fused_attention")
+    other = run("suggest", "--policy", "smolvla", "--script", "fused_expert_attention")
+
+    assert "model = policy.model.vlm_with_expert\n" in other.out
 
     assert (0, "") == (shown.code, shown.err)
     assert "def fused_attention(policy):" in shown.out
@@ -83,8 +86,11 @@ def test_each_combination_says_how_to_apply_it(capsys):
         Combination(offers=tuple(known[name] for name in names), before=before, after=before)
         for names in chosen
     ]
+    (other,) = (offer for offer in offers(Cell(policy="smolvla")) if offer.name == "adamw_8bit")
+    together.append(Combination(offers=(other,), before=before, after=before))
     print_combinations(before, together, Console(width=80))
     out = capsys.readouterr().out
     assert "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True --dataset.image_transforms.enable=true" in out
     assert "actprof suggest --script accumulate_2 --script fused_attention > train.py" in out
+    assert "actprof suggest --policy smolvla --script adamw_8bit > train.py" in out
     assert "lerobot-edit-dataset" in out

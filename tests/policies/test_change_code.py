@@ -2,23 +2,43 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 
 from actprof.cell import CHANGES
-from actprof.policies.change_code import change_code, train_script
+from actprof.errors import UsageError
+from actprof.policies import policy_names, policy_spec
+from actprof.policies.change_code import SCRIPTS, change_code, train_script
+from actprof.policies.changes import fitting_changes
 
 
-@pytest.mark.parametrize("name", CHANGES)
-def test_every_change_has_code_for_users(name):
-    """One function of its name, without hints for tools."""
-    code = change_code(name, "act")
+@pytest.mark.parametrize("policy", policy_names())
+def test_every_change_has_code_for_users(policy):
+    """One function of its name, without hints for tools; or what is done to torch's optimizers."""
+    for name in SCRIPTS:
+        with suppress(UsageError):  # it does not fit this policy
+            code = change_code(name, policy)
+            assert code.startswith((f"def {name}(", "torch.optim."))
+            assert not any(word in code for word in ("Any", "->", "place", "noqa", "type: ignore"))
+            compile(train_script([name], policy), name, "exec")
 
-    assert code.startswith(f"def {name}(")
-    assert not any(word in code for word in ("Any", "->", "noqa", "type: ignore"))
-    compile(train_script([name], "act"), name, "exec")
+
+def test_no_change_is_for_nobody():
+    """Each fits a policy."""
+    parts = [policy_spec(policy).parts for policy in policy_names()]
+    assert set(CHANGES) == {change.name for each in parts for change in fitting_changes(each)}
+
+
+def test_an_optimizer_of_8_bits_takes_the_place_of_torchs():
+    """As lerobot's presets ask torch for either when the run begins."""
+    script = train_script(["adamw_8bit", "fused_attention"], "act")
+
+    assert "from bitsandbytes.optim import AdamW8bit\n" in script
+    assert script.index("torch.optim.AdamW = AdamW8bit") < script.index("lerobot_train.main()")
+    assert "adamw_8bit" not in script
 
 
 def test_a_training_script_makes_its_changes_and_runs_lerobots_main(monkeypatch):

@@ -5,8 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from actprof.cell import Cell
 from actprof.errors import UsageError
+from actprof.policies import smolvla
 from actprof.policies.changes.accumulate_2 import accumulate_2
+from actprof.policies.changes.fused_gemma_attention import fused_gemma_attention
 from actprof.policies.workload import build_workload
 
 CPU = torch.device("cpu")
@@ -132,3 +135,101 @@ def test_an_optimizer_without_a_fused_form_is_refused(small_cell, monkeypatch):
     monkeypatch.setattr(SGDConfig, "build", lambda _self, params: torch.optim.Rprop(params))
     with pytest.raises(UsageError, match="Rprop has no fused implementation; leave out fused_adamw"):
         build_workload(replace(small_cell, optimizer="sgd", changes=("fused_adamw",)), CPU)
+
+
+# -- attention that lerobot spells out --------------------------------------------------------------------
+
+
+TEXT = {
+    "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 4, "head_dim": 16,
+    "num_attention_heads": 3, "num_key_value_heads": 1,
+}  # fmt: skip
+VISION = {
+    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
+    "image_size": 64,
+}  # fmt: skip
+
+
+@pytest.fixture
+def small_smolvla(monkeypatch):
+    """A cell of two layers and tiny widths, of one dtype as autocast's absence asks."""
+    name, model = next(iter(smolvla.SPEC.models.items()))
+    model = {
+        **model,
+        "text_config": {**model["text_config"], **TEXT, "torch_dtype": "float32"},
+        "vision_config": {**model["vision_config"], **VISION},
+    }
+    monkeypatch.setattr(smolvla, "SPEC", replace(smolvla.SPEC, models={name: model}))
+    overrides = {"num_vlm_layers": 2, "resize_imgs_with_padding": [64, 64]}
+    return Cell(policy="smolvla", overrides=overrides, resolution="64x64", batch_size=2, gpu=None)
+
+
+def compare(expected, found):
+    """Losses and gradients agree to the accuracy of fp32 sums; each is a loss and gradients by name."""
+    torch.testing.assert_close(found[0], expected[0], rtol=1e-5, atol=1e-6)
+    assert expected[1].keys() == found[1].keys()
+    for name, gradient in expected[1].items():
+        scale = float(gradient.abs().max())
+        torch.testing.assert_close(found[1][name], gradient, rtol=1e-4, atol=1e-4 * scale + 1e-9)
+
+
+@pytest.mark.parametrize("trained", [{}, {"train_expert_only": False, "freeze_vision_encoder": False}])
+def test_smolvlas_attention_gives_the_same_without_maps(small_smolvla, trained):
+    """Where texts are padded, so that whole rows are masked; each layer, the expert's alone or all."""
+
+    def compute(*changes):
+        overrides = {**small_smolvla.overrides, **trained}
+        torch.manual_seed(0)
+        workload = build_workload(replace(small_smolvla, overrides=overrides, changes=changes), CPU)
+        batch = next(workload.batch_stream)
+        batch = workload.preprocessor({**batch, **_floats(batch)})
+        batch["observation.language.attention_mask"][0, 5:] = False
+        torch.manual_seed(1)
+        loss, _ = workload.policy.forward(batch)
+        workload.accelerator.backward(loss)
+        grads = {n: p.grad for n, p in workload.policy.named_parameters() if p.grad is not None}
+        return loss.detach(), grads
+
+    torch.manual_seed(2)
+    expected = compute()
+    torch.manual_seed(2)
+    found = compute("fused_expert_attention")
+    assert any("lm_expert" in name for name in expected[1])
+    assert bool(trained) == any("vision_model" in name for name in expected[1])
+    compare(expected, found)
+
+
+def test_gemmas_attention_gives_the_same_without_maps(monkeypatch):
+    """In the layers of one policy; those of any other store their maps as before."""
+    from transformers.models.gemma import modeling_gemma
+
+    monkeypatch.setattr(modeling_gemma, "eager_attention_forward", modeling_gemma.eager_attention_forward)
+    config = modeling_gemma.GemmaConfig(
+        hidden_size=32, num_attention_heads=4, num_key_value_heads=1, head_dim=8
+    )  # fmt: skip
+    config._attn_implementation = "eager"
+    ours, other = (modeling_gemma.GemmaAttention(config, 0) for _ in range(2))
+    policy = torch.nn.Module()
+    layer = torch.nn.Module()
+    layer.self_attn = ours
+    policy.layers = torch.nn.ModuleList([layer])
+    query, key, value = (torch.randn(2, heads, 7, 8, requires_grad=True) for heads in (4, 1, 1))
+    mask = torch.zeros(2, 1, 7, 7).masked_fill(torch.ones(7, 7).triu(1).bool(), -2.3819763e38)
+    given = (query, key, value, mask, 0.3)
+
+    def compute(module):
+        for tensor in (query, key, value):
+            tensor.grad = None
+        out, maps = modeling_gemma.eager_attention_forward(module, *given)
+        out.square().sum().backward()
+        return (out.detach(), {str(n): t.grad for n, t in enumerate((query, key, value))}), maps
+
+    expected, _ = compute(ours)
+    fused_gemma_attention(policy, "layers")
+    found, maps = compute(ours)
+    assert maps is None
+    compare(expected, found)
+    assert compute(other)[1] is not None
+    hidden = torch.randn(2, 7, 32)
+    rotation = (torch.ones(2, 7, 8), torch.zeros(2, 7, 8))
+    assert other(hidden, position_embeddings=rotation, attention_mask=mask)[1] is not None

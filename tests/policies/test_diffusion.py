@@ -106,7 +106,7 @@ def test_the_trace_is_what_a_run_on_the_cpu_does(cell, trace):
 
 def test_what_is_right_for_act_alone_is_neither_offered_nor_made(cell):
     """Batch norm makes another training of halves and of layers that run twice."""
-    assert {"channels_last", "fused_adamw"} == {
+    assert {"adamw_8bit", "channels_last", "fused_adamw"} == {
         offer.name for offer in offers(replace(cell, batch_size=8)) if offer.code
     }
     with pytest.raises(UsageError, match="accumulate_2 does not fit"):

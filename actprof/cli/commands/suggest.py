@@ -8,10 +8,10 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
 from actprof import api
-from actprof.cell import CHANGES
 from actprof.cli.console import output, print_json, progress_listener
 from actprof.cli.options import cell_options, json_option
-from actprof.cli.show_remedies import print_combinations, print_suggestions
+from actprof.cli.show_remedies import print_combinations, print_suggestions, print_untraced
+from actprof.policies.change_code import SCRIPTS
 from actprof.results import Verdict
 
 
@@ -23,13 +23,20 @@ from actprof.results import Verdict
 @click.option("--limit", type=click.IntRange(min=1), help="So many remedies.  [default: all]")
 @click.option("--fast", is_flag=True, help="Only what needs no new trace.")
 @click.option(
+    "--seconds",
+    type=click.FloatRange(min=0),
+    default=300,
+    show_default=True,
+    help="Trace remedies for about so long, the cheapest first; another call goes on.",
+)
+@click.option(
     "--jobs", type=click.IntRange(min=1), help="Worker processes for tracing.  [default: one per core]"
 )
 @click.option(
     "--script",
     "script",
     multiple=True,
-    type=click.Choice(CHANGES),
+    type=click.Choice(SCRIPTS),
     metavar="NAME",
     help="Print a training script with this change instead, to run in place of lerobot-train. Repeatable.",
 )
@@ -39,6 +46,7 @@ def command(  # noqa: PLR0913 - the options of a command
     target_batch: int | None,
     limit: int | None,
     fast: bool,
+    seconds: float,
     jobs: int | None,
     script: tuple[str, ...],
     as_json: bool,
@@ -46,17 +54,18 @@ def command(  # noqa: PLR0913 - the options of a command
 ) -> None:
     """Say what to change so that a run fits, and what each change does.
 
-    Each remedy is traced and replayed like the run itself, the most useful first. The first time takes a
-    minute or two, then the traces are there.
+    Each remedy that the policy can take is traced and replayed like the run itself; the most useful comes
+    first, and what does next to nothing is left out. The first time takes minutes, then the traces are there.
 
     \b
     Examples:
       actprof suggest --batch-size 64 --gpu "RTX 3090"
       actprof suggest --target-batch 128
+      actprof suggest --policy smolvla --set load_vlm_weights=true --batch-size 64
       actprof suggest --script fused_attention > train_fused.py
     """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
     from actprof.advice.combinations import reach
-    from actprof.advice.suggest import suggest
+    from actprof.advice.suggest import suggest, untraced
 
     if script:
         from actprof.policies.change_code import train_script
@@ -67,16 +76,21 @@ def command(  # noqa: PLR0913 - the options of a command
         options["batch_size"] = target_batch
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with progress_listener(*columns, start="predicting the run as it is") as listener:
-        search: dict[str, Any] = {"target_batch": target_batch, "jobs": jobs, "listener": listener}
         start = api.predict(**options)
-        remedies = suggest(start.cell, limit=limit, only_cached=fast, **search)
+        time: dict[str, Any] = {"seconds": 0 if fast else seconds, "listener": listener}
+        remedies = suggest(start.cell, target_batch=target_batch, jobs=jobs, **time)
         needed = target_batch is not None and start.verdict != Verdict.FITS and not fast
-        together = reach(start.cell, **search) if needed else ()
+        together = reach(remedies, **time) if needed else ()
+        left = untraced(start)
+    remedies = remedies[:limit]
     if as_json:
         remedy_rows = [remedy.to_json() for remedy in remedies]
         answers = [combination.to_json() for combination in together]
-        print_json({"before": start.to_json(curve=False), "remedies": remedy_rows, "combinations": answers})
+        rest = {"untraced": [offer.name for offer in left], "combinations": answers}
+        print_json({"before": start.to_json(curve=False), "remedies": remedy_rows, **rest})
         return
     print_suggestions(start, remedies, output())
+    if left:
+        print_untraced(left, output())
     if target_batch is not None and not fast:
         print_combinations(start, together, output())

@@ -9,6 +9,7 @@ import torch
 OFFER = {
     "title": "channels last",
     "family": "layout",
+    "needs": "convolutions",
 }
 
 
