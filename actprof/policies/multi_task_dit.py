@@ -41,6 +41,10 @@ SPEC = PolicySpec(
     extra="multi_task_dit",
     models={"openai/clip-vit-base-patch16": _CLIP},
     reads_task=True,
+    pads_task=True,
+    options={"image_crop_shape": (224, 224)},
+    resized_by="image_crop_shape",
+    parts={"samples apart": ""},
     sizeless=frozenset(
         {
             "optimizer_lr", "optimizer_betas", "optimizer_eps", "optimizer_weight_decay", "scheduler_name",

@@ -16,6 +16,7 @@ SPEC = PolicySpec(
             "temporal_decay_coeff", "target_model_momentum",
         }
     ),
+    parts={"convolutions": ""},
     components=(
         ("model._encoder", "encoder"),
         ("model._dynamics", "dynamics"),

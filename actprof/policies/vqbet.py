@@ -56,6 +56,9 @@ SPEC = PolicySpec(
             "bet_softmax_temperature",
         }
     ),
+    options={"crop_shape": (84, 84)},
+    resized_by="crop_shape",
+    parts={"convolutions": ""},
     components=(
         ("vqbet.rgb_encoder", "rgb_encoder"),
         ("vqbet.policy", "GPT"),
