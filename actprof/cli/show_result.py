@@ -10,7 +10,7 @@ from rich.table import Table
 
 from actprof.cli.console import VERDICT_STYLES, boundary_text, plain_table
 from actprof.out_of_memory import OutOfMemory
-from actprof.policies import policy_title
+from actprof.policies import policy_title, tokens_called
 from actprof.prediction.attribution import rank_holders
 from actprof.prediction.limits import limit_shares, speed_text, what_helps
 from actprof.results import Result, Verdict
@@ -119,7 +119,7 @@ def _shared(result: Result) -> str:
 def _facts(result: Result) -> list[tuple[str, str]]:
     return [
         *size_facts(result),
-        ("parameters", f"{result.parameters:,}"),
+        ("parameters", parameters_text(result)),
         *holders_facts(result),
         *speed_facts(result),
         ("took", _took(result)),
@@ -128,11 +128,19 @@ def _facts(result: Result) -> list[tuple[str, str]]:
 
 def size_facts(result: Result) -> list[tuple[str, str]]:
     """Return what every prediction says of its size; a policy that reads no tokens has no row for them."""
+    called = tokens_called(result.cell.policy)
     return [
         ("largest batch size", boundary_text(result)),
         ("headroom", format_bytes(result.headroom_bytes)),
-        *([("encoder tokens", f"{result.encoder_tokens:,}")] if result.encoder_tokens else []),
+        *([(called, f"{result.encoder_tokens:,}")] if result.encoder_tokens else []),
     ]
+
+
+def parameters_text(result: Result) -> str:
+    """Return `450,046,176, of which 99,880,992 are trained`; the number alone where all are."""
+    trained = sum(size.trainable for size in result.components)
+    frozen = bool(result.components) and trained < result.parameters
+    return f"{result.parameters:,}{f', of which {trained:,} are trained' if frozen else ''}"
 
 
 def speed_facts(result: Result, *, limited_by: str = "", data_share: float = 0.0) -> list[tuple[str, str]]:

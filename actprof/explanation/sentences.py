@@ -14,6 +14,7 @@ _SPACE = "\u00a0"
 _OUR_LOOP = "actprof/policies/workload.py:"
 LOOP = "lerobot's training loop"
 _MENTIONED = 0.02  # of all: smaller holders are not worth a word
+OTHER = "other"  # what a policy calls the component of all that it has no name for
 _SINGULAR = {"optimizer state", "allocator slack"}
 
 
@@ -48,7 +49,9 @@ def _named(holder: Holder) -> str:
     name = holder.component
     if not name:
         return holder.kind
-    return f"the activations of {name}" if " " in name else f"the {name}'s activations"
+    if name == OTHER:
+        return f"{name} activations"
+    return f"the activations of the {name}" if " " in name else f"the {name}'s activations"
 
 
 def share(part: int, whole: int) -> str:

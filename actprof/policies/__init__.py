@@ -36,3 +36,8 @@ def policy_spec(name: str) -> PolicySpec:
 def policy_title(name: str) -> str:
     """Return what people call the policy that lerobot calls `name`; that name where nobody knows it."""
     return policy_spec(name).title if name in _POLICIES else name
+
+
+def tokens_called(name: str) -> str:
+    """Return what the tokens are that the policy called `name` is said to read, like `encoder tokens`."""
+    return policy_spec(name).tokens_called if name in _POLICIES else "tokens"

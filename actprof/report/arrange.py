@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from actprof.cell import Cell
+from actprof.cell import CELL_FIELDS, Cell
+from actprof.policies import policy_title
 from actprof.report.parts import dotted
 from actprof.results import Result, Verdict
-from actprof.words import gib
+from actprof.words import gib, images_text
 
 _AXES = ("resolution", "cameras", "batch_size", "alloc_conf")
 
@@ -38,8 +39,13 @@ class BatchSeries:
 
     @property
     def tokens(self) -> int:
-        """Encoder tokens; 0 when not known."""
+        """Tokens that the policy reads; 0 when there are none, or when they are not known."""
         return max(r.encoder_tokens for r in self.results)
+
+    @property
+    def images(self) -> str:
+        """The sizes of the images of a sample, as there is room for them in a table or beside a figure."""
+        return images_text(self.cameras, self.resolution)
 
     @property
     def last_running(self) -> Result | None:
@@ -112,9 +118,13 @@ def arrange(results: Iterable[Result]) -> tuple[Setup, ...]:
         facts = _setup_facts(result)
         found.setdefault(repr(facts), (facts, []))[1].append(result)
     varying = _varying(facts for facts, _ in found.values())
+    names = [
+        dotted(*(_fact_text(name, facts[name]) for name in varying if name in facts))
+        for facts, _ in found.values()
+    ]
     return tuple(
-        Setup(dotted(*(_fact_text(name, facts[name]) for name in varying if name in facts)), _lines(group))
-        for facts, group in found.values()
+        Setup(name or (_UNNAMED if len(names) > 1 else ""), _lines(group))
+        for name, (_, group) in zip(names, found.values(), strict=True)
     )
 
 
@@ -163,7 +173,8 @@ def _setup_facts(result: Result) -> dict[str, Any]:
     cell, gpu = result.cell, result.gpu
     facts: dict[str, Any] = {"gpu": gpu.name, "capacity": gpu.capacity_bytes, "policy": cell.policy}
     facts |= {f"set {name}": value for name, value in sorted(cell.overrides.items())}
-    own = {"gpu", "capacity_bytes", "policy", "overrides", *_AXES}
+    facts |= {f"peft {name}": value for name, value in sorted(cell.peft.items())}
+    own = {"gpu", "capacity_bytes", "policy", "overrides", "peft", *_AXES}
     facts |= {name: value for name, value in cell.to_json().items() if name not in own}
     return {**facts, "source": result.source}
 
@@ -180,16 +191,19 @@ def _varying(facts: Iterable[dict[str, Any]]) -> list[str]:
 
 
 _ABSENT = object()
-_PLAIN = {"gpu", "precision", "source", "policy"}
+_UNNAMED = "as usual"  # one of several setups that sets nothing of what the others set
+# Each with a default that no value has, so that none goes without saying.
+_FIELDS = {part.name: replace(part, default=_ABSENT) for part in CELL_FIELDS}
 
 
 def _fact_text(name: str, value: Any) -> str:
-    if name in _PLAIN:
-        return str(value)
+    if name == "policy":
+        return policy_title(value)
     if name == "capacity":
         return f"{gib(value)} GiB"
-    if name == "used_by_others_bytes":
-        return f"{gib(value)} GiB used by others"
-    if name.startswith("set "):
-        return f"{name.removeprefix('set ')}={value}"
-    return f"{name.replace('_', ' ')} {value}"
+    if name.startswith(("set ", "peft ")):
+        return f"{name.removeprefix('set ').replace(' ', '.')}={value}"
+    part = _FIELDS.get(name)
+    if part is None or part.kind in ("gpu", "choice"):
+        return str(value)
+    return " ".join(part.unusual(value)) or f"no {part.called}"

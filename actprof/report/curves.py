@@ -6,6 +6,7 @@ Sizes are whole MiB. Cells of the same trace on several GPUs have the same timel
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from actprof.report.arrange import Setup, arrange, largest_image_first
@@ -13,7 +14,7 @@ from actprof.report.palette import GREY, MEMORY, PHASES, ROOM
 from actprof.report.sentences import summary
 from actprof.results import MemoryCurve, Result
 from actprof.units import MIB
-from actprof.words import allocator_text, cameras_text
+from actprof.words import allocator_text, cameras_text, images_text
 
 # The order of the selects; each cell holds one index per axis.
 AXES = ("setup", "resolution", "cameras", "batch", "allocator")
@@ -35,7 +36,13 @@ def pack_curves(results: Sequence[Result]) -> dict[str, Any]:
         sorted({cell.batch_size for cell in known}),
         sorted({cell.alloc_conf for cell in known}),
     )
-    texts: tuple[Callable[[Any], str], ...] = (str, str, cameras_text, str, allocator_text)
+    texts: tuple[Callable[[Any], str], ...] = (
+        str,
+        partial(images_text, 1),
+        cameras_text,
+        str,
+        allocator_text,
+    )
     curves: dict[str, dict[str, Any]] = {}
     cells = []
     for name, result in shown:

@@ -10,10 +10,19 @@ import plotly.graph_objects as go
 from actprof.ledger.comparison import Pair
 from actprof.report.measured_sentences import cell_name
 from actprof.report.palette import GREY, MEMORY, allocator_mark
-from actprof.report.plotting import POINTED, axis_title, in_gib, lay_out, row_heights, rows_axis, segments
+from actprof.report.plotting import (
+    POINTED,
+    axis_title,
+    images_label,
+    in_gib,
+    lay_out,
+    row_heights,
+    rows_axis,
+    segments,
+)
 from actprof.results import PREDICTED, Result, Verdict
 from actprof.units import GIB, format_seconds
-from actprof.words import VERDICT_WORDS, difference_text, gib
+from actprof.words import VERDICT_WORDS, difference_text, gib, images_text
 
 
 def draw_peaks(pairs: Sequence[Pair], *, top_bytes: int) -> go.Figure:
@@ -68,9 +77,9 @@ def draw_speed(
 
 
 def _row_name(pair: Pair) -> str:
-    cell = pair.cell
+    cell, label = pair.cell, images_label(pair.cell.cameras, pair.cell.resolution)
     mark = {Verdict.OOM: " <b>OOM</b>", Verdict.FAILED: " <b>failed</b>"}.get(pair.run.verdict, "")
-    return f"{escape(cell.resolution)} \u00b7 {cell.cameras} \u00b7 {cell.batch_size}{mark}"
+    return f"{label} \u00b7 {cell.cameras} \u00b7 {cell.batch_size}{mark}"
 
 
 def _marks(
@@ -108,7 +117,8 @@ def _speed_line(resolution: str, line: Sequence[Result], mark: tuple[str, str]) 
     speeds = [round(r.samples_per_second or 0.0, 3) for r in line]
     source = line[0].source
     return go.Scatter(
-        x=[r.cell.batch_size for r in line], y=speeds, name=escape(resolution), mode="lines+markers",
+        x=[r.cell.batch_size for r in line], y=speeds, name=escape(images_text(1, resolution)),
+        mode="lines+markers",
         line={"color": mark[0], "width": 2}, marker={"color": mark[0], "symbol": mark[1], "size": 8},
         error_y={
             "type": "data", "visible": source != PREDICTED, "symmetric": False,

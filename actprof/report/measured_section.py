@@ -25,6 +25,7 @@ from actprof.words import (
     cameras_text,
     difference_text,
     gib,
+    images_text,
     limit_text,
     plural,
 )
@@ -61,7 +62,7 @@ def present_measured(
         "peaks_left_out": left_out,
         "speeds": _speeds(groups, resolutions, figures),
         "memory_key": [*((name, colour, "circle") for name, colour in MEMORY.items()), *rings],
-        "speed_key": [(name, *allocator_mark(i)) for i, name in enumerate(resolutions)],
+        "speed_key": [(images_text(1, name), *allocator_mark(i)) for i, name in enumerate(resolutions)],
         "table": table_pairs(groups),
         "capped": any(p.run.measurement and p.run.measurement.cap_bytes for p in pairs),
         "timed_on": {r.device.type if r.device else "cuda" for r in timed},
@@ -141,7 +142,8 @@ def table_pairs(groups: _Groups) -> Table:
             said = pair.prediction.verdict if pair.prediction else ""
             entries = (
                 *([setup.name] if named else []),
-                pair.cell.resolution, str(pair.cell.cameras), str(pair.cell.batch_size),
+                images_text(pair.cell.cameras, pair.cell.resolution), str(pair.cell.cameras),
+                str(pair.cell.batch_size),
                 allocator_text(pair.cell.alloc_conf),
                 *([_verdict(said)] if paired else []), _verdict(pair.run.verdict),
                 *(text(pair) for text in texts),

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
 
 from actprof.units import GIB
+from actprof.words import images_text
 
 POINTED = "%{hovertext}<extra></extra>"  # what a mark with a `hovertext` shows when it is pointed at
 SEAM = {"width": 1, "color": "rgba(255,255,255,.45)"}  # between the parts of a bar
@@ -59,6 +61,11 @@ def rows_axis(heights: Sequence[float], names: Sequence[str]) -> dict[str, Any]:
 def log_axis(low: float, high: float) -> dict[str, Any]:
     """Return a logarithmic axis from `low` to `high`."""
     return {"type": "log", "range": [round(math.log10(end), 4) for end in (low, high)], "zeroline": False}
+
+
+def images_label(cameras: int, resolution: str) -> str:
+    """Return the images of a sample as the label of a row: several sizes stand below each other."""
+    return escape(images_text(cameras, resolution)).replace(", ", ",<br>")
 
 
 def in_gib(sizes: Iterable[int]) -> list[float]:

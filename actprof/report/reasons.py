@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
-from actprof.prediction.attribution import ACTIVATIONS, largest_first, rank_holders
+from actprof.policies import policy_spec
+from actprof.policies.facts import find_component
+from actprof.prediction.attribution import ACTIVATIONS, MAPS, largest_first, rank_holders
 from actprof.report.arrange import BatchSeries, Setup
 from actprof.results import MOST_BATCH_SIZE, Breakdown, Result, Verdict
 from actprof.words import capital, cell_text, gib, join, limit_text, percent, plural, times, views_text
 
-MAPS = "attention maps"
 _JUDGED = {Verdict.FITS, Verdict.TIGHT, Verdict.OOM}
 
 
@@ -26,14 +27,15 @@ def say_allocators(setups: Sequence[Setup]) -> list[tuple[str, tuple[str, ...]]]
 
 
 def say_tokens(setup: Setup) -> tuple[str, ...]:
-    """Return how many tokens the encoder reads, and what fewer of them do to the limit."""
+    """Return how many tokens the policy reads, and what fewer of them do to the limit."""
     ends = token_ends(setup)
     if ends is None:
         return ()
     most, least = ends
+    called = policy_spec(setup.results[0].cell.policy).tokens_called
     if most.tokens == least.tokens:
-        return (f"{_say_count(most)} encoder {plural(most.tokens, 'token')}.",)
-    return _say_contrast(most, least)
+        return (f"{_say_count(most)} {called if most.tokens > 1 else called.removesuffix('s')}.",)
+    return _say_contrast(most, least, called)
 
 
 def say_holders(setup: Setup) -> tuple[str, ...]:
@@ -111,11 +113,16 @@ def _say_count(line: BatchSeries) -> str:
     return f"{capital(views_text(line.cameras, line.resolution))} {verb} {line.tokens}"
 
 
-def _say_contrast(most: BatchSeries, least: BatchSeries) -> tuple[str, ...]:
+def _say_contrast(most: BatchSeries, least: BatchSeries, called: str) -> tuple[str, ...]:
     ratio = most.tokens / least.tokens
+    spec = policy_spec(most.results[0].cell.policy)
+    reader = find_component(spec.token_module, spec.components) or spec.other_component
+    held = [r.breakdown.activations.get(reader, {}) for r in most.results if r.breakdown]
+    maps = any(MAPS in groups for groups in held)
+    square = f", and {times(ratio**2)} fewer entries in every attention map of the {reader}" if maps else ""
     said = (
-        f"{_say_count(most)} encoder tokens, {views_text(least.cameras, least.resolution)} {least.tokens}: "
-        f"{times(ratio)} fewer, and {times(ratio**2)} fewer entries in every attention map."
+        f"{_say_count(most)} {called}, {views_text(least.cameras, least.resolution)} {least.tokens}: "
+        f"{times(ratio)} fewer{square}."
     )
     before, after = most.limit, least.limit
     if not before or not after:
@@ -148,8 +155,7 @@ def _say_holder(result: Result) -> str:
 
 def _say_kinds(held: Breakdown, total: int) -> str:
     components = [
-        f"{holder.component.replace('_', ' ')} {percent(holder.bytes, total)}"
-        for holder in rank_holders({}, held.activations)
+        f"{holder.component} {percent(holder.bytes, total)}" for holder in rank_holders({}, held.activations)
     ]
     inside = f" ({', '.join(components[:3])})" if components else ""
     kinds = [

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from actprof.policies import policy_title
 from actprof.report.arrange import Setup, arrange, share_of_device
 from actprof.report.reasons import say_allocators, say_holders, say_tokens, token_ends
 from actprof.results import MEASURED, Result, Verdict
@@ -109,7 +110,8 @@ def _say_one(result: Result) -> str:
         Verdict.FAILED: "failed",
     }  # fmt: skip
     verb = verbs.get(result.verdict, "has no verdict")
-    said = f"Training {result.cell.policy} with {cell_text(result.cell)}, on {device_text([result])} {verb}"
+    cell = result.cell
+    said = f"Training {policy_title(cell.policy)} with {cell_text(cell)}, on {device_text([result])} {verb}"
     said += f": {result.reason.rstrip('.')}." if result.reason else "."
     if share_of_device(result) is not None:
         said += f" The process needs {gib(result.peak_process_bytes)} GiB at its peak."
@@ -186,15 +188,19 @@ def _say_stop(setup: Setup, resolution: str) -> str:
     for conf in setup.alloc_confs:
         found = (setup.line(resolution, cameras, conf) for cameras in setup.cameras)
         lines = [line for line in found if line]
+        images = lines[0].images if lines else resolution
         cameras = [line.cameras for line in lines]
         limits = [limit_text(line.limit) for line in lines]
         if cameras != named:  # `56 with two cameras`, and the noun no second time
-            names = [cameras_text(count) if i == 0 else spell(count) for i, count in enumerate(cameras)]
+            names = [
+                cameras_text(count) if not i or not count else spell(count) for i, count in enumerate(cameras)
+            ]
             limits = [f"{limit} with {name}" for limit, name in zip(limits, names, strict=True)]
         if lines:
             said.append(f"{join(limits)}{f' under {conf}' if conf else ''}")
         named = cameras
-    return f"At {resolution} the largest batch is {'; '.join(said)}."
+    where = f"At {images}" if any(named) else "Without images"
+    return f"{where} the largest batch is {'; '.join(said)}."
 
 
 def summary(result: Result) -> str:

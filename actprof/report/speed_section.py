@@ -6,13 +6,14 @@ and it is there if any of them runs. Plain text, not escaped.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from actprof.errors import UsageError
 from actprof.hardware import find_gpu
+from actprof.policies import policy_title
 from actprof.prediction.limits import what_helps
 from actprof.report.arrange import Setup, arrange, largest_image_first
 from actprof.report.measured_figures import draw_speed
@@ -23,7 +24,7 @@ from actprof.report.parts import NOTHING, Entry, Table, View, columns, dotted, r
 from actprof.report.speed_figures import Roofs, draw_roofline, draw_shares, limits_of, roofs_of
 from actprof.results import PREDICTED, Result
 from actprof.units import format_seconds
-from actprof.words import cameras_text, capital, join, percent, rate_text, views_text
+from actprof.words import cameras_text, capital, images_text, join, percent, rate_text, views_text
 
 MOST_SETUPS = 3  # that have a sentence of their own
 OP_NUMBERS = ("Launches", "ms", "Of the step", "GFLOP", "MB", "FLOP/byte")
@@ -48,21 +49,34 @@ def present_speed(
     names = largest_image_first(r.cell for r in timed)
     views = [(setup, cameras) for setup in setups for cameras in setup.cameras]
     told = [ends_of(setup) for setup in setups[:MOST_SETUPS]]
-    waits = {r.limited_by: r for ends in reversed(told) for r in reversed(ends)}
     band = _say_band(timed)
     rings = [("measured", "", "ring")] if points else []
     return {
         "said": [_say_setup(setup, *ends) for setup, ends in zip(setups, told, strict=False)],
-        "helps": [(name, "; ".join(helps)) for name, r in waits.items() if (helps := what_helps(name, r))],
+        "helps": _helps([r for ends in told for r in ends]),
         "caveat": _say_caveat(band, results, has_points=bool(points)),
         "band": band,
         "has_points": bool(points),
         "speeds": with_first([_speed_view(*view, names, points, figures) for view in views]),
-        "speed_key": [*((name, *allocator_mark(i)) for i, name in enumerate(names)), *rings],
+        "speed_key": [*((images_text(1, name), *allocator_mark(i)) for i, name in enumerate(names)), *rings],
         "shares": with_first([_share_view(*view, figures) for view in views]),
         "limit_key": [(name, LIMITS.get(name, LIMITS["launches"])) for name in limits_of(timed)],
         "ops": with_first([*_op_views(views, figures)]),
     }
+
+
+def _helps(told: Sequence[Result]) -> list[tuple[str, str]]:
+    """Return (what a step waits for, what would help against it), policies apart where that differs."""
+    first = {(r.limited_by, r.cell.policy): r for r in reversed(told)}
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for (limit, policy), r in reversed(first.items()):
+        if helps := what_helps(limit, r):
+            found[limit, "; ".join(helps)].append(policy_title(policy))
+    texts = Counter(limit for limit, _ in found)
+    return [
+        (f"{limit} ({join(policies)})" if texts[limit] > 1 else limit, text)
+        for (limit, text), policies in found.items()
+    ]
 
 
 def timed_setups(results: Sequence[Result]) -> Sequence[Setup]:
@@ -112,7 +126,7 @@ def _share_view(setup: Setup, cameras: int, figures: Plots) -> View:
     name = _name(setup, cameras)
     label = f"What a step waits for by batch size, {name}"
     panels = tuple(
-        figures.add(draw_shares(line), resolution, f"{label}, {resolution}")
+        figures.add(draw_shares(line), images_text(cameras, resolution), f"{label}, {resolution}")
         for resolution in setup.resolutions
         if (line := _line_of(setup, cameras, resolution))
     )
@@ -129,7 +143,7 @@ def _op_views(views: Sequence[tuple[Setup, int]], figures: Plots) -> Iterator[Vi
                 continue
             result = next((r for r in line if r.cell.batch_size == size), line[-1])
             roofs = _roofs(result)
-            name = _name(setup, cameras, resolution, f"batch {result.cell.batch_size}")
+            name = _name(setup, cameras, images_text(1, resolution), f"batch {result.cell.batch_size}")
             panel = figures.add(draw_roofline(result, roofs), "", f"Roofline of the costliest ops, {name}")
             table, note = _table_ops(result, name), "" if roofs else _NO_ROOFS
             yield View(name, (panel,), first=cameras == _USUAL_CAMERAS, table=table, note=note)
@@ -182,7 +196,7 @@ def _say_setup(setup: Setup, first: Result, *others: Result) -> str:
     for other in others:
         size = other.cell.batch_size
         batch = "it takes" if size == cell.batch_size else f"one of batch {size} takes"
-        said += f"; at {other.cell.resolution} {batch} about {_say_step(other)}"
+        said += f"; at {images_text(1, other.cell.resolution)} {batch} about {_say_step(other)}"
     return f"{said if named else capital(said)}."
 
 

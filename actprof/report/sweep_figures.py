@@ -17,6 +17,7 @@ from actprof.report.plotting import (
     POINTED,
     SEAM,
     axis_title,
+    images_label,
     in_gib,
     lay_out,
     log_axis,
@@ -34,6 +35,7 @@ from actprof.words import (
     gib,
     limit_text,
     percent,
+    views_text,
 )
 
 _MARKS = {
@@ -50,7 +52,7 @@ def draw_heatmap(setup: Setup, cameras: int, alloc_conf: str) -> go.Figure:
     results = [{r.cell.batch_size: r for r in line.results} for line in rows]
     sizes = [size for size in setup.batch_sizes if any(size in row for row in results)]
     grid = [[row.get(size) for size in sizes] for row in results]
-    columns, names = [str(size) for size in sizes], [escape(line.resolution) for line in rows]
+    columns, names = [str(size) for size in sizes], [images_label(cameras, line.resolution) for line in rows]
     figure = go.Figure(
         go.Heatmap(
             x=columns, y=names, z=[[None if r is None else round(shade(r), 4) for r in row] for row in grid],
@@ -186,7 +188,7 @@ def _wrap(text: str) -> str:
 def _row_names(rows: Sequence[tuple[str, int]]) -> list[str]:
     """Return the cameras of each row, the first of a resolution with that before them."""
     first = dict(reversed(rows))
-    heads = [f"<b>{escape(name)}</b>  " if first[name] == cameras else "" for name, cameras in rows]
+    heads = [f"<b>{images_label(1, name)}</b>  " if first[name] == cameras else "" for name, cameras in rows]
     return [head + cameras_text(cameras) for head, (_, cameras) in zip(heads, rows, strict=True)]
 
 
@@ -205,7 +207,7 @@ def _limit_marks(
         marker={"color": look[0], "symbol": look[1], "size": 10},
         text=[text for text, _ in labels], textposition=[side for _, side in labels],
         textfont={"size": 11}, cliponaxis=False,
-        hovertext=[f"{escape(line.resolution)}, {cameras_text(line.cameras)}" for line in lines],
+        hovertext=[escape(views_text(line.cameras, line.resolution)) for line in lines],
         customdata=[limit_text(line.limit) for line in lines],
         hovertemplate="%{hovertext}<br>%{fullData.name}<br>largest batch <b>%{customdata}</b><extra></extra>",
     )  # fmt: skip
@@ -228,8 +230,9 @@ def _batch_axis(limits: Sequence[float]) -> dict[str, Any]:
 
 
 def _bar_name(bar: Bar) -> str:
+    cell = bar.result.cell
     mark = " <b>OOM</b>" if bar.result.verdict == Verdict.OOM else ""
-    return f"{escape(bar.result.cell.resolution)} \u00b7 {bar.result.cell.batch_size}{mark}"
+    return f"{images_label(cell.cameras, cell.resolution)} \u00b7 {cell.batch_size}{mark}"
 
 
 def _mark_room(figure: go.Figure, bars: Sequence[Bar]) -> None:

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
+from actprof.cell import CELL_FIELDS
 from actprof.claims.judge import Outcome
 from actprof.loading.rows import LoaderResult
 from actprof.measuring.grounding import Grounding
+from actprof.policies import policy_title
 from actprof.prediction.verdict import HEADROOM_SHARE
+from actprof.records import to_plain
 from actprof.report.arrange import Setup, arrange, fixed_facts
 from actprof.report.claims_section import present_expectations
 from actprof.report.curves import AXES, pack_curves
@@ -31,10 +34,13 @@ from actprof.report.parts import Table, View, dotted, with_first
 from actprof.report.sentences import answer
 from actprof.report.speed_section import present_speed
 from actprof.report.sweep_figures import draw_heatmap, draw_limits, draw_makeup
-from actprof.report.sweep_tables import table_cells, table_groundings, table_tokens
-from actprof.results import Result, Verdict
-from actprof.units import MIB, format_seconds
+from actprof.report.sweep_tables import table_cells, table_components, table_groundings, table_tokens
+from actprof.results import ComponentSize, Result, Verdict
+from actprof.units import format_seconds
 from actprof.words import VERDICT_WORDS, allocator_text, cameras_text, gib, join
+
+# Fields of the cell that are not worth a word where they are as usual.
+_UNSAID = {part.name: to_plain(part.default) for part in CELL_FIELDS if part.in_trace == "when_set"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +96,7 @@ def render_report(report: Report) -> str:
         limits=_limits(setups, confs, figures),
         limit_key=[(allocator_text(conf), *allocator_mark(i)) for i, conf in enumerate(confs)],
         tokens=_tokens(setups),
-        parameters=_parameters(results),
+        parameters=_parameters(setups),
         **_makeups(setups, figures),
         cells=table_cells(setups),
         groundings=table_groundings(report.groundings) if report.groundings else None,
@@ -143,20 +149,20 @@ def _makeups(setups: Sequence[Setup], figures: Plots) -> dict[str, Any]:
     groups = _cells_around_limits(setups)
     kinds = {name: merge_small(split_by_kind(cells)) for name, cells in groups.items()}
     inside = {name: merge_small(split_activations(cells)) for name, cells in groups.items()}
-    components = list_components(cell for cells in groups.values() for cell in cells)
-    kind_parts, inside_parts = (
-        colour_parts([bar for some in bars.values() for bar in some], components) for bars in (kinds, inside)
-    )
     focus = setups[0].focus if setups else None
-    views = []
+    views: dict[str, list[View]] = {"makeups": [], "insides": []}
     for name, cells in groups.items():
-        panels = (
-            figures.add(draw_makeup(kinds[name], kind_parts, room=True), "", f"Memory by kind, {name}"),
-            figures.add(draw_makeup(inside[name], inside_parts, room=False), "", f"Activations, {name}"),
-        )
+        # A policy's parts have the same colours wherever they are drawn, and stand in its own keys only.
+        policy = cells[0].cell.policy
+        own = [other for other, some in groups.items() if some[0].cell.policy == policy]
+        components = list_components(cell for other in own for cell in groups[other])
         first = focus is not None and any(cell in focus.results for cell in cells)
-        views.append(View(name, panels, first=first))
-    return {"makeups": with_first(views), "kind_parts": kind_parts, "inside_parts": inside_parts}
+        for place, bars, label in (("makeups", kinds, "Memory by kind"), ("insides", inside, "Activations")):
+            parts = colour_parts([bar for other in own for bar in bars[other]], components)
+            figure = draw_makeup(bars[name], parts, room=place == "makeups")
+            panel = figures.add(figure, "", f"{label}, {name}")
+            views[place].append(View(name, (panel,), first=first, key=parts))
+    return {place: with_first(some) for place, some in views.items()}
 
 
 def _cells_around_limits(setups: Sequence[Setup]) -> dict[str, tuple[Result, ...]]:
@@ -177,16 +183,27 @@ def _facts(results: Sequence[Result], setups: Sequence[Setup]) -> list[tuple[str
     for name, value in shared.items():
         if name in {"gpu", "capacity", "source"} or (name == "used_by_others_bytes" and not value):
             continue
-        text = f"{gib(value)} GiB" if name.endswith("_bytes") else str(value)
-        facts.append((name.removeprefix("set ").removesuffix("_bytes").replace("_", " "), text))
+        if name in _UNSAID and value == _UNSAID[name]:
+            continue
+        facts.append(
+            (name.removeprefix("set ").removesuffix("_bytes").replace("_", " "), _value(name, value))
+        )
     axes = {
-        "resolutions": dict.fromkeys(r for setup in setups for r in setup.resolutions),
+        "images": dict.fromkeys(line.images for setup in setups for line in setup.lines),
         "cameras": dict.fromkeys(str(c) for setup in setups for c in setup.cameras),
         "batch sizes": dict.fromkeys(str(b) for setup in setups for b in setup.batch_sizes),
         "allocator": dict.fromkeys(allocator_text(a) for setup in setups for a in setup.alloc_confs),
         "setups": dict.fromkeys(setup.name for setup in setups if setup.name),
     }
     return facts + [(name, ", ".join(values)) for name, values in axes.items() if values]
+
+
+def _value(name: str, value: Any) -> str:
+    if name == "policy":
+        return policy_title(value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{gib(value)} GiB" if name.endswith("_bytes") else str(value)
 
 
 def _tokens(setups: Sequence[Setup]) -> list[tuple[str, Table]]:
@@ -198,10 +215,25 @@ def _tokens(setups: Sequence[Setup]) -> list[tuple[str, Table]]:
     return [(name if len(tables) > 1 else "", table) for table, name in tables.items()]
 
 
-def _parameters(results: Sequence[Result]) -> list[tuple[str, str, str]]:
-    """Return (policy, parameters, size in fp32) for each count that occurs."""
-    found = dict.fromkeys((r.cell.policy, r.parameters) for r in results if r.parameters)
-    return [(policy, f"{count:,}", f"{4 * count / MIB:.1f} MiB") for policy, count in found]
+def _parameters(setups: Sequence[Setup]) -> list[tuple[str, str, Table | None]]:
+    """Return (whose, how many, by component) for each set of parameters that occurs."""
+    found: dict[tuple[str, int, tuple[ComponentSize, ...]], dict[str, None]] = defaultdict(dict)
+    for setup in setups:
+        for r in setup.results:
+            if r.parameters:
+                title = policy_title(r.cell.policy)
+                named = "" if title in setup.name else title
+                where = dotted(named, setup.name, cameras_text(r.cell.cameras))
+                found[r.cell.policy, r.parameters, r.components][where] = None
+    counts = Counter(policy for policy, *_ in found)
+    return [
+        (
+            policy_title(policy) if counts[policy] == 1 else join(whose),
+            f"{count:,}",
+            table_components(components) if components else None,
+        )
+        for (policy, count, components), whose in found.items()
+    ]
 
 
 def _assumptions(results: Sequence[Result]) -> list[tuple[str, str]]:

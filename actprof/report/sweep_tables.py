@@ -6,18 +6,23 @@ from collections.abc import Iterator, Sequence
 
 from actprof.measuring.grounding import Grounding
 from actprof.out_of_memory import OutOfMemory
+from actprof.policies import policy_title, tokens_called
 from actprof.prediction.attribution import largest_first
 from actprof.prediction.limits import limit_shares
 from actprof.report.arrange import Setup, share_of_device
 from actprof.report.parts import NOTHING, Entry, Row, Table, columns, rows
-from actprof.results import Result, Verdict
+from actprof.results import ComponentSize, Result, Verdict
 from actprof.units import MIB, format_bytes, format_seconds
 from actprof.words import (
+    COMPONENT_HEADS,
     VERDICT_WORDS,
     allocator_text,
     cameras_text,
+    capital,
     cell_command,
+    component_rows,
     gib,
+    images_text,
     limit_text,
     percent,
     rate_text,
@@ -30,14 +35,16 @@ def table_cells(setups: Sequence[Setup]) -> Table:
     """Return a row per cell, setup by setup, line by line; setup and speed only where there are any."""
     named = len(setups) > 1
     timed = any(result.step_seconds for setup in setups for result in setup.results)
+    tokens = any(line.tokens for setup in setups for line in setup.lines)
     names = (
         *(["Setup"] if named else []),
         "Resolution", "Cameras", "Batch", "Allocator", "Verdict", "Process GiB", "% of GPU", "Reserved GiB",
-        "Allocated GiB", "Headroom GiB", "Largest batch", "Tokens", "Flushes",
+        "Allocated GiB", "Headroom GiB", "Largest batch",
+        *(["Tokens"] if tokens else []), "Flushes",
         *(("Step ms", "Samples/s") if timed else ()),
     )  # fmt: skip
     cells = [
-        _row(result, setup.name if named else None, timed=timed)
+        _row(result, setup.name if named else None, timed=timed, tokens=tokens)
         for setup in setups
         for result in setup.results
     ]
@@ -47,14 +54,15 @@ def table_cells(setups: Sequence[Setup]) -> Table:
 
 
 def table_tokens(setup: Setup) -> Table | None:
-    """Return the encoder tokens by resolution and camera count; None where none is known."""
+    """Return the policy's tokens by resolution and camera count; None where none are known."""
     tokens = {(line.resolution, line.cameras): line.tokens for line in setup.lines if line.tokens}
     if not tokens:
         return None
     most = max(tokens.values())
+    called = capital(tokens_called(setup.results[0].cell.policy))
     lines = [
         (
-            resolution,
+            images_text(1, resolution),
             *(
                 Entry(str(count), bar=round(count / most, 3))
                 if (count := tokens.get((resolution, cameras)))
@@ -65,23 +73,35 @@ def table_tokens(setup: Setup) -> Table | None:
         for resolution in setup.resolutions
     ]
     return Table(
-        "Encoder tokens", columns("Resolution", *map(cameras_text, setup.cameras)), rows(lines), css="tokens",
-        box="fit", caption="Encoder tokens by resolution and number of cameras", named=True,
+        called, columns("Resolution", *map(cameras_text, setup.cameras)), rows(lines), css="tokens",
+        box="fit", caption=f"{called} by resolution and number of cameras", named=True,
     )  # fmt: skip
 
 
+def table_components(components: Sequence[ComponentSize]) -> Table:
+    """Return a policy's parameters by component, what is trained apart from what is frozen."""
+    name, *numbers, dtype = COMPONENT_HEADS
+    *lines, total = component_rows(components)
+    sums = (*rows(lines), Row(total, css="sum"))
+    heads = columns(name, numbers=numbers) + columns(dtype)
+    return Table("Parameters by component", heads, sums, css="components", box="fit", named=True)
+
+
 def table_groundings(groundings: Sequence[Grounding]) -> Table:
-    """Return the CPU runs."""
+    """Return the CPU runs; tokens only where any policy reads some."""
+    tokens = any(run.encoder_tokens for run in groundings)
     lines = [
         (
-            run.policy, cameras_text(run.cameras), run.resolution, str(run.batch_size),
-            str(run.encoder_tokens or ""), " x ".join(map(str, run.output_shape)),
+            policy_title(run.policy), cameras_text(run.cameras), images_text(run.cameras, run.resolution),
+            str(run.batch_size),
+            *([str(run.encoder_tokens or NOTHING)] if tokens else []), " x ".join(map(str, run.output_shape)),
             format_seconds(run.forward_seconds), format_seconds(run.backward_seconds),
             format_seconds(run.update_seconds), str(run.torch_threads),
         )
         for run in groundings
     ]  # fmt: skip
-    numbers = ("Batch", "Tokens", "Output shape", "Forward", "Backward", "Whole update", "Threads")
+    numbers = ("Batch", *(["Tokens"] if tokens else []), "Output shape", "Forward", "Backward")
+    numbers += ("Whole update", "Threads")
     return Table("CPU runs", columns("Policy", "Cameras", "Resolution", numbers=numbers), rows(lines))
 
 
@@ -89,16 +109,19 @@ def _number(text: str, value: float) -> Entry:
     return Entry(text, "n", sort=value)
 
 
-def _row(result: Result, setup: str | None, *, timed: bool) -> Row:
+def _row(result: Result, setup: str | None, *, timed: bool, tokens: bool) -> Row:
     cell = result.cell
     entries = (
         *([] if setup is None else [Entry(setup, sort=setup)]),
-        Entry(cell.resolution, sort=cell.pixels),
+        Entry(
+            images_text(cell.cameras, cell.resolution),
+            sort=max((w * h for w, h in cell.frame_sizes), default=0),
+        ),
         _number(str(cell.cameras), cell.cameras),
         _number(str(cell.batch_size), cell.batch_size),
         Entry(allocator_text(cell.alloc_conf), sort=cell.alloc_conf),
         Entry(VERDICT_WORDS.get(result.verdict, result.verdict), sort=result.verdict, badge=result.verdict),
-        *_numbers(result),
+        *_numbers(result, tokens=tokens),
         *(_speed(result) if timed else ()),
     )
     message = (("PyTorch's message", result.oom.message),) if result.oom and result.oom.message else ()
@@ -106,10 +129,10 @@ def _row(result: Result, setup: str | None, *, timed: bool) -> Row:
     return Row(entries, verdict=result.verdict, facts=tuple(_details(result)), texts=texts)
 
 
-def _numbers(result: Result) -> tuple[Entry, ...]:
+def _numbers(result: Result, *, tokens: bool) -> tuple[Entry, ...]:
     share = share_of_device(result)
     if share is None:
-        return (_UNKNOWN,) * 8
+        return (_UNKNOWN,) * (7 + tokens)
     limit = result.max_batch_size
     sizes = (result.peak_reserved_bytes, result.peak_allocated_bytes, result.headroom_bytes)
     return (
@@ -117,7 +140,7 @@ def _numbers(result: Result) -> tuple[Entry, ...]:
         _number(f"{100 * share:.0f}", round(share, 4)),
         *(_number(gib(size), size) for size in sizes),
         _UNKNOWN if limit is None else _number(limit_text(limit).partition(" (")[0], limit),
-        _number(str(result.encoder_tokens or ""), result.encoder_tokens),
+        *([_number(str(result.encoder_tokens or ""), result.encoder_tokens)] if tokens else []),
         _number(str(result.retries), result.retries),
     )
 

@@ -27,9 +27,27 @@ def test_the_same_gpu_with_two_capacities_is_two_setups(make_result):
 
 
 def test_an_override_that_only_one_run_has_tells_setups_apart(make_result):
-    """The run without it is not named after it."""
+    """The run without it is not named after it, but can be chosen all the same."""
     results = [make_result(), make_result(overrides={"chunk_size": 50, "dim_model": 64})]
-    assert ["", "dim_model=64"] == [setup.name for setup in arrange(results)]
+    assert ["as usual", "dim_model=64"] == [setup.name for setup in arrange(results)]
+
+
+def test_setups_are_named_in_the_words_of_people(make_result):
+    """Policies by their titles, options as commands have them, both ends of a switch."""
+    plain = {"batch_size": 8, "overrides": {}}
+    pairs = [
+        ({"policy": "smolvla"}, ["ACT", "SmolVLA"]),
+        ({"peft": {"r": 16}}, ["as usual", "peft.r=16"]),
+        ({"ema": True}, ["EMA off", "EMA on"]),
+        ({"accumulate": 4}, ["accumulate 1", "accumulate 4"]),
+        ({"task_tokens": 12}, ["task tokens 0", "task tokens 12"]),
+        ({"environment_dim": 7}, ["environment state 0", "environment state 7"]),
+        ({"changes": ("fused_adamw",)}, ["no changes", "fused_adamw"]),
+        ({"used_by_others_bytes": GIB}, ["0 bytes used by others", "1.00 GiB used by others"]),
+    ]
+    for fields, names in pairs:
+        results = [make_result(**plain), make_result(**{**plain, **fields})]
+        assert names == [setup.name for setup in arrange(results)]
 
 
 def test_the_cells_around_a_limit_are_the_last_that_runs_and_the_next_that_fails(make_result):

@@ -66,7 +66,8 @@ def test_tokens_are_compared_at_the_same_number_of_cameras(grid):
     said = parts_of(grid)["What the tokens do"]
     assert said.startswith(
         "Two 640x480 cameras make 602 encoder tokens, two 224x224 cameras 102: 5.9 times fewer, "
-        "and 35 times fewer entries in every attention map. The largest batch goes from 46 to 230"
+        "and 35 times fewer entries in every attention map of the encoder. "
+        "The largest batch goes from 46 to 230"
     )
     assert said.endswith("the limit follows the number of tokens, not its square.")
 
@@ -101,7 +102,7 @@ def test_the_holders_are_those_of_the_focus_and_shares_are_of_the_whole(grid):
 def test_a_single_run_is_answered_by_itself(make_result, verdict, said):
     """Verdict, reason, need and limit, as far as they are known."""
     result = make_result(verdict=verdict, reason="why", cameras=1, batch_size=1)
-    assert f"Training act with one 640x480 camera, batch 1, on the RTX 3090 (24.00 GiB) {said}" == say_lead(
+    assert f"Training ACT with one 640x480 camera, batch 1, on the RTX 3090 (24.00 GiB) {said}" == say_lead(
         [result]
     )
 
@@ -178,9 +179,38 @@ def test_unknown_cells_have_no_tokens_and_no_holders(make_result):
 
 
 def test_each_policy_has_its_tokens(make_result):
-    """Two policies, two stories."""
-    headings = parts_of([make_result(), make_result(policy="diffusion")])
-    assert {"What the tokens do: act", "What the tokens do: diffusion"} <= headings.keys()
+    """Two policies, two stories, each with its own word; of one that reads none nothing is said."""
+    said = parts_of(
+        [make_result(), make_result(policy="smolvla", tokens=177), make_result(policy="diffusion", tokens=0)]
+    )
+    told = {heading.partition(": ")[2]: text for heading, text in said.items() if "tokens" in heading}
+    assert {
+        "ACT": "Two 640x480 cameras make 602 encoder tokens.",
+        "SmolVLA": "Two 640x480 cameras make 177 prefix tokens.",
+    } == told
+
+
+def test_fewer_tokens_are_squared_only_where_maps_of_them_are_held(make_result):
+    """SmolVLA attends to its prefix together with its actions, outside the language model that reads it."""
+    few = {"cameras": 1, "tokens": 113, "policy": "smolvla"}
+    said = parts_of([make_result(tokens=177, policy="smolvla"), make_result(**few)])["What the tokens do"]
+    assert said.startswith(
+        "Two 640x480 cameras make 177 prefix tokens, one 640x480 camera 113: 1.6 times fewer."
+    )
+
+
+def test_cameras_of_unlike_sizes_and_none_at_all_read_well(make_result):
+    """Each size once, with how many cameras have it; without cameras there are no images."""
+    unlike = [make_result(cameras=3, resolution="640x480,640x480,480x640", limit=40)]
+    blind = [make_result(cameras=0, environment_dim=7, limit=900, tokens=3)]
+
+    assert "two 640x480 cameras and one 480x640, batch 8" in say_lead(unlike)
+    assert (
+        "At 640x480 \u00d72, 480x640 the largest batch is 40 with three cameras."
+        == parts_of(unlike)["Where it stops"]
+    )
+    assert "with no cameras, batch 8" in say_lead(blind)
+    assert "Without images the largest batch is 900 with no cameras." == parts_of(blind)["Where it stops"]
 
 
 def test_a_cell_is_summed_up_in_a_line(make_result):

@@ -12,6 +12,7 @@ import pytest
 from actprof.errors import StoreError
 from actprof.report.page import embed_json, write_page
 from actprof.report.sweep_page import Report, render_report
+from actprof.results import ComponentSize
 
 EVIL = "<script>alert(1)</script></title><img src=x onerror=alert(2)>"
 
@@ -88,6 +89,38 @@ def test_names_cannot_break_out_of_the_page(make_result, grounding):
     assert EVIL not in page
     assert "<script>alert" not in page
     assert "<img" not in page
+
+
+def test_several_policies_have_one_page(make_result):
+    """Each has its parameters, tokens if it reads any, and only its own parts in a key."""
+    sizes = {
+        "act": ("encoder", 1000, 0), "diffusion": ("U-Net", 2000, 0), "smolvla": ("language model", 0, 4000),
+    }  # fmt: skip
+    results = [
+        make_result(
+            policy=policy, overrides={}, batch_size=batch, tokens=602 * (policy != "diffusion"),
+            parameters=trained + frozen,
+            components=(
+                ComponentSize(
+                    component=name, trainable=trained, trainable_bytes=4 * trained, frozen=frozen,
+                    frozen_bytes=2 * frozen,
+                ),
+            ),
+        )
+        for policy, (name, trained, frozen) in sizes.items()
+        for batch in (8, 16)
+    ]  # fmt: skip
+    page = without_plotly(render_report(Report(name="three", results=tuple(results))))
+
+    for text in (
+        "2,000</b> parameters in Diffusion Policy",
+        "4,000</b> parameters in SmolVLA",
+        "Prefix tokens by",
+    ):
+        assert 1 == page.count(text)
+    assert 1 == page.count("Encoder tokens by")
+    for title in ("ACT", "Diffusion Policy", "SmolVLA"):
+        assert f">{title}</option>" in page
 
 
 def test_json_in_a_script_survives_any_text():

@@ -2,7 +2,8 @@
 
 from actprof.report.arrange import arrange
 from actprof.report.parts import NOTHING
-from actprof.report.sweep_tables import table_cells, table_groundings, table_tokens
+from actprof.report.sweep_tables import table_cells, table_components, table_groundings, table_tokens
+from actprof.results import ComponentSize
 from actprof.units import GIB
 
 
@@ -53,6 +54,60 @@ def test_a_combination_without_tokens_is_a_gap(make_result):
     assert (("602", 1.0), NOTHING) == ((one.text, one.bar), two)
     (unknown,) = arrange([make_result(verdict="unknown")])
     assert table_tokens(unknown) is None
+
+
+def test_a_column_of_tokens_is_there_only_where_a_policy_reads_some(make_result):
+    """Diffusion's ResNets pool each image to a few keypoints."""
+    without, mixed = (
+        table_cells(arrange(results))
+        for results in (
+            [make_result(policy="diffusion", tokens=0)],
+            [make_result(policy="diffusion", tokens=0), make_result()],
+        )
+    )
+    for table, there in ((without, False), (mixed, True)):
+        assert there == ("Tokens" in [name for name, _ in table.columns])
+        assert {len(table.columns)} == {len(row.entries) for row in table.rows}
+
+
+def test_tokens_are_called_what_the_policy_calls_them(make_result):
+    """SmolVLA's are a prefix of what its expert reads."""
+    (setup,) = arrange([make_result(policy="smolvla", tokens=177)])
+    assert "Prefix tokens by resolution and number of cameras" == table_tokens(setup).caption
+
+
+def test_images_of_unlike_sizes_stand_in_one_place(make_result):
+    """Each size once, with the number of its cameras; without cameras there are none."""
+    unlike = make_result(cameras=3, resolution="640x480,640x480,480x640")
+    texts = [row.entries[0].text for row in table_cells(arrange([unlike])).rows]
+    texts += [row.entries[0].text for row in table_cells(arrange([make_result(cameras=0)])).rows]
+    assert ["640x480 \u00d72, 480x640", "no images"] == texts
+
+
+def test_parameters_are_counted_by_component_frozen_ones_apart():
+    """The last row is the sum; what is not there has no number."""
+    frozen = ComponentSize(
+        component="vision tower",
+        trainable=0,
+        trainable_bytes=0,
+        frozen=1000,
+        frozen_bytes=2000,
+        dtypes=("bfloat16",),
+    )
+    expert = ComponentSize(
+        component="action expert",
+        trainable=50,
+        trainable_bytes=200,
+        frozen=0,
+        frozen_bytes=0,
+        dtypes=("float32",),
+    )
+    table = table_components((frozen, expert))
+    assert [
+        ("vision tower", NOTHING, "", "1,000", "1.95 KiB", "bfloat16"),
+        ("action expert", "50", "200 bytes", NOTHING, "", "float32"),
+        ("all", "50", "200 bytes", "1,000", "1.95 KiB", "bfloat16, float32"),
+    ] == [row.entries for row in table.rows]
 
 
 def test_cpu_runs_are_listed_in_the_order_of_their_columns(grounding):

@@ -29,6 +29,7 @@ from actprof.cli.show_result import fact_table, print_bars, print_verdict
 from actprof.errors import UsageError
 from actprof.ledger.comparison import Pair
 from actprof.measurement import CardUse, DeviceFacts, Measurement
+from actprof.policies import tokens_called
 from actprof.progress import Listener, Progress
 from actprof.results import Result, Verdict
 from actprof.snapshots.compare_allocations import Unmatched
@@ -178,7 +179,8 @@ def _comparison(pair: Pair) -> Table | None:
     if None not in (run.max_batch_size, predicted.max_batch_size):
         table.add_row("largest batch size", boundary_text(run), boundary_text(predicted))
     if run.encoder_tokens or predicted.encoder_tokens:
-        table.add_row("encoder tokens", _count(run.encoder_tokens), _count(predicted.encoder_tokens))
+        counts = (_count(result.encoder_tokens) for result in (run, predicted))
+        table.add_row(tokens_called(run.cell.policy), *counts)
     return table
 
 
@@ -236,7 +238,7 @@ def _facts(result: Result) -> Iterator[tuple[str, str]]:
         yield "spike", _spike(run)
     yield "live tensors", format_bytes(run.live_tensor_bytes) if run.live_tensor_bytes else ""
     yield "resident memory", format_bytes(run.resident_bytes) if run.resident_bytes else ""
-    yield "encoder tokens", f"{result.encoder_tokens:,}" if result.encoder_tokens else ""
+    yield tokens_called(result.cell.policy), f"{result.encoder_tokens:,}" if result.encoder_tokens else ""
     yield "parameters", f"{result.parameters:,}" if result.parameters else ""
     if device is not None:
         yield from _device_texts(device)

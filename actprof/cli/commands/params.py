@@ -10,7 +10,7 @@ from rich.table import Table
 from actprof.api import params
 from actprof.cli.console import output, plain_table, print_json
 from actprof.cli.options import cell_options, json_option
-from actprof.policies import policy_spec
+from actprof.policies import tokens_called
 from actprof.policies.facts import PolicyFacts
 from actprof.records import to_plain
 from actprof.units import format_bytes
@@ -42,13 +42,12 @@ def command(*, show_all: bool, as_json: bool, **options: Any) -> None:
     console.print(_every(facts) if show_all else _by_component(facts))
     buffers = sum(p.bytes for p in facts.parameters if p.is_buffer)
     of_them = "all" if trained == facts.parameter_count else f"{trained:,} of them"
-    called = policy_spec(options["policy"]).tokens_called
     console.print(f"\n{facts.parameter_count:,} parameters, {of_them} trained")
     console.print(
         f"checkpoint: {format_bytes(checkpoint_bytes)} of weights ({format_bytes(buffers)} of it buffers)"
     )
     if facts.encoder_tokens:
-        console.print(f"{facts.encoder_tokens:,} {called}")
+        console.print(f"{facts.encoder_tokens:,} {tokens_called(options['policy'])}")
 
 
 def _by_component(facts: PolicyFacts) -> Table:
