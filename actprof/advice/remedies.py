@@ -39,6 +39,12 @@ RESOLUTIONS = {"320x240": 1.5, "256x256": 1.6, "224x224": 1.7}
 LORA = {"method_type": "LORA", "r": 16}
 _ACCUMULATES = (0, 6, 2)  # lerobot, whose earlier training loops never enter `Accelerator.accumulate`
 
+# What saves most in most policies, in this order; `first_remedies` takes two of them.
+_FIRST = (
+    "resize_224x224", "resize_imgs_with_padding", "gradient_checkpointing", "lora", "fused_attention",
+    "fused_expert_attention", "bf16",
+)  # fmt: skip
+
 Make = Callable[[Cell], Offer | None]
 
 
@@ -240,6 +246,16 @@ def offers(cell: Cell, *, largest: int | None = None) -> tuple[Offer, ...]:
     """Return every remedy that concerns `cell`, the cheapest first; `largest` is the batch size that runs."""
     found = [smaller_batch(cell, largest), *(make(cell) for make in REMEDIES), *policy_offers(cell)]
     return tuple(sorted((offer for offer in found if offer is not None), key=lambda offer: offer.effort))
+
+
+def first_remedies(cell: Cell, *, in_command: bool = False) -> tuple[str, ...]:
+    """Return the names of what helps most policies most: what needs no further trace, and two that do.
+
+    With `in_command` only what flags of lerobot-train can do.
+    """
+    found = {offer.name: offer for offer in offers(cell) if offer.flags or not in_command}
+    free = [name for name, offer in found.items() if offer.cell.trace_key() == cell.trace_key()]
+    return (*free, *[name for name in _FIRST if name in found][:2])
 
 
 def combine(cell: Cell, chosen: tuple[Offer, ...]) -> Cell:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from actprof.advice.offer import CODE, FLAG, KINDS, Offer
-from actprof.advice.remedies import combine, offers
+from actprof.advice.remedies import combine, first_remedies, offers
 from actprof.cell import CELL_FIELDS, Cell
 from actprof.policies import policy_names, policy_spec
 from actprof.policies.changes import LOSSLESS, fitting_changes
@@ -243,3 +243,25 @@ def test_a_combination_unites_fields_of_the_config():
     )
 
     assert {"chunk_size": 50, "dim_model": 512, "use_vae": False} == combine(start, remedies).overrides
+
+
+# -- what pre-flight looks at --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", policy_names())
+def test_the_first_remedies_need_two_further_traces_at_most(policy):
+    """What smaller batches and the allocator do is known from the run's own trace."""
+    cell = replace(CELL, policy=policy)
+    names = first_remedies(cell)
+    known = by_name(cell)
+
+    assert {"smaller_batch", "expandable_segments"} < set(names)
+    assert 2 >= len([name for name in names if known[name].cell.trace_key() != cell.trace_key()])
+    assert all(known[name].flags for name in first_remedies(cell, in_command=True))
+
+
+def test_the_first_remedies_are_those_of_the_policy():
+    """Smaller images for who takes them as they are, checkpoints and adapters for who has flags for them."""
+    assert {"resize_224x224", "fused_attention"} < set(first_remedies(CELL))
+    assert {"gradient_checkpointing", "lora"} < set(first_remedies(Cell(policy="pi0")))
+    assert "fused_attention" not in first_remedies(CELL, in_command=True)
