@@ -19,9 +19,10 @@ def package_version(name: str) -> str:
         return UNKNOWN
 
 
-def library_versions() -> dict[str, str]:
-    """Return the versions of actprof, lerobot and torch."""
-    return {name: package_version(name) for name in ("actprof", "lerobot", "torch")}
+def library_versions(*more: str) -> dict[str, str]:
+    """Return the versions of actprof, lerobot and torch, and of those of `more` that are installed."""
+    installed = [name for name in more if package_version(name) != UNKNOWN]
+    return {name: package_version(name) for name in ("actprof", "lerobot", "torch", *installed)}
 
 
 @cache

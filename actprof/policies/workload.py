@@ -23,6 +23,7 @@ from actprof.policies.apply_changes import change_optimizer, change_policy
 from actprof.policies.dataset import asks_for_rewards, batches, camera_keys, dataset_meta
 from actprof.policies.eight_bit_adamw import build_8_bit
 from actprof.policies.hub import without_hub
+from actprof.policies.libraries import missing_libraries_are_named
 from actprof.policies.precision import autocast_of
 from actprof.policies.spec import PolicySpec
 from actprof.quiet import quiet_imports
@@ -95,10 +96,10 @@ def build_workload(
             f"lerobot's {cell.policy} asks every batch for observation.state; give a state_dim above 0"
         )
     accelerator = accelerator or StepAccelerator(device_type=device.type)
-    with quiet_imports():
+    with quiet_imports(), missing_libraries_are_named(cell):
         from lerobot.policies.factory import make_policy, make_pre_post_processors
 
-    with quiet_imports(), _outside_answered(cell, spec):
+    with quiet_imports(), missing_libraries_are_named(cell), _outside_answered(cell, spec):
         config = policy_config(cell)
         config.device = device.type
         meta = dataset_meta(cell, rewards=asks_for_rewards(config))

@@ -74,22 +74,22 @@ def measure_cells(
         UsageError: lerobot refuses a policy's config.
     """
     known = {} if fresh else store.stamps(source=MEASURED)
-    missing = [item for item in plan.choices if known.get(item[0].identity()) != _stamp(item[1])]
+    missing = [item for item in plan.choices if known.get(item[0].identity()) != _stamp(*item)]
     missing.sort(key=lambda item: item[0].batch_size)  # what surely fits is known first
     for done, (cell, choice) in enumerate(missing):
         label = f"measuring {cell_label(cell)} batch {cell.batch_size}"
         listener(Progress(total=len(missing), done=done, running=(label,)))
         result = Run(choice=choice, catalogue=plan.scenario.catalogue, command=command).measure(cell)
         failed = result.verdict == Verdict.FAILED
-        store.put_result(result, _FAILED if failed else _stamp(choice))
+        store.put_result(result, _FAILED if failed else _stamp(cell, choice))
         if failed:
             _check_there(choice, usable_gpus())
     listener(Progress(total=len(missing), done=len(missing)))
     return store.results(plan.scenario.cells, source=MEASURED)
 
 
-def _stamp(choice: Choice) -> str:
-    return "" if choice.gpu is None else measured_fingerprint(choice.gpu, choice.cap_bytes)
+def _stamp(cell: Cell, choice: Choice) -> str:
+    return "" if choice.gpu is None else measured_fingerprint(cell, choice.gpu, choice.cap_bytes)
 
 
 def _check_there(choice: Choice, here: Sequence[LocalGpu]) -> None:

@@ -56,7 +56,7 @@ def run_sweep(
 
 
 def _stamp(cell: Cell, scenario: Scenario) -> str:
-    return fingerprint(device_of(cell, scenario.catalogue).gpu)
+    return fingerprint(cell, device_of(cell, scenario.catalogue).gpu)
 
 
 def _missing(scenario: Scenario, known: dict[str, str]) -> list[Cell]:
@@ -83,7 +83,7 @@ def _missing_groundings(scenario: Scenario, store: ResultsStore, *, fresh: bool)
     for reason in dict.fromkeys(why_not_on_cpu(cell.policy) for cell in scenario.cells):
         if reason:
             _log.warning("not run on the CPU: %s", reason)
-    return [cell for key, cell in first.items() if known.get(key) != fingerprint()]
+    return [cell for key, cell in first.items() if known.get(key) != fingerprint(cell)]
 
 
 def _run_groundings(cells: list[Cell], store: ResultsStore, tasks: Tasks) -> None:
@@ -102,7 +102,7 @@ def _put_grounding(store: ResultsStore, cell: Cell, future: Future[Grounding]) -
         return
     with suppress(TraceError):  # what cannot be traced has nothing to be compared with
         check_grounding(grounding, trace_for(cell)[0].policy)
-    store.put_grounding(cell, grounding, fingerprint())
+    store.put_grounding(cell, grounding, fingerprint(cell))
 
 
 def default_folder(scenario: Scenario) -> Path:

@@ -19,9 +19,10 @@ from actprof.cell import Cell
 from actprof.errors import StoreError
 from actprof.hardware import Gpu, LocalGpu
 from actprof.measuring.grounding import Grounding
+from actprof.policies.libraries import versions_for
 from actprof.records import from_plain, to_plain
 from actprof.results import MEASURED, PREDICTED, SCHEMA_VERSION, Result
-from actprof.versions import code_digest, library_versions
+from actprof.versions import code_digest
 
 FILE_NAME = "results.sqlite"
 _TABLES = """
@@ -42,16 +43,16 @@ _DECIDES = (
 )  # fmt: skip
 
 
-def fingerprint(gpu: Gpu | None = None) -> str:
-    """Return a digest of what a prediction depends on besides its cell."""
+def fingerprint(cell: Cell, gpu: Gpu | None = None) -> str:
+    """Return a digest of what the prediction of a cell depends on besides it."""
     figures = None if gpu is None else {**gpu.to_json(), "sources": None, "aliases": None}
     code = code_digest(*_DECIDES)
-    return _digest([library_versions(), code, SCHEMA_VERSION, figures])
+    return _digest([versions_for(cell), code, SCHEMA_VERSION, figures])
 
 
-def measured_fingerprint(gpu: LocalGpu, cap_bytes: int | None) -> str:
+def measured_fingerprint(cell: Cell, gpu: LocalGpu, cap_bytes: int | None) -> str:
     """Return a digest of what a measurement depends on besides its cell: the card, its driver, the cap."""
-    return _digest([library_versions(), SCHEMA_VERSION, MEASURED, gpu.name, gpu.driver, cap_bytes])
+    return _digest([versions_for(cell), SCHEMA_VERSION, MEASURED, gpu.name, gpu.driver, cap_bytes])
 
 
 def _digest(parts: list[Any]) -> str:

@@ -1,8 +1,8 @@
 """Traces on disk, so that a second question about the same policy needs no torch at all.
 
 A trace is found by everything that it depends on: the cell without batch size, GPU and allocator settings,
-the versions of actprof, lerobot and torch, and the code that traces. A file that cannot be read is recorded
-again, with a warning.
+the versions of actprof, lerobot, torch and what else the policy is built of, and the code that traces. A file
+that cannot be read is recorded again, with a warning.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from unittest import mock
 from actprof.cell import Cell
 from actprof.errors import StoreError
 from actprof.files import CACHE_VARIABLE, cache_folder, write_whole
+from actprof.policies.libraries import versions_for
 from actprof.processes.child import in_worker
 from actprof.processes.worker import Worker
 from actprof.trace.model import SCHEMA_VERSION, Trace
 from actprof.trace.storage import trace_from_bytes, trace_to_bytes
-from actprof.versions import code_digest, library_versions
+from actprof.versions import code_digest
 
 _RECORDER = "actprof.trace.record"
 _log = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ def save_trace(trace: Trace, cell: Cell) -> None:
 def _path(cell: Cell, fixed_batch_size: int | None) -> Path:
     identity = {
         "key": cell.trace_key(),
-        "versions": library_versions(),
+        "versions": versions_for(cell),
         "schema": SCHEMA_VERSION,
         "code": code_digest("trace", "policies", "kernels"),
         "batch_size": fixed_batch_size,

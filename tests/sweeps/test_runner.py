@@ -100,7 +100,7 @@ def test_only_what_is_missing_is_answered(scenario, store, here, monkeypatch):
 def test_newer_versions_make_answers_stale(scenario, store, here, monkeypatch):
     """Another torch: everything is answered again."""
     runner.run_sweep(scenario, store, workers=here, ground=False)
-    monkeypatch.setattr("actprof.sweeps.store.library_versions", lambda: {"torch": "99"})
+    monkeypatch.setattr("actprof.sweeps.store.versions_for", lambda _cell: {"torch": "99"})
     calls = counting(monkeypatch, "predict_task")
     runner.run_sweep(scenario, store, workers=here, ground=False)
 

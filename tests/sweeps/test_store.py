@@ -108,8 +108,9 @@ def test_fingerprints_follow_the_figures_of_the_gpu():
     """A changed capacity makes stored answers stale; changed sources do not."""
     gpu = find_gpu("RTX 3090")
 
-    assert fingerprint(gpu) != fingerprint(replace(gpu, capacity_bytes=gpu.capacity_bytes + 1))
-    assert fingerprint(gpu) == fingerprint(replace(gpu, sources={}))
+    cell, larger = Cell(), replace(gpu, capacity_bytes=gpu.capacity_bytes + 1)
+    assert fingerprint(cell, gpu) != fingerprint(cell, larger)
+    assert fingerprint(cell, gpu) == fingerprint(cell, replace(gpu, sources={}))
 
 
 def test_the_file_is_plain_sqlite(tmp_path, seed):

@@ -148,8 +148,8 @@ def test_a_trace_of_one_batch_size_serves_no_other():
 def test_another_version_of_a_library_makes_another_trace(recorded, monkeypatch, library):
     """What decides a prediction is part of the key."""
     trace_for(CELL)
-    versions = {**cache.library_versions(), library: "99.0"}
-    monkeypatch.setattr(cache, "library_versions", lambda: versions)
+    versions = {**cache.versions_for(CELL), library: "99.0"}
+    monkeypatch.setattr(cache, "versions_for", lambda _cell: versions)
     assert cached_trace(CELL) is None
 
 

@@ -1,0 +1,40 @@
+"""Libraries beside lerobot and torch that a policy is built of: their versions, and what to do without them.
+
+They come with extras of lerobot; nothing is imported here.
+"""
+
+from __future__ import annotations
+
+from actprof.cell import Cell
+from actprof.errors import UsageError
+from actprof.policies import policy_spec
+from actprof.versions import library_versions
+
+# Whose code runs in a training step of a policy that needs an extra of lerobot.
+_BUILT_OF = ("transformers", "diffusers")
+
+
+def versions_for(cell: Cell) -> dict[str, str]:
+    """Return the versions on which a training step of `cell` depends; of what is not installed, none."""
+    built_of = _BUILT_OF if policy_spec(cell.policy).extra else ()
+    return library_versions(*built_of, *(("peft",) if cell.peft else ()))
+
+
+class missing_libraries_are_named:  # noqa: N801 - reads as a sentence in a with statement
+    """Turn a failing import into a `UsageError` that names the extra of lerobot that installs it."""
+
+    def __init__(self, cell: Cell) -> None:
+        self._spec = policy_spec(cell.policy)
+        self._extra = self._spec.extra or ("peft" if cell.peft else "")
+
+    def __enter__(self) -> None:
+        """Nothing to set up."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
+        """Re-raise what an import raises, also where it is what lerobot refuses a policy for."""
+        cause = error.__cause__ if isinstance(error, UsageError) else error
+        if isinstance(cause, ImportError) and self._extra:
+            raise UsageError(
+                f"{self._spec.title} cannot be built: {str(cause).partition('. Install it')[0]}; "
+                f"pip install 'lerobot[{self._extra}]'"
+            ) from cause
