@@ -7,6 +7,7 @@ from actprof.policies.spec import PolicySpec
 SPEC = PolicySpec(
     name="diffusion",
     title="Diffusion Policy",
+    extra="diffusion",
     fixed={"pretrained_backbone_weights": None},
     sizeless=frozenset(
         {
