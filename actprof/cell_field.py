@@ -137,7 +137,7 @@ def read_cameras(value: Any) -> tuple[Any, str]:
     """
     if isinstance(value, str) and value.isdecimal():
         return int(value), ""
-    if isinstance(value, str):
+    if isinstance(value, str) and value:
         value = value.split(",")
     if not isinstance(value, list | tuple):
         return value, ""

@@ -52,7 +52,9 @@ def test_a_capacity_alone_stands_for_a_gpu_of_that_size(seed):
     ("options", "words"),
     [
         ({"batch_size": 0}, "batch_size is 0; it must be at least 1"),
-        ({"cameras": 0}, "cameras is 0"),
+        ({"cameras": -1}, "cameras is -1"),
+        ({"cameras": ["640x480", "480"]}, "'480' is not a resolution"),
+        ({"accumulate": 0}, "accumulate is 0"),
         ({"resolution": "640*480"}, "'640\\*480' is not a resolution; write WIDTHxHEIGHT"),
         ({"policy": "atc"}, "did you mean act"),
         ({"precision": "fp8"}, "'fp8' is not a precision"),

@@ -45,7 +45,14 @@ def test_one_trace_serves_batches_gpus_and_allocators(change):
     "change",
     [
         {"cameras": 1},
+        {"cameras": 0},
+        {"cameras": ["640x480", "480x640"]},
         {"resolution": "224x224"},
+        {"environment_dim": 4},
+        {"task_tokens": 12},
+        {"peft": {"r": 16}},
+        {"accumulate": 4},
+        {"ema": True},
         {"overrides": {"chunk_size": 50}},
         {"precision": "bf16"},
         {"state_dim": 0},
@@ -58,7 +65,63 @@ def test_what_shapes_the_tensors_is_in_the_trace_key(change):
 
 def test_width_comes_before_height():
     """640x480 is a landscape image."""
-    assert (640, 480) == (Cell(resolution="640x480").width, Cell(resolution="640x480").height)
+    assert ((640, 480),) * 2 == Cell(resolution="640x480").frame_sizes
+    assert 2 * 640 * 480 == Cell(resolution="640x480").pixels
+
+
+@pytest.mark.parametrize("listed", [["640x480", "480x640"], ("640x480", "480x640"), "640x480, 480x640"])
+def test_cameras_may_be_the_list_of_their_resolutions(listed):
+    """However it is written, it is their number and a resolution for each."""
+    cell = Cell(cameras=listed)
+
+    assert (2, "640x480,480x640") == (cell.cameras, cell.resolution)
+    assert ((640, 480), (480, 640)) == cell.frame_sizes
+    assert cell == Cell(cameras=2, resolution="640x480,480x640")
+    assert cell == Cell.from_json(json.loads(json.dumps(cell.to_json())))
+
+
+@pytest.mark.parametrize("cameras", [["224x224"] * 3, "224x224,224x224,224x224"])
+def test_cameras_alike_are_a_number_and_one_resolution(cameras):
+    """The short form, which may be a text as well."""
+    assert Cell(cameras=3, resolution="224x224") == Cell(cameras=cameras)
+    assert Cell(cameras=3, resolution="224x224") == Cell(cameras="3", resolution="224x224")
+
+
+def test_there_may_be_no_camera():
+    """Then there are no frames."""
+    assert ((), 0) == (Cell(cameras=0).frame_sizes, Cell(cameras="0").pixels)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"cameras": -1}, "cameras is -1; it must be at least 0"),
+        ({"cameras": True}, "cameras is True; it must be a whole number"),
+        ({"cameras": ""}, "cameras is ''; it must be a whole number"),
+        ({"cameras": "640x480,two"}, "'two' is not a resolution"),
+        (
+            {"cameras": ["640x480"], "resolution": "224x224"},
+            "cameras lists resolutions, so '224x224' is one",
+        ),
+        (
+            {"cameras": 3, "resolution": "640x480,480x640"},
+            "there are 2 resolutions for 3 cameras; give one",
+        ),
+        ({"accumulate": 0}, "accumulate is 0; it must be at least 1"),
+        ({"task_tokens": -1}, "task_tokens is -1; it must be at least 0"),
+        ({"environment_dim": -1}, "environment_dim is -1; it must be at least 0"),
+    ],
+)
+def test_what_no_run_has_is_refused(fields, message):
+    """The message names the field and its value."""
+    with pytest.raises(UsageError, match=message):
+        Cell(**fields)
+
+
+def test_fields_that_came_later_leave_old_keys_as_they_were():
+    """Traces that were recorded before there were adapters, accumulation or averages are still found."""
+    later = {"environment_dim", "task_tokens", "peft", "accumulate", "ema", "changes"}
+    assert not later & set(Cell().trace_key())
 
 
 @pytest.mark.parametrize(
@@ -107,11 +170,13 @@ def test_readers_are_told_of_what_is_unusual_only():
     cell = Cell(
         overrides={"use_vae": False, "chunk_size": 50}, state_dim=14, optimizer="sgd", precision="bf16",
         used_by_others_bytes=2**30, cudnn_benchmark=False, changes=("fused_adamw", "channels_last"),
+        environment_dim=4, task_tokens=12, peft={"r": 16}, accumulate=4, ema=True,
     )  # fmt: skip
     told = [word for part in CELL_FIELDS for word in part.unusual(getattr(cell, part.name))]
 
     assert [
-        "chunk_size=50", "use_vae=False", "state 14", "sgd", "bf16", "1.00 GiB used by others",
+        "chunk_size=50", "use_vae=False", "state 14", "environment state 4", "task tokens 12", "sgd",
+        "peft.r=16", "accumulate 4", "EMA on", "bf16", "1.00 GiB used by others",
         "cudnn.benchmark off", "channels_last", "fused_adamw",
     ] == told  # fmt: skip
     assert not any(part.unusual(getattr(Cell(), part.name)) for part in CELL_FIELDS)

@@ -25,7 +25,7 @@ _CONSTANTS = {"true": True, "false": False, "none": None, "null": None}
 # What click is told of a kind of values: whatever has to be read with a unit or by name stays a text here.
 _KINDS: dict[str, dict[str, Any]] = {
     "overrides": {"metavar": "FIELD=VALUE", "multiple": True, "default": ()},
-    "cameras": {"metavar": "NUMBER", "type": str},
+    "cameras": {"metavar": "NUMBER|SIZES", "type": str},
     "resolution": {"metavar": "WIDTHxHEIGHT"},
     "capacity": {"metavar": "SIZE"},
     "size": {"metavar": "SIZE", "type": str},

@@ -24,6 +24,8 @@ from actprof.units import MIB, parse_bytes
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SIZE = r"[1-9]\d*x[1-9]\d*"
+# The words are `actprof.scenario.messages`'s.
+_NO_CAMERAS = PydanticCustomError("cameras", "no cameras")
 _SIZE_PATTERN = r"^\d+(\.\d+)?\s*([KMGT]i?)?[Bb]?$"
 
 
@@ -81,11 +83,13 @@ def _parse_resolutions(value: str) -> None:
 
 def _cameras(value: Any) -> Any:
     """Return a number of cameras, or their resolutions with commas between."""
+    if isinstance(value, list) and not (value and all(isinstance(size, str) for size in value)):
+        raise _NO_CAMERAS
     count, listed = read_cameras(value)
     if listed:
         _parsed_by(_parse_resolutions)(listed)
-    elif type(count) is int and count < 0:
-        raise complaint(f"{count} cameras cannot be; give a number from 0, or a list of resolutions")
+    elif type(count) is not int or count < 0:
+        raise _NO_CAMERAS
     return listed or count
 
 
@@ -96,7 +100,7 @@ def _overrides(value: dict[str, Any]) -> dict[str, Any]:
     try:
         json.dumps(value, allow_nan=False)
     except ValueError as error:
-        raise complaint("set holds a number that is not finite; write a finite one") from error
+        raise complaint("a value is a number that is not finite; write a finite one") from error
     return value
 
 

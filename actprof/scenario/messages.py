@@ -13,6 +13,7 @@ _LONGEST_SHOWN = 60
 
 _EXPECTED = {
     "bool_type": "true or false",
+    "cameras": "a number from 0, or the resolution of each, like [640x480, 480x640]",
     "dict_type": "a mapping, like {chunk_size: 50}",
     "model_type": "a mapping, like {batch_size: [8, 16]}",
     "string_type": "a text",
@@ -23,6 +24,7 @@ _SPECIAL = {
     ("expect", "list_type"): "a list of mappings, like [{encoder_tokens: 602}]",
     ("where", "model_type"): "a mapping, like {batch_size: 64}",
     ("at", "model_type"): "a mapping, like {batch_size: 64}",
+    ("peft", "dict_type"): "a mapping, like {r: 16}",
     ("gpus", "dict_type"): "a mapping, like {My card: {capacity: 23.5GiB}}",
 }
 

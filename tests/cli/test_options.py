@@ -19,11 +19,15 @@ CELLS = st.builds(
         st.sampled_from(["chunk_size", "use_vae", "rates"]),
         st.one_of(st.integers(), st.booleans(), st.none(), st.just("resnet34"), st.lists(st.integers())),
     ),
-    cameras=COUNTS,
-    resolution=st.sampled_from(["640x480", "224x224"]),
+    cameras=st.integers(0, 8) | st.lists(st.sampled_from(["640x480", "480x640"]), min_size=1).map(tuple),
     batch_size=COUNTS.map(lambda count: 2 * count),
     state_dim=st.integers(0, 20),
     action_dim=COUNTS,
+    environment_dim=st.integers(0, 20),
+    task_tokens=st.integers(0, 64),
+    peft=st.fixed_dictionaries({}, optional={"r": COUNTS, "target_modules": st.just(["q_proj", "v_proj"])}),
+    accumulate=COUNTS,
+    ema=st.booleans(),
     optimizer=st.sampled_from(OPTIMIZERS),
     precision=st.sampled_from(PRECISIONS),
     alloc_conf=st.sampled_from(["", "expandable_segments:True"]),
@@ -49,19 +53,47 @@ def read(decorate, words):
     return found
 
 
+def made(words):
+    """Return the cell of a command line."""
+    return make_cell(**read(cell_options, words))
+
+
 @given(CELLS)
 def test_the_command_of_a_cell_makes_that_cell(cell):
     """Every field is written as it is read, and what is left out has its default."""
     words = shlex.split(cell_command(cell, "explain"))
 
     assert ["actprof", "explain"] == words[:2]
-    assert cell == make_cell(**read(cell_options, words[2:]))
+    assert cell == made(words[2:])
 
 
 def test_a_capacity_alone_is_a_cell_without_a_gpu():
     """None is a value of the field; nothing is said of it."""
     cell = Cell(gpu=None, capacity_bytes=2**34)
-    assert cell == make_cell(**read(cell_options, shlex.split(cell_command(cell))[2:]))
+    assert cell == made(shlex.split(cell_command(cell))[2:])
+
+
+def test_cameras_are_a_number_or_their_resolutions():
+    """With commas between; none at all is a number too."""
+    assert Cell(cameras=["640x480", "480x640"]) == made(["--cameras", "640x480,480x640"])
+    assert Cell(cameras=0, environment_dim=4) == made(["--cameras", "0", "--environment-dim", "4"])
+
+
+def test_an_adapter_is_given_field_by_field():
+    """Values are JSON where they are, as those of --set."""
+    words = ["--peft", "r=16", "--peft", 'target_modules=["q_proj","v_proj"]', "--accumulate", "4", "--ema"]
+    adapter = {"r": 16, "target_modules": ["q_proj", "v_proj"]}
+    assert Cell(peft=adapter, accumulate=4, ema=True) == made(words)
+
+
+def test_half_of_a_field_names_the_option_that_it_was_given_to():
+    """--peft as well as --set."""
+    command = click.command()(cell_options(lambda **_: None))
+    result = CliRunner().invoke(command, ["--peft", "r"])
+    assert (2, True) == (
+        result.exit_code,
+        "Invalid value for --peft: 'r' is not FIELD=VALUE" in result.output,
+    )
 
 
 def test_every_field_is_an_option_and_a_keyword():
@@ -70,4 +102,4 @@ def test_every_field_is_an_option_and_a_keyword():
 
     assert keywords == set(read(cell_options, [])) == set(read(played_cell_options, []))
     assert "T4" == read(played_cell_options, ["--as", "T4"])["gpu"]
-    assert Cell() == make_cell(**read(cell_options, []))
+    assert Cell() == made([])

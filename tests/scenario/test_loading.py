@@ -13,12 +13,14 @@ from actprof.units import GIB, MIB
 SHIPPED = Path(__file__).parents[2] / "scenarios"
 POLICIES = ", ".join(policy_names())
 KEYS = (
-    "policy, set, cameras, resolution, batch_size, state_dim, action_dim, optimizer, precision, alloc_conf, "
-    "expandable_segments, gpu, capacity, used_by_others, cudnn_benchmark, changes"
+    "policy, set, cameras, resolution, batch_size, state_dim, action_dim, environment_dim, task_tokens, "
+    "optimizer, peft, accumulate, ema, precision, alloc_conf, expandable_segments, gpu, capacity, "
+    "used_by_others, cudnn_benchmark, changes"
 )
 
-OTHER_KEYS = "name, question, ground, gpus, sweep, exclude, expect"
+OTHER_KEYS = "name, question, ground, gpus, policies, sweep, exclude, expect"
 NEAREST = "RTX 3090 Ti, RTX 3080, RTX 5070 Ti"
+CAMERAS = "a number from 0, or the resolution of each, like [640x480, 480x640]"
 TO_SWEEP = "to try several, write it under sweep:"
 
 
@@ -89,6 +91,13 @@ def test_a_scenario_takes_names_and_values_in_their_usual_forms(load):
     assert ("s", "What if?", False) == (scenario.name, scenario.question, scenario.ground)
 
 
+def test_cameras_may_be_the_list_of_their_resolutions(load):
+    """Beside a number; resolution takes a list for so many cameras as well."""
+    expected = Cell(cameras=2, resolution="640x480,480x640")
+    assert [expected] == list(load("cameras: [640x480, 480x640]\n").cells)
+    assert [expected] == list(load("cameras: 2\nresolution: 640x480,480x640\n").cells)
+
+
 def test_name_and_question_may_be_given(load):
     """They win over the file's name and the opening comment."""
     scenario = load("# Not me?\nname: on\nquestion: Me?\n")
@@ -114,6 +123,18 @@ def test_a_file_name_that_cannot_name_a_folder_is_mended(tmp_path):
         ("alloc_conf", "['', 'max_split_size_mb:128']", "alloc_conf", ["", "max_split_size_mb:128"]),
         ("state_dim", "[0, 6]", "state_dim", [0, 6]),
         ("action_dim", "[6, 14]", "action_dim", [6, 14]),
+        ("cameras", "[0, 1, [640x480, 480x640]]", "cameras", [0, 1, 2]),
+        ("cameras", "[[640x480, 480x640], 640x480]", "resolution", ["640x480,480x640", "640x480"]),
+        ("environment_dim", "[0, 4]", "environment_dim", [0, 4]),
+        ("task_tokens", "[0, 12]", "task_tokens", [0, 12]),
+        (
+            "peft",
+            "[{}, {r: 16, target_modules: [q_proj]}]",
+            "peft",
+            [{}, {"r": 16, "target_modules": ["q_proj"]}],
+        ),
+        ("accumulate", "[1, 4]", "accumulate", [1, 4]),
+        ("ema", "[false, true]", "ema", [False, True]),
         ("set.chunk_size", "[50, 100]", "overrides", [{"chunk_size": 50}, {"chunk_size": 100}]),
         ("set", "[{a: 1, b: 1}, {a: 2}]", "overrides", [{"a": 1, "b": 1}, {"a": 2}]),
     ],
@@ -157,7 +178,7 @@ REFUSALS = [
     ("sweep:\n  batch_size: [8]\n  bach_size: [8]\n", "3: unknown key 'bach_size'; did you mean batch_size?"),
     ("sweep:\n  name: [a]\n", f"2: unknown key 'name'; the keys here are {KEYS}, set.FIELD"),
     ("policy: atc\n", f"1: unknown policy 'atc'; did you mean act? known: {POLICIES}"),
-    ("sweep: {policy: [act, pi0]}\n", f"1: unknown policy 'pi0'; known: {POLICIES}"),
+    ("sweep: {policy: [act, rt2]}\n", f"1: unknown policy 'rt2'; known: {POLICIES}"),
     ("precision: f32\n", "1: unknown precision 'f32'; did you mean fp32? known: fp32, fp16, bf16"),
     (
         "gpu: RTX 3080 Ti\n",
@@ -166,7 +187,20 @@ REFUSALS = [
     ("sweep:\n  gpu:\n    - T4\n    - A100\n", "4: GPU 'A100' is ambiguous; write A100 40 GB or A100 80 GB"),
     ("batch_size: 0\n", "1: batch_size must be at least 1, not 0"),
     ("sweep:\n  batch_size:\n    - 8\n    - -8\n", "4: batch_size must be at least 1, not -8"),
-    ("cameras: 0\n", "1: cameras must be at least 1, not 0"),
+    ("cameras: -1\n", f"1: cameras must be {CAMERAS}, not -1"),
+    ("cameras: 2.0\n", f"1: cameras must be {CAMERAS}, not 2.0"),
+    ("cameras:\n", f"1: cameras must be {CAMERAS}, not nothing"),
+    ("cameras: []\n", f"1: cameras must be {CAMERAS}, not a list; {TO_SWEEP}"),
+    ("cameras: [1, 2]\n", f"1: cameras must be {CAMERAS}, not a list; {TO_SWEEP}"),
+    ("cameras: [640x480, 480]\n", f"1: cameras must be {CAMERAS}, not a list; {TO_SWEEP}"),
+    ("cameras: [640x480, 480x]\n", "1: '480x' is not a resolution; write WIDTHxHEIGHT, like 640x480"),
+    (
+        "sweep:\n  cameras: [[640x480, 480x640], '640x480,480x640']\n",
+        "2: cameras repeats 640x480,480x640; keep one",
+    ),
+    ("peft: 16\n", "1: peft must be a mapping, like {r: 16}, not 16"),
+    ("accumulate: 0\n", "1: accumulate must be at least 1, not 0"),
+    ("ema: maybe\n", "1: ema must be true or false, not 'maybe'"),
     ("state_dim: -1\n", "1: state_dim must be at least 0, not -1"),
     ("batch_size: eight\n", "1: batch_size must be a whole number, not 'eight'"),
     ("batch_size: 8.0\n", "1: batch_size must be a whole number, not 8.0"),
