@@ -10,6 +10,7 @@ from actprof.api.measurements import (
     measure_loader,
     write_loader_page,
 )
+from actprof.api.policies import known_policies
 from actprof.api.runs import explain, params, predict, preflight, write_explanation_page
 from actprof.api.scenarios import check, load_scenario, sweep, write_report
 from actprof.api.snapshots import replay_snapshot, verify_snapshot, write_replay_page
@@ -29,6 +30,7 @@ __all__ = [
     "check",
     "compare_snapshot",
     "explain",
+    "known_policies",
     "load_scenario",
     "measure",
     "measure_lines",

@@ -11,8 +11,25 @@ import importlib
 
 from actprof.errors import UsageError, did_you_mean
 from actprof.policies.spec import PolicySpec
+from actprof.policies.untraced import UNTRACED
 
-_POLICIES = ("act", "diffusion", "pi0", "pi05", "pi0_fast", "smolvla")
+_POLICIES = (
+    "act",
+    "diffusion",
+    "eo1",
+    "evo1",
+    "fastwam",
+    "groot",
+    "multi_task_dit",
+    "pi0",
+    "pi05",
+    "pi0_fast",
+    "smolvla",
+    "tdmpc",
+    "vla_jepa",
+    "vqbet",
+    "xvla",
+)
 
 
 def policy_names() -> tuple[str, ...]:
@@ -24,8 +41,10 @@ def policy_spec(name: str) -> PolicySpec:
     """Return what actprof must know of the policy that lerobot calls `name`.
 
     Raises:
-        UsageError: no such policy is known; names the nearest.
+        UsageError: it is not traced; says why, or names the nearest.
     """
+    if name in UNTRACED:
+        raise UsageError(f"actprof does not trace {name}: {UNTRACED[name]}")
     if name not in _POLICIES:
         hint = did_you_mean(name, *_POLICIES, most=1) or f"known: {', '.join(policy_names())}"
         raise UsageError(f"{name!r} is not a policy that actprof knows; {hint}")

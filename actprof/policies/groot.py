@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from typing import Any
 from unittest import mock
 
@@ -19,7 +20,7 @@ def _stand_ins(_cell: Cell) -> Iterator[None]:
     import torch
     from lerobot.policies.groot import groot_n1_7, processor_groot
 
-    from actprof.policies.qwen import QWEN3_IMAGES, qwen_processor
+    from actprof.policies.qwen import qwen_processor
 
     class Encode(processor_groot.GrootN17VLMEncodeStep):  # type: ignore[misc]
         """Its own step, which asks whether the device is there before it works on it."""
@@ -27,12 +28,12 @@ def _stand_ins(_cell: Cell) -> Iterator[None]:
         def _target_device(self) -> torch.device:
             return torch.device(self.device)
 
-        @property
+        @cached_property
         def proc(self) -> Any:
-            if self._proc is None:
-                self._proc = qwen_processor("Qwen3VLProcessor", QWEN3_IMAGES)
-                self._proc.tokenizer.padding_side = "left"
-            return self._proc
+            """The processor, with lerobot's side of the padding."""
+            processor = qwen_processor("Qwen3VLProcessor")
+            processor.tokenizer.padding_side = "left"
+            return processor
 
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(groot_n1_7, "snapshot_download", lambda name, **_: name))
@@ -50,10 +51,13 @@ SPEC = PolicySpec(
     reads_task=True,
     reads_all=True,
     follows_values=True,
+    options={"image_size": (256, 256)},
+    resized_by="image_size",
     components=(
         ("_groot_model.backbone.model.model.visual", "vision tower"),
         ("_groot_model.backbone", "language model"),
         ("_groot_model.action_head", "action head"),
     ),
+    grounded=False,
     output_module="_groot_model.action_head.action_decoder",
 )

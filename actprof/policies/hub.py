@@ -35,13 +35,15 @@ class Tokens:
 
     def __call__(
         self, text: Any, *, max_length: int | None = None, padding: Any = False, **_options: Any
-    ) -> dict[str, torch.Tensor]:
+    ) -> Any:
         """Return the ids and mask, int64 (texts, tokens), of the texts of one batch."""
+        from transformers import BatchEncoding
+
         most = max_length or self._per_task
         tokens = most if padding == "max_length" else min(self._per_task or most, most)
         shape = (1 if isinstance(text, str) else len(text), tokens)
         ids = torch.zeros(shape, dtype=torch.int64)
-        return {"input_ids": ids, "attention_mask": torch.ones(shape, dtype=torch.int64)}
+        return BatchEncoding({"input_ids": ids, "attention_mask": torch.ones(shape, dtype=torch.int64)})
 
     def convert_tokens_to_ids(self, tokens: Any) -> Any:
         """Return the id of a token, or those of several."""

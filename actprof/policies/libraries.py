@@ -5,6 +5,10 @@ They come with extras of lerobot; nothing is imported here.
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, requires, version
+
+from packaging.requirements import Requirement
+
 from actprof.cell import Cell
 from actprof.errors import UsageError
 from actprof.policies import policy_spec
@@ -18,6 +22,36 @@ def versions_for(cell: Cell) -> dict[str, str]:
     """Return the versions on which a training step of `cell` depends; of what is not installed, none."""
     built_of = _BUILT_OF if policy_spec(cell.policy).extra else ()
     return library_versions(*built_of, *(("peft",) if cell.peft else ()))
+
+
+def missing_packages(extra: str) -> tuple[str, ...]:
+    """Return the packages of lerobot's `extra` that are not installed, sorted, with the versions asked for.
+
+    Without lerobot it is lerobot that is missing.
+    """
+    try:
+        asked = [Requirement(text) for text in requires("lerobot") or ()]
+    except PackageNotFoundError:
+        return ("lerobot",)
+    missing: set[str] = set()
+    for need in asked:
+        # That of an extra alone: `extra == "smolvla" and python_version >= …`.
+        if need.marker is None or need.marker.evaluate({"extra": ""}):
+            continue
+        if not need.marker.evaluate({"extra": extra.replace("_", "-")}):
+            continue
+        if need.name == "lerobot":
+            missing.update(name for other in need.extras for name in missing_packages(other))
+        elif not _is_installed(need):
+            missing.add(f"{need.name}{need.specifier}")
+    return tuple(sorted(missing))
+
+
+def _is_installed(need: Requirement) -> bool:
+    try:
+        return need.specifier.contains(version(need.name), prereleases=True)
+    except PackageNotFoundError:
+        return False
 
 
 class missing_libraries_are_named:  # noqa: N801 - reads as a sentence in a with statement

@@ -13,17 +13,18 @@ def autocast_of(cell: Cell) -> str:
     """Return the precision of autocast on CUDA, `fp32` where it is off; else `fp16` or `bf16`.
 
     As `train` in lerobot/scripts/lerobot_train.py decides: a policy whose config has a `dtype` goes by that
-    alone; of others `use_amp` asks for autocast's default, which is fp16 on CUDA, and the rest is left to the
-    launcher.
+    alone, unless it names none (`auto`); of others `use_amp` asks for autocast's default, which is fp16 on
+    CUDA, and the rest is left to the launcher.
 
     Raises:
         UsageError: the cell asks for a precision that lerobot would not take from a launcher.
     """
     spec = policy_spec(cell.policy)
     if not spec.dtype:
-        return "fp16" if cell.precision == "fp32" and cell.overrides.get("use_amp") else cell.precision
+        wanted = cell.overrides.get("use_amp", spec.use_amp)
+        return "fp16" if cell.precision == "fp32" and wanted else cell.precision
     own = str(cell.overrides.get("dtype", spec.dtype))
-    found = _NAMES.get(own, "fp32")
+    found = _NAMES.get(own, cell.precision)
     if cell.precision not in ("fp32", found):
         wanted = next(name for name, precision in _NAMES.items() if precision == cell.precision)
         raise UsageError(

@@ -37,6 +37,7 @@ class PolicySpec:
         extra: of lerobot, without which the policy cannot be imported; empty: none.
         models: configurations of the models of the Hub that it is built of, by repository, each as its
             `config.json` has them; see `actprof.policies.hub.without_hub`.
+        example: fields of a cell that a first run of it needs beside its name.
         bases: the pretrained policies that people start from, by repository: the fields of each `config.json`
             that differ from lerobot's defaults, for `actprof preflight` where the Hub is out of reach.
         absent_cameras: what it does about a camera that its checkpoint names and the dataset lacks: `skipped`
@@ -85,6 +86,7 @@ class PolicySpec:
     sizeless: frozenset[str] = frozenset()
     extra: str = ""
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    example: Mapping[str, Any] = field(default_factory=dict)
     bases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     absent_cameras: str = ""
     tokens: Callable[[Cell], Any] = _plain_tokens

@@ -7,6 +7,7 @@ from actprof.policies.spec import PolicySpec
 SPEC = PolicySpec(
     name="tdmpc",
     title="TD-MPC",
+    example={"cameras": 1, "resolution": "84x84"},
     sizeless=frozenset(
         {
             "optimizer_lr", "n_action_repeats", "n_action_steps", "discount", "use_mpc", "cem_iterations",
