@@ -124,13 +124,13 @@ def asked_text(cell: Cell) -> str:
     (size, count), *others = _sizes(cell.cameras, cell.resolution) or [("", 0)]
     views = [f"{count} {plural(count, 'camera')} at {size}" if count else "no cameras"]
     views += [f"{count} at {size}" for size, count in others]
-    more = [
-        word
-        for part in CELL_FIELDS
-        if part.name in _TITLED
-        for word in part.unusual(getattr(cell, part.name))
-    ]
-    return ", ".join([join(views), f"batch size {cell.batch_size}", *more])
+    return ", ".join([join(views), f"batch size {cell.batch_size}", *options_text(cell)])
+
+
+def options_text(cell: Cell) -> list[str]:
+    """Return the options that a headline names: `peft.r=16`, `accumulate 4`, `EMA on`, as there are."""
+    parts = (part for part in CELL_FIELDS if part.name in _TITLED)
+    return [word for part in parts for word in part.unusual(getattr(cell, part.name))]
 
 
 def component_rows(components: Iterable[ComponentSize]) -> list[tuple[str, ...]]:

@@ -107,7 +107,7 @@ def test_parameters_are_one_backbone_not_two():
     assert 51_571_590 == facts.parameter_count
     assert 11.2 == pytest.approx(by_component["backbone"] / 1e6, abs=0.05)
     assert 17.3 == pytest.approx(by_component["encoder"] / 1e6, abs=0.05)
-    assert 17.3 == pytest.approx(by_component["vae_encoder"] / 1e6, abs=0.05)
+    assert 17.3 == pytest.approx(by_component["VAE encoder"] / 1e6, abs=0.05)
     assert 5.4 == pytest.approx(by_component["decoder"] / 1e6, abs=0.05)
     assert 0.4 == pytest.approx(by_component["projections and embeddings"] / 1e6, abs=0.05)
 

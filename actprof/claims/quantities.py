@@ -14,7 +14,7 @@ from functools import cache
 
 from actprof.cell import Cell
 from actprof.errors import TraceError, UsageError, did_you_mean
-from actprof.policies import policy_names, policy_spec
+from actprof.policies import policy_names, policy_spec, policy_title
 from actprof.policies.facts import PolicyFacts
 from actprof.prediction.attribution import GROUPS, SLACK, WORKSPACES
 from actprof.results import Breakdown, Result, Verdict
@@ -46,7 +46,7 @@ PLAIN = {
     quantity.name: quantity
     for quantity in (
         Quantity("verdict", WORD, "whether it runs", VERDICTS),
-        Quantity("encoder_tokens", COUNT, "length of the main encoder's token sequence"),
+        Quantity("encoder_tokens", COUNT, "tokens that enter the policy's encoder or language model"),
         Quantity("parameters", COUNT, "elements of the policy's parameters"),
         Quantity("parameters.trainable", COUNT, "elements of the parameters that are trained"),
         Quantity("chunk_size", COUNT, "actions that the policy predicts at once"),
@@ -76,7 +76,7 @@ PARTED = {
 
 
 def find_quantity(name: str) -> Quantity:
-    """Return the quantity that `name` means; spaces and underscores are the same in its part.
+    """Return the quantity that `name` means; case, spaces, hyphens and underscores of a part do not count.
 
     Raises:
         UsageError: there is none; names the nearest.
@@ -87,11 +87,15 @@ def find_quantity(name: str) -> Quantity:
     known = part_names(first)
     if not dot or not known:
         raise UsageError(f"unknown quantity {name!r}; {_hint(name, quantity_names())}")
-    found = {item.replace("_", " "): item for item in known}.get(part.replace("_", " "))
+    found = {_bare(item): item for item in known}.get(_bare(part))
     if found is None:
         raise UsageError(f"unknown quantity {name!r}; {_hint(name, [f'{first}.{item}' for item in known])}")
     kind, about = PARTED[first]
     return Quantity(name=f"{first}.{found}", kind=kind, about=about)
+
+
+def _bare(part: str) -> str:
+    return re.sub(r"[\s_-]", "", part).casefold()
 
 
 @cache
@@ -137,11 +141,15 @@ def read_quantity(name: str, result: Result, get_facts: GetFacts) -> tuple[Actua
         except TraceError as error:
             return None, str(error)
     value = _read_result(name, result)
-    if value is not None:
-        return value, ""
+    return value, "" if value is not None else _why_nothing(name, result)
+
+
+def _why_nothing(name: str, result: Result) -> str:
+    if name == "encoder_tokens":
+        return f"no tokens of {policy_title(result.cell.policy)} are counted"
     if not name.startswith("oom."):
-        return None, "not known"
-    return None, f"it does not run out: {result.reason}" if result.runs else "where it runs out is not known"
+        return "not known"
+    return f"it does not run out: {result.reason}" if result.runs else "where it runs out is not known"
 
 
 def _read_result(name: str, result: Result) -> Actual | None:
@@ -155,6 +163,8 @@ def _read_result(name: str, result: Result) -> Actual | None:
         return None if result.step_seconds is None else Decimal(str(result.step_seconds.median))
     if name == "samples_per_second":
         return None if result.samples_per_second is None else Decimal(str(result.samples_per_second))
+    if name == "encoder_tokens":
+        return result.encoder_tokens or None
     field = f"{name}_bytes" if name.startswith("peak_") or name == "headroom" else name
     value: Actual | None = getattr(result, field)
     return value

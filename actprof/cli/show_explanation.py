@@ -205,4 +205,6 @@ def _name(cell: dict[str, Any], fields: Iterable[str], otherwise: str) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, dict):
         return " ".join(f"{name}={item}" for name, item in value.items()) or "none"
-    return str(value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return ", ".join(value) or "none" if isinstance(value, list) else str(value)

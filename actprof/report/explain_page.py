@@ -8,12 +8,15 @@ from typing import Any
 from actprof.explanation.explain import CONTEXT, RUNS_OUT, UNUSED, Change, Explanation, Holding, difference
 from actprof.explanation.holders import HeldTensor
 from actprof.explanation.sentences import first_ops, headline, request_text, share, short_op, site_text
+from actprof.policies import policy_title, tokens_called
+from actprof.prediction.attribution import ACTIVATIONS
 from actprof.report.explain_figures import draw_course, draw_modules, stacked_kinds
 from actprof.report.page import Plots, render
 from actprof.report.palette import MEMORY, PHASES, ROOM, kind_colour
 from actprof.report.parts import Entry, Row, Table, View, columns, rows, with_first
+from actprof.report.sweep_tables import table_components
 from actprof.units import format_bytes
-from actprof.words import capital, cell_command, cell_text
+from actprof.words import capital, cell_command, cell_text, options_text
 
 _MOST_TENSORS = 400
 _MOST_CHANGES = 30
@@ -31,7 +34,7 @@ def render_explanation(found: Explanation, *, versus: Explanation | None = None)
         "explain",
         figures,
         result=found.result,
-        title=cell_text(found.result.cell),
+        title=_title(found),
         command=cell_command(found.result.cell, "explain"),
         lead=headline(moment),
         request=request_text(moment),
@@ -41,12 +44,26 @@ def render_explanation(found: Explanation, *, versus: Explanation | None = None)
         kinds=_views(names, [_table_kinds(some) for some in found.moments]),
         ops=_views(names, [_table_ops(some) for some in found.moments]),
         phases=list(PHASES.items()),
+        components=table_components(found.result.components) if found.result.components else None,
+        called=tokens_called(found.result.cell.policy),
         tensors=_table_tensors(shown, moment),
+        example=_example(shown),
         tensor_kinds=[(kind, kind) for kind in sorted({tensor.kind for tensor in shown})],
         left=len(left),
         left_bytes=sum(tensor.bytes for tensor in left),
         difference=None if versus is None else _compare(found, versus),
     )
+
+
+def _title(found: Explanation) -> str:
+    cell = found.result.cell
+    return ", ".join([policy_title(cell.policy), cell_text(cell), *options_text(cell)])
+
+
+def _example(tensors: Sequence[HeldTensor]) -> str:
+    """Return words that find some of the tensors, for whoever wonders what to look for."""
+    made = next((tensor for tensor in tensors if tensor.kind == ACTIVATIONS and tensor.module), None)
+    return f"{made.module.rpartition('.')[2]} {short_op(made.made_by.op)}" if made else "aten"
 
 
 # -- one moment ------------------------------------------------------------------------------------------
@@ -160,7 +177,7 @@ def _compare(first: Explanation, second: Explanation) -> dict[str, Any]:
     return {
         "lead": f"The second run needs {how} the first: {needed} instead of {before} "
         "for the process at its peak.",
-        "runs": [(name, capital(cell_text(run.result.cell))) for name, run in runs],
+        "runs": [(name, capital(_title(run))) for name, run in runs],
         "second_lead": headline(second.need),
         "command": cell_command(second.result.cell, "explain"),
         "tables": [(f"By {by}", note, _table_changes(by, changes)) for by, note, changes in tables],

@@ -115,6 +115,13 @@ def test_one_cell_that_breaks_it_breaks_it():
     assert "so in 1 of 2 cells" == outcome.instead
 
 
+def test_tokens_of_a_policy_that_reads_none_are_not_nought():
+    """A claim on them is neither held nor broken, and why is said."""
+    outcome = outcome_of("encoder_tokens", 602, result_of(Cell(policy="diffusion"), encoder_tokens=0))
+    assert outcome.held is None
+    assert "no tokens of Diffusion Policy are counted" in outcome.instead
+
+
 def test_what_cannot_be_told_is_neither_held_nor_broken():
     """An unknown verdict, an unknown boundary, a policy that cannot be traced."""
     unknown = result_of(verdict="unknown", reason="no trace")
@@ -194,7 +201,7 @@ BROKEN = {
 HELD = {
     ("parameters", "51,571,590"),
     ("parameters.trainable", "51,571,590"),
-    ("parameters.vae_encoder", "17,332,736"),
+    ("parameters.VAE encoder", "17,332,736"),
     ("parameters.encoder", "17,332,736"),
     ("parameters.decoder", "5,385,856"),
     ("parameters.projections and embeddings", "353,350"),

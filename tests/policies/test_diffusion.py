@@ -67,7 +67,7 @@ def test_a_resnet_for_each_camera_unless_they_share_it(cell, separate, backbones
     """A claim on backbones counts them."""
     facts = record(with_overrides(cell, use_separate_rgb_encoder_per_camera=separate), steps=1).policy
     assert backbones == read_facts("backbones", facts)
-    assert {"rgb_encoder", "unet"} == {parameter.component for parameter in facts.parameters}
+    assert {"image encoder", "U-Net"} == {parameter.component for parameter in facts.parameters}
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])

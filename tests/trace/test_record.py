@@ -44,7 +44,7 @@ def test_the_policy_is_the_one_of_lerobot(small_trace):
         if not parameter.is_buffer:
             by_component[parameter.component] = by_component.get(parameter.component, 0) + parameter.count
     assert 11_166_912 == by_component["backbone"]  # ResNet-18 without its classifier and frozen norms
-    assert {"backbone", "vae_encoder", "encoder", "decoder", "projections and embeddings"} == set(
+    assert {"backbone", "VAE encoder", "encoder", "decoder", "projections and embeddings"} == set(
         by_component
     )
     assert sum(by_component.values()) == small_trace.policy.parameter_count
