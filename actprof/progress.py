@@ -1,8 +1,14 @@
-"""How far a piece of work is: told to whoever listens, before and after every task."""
+"""How far a piece of work is: told to whoever listens, before and after every task.
+
+Who begins long work is handed a listener. What is only sometimes long, as a trace is, tells whoever listens
+to this thread.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 
@@ -25,3 +31,21 @@ Listener = Callable[[Progress], None]
 
 def nobody(_progress: Progress) -> None:
     """Listen to nothing."""
+
+
+_listening: ContextVar[Listener] = ContextVar("listening", default=nobody)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Inside, `listener` is told what work in this thread says that it is doing."""
+    token = _listening.set(listener)
+    try:
+        yield
+    finally:
+        _listening.reset(token)
+
+
+def say(text: str) -> None:
+    """Tell whoever listens to this thread what is being done; no text: it is over."""
+    _listening.get()(Progress(running=(text,) if text else ()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import click
 
 from actprof.errors import ActprofError
+from actprof.progress import Progress, listening
 
 INTERRUPTED = 130
 
@@ -78,13 +80,25 @@ def cli(*, verbose: bool) -> None:
     )
 
 
+@cache
+def _waiting() -> Callable[[Progress], None]:
+    from actprof.cli.console import Waiting  # imports rich
+
+    return Waiting()
+
+
+def _show_waiting(progress: Progress) -> None:
+    _waiting()(progress)
+
+
 def main() -> None:
     """Run the command line; print errors to stderr and exit with their code."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a bar gets a question mark
     try:
-        code = cli.main(standalone_mode=False)
+        with listening(_show_waiting):
+            code = cli.main(standalone_mode=False)
     except ActprofError as error:
         click.echo(f"actprof: {error}", err=True)
         sys.exit(error.exit_code)

@@ -12,10 +12,10 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress as RichProgress
-from rich.progress import ProgressColumn
+from rich.progress import ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from actprof.progress import Listener, Progress
+from actprof.progress import Listener, Progress, listening
 from actprof.results import MOST_BATCH_SIZE, Result, Verdict
 
 _PIPE_COLUMNS = 200
@@ -55,8 +55,7 @@ def progress_listener(*columns: ProgressColumn, start: str) -> Iterator[Listener
 
     It leaves nothing behind, and is not drawn where nobody looks.
     """
-    console = messages()
-    with RichProgress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with _progress_bar(*columns) as bar:
         task = bar.add_task(escape(start), total=None)
 
         def listener(progress: Progress) -> None:
@@ -64,7 +63,34 @@ def progress_listener(*columns: ProgressColumn, start: str) -> Iterator[Listener
             text = f"{first} and {len(others)} more" if others else first
             bar.update(task, total=progress.total or None, completed=progress.done, description=escape(text))
 
-        yield listener
+        with listening(listener):
+            yield listener
+
+
+def _progress_bar(*columns: ProgressColumn) -> RichProgress:
+    console = messages()
+    return RichProgress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+class Waiting:
+    """Listens where no other bar is drawn: a spinner from the first word on until there are no more."""
+
+    def __init__(self) -> None:
+        self._bar: RichProgress | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        """Show what is running, or nothing."""
+        if self._bar is None and progress.running:
+            self._bar = _progress_bar(SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+            self._bar.add_task("", total=None)
+            self._bar.start()
+        if self._bar is None:
+            return
+        if progress.running:
+            self._bar.update(self._bar.task_ids[0], description=escape(progress.text))
+        else:
+            self._bar.stop()
+            self._bar = None
 
 
 def plain_table(*columns: str, **style: Any) -> Table:

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from actprof.errors import UsageError
-from actprof.progress import Progress
+from actprof.progress import Progress, say
 from actprof.quiet import is_verbose
 
 PROGRESS, RETURNED, RAISED = "progress", "returned", "raised"  # the kinds of message to the parent
@@ -29,8 +29,10 @@ def in_worker() -> bool:
 
 
 def tell(text: str) -> None:
-    """Tell who waits for this worker what it is doing; in another process nobody listens."""
-    if _to_parent is not None:
+    """Tell who waits for this worker what it is doing; in another process, who listens to this thread."""
+    if _to_parent is None:
+        say(text)
+    else:
         _to_parent.send((PROGRESS, Progress(running=(text,))))
 
 

@@ -12,11 +12,13 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from queue import LifoQueue
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from actprof.errors import UsageError
 from actprof.processes.worker import Worker
-from actprof.progress import Listener, Progress, nobody
+from actprof.progress import Listener, Progress, listening, nobody
 
+_POLL_SECONDS = 0.5
 _WORKER_BYTES = 1_300_000_000  # torch and lerobot in one process, while tracing
 
 
@@ -54,7 +56,9 @@ class Tasks:
     ) -> None:
         """Have `task` run with its arguments, and `finish` called with its future, here, when it has."""
         self._tell(label)
-        self._open[self._executor.submit(task, *args)] = label, finish
+        with listening(lambda told: self._tell(_joined(label, told.text))):  # where it runs here
+            future = self._executor.submit(task, *args)
+        self._open[future] = label, finish
 
     def leave_out(self, count: int) -> None:
         """Count so many tasks as done that will not be added."""
@@ -68,7 +72,10 @@ class Tasks:
         """
         self._tell()
         while self._open:
-            for future in wait(self._open, return_when=FIRST_COMPLETED).done:
+            done = wait(self._open, _POLL_SECONDS, return_when=FIRST_COMPLETED).done
+            if not done:
+                self._tell()  # of what workers have said since
+            for future in done:
                 label, finish = self._open.pop(future)
                 try:
                     finish(future)
@@ -78,7 +85,12 @@ class Tasks:
                 self._tell()
 
     def _tell(self, next_one: str = "") -> None:
-        running = tuple(label for future, (label, _) in self._open.items() if future.running())
+        said = getattr(self._executor, "said", {})
+        running = tuple(
+            _joined(label, *said.get(future, ("",)))
+            for future, (label, _) in self._open.items()
+            if future.running()
+        )
         if next_one and not running:
             running = (next_one,)
         self._listener(Progress(total=self._total, done=self._done, running=running))
@@ -111,18 +123,35 @@ def worker_pool(jobs: int) -> Iterator[Executor]:
             worker.close()
 
 
+def _joined(label: str, said: str) -> str:
+    return f"{label}: {said}" if said else label
+
+
 class _InWorkers(Executor):
-    """Has a thread for each worker: the death of one is a `DiedError` of its task, and of no other."""
+    """Has a thread for each worker: the death of one is a `DiedError` of its task, and of no other.
+
+    Attributes:
+        said: what the workers last said of their tasks, a text in a list, by future.
+    """
 
     def __init__(self, workers: Iterable[Worker], threads: Executor) -> None:
         self._threads = threads
         self._idle = LifoQueue[Worker]()  # the last to finish is the next to start: it has lerobot
         for worker in workers:
             self._idle.put(worker)
+        self.said: WeakKeyDictionary[Future[Any], list[str]] = WeakKeyDictionary()
 
     def submit[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run `fn` in the next worker that is idle."""
-        return self._threads.submit(self._run, fn, *args, **kwargs)
+        said = [""]
+
+        def run() -> T:
+            with listening(lambda told: said.__setitem__(0, told.text)):
+                return self._run(fn, *args, **kwargs)
+
+        future = self._threads.submit(run)
+        self.said[future] = said
+        return future
 
     def _run[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         worker = self._idle.get()

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from actprof.errors import ActprofError, DiedError
+from actprof.processes.child import tell
 from actprof.processes.process import Environment, NoAnswerError, Process
 from actprof.progress import Listener, nobody
 
@@ -42,12 +43,14 @@ class Worker:
     def call[**P, T](self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what `function` returns there, or raise what it raises; all of that pickles.
 
+        Who listens to this thread is told what it says that it is doing.
+
         Raises:
             DiedError: the process ended instead; says how.
         """
         with self._lock:
             try:
-                value, raised = self._running().ask((function, args, kwargs))
+                value, raised = self._running().ask((function, args, kwargs), lambda told: tell(told.text))
             except NoAnswerError as silence:
                 self._end()
                 raise DiedError(f"the process that worked on it {silence}") from silence

@@ -24,7 +24,7 @@ from actprof.cell import Cell
 from actprof.errors import StoreError
 from actprof.files import CACHE_VARIABLE, cache_folder, write_whole
 from actprof.policies.libraries import versions_for
-from actprof.processes.child import in_worker
+from actprof.processes.child import in_worker, tell
 from actprof.processes.worker import Worker
 from actprof.trace.model import SCHEMA_VERSION, Trace
 from actprof.trace.storage import trace_from_bytes, trace_to_bytes
@@ -71,12 +71,17 @@ def trace_for(cell: Cell) -> tuple[Trace, bool]:
     if trace is not None:
         return trace, True
     here = in_worker() or _RECORDER in sys.modules
-    trace = _record(cell) if here else _worker.call(_record, cell)
+    try:
+        trace = _record(cell) if here else _worker.call(_record, cell)
+    finally:
+        tell("")
     save_trace(trace, cell)
     return trace, False
 
 
 def _record(cell: Cell) -> Trace:
+    if _RECORDER not in sys.modules:
+        tell("importing torch and lerobot, to trace a training step")
     from actprof.trace.record import record_trace  # imports torch and lerobot
 
     return record_trace(cell)

@@ -14,13 +14,14 @@ import torch
 
 from actprof.cell import Cell
 from actprof.errors import ActprofError, TraceError
-from actprof.policies import policy_spec
+from actprof.policies import policy_spec, policy_title
 from actprof.policies.accelerator import StepAccelerator
 from actprof.policies.adapter import own_path
 from actprof.policies.dataset import ASSUMED_TASK_TOKENS
 from actprof.policies.facts import PolicyFacts
 from actprof.policies.probe import Probe, policy_facts
 from actprof.policies.workload import Workload, build_workload, import_lerobot
+from actprof.processes.child import tell
 from actprof.trace.affine import fit
 from actprof.trace.fake import fake_cuda
 from actprof.trace.model import Trace
@@ -54,15 +55,23 @@ def record_trace(cell: Cell) -> Trace:
         trace = _fixed(cell)
     else:
         # Which line made an op does not depend on the batch size: the first recording says it.
-        recordings = [record(replace(cell, batch_size=size), sources=size == sizes[0]) for size in sizes]
+        recordings = [_record_one(cell, place) for place in range(len(sizes))]
         recorders = [recording.recorder for recording in recordings]
         fitted = fit(recorders, sizes)
         if fitted is None:
-            recorders = [without_sample_loops(recorder) for recorder in recorders]
+            loops = policy_spec(cell.policy).sample_loops
+            recorders = [without_sample_loops(recorder, loops) for recorder in recorders]
             fitted = fit(recorders, sizes)
         first = replace(recordings[0], recorder=recorders[0])
         trace = _assemble(cell, first, fitted, sizes) if fitted else _fixed(cell)
     return replace(trace, trace_seconds=time.perf_counter() - start)
+
+
+def _record_one(cell: Cell, place: int) -> Recording:
+    """Record the batch size at that place of those that are traced."""
+    sizes = traced_batch_sizes(cell)
+    tell(f"tracing {policy_title(cell.policy)} at batch size {sizes[place]}, {place + 1} of {len(sizes)}")
+    return record(replace(cell, batch_size=sizes[place]), sources=place == 0)
 
 
 def traced_batch_sizes(cell: Cell) -> tuple[int, ...]:
@@ -72,6 +81,7 @@ def traced_batch_sizes(cell: Cell) -> tuple[int, ...]:
 
 def _fixed(cell: Cell) -> Trace:
     """Trace one batch size for itself."""
+    tell(f"tracing {policy_title(cell.policy)} at batch size {cell.batch_size}, which has a trace of its own")
     recording = record(cell, sources=True)
     fitted = fit([recording.recorder], (cell.batch_size,))
     if fitted is None:
@@ -155,6 +165,8 @@ def _build(cell: Cell, recorder: Recorder, device: torch.device) -> Workload:
     workload = build_workload(cell, device, accelerator=accelerator)
     for path, parameter in workload.policy.named_parameters():
         recorder.mark(parameter, "parameters", owner=own_path(path))
+    for (path, _), average in zip(workload.policy.named_parameters(), workload.average, strict=False):
+        recorder.mark(average, "moving average", owner=own_path(path))
     for path, buffer in workload.policy.named_buffers():
         recorder.mark(buffer, "buffers", owner=own_path(path))
     return workload

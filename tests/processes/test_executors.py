@@ -8,7 +8,8 @@ import pytest
 from processes import is_alive, kill_oneself, wait_until
 
 from actprof.errors import DiedError
-from actprof.processes.pool import InThisProcess, worker_pool
+from actprof.processes.child import tell
+from actprof.processes.pool import InThisProcess, Workers, worker_pool
 
 
 def test_tasks_run_in_as_many_processes_as_there_are_jobs():
@@ -66,3 +67,21 @@ def test_this_process_hands_on_what_goes_wrong():
     assert os.getpid() == InThisProcess().submit(os.getpid).result()
     with pytest.raises(ZeroDivisionError):
         InThisProcess().submit(divmod, 1, 0).result()
+
+
+@pytest.mark.parametrize("executor", [None, InThisProcess()], ids=["in a worker", "here"])
+def test_what_a_task_says_stands_behind_its_label(executor):
+    """With how many are done, while it runs."""
+    told = []
+    with Workers(jobs=1, listener=told.append, executor=executor).tasks(1) as tasks:
+        tasks.add("tracing act", lambda future: future.result(), speak_and_wait)
+        tasks.run()
+
+    assert ("tracing act: batch size 3, 2 of 3",) in {progress.running for progress in told}
+    assert {1} == {progress.total for progress in told}
+    assert 1 == told[-1].done
+
+
+def speak_and_wait():
+    tell("batch size 3, 2 of 3")
+    time.sleep(2)

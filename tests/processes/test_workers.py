@@ -12,9 +12,10 @@ import pytest
 from processes import crash, is_alive, kill_oneself, wait_until
 
 from actprof.errors import DiedError, UsageError
-from actprof.processes.child import in_worker
+from actprof.processes.child import in_worker, tell
 from actprof.processes.process import how_it_ended
 from actprof.processes.worker import Worker
+from actprof.progress import listening
 
 
 @pytest.fixture
@@ -165,3 +166,14 @@ def test_a_worker_ends_with_its_parent(tmp_path, end):
 def test_an_exit_code_is_put_into_words(code, said):
     """Signals by their names."""
     assert said in how_it_ended(code)
+
+
+def test_what_a_worker_says_reaches_who_listens_to_the_thread(worker):
+    """In its process or in ours; no words mean that it is over."""
+    told = []
+    with listening(told.append):
+        worker.call(tell, "tracing")
+        tell("")
+    worker.call(tell, "not heard")
+
+    assert ["tracing", ""] == [progress.text for progress in told]

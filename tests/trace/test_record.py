@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from actprof.errors import TraceError, UsageError
+from actprof.progress import listening
 from actprof.trace.affine import fit
 from actprof.trace.model import KINDS, PHASES
 from actprof.trace.record import BATCH_SIZES, record, record_trace
@@ -20,6 +21,17 @@ from actprof.trace.record import BATCH_SIZES, record, record_trace
 def small_trace(small_cell):
     """Return the trace of the small ACT."""
     return record_trace(small_cell)
+
+
+def test_what_is_traced_is_said(small_cell):
+    """Each batch size, and one that has a trace of its own."""
+    told = []
+    with listening(lambda progress: told.append(progress.text)):
+        record_trace(small_cell)
+        record_trace(replace(small_cell, batch_size=1))
+
+    sizes = [f"tracing ACT at batch size {size}, {place} of 3" for place, size in enumerate(BATCH_SIZES, 1)]
+    assert [*sizes, "tracing ACT at batch size 1, which has a trace of its own"] == told
 
 
 def columns_of(recorder):
@@ -324,3 +336,17 @@ def test_the_same_cell_recorded_on_the_cpu_has_the_same_parameters(small_cell):
     """The recorder takes real tensors too: the same policy, tokens and output."""
     fake, real = record(small_cell, steps=1), record(small_cell, steps=1, device_type="cpu")
     assert fake.policy == real.policy
+
+
+def test_a_moving_average_is_one_more_copy_of_each_parameter(small_cell):
+    """It is a kind of its own, and belongs to the module whose parameter it follows."""
+    recorder = record(replace(small_cell, ema=True), steps=1).recorder
+    held = {
+        kind: {
+            (recorder.owners[tensor], recorder.sizes[tensor])
+            for tensor, index in enumerate(recorder.kinds)
+            if KINDS[index] == kind
+        }
+        for kind in ("parameters", "moving average")
+    }
+    assert held["parameters"] == held["moving average"]
