@@ -15,7 +15,7 @@ _OUR_LOOP = "actprof/policies/workload.py:"
 LOOP = "lerobot's training loop"
 _MENTIONED = 0.02  # of all: smaller holders are not worth a word
 OTHER = "other"  # what a policy calls the component of all that it has no name for
-_SINGULAR = {"optimizer state", "allocator slack"}
+_SINGULAR = {"moving average", "optimizer state", "allocator slack"}
 
 
 def headline(moment: Holding) -> str:

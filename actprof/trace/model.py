@@ -33,7 +33,10 @@ Dimension = tuple[int, int]
 Shape = tuple[Dimension, ...]
 
 PHASES = ("setup", "data", "forward", "backward", "optimizer")
-KINDS = ("parameters", "buffers", "inputs", "activations", "gradients", "optimizer state", "temporaries")
+KINDS = (
+    "parameters", "buffers", "inputs", "activations", "gradients", "optimizer state", "temporaries",
+    "moving average",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

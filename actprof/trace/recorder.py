@@ -28,7 +28,7 @@ from actprof.trace.rules.work import blas_route, bytes_moved, flops_of, kernels_
 from actprof.trace.values import count_true, known_values
 
 _SETUP, _DATA, _FORWARD, _BACKWARD, _OPTIMIZER = range(len(PHASES))
-_PARAMETERS, _BUFFERS, _INPUTS, _ACTIVATIONS, _GRADIENTS, _STATE, _TEMPORARIES = range(len(KINDS))
+_PARAMETERS, _BUFFERS, _INPUTS, _ACTIVATIONS, _GRADIENTS, _STATE, _TEMPORARIES, *_ = range(len(KINDS))
 _KIND_OF_PHASE = (_BUFFERS, _INPUTS, _TEMPORARIES, _TEMPORARIES, _TEMPORARIES)
 _PHASE_INDEX = {name: index for index, name in enumerate(PHASES)} | {"update": _OPTIMIZER, "more data": _DATA}
 # `.item()` has no value to give on a fake tensor; these let the usual control flow go its usual way.
