@@ -63,10 +63,17 @@ class Remedy(Offer):
 
     @property
     def does_something(self) -> bool:
-        """Whether memory, largest batch or speed get better by a hundredth at least, or the verdict does."""
+        """Whether memory, largest batch or speed get better by a hundredth at least, or the verdict does.
+
+        Memory is what tensors take. What lies unused between them shifts with any change: it counts for a
+        remedy of the allocator alone.
+        """
         before, after = self.before, self.after
+        taken, takes = before.peak_allocated_bytes, after.peak_allocated_bytes
+        if self.family == "allocator":
+            taken, takes = before.peak_process_bytes, after.peak_process_bytes
         return (
-            self.saved_bytes >= _LEAST_EFFECT * before.peak_process_bytes
+            taken - takes >= _LEAST_EFFECT * taken
             or (self.boundary_gain or 0) > _LEAST_EFFECT * (before.max_batch_size or 0)
             or (self.speed_ratio or 1) >= 1 + _LEAST_EFFECT
             or _RANK[after.verdict] < _RANK.get(before.verdict, len(_RANK))

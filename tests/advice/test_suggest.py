@@ -153,7 +153,7 @@ def test_the_run_that_started_it_all(tmp_path, monkeypatch):
     """
     monkeypatch.setenv("ACTPROF_CACHE_DIR", str(tmp_path))
     cell = Cell(overrides={"chunk_size": 50, "n_action_steps": 50}, batch_size=64)
-    remedies = suggest(cell)
+    remedies = suggest(cell, seconds=10_000)
     first = {remedy.name: remedy for remedy in remedies[:3]}
     known = {remedy.name: remedy for remedy in remedies}
 
