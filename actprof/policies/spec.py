@@ -40,6 +40,8 @@ class PolicySpec:
         example: fields of a cell that a first run of it needs beside its name.
         bases: the pretrained policies that people start from, by repository: the fields of each `config.json`
             that differ from lerobot's defaults, for `actprof preflight` where the Hub is out of reach.
+        needs_field: a field of its config without which lerobot cannot build it, and which its bases say;
+            empty: none.
         absent_cameras: what it does about a camera that its checkpoint names and the dataset lacks: `skipped`
             goes on without it, `empty` computes an empty image in its place; empty: it cannot do without.
         tokens: makes what stands for its tokenizers and processors.
@@ -50,6 +52,8 @@ class PolicySpec:
         reads_all: whether it reads a task of any length, not padded to a number of tokens of its own.
         follows_values: whether sizes inside depend on integers that are known, like the grids of images or
             where a text has them; see `actprof.trace.values`.
+        sample_loops: paths of modules that loop over the samples of a batch in Python. Where they are frozen
+            nothing else of the loops stays than a fixed number of tensors; see `actprof.trace.sample_loops`.
         steps: how many of its training steps are traced, until one is like all later ones: the optimizer's
             state appears at the end of the first, a test traces one more.
         pads_task: whether it pads every text to one length, so that how long a task is changes nothing.
@@ -88,6 +92,7 @@ class PolicySpec:
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     example: Mapping[str, Any] = field(default_factory=dict)
     bases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    needs_field: str = ""
     absent_cameras: str = ""
     tokens: Callable[[Cell], Any] = _plain_tokens
     stand_ins: Callable[[Cell], AbstractContextManager[object]] = _no_stand_ins
@@ -95,6 +100,7 @@ class PolicySpec:
     reads_task: bool = False
     reads_all: bool = False
     follows_values: bool = False
+    sample_loops: tuple[str, ...] = ()
     steps: int = 2
     pads_task: bool = False
     use_amp: bool = False

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from actprof.cell import Cell
 from actprof.errors import UnknownAnswerError, UsageError
+from actprof.policies import policy_names, policy_spec
 from actprof.policies.train_flags import checked_flags, known_flags, policy_class
 from actprof.quiet import quiet_imports
 
@@ -53,7 +55,12 @@ def read_train_command(
         UsageError: lerobot refuses the command; the message is lerobot's own.
         UnknownAnswerError: a file on the Hub that is needed cannot be had.
     """
-    with quiet_imports(), _as_lerobot_train(arguments), _configs_from(config_of):
+    with (
+        quiet_imports(),
+        _as_lerobot_train(arguments),
+        _configs_from(config_of),
+        _models_of(_named_policy(arguments, config_of)),
+    ):
         return _read(list(arguments), may_exist=may_exist)
 
 
@@ -112,6 +119,30 @@ def _configs_from(config_of: ConfigOf | None) -> Iterator[None]:
 
         with mock.patch.object(policies, "hf_hub_download", answer):
             yield
+
+
+def _named_policy(arguments: Sequence[str], config_of: ConfigOf | None) -> str:
+    """Return the type of the policy that a command names, as far as that can be told before it is read."""
+    from lerobot.configs import parser
+
+    path = parser.get_path_arg("policy", arguments)
+    if path and config_of is not None:
+        return str(config_of(path, None).get("type"))
+    saved = Path(parser.parse_arg("config_path", arguments) or "")
+    told = parser.get_type_arg("policy", arguments)
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        told = told or json.loads(saved.read_text(encoding="utf-8"))["policy"]["type"]
+    return str(told)
+
+
+def _models_of(policy: str) -> contextlib.AbstractContextManager[object]:
+    """Answer the configs that look for their models on the Hub while they are made."""
+    spec = policy_spec(policy) if policy in policy_names() else None
+    if spec is None or not spec.models:
+        return contextlib.nullcontext()
+    from actprof.policies.hub import without_hub
+
+    return without_hub(Cell(policy=policy), spec.models, spec.tokens)
 
 
 def _is_cut_off(arguments: Sequence[str]) -> bool:

@@ -84,6 +84,7 @@ SPEC = PolicySpec(
     extra="xvla",
     stand_ins=_with_florence,
     bases={"lerobot/xvla-base": _BASE},
+    needs_field="florence_config",
     absent_cameras="empty",
     reads_task=True,
     follows_values=True,
@@ -97,6 +98,7 @@ SPEC = PolicySpec(
         "resize_imgs_with_padding": None,
     },
     resized_by="resize_imgs_with_padding",
+    parts={"samples apart": ""},
     sizeless=frozenset(
         {
             "optimizer_lr", "optimizer_betas", "optimizer_eps", "optimizer_weight_decay",

@@ -22,7 +22,7 @@ CONFIG = "config.json"
 
 @dataclass(frozen=True, slots=True)
 class PretrainedConfig:
-    """The config of a pretrained policy, `type` included, and where it is from, in words."""
+    """The config of a pretrained policy, `type` included, and which one it is in words; empty: a folder's."""
 
     values: Mapping[str, Any]
     source: str
@@ -38,7 +38,7 @@ def pretrained_config(name: str, revision: str | None, environment: Mapping[str,
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return _read(folder / CONFIG, str(folder))
+        return _read(folder / CONFIG, "")
     if name.startswith(("/", "~", ".")) or name.count("/") != 1:
         raise UnknownAnswerError(
             f"--policy.path={name} is not on this machine; copy its {CONFIG} into a folder of that name, or "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from actprof.advice.remedies import first_remedies
 from actprof.advice.suggest import Remedy, suggest
 from actprof.allocator.config import AllocatorConfig
 from actprof.cell import OPTIMIZERS, Cell
@@ -23,7 +24,7 @@ from actprof.preflight_check.policy_inputs import Inputs, run_inputs
 from actprof.preflight_check.preflight import Preflight
 from actprof.preflight_check.read_command import read_command
 from actprof.preflight_check.task_length import TaskLength, task_length
-from actprof.preflight_check.training_run import TrainingRun
+from actprof.preflight_check.training_run import TrainingRun, takes_precision
 from actprof.preflight_check.traps import find_traps
 from actprof.results import Result, Verdict
 from actprof.trace.cache import cached_trace
@@ -32,13 +33,6 @@ from actprof.units import format_bytes
 # What NCCL takes for its rings and kernels on each GPU of one machine: an estimate, no published figure.
 NCCL_BYTES = 512 << 20
 MOST_REMEDIES = 3
-# `actprof suggest` knows more. Of these a policy without flags of its own needs two further traces at most.
-FIRST_REMEDIES = (
-    "resize_224x224", "fused_attention", "smaller_batch", "expandable_segments", "gradient_checkpointing",
-    "train_expert_only", "lora",
-)  # fmt: skip
-# lerobot submits the bare command to a job: neither a variable nor a script of one's own goes with it.
-NOT_FOR_JOBS = {"fused_attention", "expandable_segments"}
 
 
 def run_preflight(
@@ -129,6 +123,13 @@ def run_cell(run: TrainingRun, inputs: Inputs, gpu: RunGpu, launch: Launch, allo
     Raises:
         UsageError: a value that no run can have.
     """
+    spec = policy_spec(run.policy_type)
+    if spec.needs_field and spec.needs_field not in run.overrides:
+        base = next(iter(spec.bases), "")
+        raise UsageError(
+            f"lerobot-train refuses this command: {spec.title} cannot be built without "
+            f"--policy.{spec.needs_field}\nstart with --policy.path={base} instead of --policy.type"
+        )
     if run.peft and not run.pretrained:
         raise UsageError(
             "lerobot-train refuses this command: training from scratch using PEFT is unlikely to yield good "
@@ -137,6 +138,8 @@ def run_cell(run: TrainingRun, inputs: Inputs, gpu: RunGpu, launch: Launch, allo
     overrides = dict(run.overrides)
     if inputs.empty_cameras is not None:
         overrides["empty_cameras"] = inputs.empty_cameras
+    if spec.use_amp and not run.use_amp:
+        overrides["use_amp"] = False
     return Cell(
         policy=run.policy_type,
         overrides={name: value for name, value in overrides.items() if (name, value) != ("empty_cameras", 0)},
@@ -160,12 +163,16 @@ def run_cell(run: TrainingRun, inputs: Inputs, gpu: RunGpu, launch: Launch, allo
 
 
 def _precision(run: TrainingRun, launch: Launch) -> str:
-    """Return the accelerator's precision: lerobot leaves it to others where no `dtype` or `use_amp` does."""
-    if policy_spec(run.policy_type).dtype:
-        return "fp32"  # the cell's overrides decide
-    if run.use_amp:
-        return autocast_of(Cell(policy=run.policy_type, overrides={"use_amp": True}))
-    return run.precision or launch.precision
+    """Return the cell's precision: the launcher's where it counts, and nothing that the policy's config says.
+
+    `use_amp` takes the place of what accelerate is told (`train` in lerobot/scripts/lerobot_train.py).
+    """
+    spec = policy_spec(run.policy_type)
+    if run.use_amp and not spec.dtype:
+        return "fp32" if spec.use_amp else autocast_of(Cell(policy=spec.name, overrides={"use_amp": True}))
+    told = run.precision or launch.precision
+    own = autocast_of(Cell(policy=spec.name, overrides=run.overrides))
+    return told if told != own and takes_precision(replace(run, use_amp=False), told) else "fp32"
 
 
 def run_assumptions(run: TrainingRun, launch: Launch, gpu: RunGpu) -> tuple[str, ...]:
@@ -235,8 +242,8 @@ def find_remedies(run: TrainingRun, cell: Cell, result: Result, processes: int) 
     )
     if not is_short:
         return ()
-    names = {*FIRST_REMEDIES, *(["bf16"] if policy_spec(cell.policy).dtype else [])}
-    names -= NOT_FOR_JOBS if run.job_target else set()
+    # lerobot submits the bare command to a job: neither a variable nor a script of one's own goes with it.
+    names = first_remedies(crowded, in_command=run.job_target is not None)
     found = suggest(crowded, names=names, limit=MOST_REMEDIES)
     return tuple(_fitted(remedy, run, processes) for remedy in found)
 

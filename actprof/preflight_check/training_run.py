@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from actprof.cell import Cell
 from actprof.errors import UsageError
 from actprof.policies import policy_spec
+from actprof.policies.precision import autocast_of
 
 # Fields of every policy's config that change no size (a `PolicySpec` names more), or are looked at apart.
 _WITHOUT_SIZE = {
@@ -93,6 +95,15 @@ class TrainingRun:
     job_target: str | None = None
     others: tuple[str, ...] = ()
     evaluates: bool = False
+
+
+def takes_precision(run: TrainingRun, told: str) -> bool:
+    """Tell whether the policy trains in the precision that the launcher tells accelerate."""
+    try:
+        own = autocast_of(Cell(policy=run.policy_type, overrides=run.overrides, precision=told))
+    except UsageError:
+        return False
+    return own == told and not run.use_amp
 
 
 def training_run(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> TrainingRun:

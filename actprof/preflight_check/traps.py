@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from actprof.allocator.config import AllocatorConfig
@@ -12,7 +13,7 @@ from actprof.policies import policy_names, policy_spec
 from actprof.policies.spec import PolicySpec
 from actprof.preflight_check.policy_inputs import Inputs
 from actprof.preflight_check.preflight import Preflight, Trap
-from actprof.preflight_check.training_run import TrainingRun
+from actprof.preflight_check.training_run import TrainingRun, takes_precision
 from actprof.units import format_bytes
 from actprof.versions import package_version
 
@@ -52,18 +53,21 @@ def _of_precision(run: TrainingRun, told: str) -> Iterator[Trap]:
     if spec is None:
         return
     if spec.dtype:
-        own = f"{spec.title} takes its precision from --policy.dtype alone, here {_dtype(run, spec)}"
-        if told != "fp32":
+        dtype = run.overrides.get("dtype", spec.dtype)
+        own = f"{spec.title} takes its precision from --policy.dtype alone, here {dtype}"
+        if told != "fp32" and not takes_precision(replace(run, use_amp=False), told):
             yield Trap("precision_ignored", f"accelerate's mixed precision {told} is ignored: {own}.")
         if run.use_amp:
             yield Trap("use_amp_ignored", f"--policy.use_amp=true is ignored in training: {own}.")
     elif run.use_amp:
         over = f", and takes the place of accelerate's {told}" if told not in ("fp32", "fp16") else ""
+        flag = f"{spec.title}'s use_amp, on by default," if spec.use_amp else "--policy.use_amp=true"
+        leave = "say --policy.use_amp=false" if spec.use_amp else "leave it out"
         yield Trap(
             "use_amp",
-            "--policy.use_amp=true trains in fp16 with loss scaling in lerobot "
+            f"{flag} trains in fp16 with loss scaling in lerobot "
             f"{package_version('lerobot')} (autocast's default on CUDA){over}. Releases 0.4.0 to 0.6.0 "
-            "ignored it. For bf16 leave it out and start with `accelerate launch --mixed_precision=bf16`.",
+            f"ignored it. For bf16 {leave} and start with `accelerate launch --mixed_precision=bf16`.",
         )
 
 
@@ -85,10 +89,6 @@ def _of_start(run: TrainingRun) -> Iterator[Trap]:
 
 def _spec(run: TrainingRun) -> PolicySpec | None:
     return policy_spec(run.policy_type) if run.policy_type in policy_names() else None
-
-
-def _dtype(run: TrainingRun, spec: PolicySpec) -> str:
-    return str(run.overrides.get("dtype", spec.dtype))
 
 
 def _of_inputs(run: TrainingRun, inputs: Inputs) -> Iterator[Trap]:

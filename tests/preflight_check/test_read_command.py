@@ -22,7 +22,8 @@ VALUES = {
     "Path": ["outputs/x", "./a//b", "/usr", "..", "7"],
 }  # fmt: skip
 EXTRA = ["--optimizer.type=sgd", "--foo=1", "--batch_size", "junk", "--policy.type=smolvla", "--batch-size=4",
-         "--batch_size=9", "--policy.path=nowhere", "--dataset.episodes=[0]", "--env.type=pusht", "--resume",
+         "--batch_size=9", "--policy.path=nowhere", "--policy.path=lerobot/smolvla_base",
+         "--policy.pretrained_path=me/x", "--dataset.episodes=[0]", "--env.type=pusht", "--resume",
          "--peft.r=4", "--scheduler.type=diffuser", "--policy.tags=[a]", "-h"]  # fmt: skip
 
 

@@ -31,14 +31,14 @@ def test_all_exit_codes_are_reached(train):
         preflight(*gpu, *train(*TINY, "--batch_size=4")),
         preflight(*gpu, "PYTORCH_ALLOC_CONF=expandable_segments:True", *train(*TINY, "--batch_size=900")),
         preflight(*gpu, *train("--policy.chunk_size=50")),
-        preflight(*gpu, *train(policy="smolvla")),
+        preflight(*gpu, *train(policy="gaussian_actor")),
     ]
     assert [0, 1, 2, 3] == [answer.returncode for answer in answers], [answer.stderr for answer in answers]
     texts = [answer.stdout + answer.stderr for answer in answers]
     for text, said in zip(
         texts,
         ["It fits. ACT with 2 cameras at 640x480, batch size 4", "Tried to allocate",
-         "set --policy.n_action_steps to at most the chunk size", "does not trace the policy smolvla"],
+         "set --policy.n_action_steps to at most the chunk size", "does not trace the policy gaussian_actor"],
         strict=True,
     ):  # fmt: skip
         assert said in text

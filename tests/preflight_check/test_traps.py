@@ -12,13 +12,14 @@ from actprof.cell import Cell
 from actprof.errors import UsageError
 from actprof.hardware import find_gpu
 from actprof.hardware.jobs import _flavours, job_machine
+from actprof.policies.facts import Parameter, PolicyFacts
 from actprof.preflight_check.command_line import CommandLine, Given
 from actprof.preflight_check.launcher import AllocatorSettings, Launch
 from actprof.preflight_check.policy_inputs import Inputs, run_inputs
 from actprof.preflight_check.preflight import Preflight
 from actprof.preflight_check.run_preflight import why_unsupported
 from actprof.preflight_check.training_run import TrainingRun
-from actprof.preflight_check.traps import checkpoint_count, find_traps
+from actprof.preflight_check.traps import checkpoint_bytes, checkpoint_count, find_traps
 from actprof.results import GpuUse, Result
 
 RUN = TrainingRun(policy_type="act", repo_id="me/x", batch_size=8, steps=100, save_freq=20)
@@ -55,6 +56,22 @@ def test_checkpoints_that_fill_the_disk_are_found(disk):
     """A byte is missing."""
     disk(59_999)
     assert ["checkpoints_fill_disk"] == names(ANSWER)
+
+
+@pytest.mark.parametrize(
+    ("more", "size"), [({}, 8 + 2 + 2 * 2), ({"optimizer": "adamw_8bit"}, 12), ({"peft": {"r": 1}}, 2 + 4)]
+)
+def test_a_checkpoint_has_states_of_what_is_trained_only(more, size):
+    """Two frozen fp32 numbers and one trained in bf16; of an adapter the base is not saved."""
+    rows = [("frozen", 2, 8, False), ("trained", 1, 2, True)]
+    facts = PolicyFacts(
+        parameters=tuple(
+            Parameter(path=path, component="", count=count, bytes=size, trainable=trainable)
+            for path, count, size, trainable in rows
+        ),
+        encoder_tokens=0, output_shape=(), components=(), other_component="",
+    )  # fmt: skip
+    assert size == checkpoint_bytes(replace(ANSWER, run=replace(RUN, **more), facts=facts))
 
 
 @pytest.mark.parametrize(
