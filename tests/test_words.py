@@ -9,15 +9,19 @@ from actprof.cell import Cell
 from actprof.cli.options import parse_overrides
 from actprof.units import GIB
 from actprof.words import (
+    asked_text,
     cameras_text,
     cell_command,
     difference_text,
     gib,
+    images_text,
     join,
+    options_text,
     percent,
     rate_text,
     spell,
     times,
+    views_text,
 )
 
 
@@ -39,6 +43,43 @@ def test_small_numbers_are_words():
     """From ten on they are digits."""
     assert ("one camera", "two cameras", "12 cameras") == tuple(cameras_text(n) for n in (1, 2, 12))
     assert "no" == spell(0)
+
+
+UNLIKE = {"cameras": 3, "resolution": "640x480,640x480,480x640"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "asked", "views", "images"),
+    [
+        ({}, "2 cameras at 640x480", "two 640x480 cameras", "640x480"),
+        ({"cameras": 1}, "1 camera at 640x480", "one 640x480 camera", "640x480"),
+        ({"cameras": 0}, "no cameras", "no cameras", "no images"),
+        (
+            UNLIKE, "2 cameras at 640x480 and 1 at 480x640", "two 640x480 cameras and one 480x640",
+            "640x480 \u00d72, 480x640",
+        ),
+    ],
+    ids=["alike", "one", "none", "unlike"],
+)  # fmt: skip
+def test_cameras_are_said_in_three_ways(fields, asked, views, images):
+    """For a headline, for a sentence, and where there is little room; each size once."""
+    cell = Cell(**fields)
+    assert f"{asked}, batch size 8" == asked_text(cell)
+    assert views == views_text(cell.cameras, cell.resolution)
+    assert images == images_text(cell.cameras, cell.resolution)
+
+
+def test_a_headline_names_what_is_not_as_usual():
+    """In the words of commands; fields of the policy's config are not among them."""
+    cell = Cell(
+        overrides={"chunk_size": 50}, environment_dim=7, task_tokens=12, optimizer="adamw_8bit",
+        peft={"r": 16}, accumulate=4, ema=True, precision="bf16", changes=("fused_attention",),
+    )  # fmt: skip
+    assert [
+        "environment state 7", "task tokens 12", "adamw_8bit", "peft.r=16", "accumulate 4", "EMA on", "bf16",
+        "fused_attention",
+    ] == options_text(cell)  # fmt: skip
+    assert [] == options_text(Cell())
 
 
 def test_shares_never_round_to_nothing():

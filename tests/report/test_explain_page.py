@@ -13,6 +13,7 @@ from actprof.explanation.explain import RUNS_OUT, explain_cell
 from actprof.report.explain_figures import draw_course, draw_modules, stacked_kinds
 from actprof.report.explain_page import render_explanation
 from actprof.report.page import write_page
+from actprof.results import ComponentSize
 from actprof.units import GIB
 
 
@@ -67,6 +68,26 @@ def test_every_moment_has_its_figures_and_tables(text, found):
 def test_without_another_cell_there_is_no_difference(found):
     """Neither the section nor its entry in the contents."""
     assert "#difference" not in render_explanation(found)
+
+
+def test_parameters_are_shown_frozen_ones_apart(found):
+    """With the tokens that the policy reads, in its own word; of a run that names none there is no table."""
+    tower = ComponentSize(
+        component="vision tower", trainable=0, trainable_bytes=0, frozen=1000, frozen_bytes=2000,
+        dtypes=("bfloat16",),
+    )  # fmt: skip
+    cell = replace(found.result.cell, policy="smolvla", overrides={}, peft={"r": 16}, ema=True)
+    result = replace(found.result, components=(tower,), encoder_tokens=177, cell=cell)
+    page = render_explanation(replace(found, result=result))
+
+    assert "SmolVLA, two 640x480 cameras, batch 1100, peft.r=16, EMA on, on" in page
+    assert "177\nprefix tokens" in page
+    assert "vision tower" in page
+    assert "<dt>Moving average</dt>" in page
+
+    page = render_explanation(replace(found, result=replace(result, encoder_tokens=0)))
+    assert "tokens of each sample" not in page
+    assert 'id="parameters"' not in render_explanation(found)
 
 
 def test_rectangles_add_up_at_every_level(found):
