@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,19 @@ _MAY_BE_MISSING = (
 )  # fmt: skip
 # What a reader looks for first; the other fields of the cell stand at the end.
 _FIRST = ("policy", "resolution", "cameras", "batch_size", "alloc_conf")
+# Columns of fields of the policy's config and of an adapter's; other cells may lack them.
+OPTION_COLUMNS = tuple(f"{part.key}_" for part in CELL_FIELDS if part.kind == "overrides")
 _OOM = ("step", "phase", "module", "op", "requested_bytes", "segment_bytes")
 
 
 def results_frame(results: Iterable[Result]) -> pd.DataFrame:
     """Return one row per result; an out-of-memory event is spread over columns `oom_…`."""
-    frame = pd.DataFrame([_row(result) for result in results])
+    rows = [_row(result) for result in results]
+    frame = pd.DataFrame(rows)
     # pandas makes floats of whole numbers where some are missing
+    for name in frame.columns:
+        if name.startswith(OPTION_COLUMNS):
+            frame[name] = pd.Series([row.get(name) for row in rows], dtype=object)
     missing = [name for name in frame.columns if name in _MAY_BE_MISSING]
     return frame.astype(dict.fromkeys(missing, "Int64"))
 
@@ -50,15 +57,19 @@ def _row(result: Result) -> dict[str, Any]:
 
 
 def cell_columns(cell: Cell) -> dict[str, Any]:
-    """Return the fields of a cell as columns; each override is one of its own, names stand in one text."""
+    """Return the fields of a cell as columns, each override one of its own; names and lists are one text."""
     columns: dict[str, Any] = {}
     for part in CELL_FIELDS:
         value = getattr(cell, part.name)
         if part.kind == "overrides":
-            columns |= {f"set_{name}": value[name] for name in sorted(value)}
+            columns |= {f"{part.key}_{name}": _plain(value[name]) for name in sorted(value)}
         else:
             columns[part.name] = " ".join(value) if part.kind == "choices" else value
     return columns
+
+
+def _plain(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, list | tuple | dict) else value
 
 
 def _values(result: Result, *names: str) -> dict[str, Any]:

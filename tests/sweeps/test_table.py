@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
 from actprof.prediction.predict import predict_cell
@@ -31,3 +33,16 @@ def test_the_csv_reads_back(seed, tmp_path):
 def test_no_results_make_an_empty_table():
     """Nothing in, nothing out."""
     assert 0 == len(results_frame([]))
+
+
+def test_cells_of_unlike_policies_stand_in_one_table(seed):
+    """A field that others lack stays the whole number or list that it was written as."""
+    act, diffusion = (predict_cell(seed()) for _ in range(2))
+    overrides = {"down_dims": [16, 32], "horizon": 8}
+    other = replace(diffusion.cell, policy="diffusion", overrides=overrides, peft={"r": 4})
+    frame = results_frame([act, replace(diffusion, cell=other)])
+
+    assert [7, None] == list(frame["set_chunk_size"])
+    assert "[16, 32]" == frame["set_down_dims"][1]
+    assert (8, 4) == (frame["set_horizon"][1], frame["peft_r"][1])
+    assert 2 == len(list(frame.groupby(["set_down_dims", "peft_r"], dropna=False)))

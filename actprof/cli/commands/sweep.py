@@ -159,19 +159,29 @@ def _table(frame: pd.DataFrame) -> Table:
 
 
 def _swept(frame: pd.DataFrame) -> list[str]:
-    """Return what else than the usual tells the table's rows apart."""
+    """Return what else than the usual tells the table's rows apart; a field of one policy is no other's."""
+    from actprof.sweeps.table import OPTION_COLUMNS
+
     parts = sorted(CELL_FIELDS, key=lambda part: part.kind not in ("gpu", "capacity", "size"))
     known = [part.name for part in parts if part.kind != "overrides"]
-    settings = [*known, *(name for name in frame.columns if name.startswith("set_"))]
+    settings = [*known, *(name for name in frame.columns if name.startswith(OPTION_COLUMNS))]
     usual = (*_ALWAYS, "batch_size")
-    return [name for name in settings if name not in usual and len(frame[name].drop_duplicates()) > 1]
+
+    def varies(name: str) -> bool:
+        apart = name.startswith(OPTION_COLUMNS)
+        groups = [group for _, group in frame.groupby("policy")] if apart else [frame]
+        return any(len(group[name].drop_duplicates()) > 1 for group in groups)
+
+    return [name for name in settings if name not in usual and varies(name)]
 
 
 def _heading(key: str) -> str:
-    return _HEADINGS.get(key, key.removeprefix("set_").removesuffix("_bytes"))
+    return _HEADINGS.get(key, key.removeprefix("set_").replace("peft_", "peft.").removesuffix("_bytes"))
 
 
 def _short(key: str, value: Any) -> str:
+    if value is None:
+        return ""
     if key.endswith("_bytes"):
         return format_bytes(int(value))
     return _ALLOCATORS.get(str(value), str(value)) if key == "alloc_conf" else str(value)
@@ -197,7 +207,8 @@ def _fastest(frame: pd.DataFrame) -> str:
     if known.empty:
         return ""
     best = known.sort_values("samples_per_second", ascending=False, kind="stable").iloc[0]
-    settings = [f"{_heading(key)} {_short(key, best[key])}" for key in _swept(frame)]
+    swept = [key for key in _swept(frame) if best[key] is not None]
+    settings = [f"{_heading(key)} {_short(key, best[key])}" for key in swept]
     cameras = "1 camera" if best["cameras"] == 1 else f"{best['cameras']} cameras"
     words = [*settings, best["resolution"], cameras, f"batch {best['batch_size']}"]
     speed = f"{rate_text(best['samples_per_second'])} samples/s predicted, limited by {best['limited_by']}"
