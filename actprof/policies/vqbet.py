@@ -61,7 +61,7 @@ SPEC = PolicySpec(
     resized_by="crop_shape",
     parts={"convolutions": ""},
     components=(
-        ("vqbet.rgb_encoder", "rgb_encoder"),
+        ("vqbet.rgb_encoder", "image encoder"),
         ("vqbet.policy", "GPT"),
         ("vqbet.action_head.vqvae_model", "VQ-VAE"),
         ("vqbet.action_head", "action head"),
@@ -69,6 +69,7 @@ SPEC = PolicySpec(
     other_component="projections",
     # GPT.forward takes (batch, tokens, dim): image, state and query of each step of history, more queries.
     token_module="vqbet.policy",  # noqa: S106 - a module path, no password
+    tokens_called="GPT tokens",
     line_modules=("", "vqbet", "vqbet.policy.transformer.h.0"),
     assumptions=(_REGIMES,),
 )  # fmt: skip

@@ -37,8 +37,8 @@ _FEED_FORWARD_OPS = {"relu", "gelu", "silu"}
 _IMAGE_OPS = {
     "convolution", "cudnn_batch_norm", "native_batch_norm", "native_group_norm", "max_pool2d_with_indices",
 }  # fmt: skip
-# Of attention: the first gives a map, the kernels give none.
-_SOFTMAX, _KERNELS = "_softmax", "_scaled_dot_product"
+# Of attention: a product and its softmax give a map, the kernels give none.
+_PRODUCTS, _SOFTMAX, _KERNELS = {"bmm", "baddbmm"}, "_softmax", "_scaled_dot_product"
 
 
 def attribute(trace: Trace, profile: MemoryProfile, program: Program) -> Breakdown:
@@ -68,7 +68,7 @@ def _activations(
     trace: Trace, tensors: NDArray[np.int64], sizes: NDArray[np.int64]
 ) -> dict[str, dict[str, int]]:
     groups: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    shapes, maps = trace.details().shapes, _maps_of(trace)
+    shapes, maps = trace.details().shapes, maps_of(trace)
     for tensor, size in zip(tensors.tolist(), sizes.tolist(), strict=True):
         row = int(trace.tensors.op[tensor])
         module, op, shape = trace.ops.modules[row], trace.ops.names[row], shapes[tensor]
@@ -85,16 +85,25 @@ def _activations(
 type Maps = Mapping[str, set[Shape]]
 
 
-def _maps_of(trace: Trace) -> Maps:
-    """Return (queries, keys) of all attention maps by the module that attends; none of one without maps."""
+def maps_of(trace: Trace) -> Maps:
+    """Return (queries, keys) of all attention maps by the module that attends; none of one without maps.
+
+    A softmax of what no product of batches gave is over classes, and makes no map.
+    """
     found: dict[str, set[Shape]] = defaultdict(set)
+    products: dict[str, set[Shape]] = defaultdict(set)
     shapes = trace.details().shapes
     for tensor, row in enumerate(trace.tensors.op.tolist()):
         shape, name = shapes[tensor], _op_name(trace.ops.names[row])
-        if shape is not None and len(shape) > 2 and (name == _SOFTMAX or name.startswith(_KERNELS)):
-            sides = found[_attention_in(trace.ops.modules[row])]
-            if name == _SOFTMAX:
-                sides.add(shape[-2:])
+        if shape is None or len(shape) < 3:
+            continue
+        module, sides = _attention_in(trace.ops.modules[row]), shape[-2:]
+        if name in _PRODUCTS:
+            products[module].add(sides)
+        elif name.startswith(_KERNELS):
+            found[module] |= set()
+        elif name == _SOFTMAX and sides in products[module]:
+            found[module].add(sides)
     return found
 
 

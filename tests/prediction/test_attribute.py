@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 from handmade import make_device
 
 from actprof.allocator import AllocatorConfig
 from actprof.hardware import Workspaces
-from actprof.prediction.attribution import EMBEDDINGS, attribute, group_of, is_map
+from actprof.prediction.attribution import EMBEDDINGS, attribute, group_of, is_map, maps_of
 from actprof.replay.program import build_program
 from actprof.replay.replay import ReplayConditions, replay
 from actprof.units import MIB
@@ -122,6 +125,25 @@ MAPS = {"vlm_with_expert": {(QUERIES, KEYS)}, "layers.0.self_attn": {(KEYS, KEYS
 def test_attention_maps_are_found_by_their_softmax(module, op, shape):
     """A softmax says how many queries and keys there are; what has both beside it is a map as well."""
     assert is_map(module, op, shape, MAPS)
+
+
+def test_a_module_attends_where_a_softmax_follows_a_product_of_batches():
+    """A softmax over classes makes no map; a kernel attends, and makes none either."""
+    ops = [
+        ("joint", "aten.bmm.default", (HEADS, QUERIES, KEYS)),
+        ("joint", "aten._softmax.default", ((0, 1), (15, 0), QUERIES, KEYS)),
+        ("layers.0.self_attn.softmax", "aten._softmax.default", (HEADS, KEYS, KEYS)),
+        ("head", "aten.mm.default", ((0, 8), (16, 0))),
+        ("head", "aten._softmax.default", ((0, 8), (2, 0), (16, 0))),
+        ("vision.attn", "aten._scaled_dot_product_flash_attention.default", ((0, 1), (12, 0), KEYS, (64, 0))),
+    ]
+    modules, names, shapes = zip(*ops, strict=True)
+    trace = SimpleNamespace(
+        tensors=SimpleNamespace(op=np.arange(len(ops))),
+        ops=SimpleNamespace(modules=modules, names=names),
+        details=lambda: SimpleNamespace(shapes=shapes),
+    )
+    assert {"joint": {(QUERIES, KEYS)}, "vision.attn": set()} == maps_of(trace)
 
 
 @pytest.mark.parametrize(
