@@ -121,7 +121,7 @@ def policy_config_among_stand_ins(cell):
 def test_tokens_are_those_of_the_gpt(trace):
     """Image, state and query of two steps of the history, and two queries more."""
     assert 2 * 3 + 2 == trace.policy.encoder_tokens
-    assert {"rgb_encoder", "GPT", "VQ-VAE", "action head", "projections"} == {
+    assert {"image encoder", "GPT", "VQ-VAE", "action head", "projections"} == {
         parameter.component for parameter in trace.policy.parameters
     }
 
