@@ -51,6 +51,7 @@ SPEC = PolicySpec(
     reads_task=True,
     reads_all=True,
     follows_values=True,
+    sample_loops=("_groot_model.backbone",),
     options={"image_size": (256, 256)},
     resized_by="image_size",
     components=(

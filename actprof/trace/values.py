@@ -20,6 +20,7 @@ aten = torch.ops.aten
 _TWIN = "_known_values"
 # Larger ones decide no size, and would make a trace wait.
 _MOST_ELEMENTS = 2**22
+_AS_LARGE_AS_VALUES_SAY = {aten.unique_consecutive.default, aten.unique_dim.default, aten._unique2.default}
 _UNKNOWN = 1  # what a value that nobody has counts as, like the hints of `.item()`
 
 
@@ -58,6 +59,8 @@ class FollowsValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         if func is torch.ops.prim.device.default:
             return func(*args, **kwargs)
+        if func in _AS_LARGE_AS_VALUES_SAY and known_values(args[0]) is not None:
+            return _as_known(func, args, kwargs)
         if func is aten.repeat_interleave.Tensor and kwargs.get("output_size") is None:
             kwargs = {**kwargs, "output_size": _total(args[0])}
         out = func(*args, **kwargs)
@@ -73,6 +76,14 @@ class FollowsValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _item(values: torch.Tensor) -> Any:
     with _disable_current_modes():
         return values.item()
+
+
+def _as_known(func: Any, args: Any, kwargs: Any) -> Any:
+    """Return what an op gives whose size depends on values that are known."""
+    twins = _run_on_twins(func, args, kwargs)
+    results = [args[0].new_empty(tuple(twin.shape), dtype=twin.dtype) for twin in twins]
+    _remember(results, twins)
+    return tuple(results)
 
 
 def _total(repeats: torch.Tensor) -> int | None:
@@ -97,9 +108,13 @@ def _follow(func: Any, args: Any, kwargs: Any, results: list[FakeTensor]) -> Non
             with _disable_current_modes():
                 written.fill_(_UNKNOWN)
         return
-    with _disable_current_modes():
-        twins = func(*tree_map(_on_cpu, args), **{k: tree_map(_on_cpu, v) for k, v in kwargs.items()})
+    twins = _run_on_twins(func, args, kwargs)
     _remember(results, (leaf for leaf in tree_leaves(twins) if isinstance(leaf, torch.Tensor)))
+
+
+def _run_on_twins(func: Any, args: Any, kwargs: Any) -> Any:
+    with _disable_current_modes():
+        return func(*tree_map(_on_cpu, args), **{k: tree_map(_on_cpu, v) for k, v in kwargs.items()})
 
 
 def _on_cpu(value: Any) -> Any:
