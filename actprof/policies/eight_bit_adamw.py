@@ -1,7 +1,7 @@
 """The optimizer `adamw_8bit`: `AdamW8bit` of bitsandbytes where the preset's Adam or AdamW would be.
 
 On a GPU it is bitsandbytes' own. Where there is none, a stand-in keeps the state that
-`bitsandbytes/optim/optimizer.py` (`Optimizer2State`, 0.49) keeps: two bytes an element, and a float32 maximum
+`bitsandbytes/optim/optimizer.py` (`Optimizer2State`, 0.50) keeps: two bytes an element, and a float32 maximum
 of each block of 256 for each of the two; 32 bits for parameters of fewer than 4096 elements; two tables of
 256 figures that all share. A kernel updates one parameter, and takes nothing inside.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from importlib import import_module
 from typing import Any
 from unittest import mock
 
@@ -82,7 +83,7 @@ def build_8_bit(preset: Any, parameters: Any) -> torch.optim.Optimizer:
     with ExitStack() as stack:
         for name in ("Adam", "AdamW"):
             stack.enter_context(mock.patch.object(torch.optim, name, build))
-        optimizer = preset.build(parameters)
+        optimizer: torch.optim.Optimizer = preset.build(parameters)
     if optimizer not in made:
         raise UsageError(f"adamw_8bit stands for Adam or AdamW, and this policy's preset is {preset.type}")
     return optimizer
@@ -90,7 +91,6 @@ def build_8_bit(preset: Any, parameters: Any) -> torch.optim.Optimizer:
 
 def _bitsandbytes() -> Any:
     try:
-        from bitsandbytes.optim import AdamW8bit
+        return import_module("bitsandbytes.optim").AdamW8bit
     except ImportError as error:
         raise UsageError("adamw_8bit needs bitsandbytes on a GPU: uv pip install bitsandbytes") from error
-    return AdamW8bit

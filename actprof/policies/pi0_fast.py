@@ -16,14 +16,14 @@ def _tokens(cell: Cell) -> Any:
     from actprof.policies.hub import Tokens
 
     class TextOrActions(Tokens):
-        def __call__(self, given: Any, **options: Any) -> Any:
+        def __call__(self, text: Any, **options: Any) -> Any:
             """Return a list of tokens for each chunk of actions (chunks, steps, action), as FAST does.
 
             As many as steps, whatever they compress to: all are padded to `max_action_tokens`.
             """
-            if isinstance(given, Tensor):
-                return [[1] * given.shape[1]] * given.shape[0]
-            return super().__call__(given, **options)
+            if isinstance(text, Tensor):
+                return [[1] * text.shape[1]] * text.shape[0]
+            return super().__call__(text, **options)
 
         def encode(self, text: str, **_options: Any) -> list[int]:
             return [1] * len(text.split())
