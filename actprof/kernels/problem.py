@@ -11,23 +11,55 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
 
-from actprof.cudnn.problem import Convolution
-from actprof.kernels.reduction import Reduction
+from actprof.cudnn.problem import Architecture, Convolution
+from actprof.kernels.indexing import (
+    EmbeddingGradient,
+    IndexSort,
+    Selection,
+    embedding_buffers,
+    selection_buffers,
+    sort_buffers,
+)
+from actprof.kernels.reduction import Reduction, reduction_buffers
 
-type Problem = Reduction | Convolution
+type Solved = Reduction | Selection | IndexSort | EmbeddingGradient
+type Problem = Solved | Convolution
 # A problem without the numbers that may grow: its class, and (field, value), or (field, how many numbers).
 type Form = tuple[str, tuple[tuple[str, Any], ...]]
 
-_KINDS: dict[str, type[Problem]] = {"reduction": Reduction, "convolution": Convolution}
+_KINDS: dict[str, type[Problem]] = {
+    "reduction": Reduction,
+    "convolution": Convolution,
+    "selection": Selection,
+    "sort": IndexSort,
+    "embedding": EmbeddingGradient,
+}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
 _GROWING = {
     "reduction": ("shape", "strides", "offset"),
     "convolution": ("image", "weight", "output", "image_strides", "weight_strides", "output_strides"),
+    "selection": ("elements",),
+    "sort": ("elements", "rows"),
+    "embedding": ("indices",),
 }
+
+
+def buffers_of(problem: Solved, gpu: Architecture) -> tuple[int, ...]:
+    """Return the bytes of each part of a problem that a rule solves; 0 for one that is not needed."""
+    match problem:
+        case Reduction():
+            return reduction_buffers(problem, gpu)
+        case Selection():
+            return selection_buffers(problem, gpu)
+        case IndexSort():
+            return sort_buffers(problem)
+        case EmbeddingGradient():
+            return embedding_buffers(problem)
 
 
 def take_apart(problem: Problem) -> tuple[Form, tuple[int, ...]]:
     """Return the form of `problem` and the numbers that may grow, in a row."""
-    kind = "reduction" if isinstance(problem, Reduction) else "convolution"
+    kind = _NAMES[type(problem)]
     form: list[tuple[str, Any]] = []
     numbers: list[int] = []
     for field in fields(problem):

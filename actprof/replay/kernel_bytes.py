@@ -16,8 +16,7 @@ from itertools import accumulate
 
 from actprof.cudnn import Architecture, Convolution, Plan, plans_for
 from actprof.hardware import Gpu
-from actprof.kernels.problem import Problem
-from actprof.kernels.reduction import Reduction, reduction_buffers
+from actprof.kernels.problem import Problem, buffers_of
 
 # `torch.backends.cudnn.benchmark_limit`: so many plans are timed (`benchmarkLimitCuDNN` in ATen/Context.h).
 BENCHMARK_LIMIT = 10
@@ -56,9 +55,9 @@ class Kernels:
 
 def sizes_of(problem: Problem, kernels: Kernels) -> tuple[int, ...]:
     """Return the bytes of each part of a problem; 0 for one that is not needed."""
-    if isinstance(problem, Reduction):
-        return reduction_buffers(problem, kernels.architecture)
-    return (chosen_workspace(problem, kernels),)
+    if isinstance(problem, Convolution):
+        return (chosen_workspace(problem, kernels),)
+    return buffers_of(problem, kernels.architecture)
 
 
 @lru_cache(maxsize=4096)

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from actprof.kernels.problem import Problem
 from actprof.trace.model import KINDS, PHASES
 from actprof.trace.origins import Origins, Site
-from actprof.trace.rules.masks import masks_of, without_masks
+from actprof.trace.rules.masks import as_without_modes, masks_of, without_masks
 from actprof.trace.rules.steps import Give, Output, Step
 from actprof.trace.rules.temporaries import is_known, steps_inside
 from actprof.trace.rules.work import blas_route, bytes_moved, flops_of, kernels_of, tensors_in
@@ -135,6 +135,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.origins.begin_op()
         if func is torch.ops.aten._local_scalar_dense.default:
             return self._item(func, args)
+        if self._phase == _BACKWARD:
+            func, args = as_without_modes(func, args)
         row = len(self.op_names)
         before = len(self.sizes)
         out = self._run(func, args, kwargs)
@@ -175,7 +177,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         bound = _UPPER_BOUNDS.get(func)
         known = without_masks(func, args)
         if known is args and (bound is None or not isinstance(args[0], FakeTensor)):
-            return func(*args, **kwargs)
+            out = func(*args, **kwargs)
+            return torch.empty_like(out, memory_format=_DENSE) if func in _MADE_DENSE else out
         if any(known_values(mask) is None for mask in masks_of(func, args)):
             note = f"{func} has a size that depends on the data; the largest that it can be was assumed"
             self.notes[note] = None
@@ -268,5 +271,9 @@ _UPPER_BOUNDS: dict[Any, Callable[..., Any]] = {
     torch.ops.aten._unique2.default: _unique_bound,
     torch.ops.aten.unique_dim.default: _unique_dim_bound,
 }
+# On a GPU their result is dense whatever their inputs are, and so is what follows (`mse_loss_backward` in
+# BinaryOps.cpp: `zeros_like` in contiguous format).
+_MADE_DENSE = {torch.ops.aten.mse_loss_backward.default}
+_DENSE = torch.contiguous_format
 # The host waits for what these find out.
 _WAITING = {torch.ops.aten._local_scalar_dense.default, *_UPPER_BOUNDS}

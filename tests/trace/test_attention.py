@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from actprof.cell import CHANGES
+from actprof.policies import policy_spec
+from actprof.policies.changes import fitting_changes
 from actprof.trace.fake import fake_cuda
 from actprof.trace.record import record
 
@@ -56,7 +57,9 @@ def test_real_tensors_are_left_to_torch():
     assert torch.equal(expected, scaled_dot_product_attention(query, query, query))
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(
+    "change", sorted(change.name for change in fitting_changes(policy_spec("act").parts))
+)
 def test_changed_workloads_trace_replay_and_add_up(small_cell, change):
     """Every change gives a trace that repeats, one for all batch sizes, whose holders add up."""
     from actprof.prediction.predict import predict_cell

@@ -73,12 +73,10 @@ def _takes_flash(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None)
 
 
 def _takes_efficient(query: Tensor, key: Tensor, value: Tensor) -> bool:
-    """Mirror `check_head_dim_size_mem_efficient`: rows of a multiple of 16 bytes, and as many heads of each."""
+    """Mirror `check_head_dim_size_mem_efficient`: rows of 16 bytes each, and as many heads of each."""
     alignment = 16 // query.element_size()
     alike = query.shape[-1] == key.shape[-1] and query.shape[1] == key.shape[1] == value.shape[1]
-    return alike and not (
-        query.shape[-1] % alignment or value.shape[-1] % alignment
-    )
+    return alike and not (query.shape[-1] % alignment or value.shape[-1] % alignment)
 
 
 def _padded(mask: Tensor | None, query: Tensor, key: Tensor) -> Tensor | None:
@@ -121,7 +119,7 @@ def efficient_attention_backward(args: tuple[Any, ...], _kwargs: dict[str, Any],
 def flash_attention_backward(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
     """Mirror `mha_bwd` in transformers/cuda/flash_attn/flash_api.cpp: row sums, and dQ summed up in fp32.
 
-    Where heads of the query share a key and value, the gradients of these are summed up from one of each head.
+    Where heads of the query share a key and value, these have a gradient for each head, summed up then.
     """
     batch, heads, tokens, size = args[1].shape
     multiple = 32 if size <= 128 else 64

@@ -37,7 +37,7 @@ def convolution_backward(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: A
     """Return the allocations of `aten.convolution_backward`: each gradient with its copies and workspace.
 
     Image and gradient are made dense for each of the two gradients anew; that of the image is allocated
-    before the copies, that of the weight after them.
+    before the copies, that of the weight after them. Of one dimension they are made dense once, at the start.
     """
     gradient, image, weight, _bias, *geometry, transposed, _output_padding, groups, wanted = args
     cudnn = _through_cudnn(image, weight, transposed, groups)
@@ -47,6 +47,10 @@ def convolution_backward(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: A
         return [Take(problem=_problem(kind, tensors, geometry, layout))] if cudnn else []
 
     steps: list[Step] = []
+    if image.dim() == _SPATIAL_DIMS + 1:
+        steps += dense_copies(image, gradient)
+        image, gradient = (torch.empty(t.shape, dtype=t.dtype, device="meta") for t in (image, gradient))
+        tensors = (gradient, weight, image) if transposed else (image, weight, gradient)
     if wanted[0]:
         layout = _layout(weight, gradient)
         copies = dense_copies(weight, gradient, layout=layout)

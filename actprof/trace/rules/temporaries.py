@@ -20,7 +20,14 @@ from actprof.trace.rules.attention import (
     flash_attention_backward,
 )
 from actprof.trace.rules.convolution import convolution, convolution_backward
-from actprof.trace.rules.masks import BY_INDEX, index_by_masks
+from actprof.trace.rules.indexing import (
+    cumulate,
+    embedding_gradient,
+    index,
+    index_put,
+    masked_select,
+    nonzero,
+)
 from actprof.trace.rules.steps import (
     Give,
     Output,
@@ -182,7 +189,15 @@ _RULES: dict[Any, Callable[[tuple[Any, ...], dict[str, Any], Any], list[Step]]] 
     aten.sum.dim_IntList: _sum,
     aten.max.default: _extreme,
     aten.min.default: _extreme,
-    **dict.fromkeys(BY_INDEX, index_by_masks),
+    aten.index.Tensor: index,
+    aten._unsafe_index.Tensor: index,
+    aten.index_put.default: index_put,
+    aten.index_put_.default: index_put,
+    aten._index_put_impl_.default: index_put,
+    aten.nonzero.default: nonzero,
+    aten.masked_select.default: masked_select,
+    aten.embedding_dense_backward.default: embedding_gradient,
+    aten.cumsum.default: cumulate,
 }
 _REDUCTIONS = {
     "mean.default mean.dim prod.default prod.dim_int": _reducing(),
@@ -222,12 +237,8 @@ PLAIN = frozenset(_PLAIN.split())
 UNRULED = {
     "cudnn_batch_norm": "a reserve of as many bytes as cuDNN asks for, mostly none",
     "cudnn_batch_norm_backward": "a workspace of a few KiB",
-    "cumsum": "scratch of cub's scan along one contiguous dimension, a few KiB",
-    "embedding_dense_backward": "from 3,072 indices on, sorted copies of the indices and partial sums",
-    "masked_select": "positions of the mask, 8 bytes for each of its dimensions, and cub's scratch",
     "multinomial": "copies of the probabilities and some flags",
     "native_batch_norm": "one value for each channel",
-    "nonzero": "cub's scratch and a count",
     "sort": "from 4,096 elements a slice on, copies of keys and values and cub's scratch",
     "topk": "of long slices copies of keys and values, and cub's scratch",
     "unique_dim": "the order of the rows twice, and thrust's scratch",

@@ -75,7 +75,7 @@ def _a_head_each(args: Any) -> Any:
     heads = args[0].shape[1]
 
     def each(value: Any) -> Any:
-        shared = isinstance(value, torch.Tensor) and value.dim() == 4 and value.shape[1] != heads  # noqa: PLR2004
+        shared = isinstance(value, torch.Tensor) and value.dim() == 4 and value.shape[1] != heads
         return value[:, :1].expand(-1, heads, -1, -1) if shared else value
 
     return tuple(map(each, args))
