@@ -136,14 +136,21 @@ def options_text(cell: Cell) -> list[str]:
 def component_rows(components: Iterable[ComponentSize]) -> list[tuple[str, ...]]:
     """Return a row of texts under `COMPONENT_HEADS` for each component, and one for all of them last."""
     sizes = list(components)
-    counts = [(c.trainable, c.trainable_bytes, c.frozen, c.frozen_bytes) for c in sizes]
-    dtypes = dict.fromkeys(dtype for c in sizes for dtype in c.dtypes)
-    named = [*((c.component, c.dtypes) for c in sizes), ("all", tuple(dtypes))]
-    sums = [*counts, tuple(map(sum, zip(*counts, strict=True)))] if counts else []
+    whole = ComponentSize(
+        component="all",
+        trainable=sum(c.trainable for c in sizes),
+        trainable_bytes=sum(c.trainable_bytes for c in sizes),
+        frozen=sum(c.frozen for c in sizes),
+        frozen_bytes=sum(c.frozen_bytes for c in sizes),
+        dtypes=tuple(dict.fromkeys(dtype for c in sizes for dtype in c.dtypes)),
+    )
     return [
-        (name, *_counted(trained, trained_bytes), *_counted(frozen, frozen_bytes), ", ".join(dtypes))
-        for (name, dtypes), (trained, trained_bytes, frozen, frozen_bytes) in zip(named, sums, strict=False)
-    ]
+        (
+            c.component, *_counted(c.trainable, c.trainable_bytes), *_counted(c.frozen, c.frozen_bytes),
+            ", ".join(c.dtypes),
+        )
+        for c in (*sizes, whole)
+    ]  # fmt: skip
 
 
 def _counted(count: int, size: int) -> tuple[str, str]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+
+from handmade import build_trace
 
 from actprof.hardware import LocalGpu, all_gpus
+from actprof.policies.facts import Parameter
 
 
 def test_gpus_lists_all_and_marks_estimates(run, monkeypatch):
@@ -96,3 +100,23 @@ def test_a_scenario_that_is_wrong_says_where(run, tmp_path):
 
     assert 2 == shown.code
     assert "wrong.yaml:2: " in shown.err
+
+
+def test_params_say_what_is_frozen_and_in_which_dtype(run, seed):
+    """A column each for what is trained and what is not, a sum below, and the whole in JSON."""
+    parts = (("vision tower", 1000, "bfloat16", False), ("action expert", 500, "float32", True))
+    parameters = tuple(
+        Parameter(path=name, component=name, count=count, bytes=4 * count, trainable=trained, dtype=dtype)
+        for name, count, dtype, trained in parts
+    )
+    trace = build_trace()
+    seed(trace=replace(trace, policy=replace(trace.policy, parameters=parameters, encoder_tokens=0)))
+    shown = run("params", "--set", "chunk_size=7").out
+    rows = {line.split("  ")[0].strip(): line.split() for line in shown.splitlines() if line.strip()}
+
+    assert ["\u2013", "1,000", "3.91", "KiB", "bfloat16"] == rows["vision tower"][2:]
+    assert ["500", "1.95", "KiB", "\u2013", "float32"] == rows["action expert"][2:]
+    assert "1,500 parameters, 500 of them trained" in shown
+    assert "tokens" not in shown
+    data = json.loads(run("params", "--set", "chunk_size=7", "--json").out)
+    assert [1000, 0] == [part["frozen"] for part in data["by_component"]]
