@@ -16,6 +16,7 @@ from actprof.files import write_whole
 from actprof.hardware import Catalogue, builtin_catalogue
 from actprof.ledger.comparison import Figures, figures_of
 from actprof.ledger.row import AccuracyRow, row_of
+from actprof.prediction.passes import passes_peak_bytes
 from actprof.prediction.predict import predict_cell
 from actprof.progress import Listener, Progress, nobody
 from actprof.results import MEASURED, PREDICTED, Result, Verdict
@@ -90,9 +91,15 @@ def refresh(rows: Iterable[AccuracyRow], *, listener: Listener = nobody) -> tupl
     for done, row in enumerate(known):
         listener(Progress(total=len(known), done=done, running=(f"predicting {row.name}",)))
         if row.command_key not in figures:
-            figures[row.command_key] = figures_of(predict_row(row))
+            figures[row.command_key] = _predicted(row)
         fresh.append(replace(row, predicted=figures[row.command_key]))
     return tuple(fresh)
+
+
+def _predicted(row: AccuracyRow) -> Figures:
+    if row.passes:
+        return Figures(allocated_bytes=passes_peak_bytes(row.cell, catalogue=_catalogue_of(row)))
+    return figures_of(predict_row(row))
 
 
 def predict_row(row: AccuracyRow) -> Result:

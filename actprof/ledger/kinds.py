@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from actprof.ledger.comparison import Range
-from actprof.ledger.row import AccuracyRow
+from actprof.ledger.row import PASSES_ONLY, AccuracyRow
 
 _TWICE = 2  # runs of a command from which on they have a spread
 
@@ -56,7 +56,7 @@ class Bands:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """The rows of one kind: the same origin, allocator and choice of cuDNN's plans."""
+    """The rows of one kind: the same origin, allocator and choice of cuDNN's plans; passes alone apart."""
 
     title: str
     origin: str
@@ -85,13 +85,14 @@ class Repeats:
 
 def kinds_of(rows: Iterable[AccuracyRow]) -> tuple[Kind, ...]:
     """Return the kinds of which there are memory peaks: own before published, expandable and fixed first."""
-    groups: dict[tuple[str, bool, bool], list[AccuracyRow]] = {}
+    groups: dict[tuple[str, bool, bool, bool], list[AccuracyRow]] = {}
     for row in rows:
         if any(row.difference_bytes(number) is not None for number in ("allocated", "reserved")):
-            groups.setdefault((row.origin, not row.expandable, row.cell.cudnn_benchmark), []).append(row)
+            kind = row.origin, row.passes, not row.expandable, row.cell.cudnn_benchmark
+            groups.setdefault(kind, []).append(row)
     return tuple(
         Kind(
-            title=_title(origin, native=native, benchmark=benchmark),
+            title=_title(origin, passes=passes, native=native, benchmark=benchmark),
             origin=origin,
             expandable=not native,
             deterministic=not benchmark,
@@ -100,12 +101,13 @@ def kinds_of(rows: Iterable[AccuracyRow]) -> tuple[Kind, ...]:
             allocated_band=bands_of(group, "allocated"),
             reserved_band=bands_of(group, "reserved"),
         )
-        for (origin, native, benchmark), group in sorted(groups.items())
+        for (origin, passes, native, benchmark), group in sorted(groups.items())
     )
 
 
-def _title(origin: str, *, native: bool, benchmark: bool) -> str:
+def _title(origin: str, *, passes: bool, native: bool, benchmark: bool) -> str:
     words = ["native" if native else "expandable", "benchmark" if benchmark else "deterministic"]
+    words += [PASSES_ONLY] if passes else []
     return ", ".join(words if origin == "measured" else [*words, origin])
 
 

@@ -23,6 +23,7 @@ from actprof.versions import torch_version
 
 SCHEMA_VERSION = 1
 ORIGINS = ("measured", "published")
+PASSES_ONLY = "forward and backward only"
 # In a row's name; the other fields of its cell follow.
 _TOLD_FIRST = (
     "policy", "cameras", "batch_size", "overrides", "state_dim", "action_dim", "precision", "optimizer",
@@ -41,6 +42,7 @@ class AccuracyRow(Comparison):
         gpu: name of the device that it was measured on; `H100 as RTX 3090` where it played another.
         held_to_bytes: where it played another, what PyTorch's segments were held to.
         cublas_workspace_bytes: where the run's `CUBLAS_WORKSPACE_CONFIG` set it.
+        passes: whether only one forward and one reverse pass were measured, see `passes_peak_bytes`.
         run: its name among the runs of the same cell, of which each is a row; empty for the only one.
         source: where a published figure stands, and how it was obtained.
         versions: of the measured run: torch, lerobot, driver and others by name.
@@ -54,6 +56,7 @@ class AccuracyRow(Comparison):
     gpu: str
     held_to_bytes: int | None = None
     cublas_workspace_bytes: int | None = None
+    passes: bool = False
     run: str = ""
     predicted: Figures = field(default_factory=Figures)
     measured: Figures = field(default_factory=Figures)
@@ -88,7 +91,8 @@ class AccuracyRow(Comparison):
             "gpu": [self.gpu],
             "capacity_bytes": [f"held to {format_bytes(held_to)}"] if held_to else [],
         }
-        return tuple(word for name in dict.fromkeys((*_TOLD_FIRST, *told)) for word in told[name])
+        words = tuple(word for name in dict.fromkeys((*_TOLD_FIRST, *told)) for word in told[name])
+        return (*words, PASSES_ONLY) if self.passes else words
 
     @property
     def name(self) -> str:
@@ -99,7 +103,7 @@ class AccuracyRow(Comparison):
     def command_key(self) -> tuple[object, ...]:
         """What rows have in common that measured the same command on the same kind of device."""
         held = self.held_to_bytes, self.cublas_workspace_bytes
-        return self.origin, self.gpu, self.cell.identity(), *held
+        return self.origin, self.gpu, self.cell.identity(), *held, self.passes
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -136,8 +140,8 @@ class AccuracyRow(Comparison):
         data: dict[str, Any] = to_plain(self)
         for name in ("predicted", "measured"):
             data[name] = {key: value for key, value in data[name].items() if value not in (None, "")}
-        for name in ("held_to_bytes", "cublas_workspace_bytes", "run"):
-            if data[name] in (None, ""):
+        for name in ("held_to_bytes", "cublas_workspace_bytes", "passes", "run"):
+            if data[name] in (None, "") or data[name] is False:
                 del data[name]
         for name in ("versions", "resolution_bytes"):
             data[name] = dict(sorted(data[name].items()))

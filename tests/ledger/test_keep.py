@@ -299,3 +299,16 @@ def test_without_refresh_nothing_is_predicted(tmp_path, published, monkeypatch):
     monkeypatch.setattr("actprof.ledger.keep.predict_cell", lambda _cell: pytest.fail("it predicted"))
 
     assert 1 == actprof.accuracy(tmp_path).allocated.n
+
+
+def test_a_row_of_passes_alone_has_a_peak_and_a_name_of_its_own(published):
+    """Without batch and optimizer: below the run's own peak, and beside that run's row."""
+    row = published(batch_size=8)
+    row, alone = refresh([row, replace(row, passes=True)])
+
+    assert alone.key != row.key
+    assert f"{row.name}, forward and backward only" == alone.name
+    assert alone == AccuracyRow.from_json(json.loads(json.dumps(alone.to_json())))
+    assert "passes" not in row.to_json()
+    assert replace(alone.predicted, allocated_bytes=None) == Figures()
+    assert alone.predicted.allocated_bytes < row.predicted.allocated_bytes

@@ -61,7 +61,7 @@ def test_a_difference_that_the_band_holds_is_not_the_worst():
 
 
 def test_kinds_are_kept_apart():
-    """By origin, by the allocator, and by the choice of plans; own runs and fixed ones come first."""
+    """By origin, allocator and choice of plans, passes alone; own runs and fixed ones come first."""
     rows = [
         make_row(off=3.0, origin="published"),
         make_row(off=0.2),
@@ -69,15 +69,16 @@ def test_kinds_are_kept_apart():
         make_row(cell=EXPANDABLE),
         make_row(cell=replace(EXPANDABLE, cudnn_benchmark=False)),
         make_row(predicted=Figures(verdict="fits"), measured=Figures(verdict="ran")),
+        make_row(off=0.3, origin="published", cell=FIXED, passes=True),
     ]
     found = summarise(rows).kinds
 
     assert [
         "expandable, deterministic", "expandable, benchmark", "native, deterministic", "native, benchmark",
-        "native, benchmark, published",
+        "native, benchmark, published", "native, deterministic, forward and backward only, published",
     ] == [kind.title for kind in found]  # fmt: skip
-    assert [1, 1, 0, 0, 0] == [kind.allocated.exact for kind in found]
-    assert [0.0, 0.0, 0.1, 0.2, 3.0] == pytest.approx(
+    assert [1, 1, 0, 0, 0, 0] == [kind.allocated.exact for kind in found]
+    assert [0.0, 0.0, 0.1, 0.2, 3.0, 0.3] == pytest.approx(
         [kind.allocated.worst_percent for kind in found], abs=1e-6
     )
 

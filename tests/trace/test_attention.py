@@ -9,6 +9,7 @@ from actprof.policies import policy_spec
 from actprof.policies.changes import fitting_changes
 from actprof.trace.fake import fake_cuda
 from actprof.trace.record import record
+from actprof.trace.recorder import Recorder
 
 EFFICIENT = "aten._scaled_dot_product_efficient_attention.default"
 FLASH = "aten._scaled_dot_product_flash_attention.default"
@@ -48,6 +49,39 @@ def test_odd_heads_fall_back_to_plain_products():
     assert (2, 3, 5, 6) == tuple(out.shape)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "masked", "keys", "kernel"),
+    [
+        (torch.bfloat16, False, 2, FLASH),
+        (torch.bfloat16, True, 2, "aten._safe_softmax.default"),
+        (torch.float32, False, 2, "aten._safe_softmax.default"),
+        (torch.float32, True, 4, EFFICIENT),
+        (torch.bfloat16, True, 4, EFFICIENT),
+    ],
+)
+def test_heads_that_share_keys_take_no_efficient_kernel(dtype, masked, keys, kernel):
+    """Flash attention takes them as they are; with a mask, or at fp32, they are copied for plain products."""
+    with fake_cuda(), Recorder("cuda") as recorder:
+        query = torch.zeros(2, 4, 16, 32, device="cuda", dtype=dtype)
+        key = torch.zeros(2, keys, 16, 32, device="cuda", dtype=dtype)
+        mask = torch.ones(2, 1, 16, 16, device="cuda", dtype=torch.bool) if masked else None
+        out = torch.nn.functional.scaled_dot_product_attention(query, key, key, mask, enable_gqa=True)
+
+    assert (2, 4, 16, 32) == tuple(out.shape)
+    chosen = [name for name in recorder.op_names if "softmax" in name or name in (EFFICIENT, FLASH)]
+    assert [kernel] == chosen
+
+
+def test_a_causal_mask_of_fewer_queries_than_keys_takes_no_flash_attention():
+    """Whose mask would begin elsewhere (`check_flash_causal_non_square_seqlens`)."""
+    with fake_cuda(), Recorder("cuda") as recorder:
+        query, key = (torch.zeros(2, 4, n, 32, device="cuda", dtype=torch.bfloat16) for n in (8, 16))
+        out = torch.nn.functional.scaled_dot_product_attention(query, key, key, is_causal=True)
+
+    assert out.shape == query.shape
+    assert EFFICIENT in recorder.op_names
+
+
 def test_real_tensors_are_left_to_torch():
     """Inside the fake, a CPU tensor takes torch's own way."""
     query = torch.rand(2, 3, 5, 8)
@@ -74,3 +108,19 @@ def test_changed_workloads_trace_replay_and_add_up(small_cell, change):
     assert result.breakdown.allocated_bytes == sum(result.breakdown.by_kind.values())
     assert result.flops_per_sample > 0
     assert not result.max_batch_size % cell.micro_batches
+
+
+def test_heads_that_share_keys_take_flash_but_not_the_efficient_kernel():
+    """`enable_gqa`: the efficient kernel wants as many heads of each; their gradients are summed up apart."""
+    with fake_cuda(), Recorder("cuda") as recorder:
+        for dtype in (torch.bfloat16, torch.float32):
+            query = torch.randn(2, 4, 8, 16, device="cuda", dtype=dtype, requires_grad=True)
+            key, value = (torch.randn(2, 2, 8, 16, device="cuda", dtype=dtype) for _ in range(2))
+            torch.nn.functional.scaled_dot_product_attention(query, key, value, enable_gqa=True)
+    names = [name for name in recorder.op_names if "attention" in name or "bmm" in name]
+    assert ("aten._scaled_dot_product_flash_attention.default", True) == (
+        names[0],
+        "aten.bmm.default" in names,
+    )
+    flops = recorder.op_flops[recorder.op_names.index(names[0])]
+    assert 2 * (2 * 2 * 4 * 8 * 8 * 16) == flops

@@ -1,10 +1,10 @@
 """Which kernel `scaled_dot_product_attention` takes on a GPU, and what those kernels take inside.
 
 For tensors that only say that they are on one, torch falls back to plain products, whose maps no GPU would
-store. This mirrors the choice of
-`select_sdp_backend` (aten/src/ATen/native/transformers/cuda/sdp_utils.cpp) for compute capability 8.0 and
-later: flash attention for half precision without a mask, memory-efficient attention for everything else
-whose head size it can take, else plain products. With fp32 the choice is the same from 5.0 on.
+store. This mirrors the choice of `select_sdp_backend` (aten/src/ATen/native/transformers/cuda/sdp_utils.cpp)
+for compute capability 8.0 and later: flash attention for half precision without a mask (a causal one only
+where there are as many keys as queries), memory-efficient attention for everything else whose head size it
+can take and whose heads do not share keys, else plain products. With fp32 the choice is the same from 5.0 on.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def scaled_dot_product_attention(  # noqa: PLR0913, PLR0917 - the signature of t
     """Do what torch's function does on a GPU: shapes (batch, heads, tokens, head size)."""
     if isinstance(query, FakeTensor) and query.device.type == "cuda":
         query, key, value, attn_mask = (_autocast(tensor) for tensor in (query, key, value, attn_mask))
-        if _takes_flash(query, key, value, attn_mask):
+        square = not is_causal or query.shape[-2] == key.shape[-2]
+        if square and _takes_flash(query, key, value, attn_mask):
             kernel = aten._scaled_dot_product_flash_attention
             return _first(kernel, query, key, value, dropout_p, is_causal, scale=scale)
         if _takes_efficient(query, key, value):

@@ -34,7 +34,7 @@ def as_without_modes(func: Any, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, 
     """
     if func is aten.index_put.default and len(args) > 3 and args[3]:
         place = args[0].device
-        # Positions on the host are copied to where the tensor is (`make_info` in the same file).
+        # Positions on the host are copied to where the tensor is (`make_info` in TensorAdvancedIndexing.cpp).
         indices = [index if index is None else index.to(place) for index in args[1]]
         return aten._index_put_impl_.default, (args[0], indices, *args[2:4], True)
     return func, args
