@@ -23,11 +23,16 @@ _FROZEN = {
     "kind": MODEL,
     "note": "only for a pretrained policy (--policy.path=…): what does not learn must know something",
 }
+_TWICE = {"title": "layers run twice", "family": "layers", "kind": LOSSLESS}
+_NO_LANGUAGE = {"title": "frozen language model", "burden": 2.0, **_FROZEN}
 # Of a field: what a remedy sets it to, and what is said of that; see `Offer`.
 _SWITCHES: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
-    "gradient_checkpointing": (True, {"title": "layers run twice", "family": "layers", "kind": LOSSLESS}),
+    "gradient_checkpointing": (True, _TWICE),
+    "use_gradient_checkpointing": (True, _TWICE),
     "freeze_vision_encoder": (True, {"title": "frozen vision tower", "burden": 2.0, **_FROZEN}),
-    "freeze_language_encoder": (True, {"title": "frozen language model", "burden": 2.0, **_FROZEN}),
+    "freeze_language_encoder": (True, _NO_LANGUAGE),
+    "freeze_qwen": (True, _NO_LANGUAGE),
+    "freeze_video_expert": (True, {"title": "frozen video expert", "burden": 2.0, **_FROZEN}),
     "train_expert_only": (True, {"title": "only the expert learns", "burden": 2.5, **_FROZEN}),
     "pad_language_to": ("longest", {"title": "shorter padding", "family": _TEXT, "kind": INPUT}),
 }

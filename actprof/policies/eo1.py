@@ -36,6 +36,8 @@ SPEC = PolicySpec(
     reads_all=True,
     follows_values=True,
     dtype="auto",
+    options={"gradient_checkpointing": False, "image_max_pixels": 128 * 28 * 28},
+    resized_by="image_max_pixels",
     components=(
         ("model.vlm_backbone.model.visual", "vision tower"),
         ("model.vlm_backbone", "language model"),

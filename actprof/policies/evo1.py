@@ -54,6 +54,8 @@ SPEC = PolicySpec(
     reads_task=True,
     reads_all=True,
     follows_values=True,
+    options={"image_resolution": (448, 448)},
+    resized_by="image_resolution",
     components=(
         ("model.embedder.model.vision_tower", "vision tower"),
         ("model.embedder", "language model"),

@@ -60,6 +60,12 @@ SPEC = PolicySpec(
     reads_task=True,
     pads_task=True,
     follows_values=True,
+    options={
+        "use_gradient_checkpointing": False,
+        "freeze_video_expert": False,
+        "image_size": (224, 448),
+    },
+    resized_by="image_size",
     components=(
         ("model.mot.mixtures.video", "video expert"),
         ("model.mot.mixtures.action", "action expert"),

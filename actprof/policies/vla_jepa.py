@@ -41,6 +41,8 @@ SPEC = PolicySpec(
     reads_task=True,
     reads_all=True,
     follows_values=True,
+    options={"freeze_qwen": False, "resize_images_to": None},
+    resized_by="resize_images_to",
     components=(
         ("model.qwen.model.model.visual", "vision tower"),
         ("model.qwen", "language model"),

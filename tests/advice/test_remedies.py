@@ -98,7 +98,7 @@ def test_lossless_offers_leave_inputs_batch_and_precision_alone():
     for cell in (replace(CELL, policy=policy) for policy in policy_names()):
         for offer in offers(cell):
             if offer.kind == LOSSLESS:
-                others = {k: v for k, v in offer.cell.overrides.items() if k != "gradient_checkpointing"}
+                others = {k: v for k, v in offer.cell.overrides.items() if "gradient_checkpointing" not in k}
                 assert cell == replace(offer.cell, alloc_conf="", changes=(), overrides=others)
 
 
@@ -112,9 +112,12 @@ def test_options_are_fields_of_lerobots_config_with_its_defaults(policy):
     """Else something would be offered that lerobot refuses, or that is so already."""
     from lerobot.policies.factory import make_policy_config
 
+    from actprof.policies.hub import without_hub
+
     spec = policy_spec(policy)
     if spec.options:
-        config = make_policy_config(policy, device="cpu")
+        with without_hub(Cell(policy=policy), spec.models, spec.tokens), spec.stand_ins(Cell(policy=policy)):
+            config = make_policy_config(policy, device="cpu")
         assert spec.options == {name: getattr(config, name) for name in spec.options}
     assert spec.resized_by in (*spec.options, "")
 
@@ -255,7 +258,7 @@ def test_the_first_remedies_need_two_further_traces_at_most(policy):
     names = first_remedies(cell)
     known = by_name(cell)
 
-    assert {"smaller_batch", "expandable_segments"} < set(names)
+    assert {"smaller_batch", "expandable_segments"} <= set(names)
     assert 2 >= len([name for name in names if known[name].cell.trace_key() != cell.trace_key()])
     assert all(known[name].flags for name in first_remedies(cell, in_command=True))
 
