@@ -99,6 +99,7 @@ def _say_flips(pairs: Sequence[tuple[BatchSeries, BatchSeries]]) -> str:
 def token_ends(setup: Setup) -> tuple[BatchSeries, BatchSeries] | None:
     """Return the lines with most and fewest tokens, with the focus's cameras if those differ at all."""
     lines = [line for line in setup.lines if line.tokens and line.alloc_conf == setup.alloc_confs[0]]
+    lines = [line for line in lines if line.cameras] or lines  # what no image does, fewer of them do not
     cameras = setup.focus.cameras if setup.focus else 0
     same = [line for line in lines if line.cameras == cameras]
     if len({line.tokens for line in same}) < 2:

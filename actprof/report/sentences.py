@@ -191,15 +191,13 @@ def _say_stop(setup: Setup, resolution: str) -> str:
         images = lines[0].images if lines else resolution
         cameras = [line.cameras for line in lines]
         limits = [limit_text(line.limit) for line in lines]
-        if cameras != named:  # `56 with two cameras`, and the noun no second time
-            names = [
-                cameras_text(count) if not i or not count else spell(count) for i, count in enumerate(cameras)
-            ]
+        if any(cameras) and cameras != named:  # `56 with two cameras`, and the noun no second time
+            names = [cameras_text(n) if not i or not n else spell(n) for i, n in enumerate(cameras)]
             limits = [f"{limit} with {name}" for limit, name in zip(limits, names, strict=True)]
         if lines:
             said.append(f"{join(limits)}{f' under {conf}' if conf else ''}")
         named = cameras
-    where = f"At {images}" if any(named) else "Without images"
+    where = f"At {images}" if any(named) else "Without cameras"
     return f"{where} the largest batch is {'; '.join(said)}."
 
 

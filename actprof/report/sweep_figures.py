@@ -187,8 +187,11 @@ def _wrap(text: str) -> str:
 
 def _row_names(rows: Sequence[tuple[str, int]]) -> list[str]:
     """Return the cameras of each row, the first of a resolution with that before them."""
-    first = dict(reversed(rows))
-    heads = [f"<b>{images_label(1, name)}</b>  " if first[name] == cameras else "" for name, cameras in rows]
+    first, most = dict(reversed(rows)), dict(rows)  # fewest cameras come first
+    heads = [
+        f"<b>{images_label(most[name], name)}</b>  " if first[name] == cameras else ""
+        for name, cameras in rows
+    ]
     return [head + cameras_text(cameras) for head, (_, cameras) in zip(heads, rows, strict=True)]
 
 

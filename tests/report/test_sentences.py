@@ -210,7 +210,7 @@ def test_cameras_of_unlike_sizes_and_none_at_all_read_well(make_result):
         == parts_of(unlike)["Where it stops"]
     )
     assert "with no cameras, batch 8" in say_lead(blind)
-    assert "Without images the largest batch is 900 with no cameras." == parts_of(blind)["Where it stops"]
+    assert "Without cameras the largest batch is 900." == parts_of(blind)["Where it stops"]
 
 
 def test_a_cell_is_summed_up_in_a_line(make_result):
@@ -218,3 +218,12 @@ def test_a_cell_is_summed_up_in_a_line(make_result):
     assert "Needs 10.00 of 24.00 GiB; why." == summary(make_result(reason="why"))
     assert "Not known: why." == summary(make_result(verdict="unknown", reason="why."))
     assert "Failed: why." == summary(make_result(verdict="error", reason="why.", peak_process_bytes=0))
+
+
+def test_a_run_without_cameras_is_no_measure_of_tokens(make_result):
+    """What images bring is told by runs that have some."""
+    blind = {"cameras": 0, "tokens": 3, "limit": 900}
+    told = parts_of([make_result(), make_result(cameras=1, tokens=302), make_result(**blind)])[
+        "What the tokens do"
+    ]
+    assert told.startswith("Two 640x480 cameras make 602 encoder tokens, one 640x480 camera 302: 2.0 times")

@@ -27,7 +27,7 @@ from actprof.errors import UsageError
 from actprof.records import to_plain
 from actprof.results import MEASURED, PREDICTED, SCHEMA_VERSION, Verdict
 from actprof.units import GIB, format_bytes
-from actprof.words import rate_text
+from actprof.words import images_text, plural, rate_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -184,6 +184,10 @@ def _short(key: str, value: Any) -> str:
         return ""
     if key.endswith("_bytes"):
         return format_bytes(int(value))
+    if key == "resolution":
+        return images_text(1, value)
+    if str(value) in ("True", "False"):  # pandas has a type of its own for them
+        return "on" if value else "off"
     return _ALLOCATORS.get(str(value), str(value)) if key == "alloc_conf" else str(value)
 
 
@@ -209,7 +213,8 @@ def _fastest(frame: pd.DataFrame) -> str:
     best = known.sort_values("samples_per_second", ascending=False, kind="stable").iloc[0]
     swept = [key for key in _swept(frame) if best[key] is not None]
     settings = [f"{_heading(key)} {_short(key, best[key])}" for key in swept]
-    cameras = "1 camera" if best["cameras"] == 1 else f"{best['cameras']} cameras"
-    words = [*settings, best["resolution"], cameras, f"batch {best['batch_size']}"]
+    count = int(best["cameras"])
+    views = [_short("resolution", best["resolution"])] if count else []
+    words = [*settings, *views, f"{count or 'no'} {plural(count, 'camera')}", f"batch {best['batch_size']}"]
     speed = f"{rate_text(best['samples_per_second'])} samples/s predicted, limited by {best['limited_by']}"
     return f"fastest that fits: {', '.join(words)}: {speed}"
