@@ -253,16 +253,21 @@ def _masked_select_bound(tensor: torch.Tensor, mask: torch.Tensor) -> torch.Tens
 
 def _unique_bound(tensor: torch.Tensor, *options: bool) -> tuple[torch.Tensor, ...]:
     """Options are, as far as they are given: sorted, return_inverse, return_counts."""
-    return tensor.new_empty(tensor.numel()), *_places(tensor, tensor.numel(), options)
+    count = (tensor.numel(),)
+    return tensor.new_empty(count), *_places(tensor, options, tuple(tensor.shape), count)
 
 
 def _unique_dim_bound(tensor: torch.Tensor, dim: int, *options: bool) -> tuple[torch.Tensor, ...]:
-    return torch.empty_like(tensor), *_places(tensor, tensor.shape[dim], options)
+    count = (tensor.shape[dim],)
+    return torch.empty_like(tensor), *_places(tensor, options, count, count)
 
 
-def _places(tensor: torch.Tensor, count: int, options: tuple[bool, ...]) -> list[torch.Tensor]:
-    asked = (*options, *(False,) * 3)[1:3]
-    return [tensor.new_empty(count if wanted else 0, dtype=torch.int64) for wanted in asked]
+def _places(
+    tensor: torch.Tensor, options: tuple[bool, ...], *shapes: tuple[int, ...]
+) -> Iterator[torch.Tensor]:
+    """Yield the places of the elements among the distinct ones, and how often each is there, if asked for."""
+    for shape, wanted in zip(shapes, (*options, *(False,) * 3)[1:3], strict=True):
+        yield tensor.new_empty(shape if wanted else (0,), dtype=torch.int64)
 
 
 _UPPER_BOUNDS: dict[Any, Callable[..., Any]] = {

@@ -50,6 +50,25 @@ def test_a_robot_without_a_state_has_none_in_its_batches(small_cell):
     assert len(camera_keys(cell)) == 3
 
 
+def test_cameras_may_differ_in_size(small_cell):
+    """In features and batches, each with its own; statistics are for each channel."""
+    cell = replace(small_cell, cameras=["96x64", "64x48"], resolution="640x480")
+    batch, meta = next(batches(cell, CONFIG, CPU)), dataset_meta(cell)
+    for key, (height, width) in zip(camera_keys(cell), [(64, 96), (48, 64)], strict=True):
+        assert (2, 3, height, width) == tuple(batch[key].shape)
+        assert (height, width, 3) == meta.features[key]["shape"]
+        assert (3, 1, 1) == tuple(meta.stats[key]["mean"].shape)
+
+
+def test_without_cameras_there_is_the_state_of_the_environment(small_cell):
+    """A column like any other."""
+    cell = replace(small_cell, cameras=0, environment_dim=5)
+    batch, meta = next(batches(cell, CONFIG, CPU)), dataset_meta(cell)
+    assert (2, 5) == tuple(batch["observation.environment_state"].shape)
+    assert not [key for keys in (batch, meta.features, meta.stats) for key in keys if "images" in key]
+    assert "observation.environment_state" not in dataset_meta(small_cell).features
+
+
 def test_statistics_have_the_shapes_that_lerobot_computes(small_cell):
     """Per channel for images, per dimension for vectors; every feature has them."""
     meta = dataset_meta(small_cell)

@@ -122,6 +122,15 @@ def test_a_library_that_lerobot_misses_is_named(small_cell, monkeypatch):
         build_workload(small_cell, CPU)
 
 
+@pytest.mark.parametrize("steps", [2, 3])
+def test_as_many_steps_are_traced_as_the_spec_says(small_cell, respecify, steps):
+    """For a policy whose first steps are of another kind."""
+    from actprof.trace.record import record
+
+    respecify(steps=steps)
+    assert steps == len(record(small_cell).recorder.step_starts)
+
+
 # -- changes -----------------------------------------------------------------------------------------------
 
 

@@ -76,6 +76,14 @@ def test_autocast_stays_on_where_a_checkpoint_enters_it_again(dtype):
     assert [dtype, dtype] == [made_in for row, made_in in made if row in products and made_in is not None]
 
 
+def test_no_layer_is_skipped_at_random():
+    """A draw on the host that decides it is more than any probability; other draws are tensors."""
+    with fake_cuda():
+        assert not torch.rand([]) < 1.0
+        assert not torch.rand(()) < 1.0
+        assert ((3,), ()) == (tuple(torch.rand(3).shape), tuple(torch.rand((), device="cuda").shape))
+
+
 def test_optimizers_choose_their_foreach_kernels():
     """As on a GPU, where they are the default."""
     with fake_cuda(), Recorder("cuda") as recorder:

@@ -369,6 +369,24 @@ def test_a_size_that_depends_on_data_is_the_largest_that_it_can_be(program, shap
     assert "depends on the data" in next(iter(recorder.notes))
 
 
+@pytest.mark.parametrize(
+    ("program", "shapes"),
+    [
+        (torch.unique, [(12,)]),
+        (lambda x: torch.unique(x, return_inverse=True), [(12,), (3, 4)]),
+        (lambda x: torch.unique(x, return_counts=True), [(12,), (12,)]),
+        (lambda x: torch.unique(x, dim=1), [(3, 4)]),
+        (lambda x: torch.unique(x, dim=1, return_counts=True), [(3, 4), (4,)]),
+    ],
+)
+def test_all_values_may_be_distinct(program, shapes):
+    """The most that there can be, with their places and counts where these are asked for."""
+    with fake_cuda(), Recorder("cuda") as recorder:
+        found = program(torch.zeros(3, 4, device="cuda"))
+    assert shapes == [tuple(tensor.shape) for tensor in (found if isinstance(found, tuple) else (found,))]
+    assert recorder.op_syncs[-1]
+
+
 # -- kernels -----------------------------------------------------------------------------------------------
 
 
