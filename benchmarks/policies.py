@@ -65,6 +65,10 @@ SETTINGS = (
         "xvla", {"resolution": "224x224", "overrides": {"action_mode": "auto"}}, 879_482_456, 0
     ),
     Setting("groot"),
+    Setting("eo1"),
+    Setting("evo1"),
+    Setting("fastwam", {"state_dim": 8, "action_dim": 7}),
+    Setting("vla_jepa"),
 )  # fmt: skip
 
 

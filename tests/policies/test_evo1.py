@@ -15,7 +15,13 @@ CELL = Cell(
     resolution="64x48",
     batch_size=2,
     task_tokens=3,
-    overrides={"vlm_num_layers": 1, "embed_dim": 64, "hidden_dim": 32, "state_hidden_dim": 32, "num_layers": 2},
+    overrides={
+        "vlm_num_layers": 1,
+        "embed_dim": 64,
+        "hidden_dim": 32,
+        "state_hidden_dim": 32,
+        "num_layers": 2,
+    },
 )
 _TEXT = {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 2}
 _VISION = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 2}

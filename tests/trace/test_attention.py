@@ -108,19 +108,3 @@ def test_changed_workloads_trace_replay_and_add_up(small_cell, change):
     assert result.breakdown.allocated_bytes == sum(result.breakdown.by_kind.values())
     assert result.flops_per_sample > 0
     assert not result.max_batch_size % cell.micro_batches
-
-
-def test_heads_that_share_keys_take_flash_but_not_the_efficient_kernel():
-    """`enable_gqa`: the efficient kernel wants as many heads of each; their gradients are summed up apart."""
-    with fake_cuda(), Recorder("cuda") as recorder:
-        for dtype in (torch.bfloat16, torch.float32):
-            query = torch.randn(2, 4, 8, 16, device="cuda", dtype=dtype, requires_grad=True)
-            key, value = (torch.randn(2, 2, 8, 16, device="cuda", dtype=dtype) for _ in range(2))
-            torch.nn.functional.scaled_dot_product_attention(query, key, value, enable_gqa=True)
-    names = [name for name in recorder.op_names if "attention" in name or "bmm" in name]
-    assert ("aten._scaled_dot_product_flash_attention.default", True) == (
-        names[0],
-        "aten.bmm.default" in names,
-    )
-    flops = recorder.op_flops[recorder.op_names.index(names[0])]
-    assert 2 * (2 * 2 * 4 * 8 * 8 * 16) == flops

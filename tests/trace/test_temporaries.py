@@ -263,3 +263,14 @@ def test_an_op_that_nobody_has_looked_at_is_named():
     with fake_cuda(), Recorder("cuda") as recorder:
         torch.empty(4, 4, device="cuda").erfinv()
     assert ["nobody has looked at what aten.erfinv.default takes inside on a GPU"] == list(recorder.notes)
+
+
+def test_scattering_by_a_mask_counts_the_places_before_each():
+    """A copy of the tensor, eight bytes for each place, and the mask made dense where it is repeated."""
+    with fake_cuda(), Recorder("cuda") as recorder:
+        tensor, source = torch.zeros(4, 256, device="cuda"), torch.ones(1024, device="cuda")
+        mask = torch.ones(4, 1, dtype=torch.bool, device="cuda")
+        before = len(recorder.sizes)
+        _ = tensor.masked_scatter(mask, source)
+
+    assert [4 * 1024, 8 * 1024, 1024] == recorder.sizes[before:]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from actprof.trace.fake import fake_cuda
+from actprof.trace.recorder import Recorder
 from actprof.trace.rules.work import bytes_moved, count_launches, kernels_of
 
 aten = torch.ops.aten
@@ -111,3 +113,16 @@ def test_a_sum_of_products_copies_what_is_added_unless_it_is_a_fused_bias():
 def test_a_norm_of_a_list_has_its_sums_added_up():
     """Zeros for partial sums, one launch, and the kernel that adds them."""
     assert 3 == kernels(aten._foreach_norm.Scalar, [torch.ones(10), torch.ones(3)], 2)
+
+
+def test_heads_that_share_keys_work_as_much_as_others():
+    """`enable_gqa` saves keys and values, no products; torch's own count refuses it."""
+    with fake_cuda(), Recorder("cuda") as recorder:
+        for heads in (4, 2):
+            query = torch.randn(2, 4, 8, 16, device="cuda", dtype=torch.bfloat16)
+            key = torch.randn(2, heads, 8, 16, device="cuda", dtype=torch.bfloat16)
+            torch.nn.functional.scaled_dot_product_attention(query, key, key, enable_gqa=True)
+    flops = [
+        flops for name, flops in zip(recorder.op_names, recorder.op_flops, strict=True) if "flash" in name
+    ]
+    assert [2 * (2 * 2 * 4 * 8 * 8 * 16)] * 2 == flops

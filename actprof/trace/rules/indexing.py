@@ -50,6 +50,12 @@ def masked_select(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Tensor) 
     return [*steps, Output(0), *_gives(steps)]
 
 
+def masked_scatter(args: tuple[Any, ...], _kwargs: dict[str, Any], out: Tensor) -> list[Step]:
+    """How many true ones are before each place (`masked_scatter__cuda` in cuda/IndexKernel.cpp)."""
+    mask = args[1].expand(out.shape)
+    return with_temporaries([Output(0)], Take(out.numel() * _INDEX_BYTES), *dense_copies(mask))
+
+
 def index_put(args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> list[Step]:
     """What is added up is sorted first (`index_put_with_sort_kernel` in cuda/Indexing.cu).
 

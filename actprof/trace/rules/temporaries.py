@@ -25,6 +25,7 @@ from actprof.trace.rules.indexing import (
     embedding_gradient,
     index,
     index_put,
+    masked_scatter,
     masked_select,
     nonzero,
 )
@@ -196,6 +197,8 @@ _RULES: dict[Any, Callable[[tuple[Any, ...], dict[str, Any], Any], list[Step]]] 
     aten._index_put_impl_.default: index_put,
     aten.nonzero.default: nonzero,
     aten.masked_select.default: masked_select,
+    aten.masked_scatter.default: masked_scatter,
+    aten.masked_scatter_backward.default: masked_select,
     aten.embedding_dense_backward.default: embedding_gradient,
     aten.cumsum.default: cumulate,
 }
@@ -216,20 +219,21 @@ _PLAIN = """
 _addmm_activation _amp_foreach_non_finite_check_and_unscale_ _amp_update_scale_ _foreach_add _foreach_add_
 _foreach_addcdiv_ _foreach_addcmul_ _foreach_copy_ _foreach_div_ _foreach_lerp_ _foreach_mul _foreach_mul_
 _foreach_neg _foreach_sqrt _foreach_zero_ _fused_adam_ _fused_adamw_ _local_scalar_dense _log_softmax
-_log_softmax_backward_data _scaled_dot_product_flash_attention _softmax _to_copy _unsafe_view abs add add_
-addcdiv_ addcmul_ addmm arange avg_pool2d baddbmm bernoulli_ bitwise_and bitwise_not bitwise_or bmm bucketize
-cat ceil clamp clamp_min clamp_min_ clone constant_pad_nd copy_ cos div div_ dot elu elu_backward embedding
-empty empty_like empty_strided eq exp eye fill fill_ flip floor floor_ floor_divide full full_like gather ge
-gelu gelu_backward grid_sampler_2d gt hardtanh index_select isfinite isinf isnan le lerp lerp_ linspace log
+_log_softmax_backward_data _scaled_dot_product_flash_attention _softmax _to_copy _unsafe_view
+_upsample_bicubic2d_aa _upsample_bilinear2d_aa abs add add_ addcdiv_ addcmul_ addmm arange avg_pool2d baddbmm
+bernoulli_ bitwise_and bitwise_and_ bitwise_not bitwise_or bmm bucketize cat ceil clamp clamp_ clamp_min
+clamp_min_ clone constant_pad_nd copy_ cos div div_ dot elu elu_backward embedding empty empty_like
+empty_strided eq exp eye fill fill_ flip floor floor_ floor_divide full full_like gather ge gelu
+gelu_backward grid_sampler_2d gt hardtanh index_select isfinite isinf isnan le lerp lerp_ linspace log
 logical_and logical_not logical_or lt masked_fill masked_fill_ max_pool2d_with_indices
 max_pool2d_with_indices_backward maximum minimum mish mish_backward mm mse_loss_backward mul mul_ mv
 native_dropout_backward ne neg new_empty new_empty_strided new_full new_ones new_zeros nll_loss_backward
 nll_loss_forward normal normal_ ones ones_like rand rand_like randint randn randn_like reciprocal relu relu_
-remainder repeat replication_pad2d roll rsqrt rsub scalar_tensor scatter scatter_add select_backward
-select_scatter sgn sigmoid sigmoid_backward sign silu silu_backward sin slice_backward slice_scatter
-smooth_l1_loss softplus split_with_sizes_copy sqrt stack sub sub_ tan tanh tanh_backward threshold_backward
-tril triu trunc uniform_ upsample_bicubic2d upsample_bilinear2d upsample_nearest1d upsample_nearest2d where
-zero_ zeros zeros_like
+remainder repeat replication_pad2d roll round round_ rsqrt rsub scalar_tensor scatter scatter_add
+select_backward select_scatter sgn sigmoid sigmoid_backward sign silu silu_backward sin slice_backward
+slice_scatter smooth_l1_loss softplus split_with_sizes_copy sqrt stack sub sub_ tan tanh tanh_backward
+threshold_backward tril triu trunc uniform_ upsample_bicubic2d upsample_bilinear2d upsample_nearest1d
+upsample_nearest2d where zero_ zeros zeros_like
 """
 PLAIN = frozenset(_PLAIN.split())
 # What an H100 recorded of ops that no rule covers: small beside any batch of images, or of sizes that depend
@@ -237,8 +241,10 @@ PLAIN = frozenset(_PLAIN.split())
 UNRULED = {
     "cudnn_batch_norm": "a reserve of as many bytes as cuDNN asks for, mostly none",
     "cudnn_batch_norm_backward": "a workspace of a few KiB",
+    "isin": "where few are looked for, a flag for each pair; else sorted copies of both",
     "multinomial": "copies of the probabilities and some flags",
     "native_batch_norm": "one value for each channel",
+    "repeat_interleave": "the sum of the repeats before each",
     "sort": "from 4,096 elements a slice on, copies of keys and values and cub's scratch",
     "topk": "of long slices copies of keys and values, and cub's scratch",
     "unique_dim": "the order of the rows twice, and thrust's scratch",
