@@ -62,7 +62,8 @@ SETTINGS = (
     Setting("pi05", {"overrides": _RECIPE, "peft": {"r": 16}}, 0, 1_287_168),
     Setting("pi0_fast", {"overrides": _RECIPE}),
     Setting(
-        "xvla", {"resolution": "224x224", "overrides": {"action_mode": "auto"}}, 879_482_456, 0
+        "xvla", {"resolution": "224x224", "overrides": {"action_mode": "auto", "max_state_dim": 20}},
+        879_482_456, 0,
     ),
     Setting("groot"),
     Setting("eo1"),
