@@ -28,11 +28,18 @@ from actprof.ledger.row import AccuracyRow, row_of
 from actprof.measurement import CardUse, DeviceFacts, Measurement, Spread, StepMemory
 from actprof.out_of_memory import OutOfMemory
 from actprof.policies import policy_names
+from actprof.policies.vqbet import NEVER_ENDS
 from actprof.records import from_plain
 from actprof.results import MEASURED, GpuUse, Result, Verdict
 from actprof.words import cell_command
 
 LEDGER = Path(__file__).parents[1] / "reports" / "accuracy"
+# What older cells do not say, as there were no fields for it. SmolVLA's recordings have 193 tokens: 64 of
+# each of two cameras, the state, 50 actions, and 14 of the task. VQ-BeT was always in its first training.
+_UNSAID: dict[str, dict[str, Any]] = {
+    "smolvla": {"task_tokens": 14},
+    "vqbet": {"overrides": {"n_vqvae_training_steps": NEVER_ENDS}},
+}
 
 
 def read_machine(path: Path, *, torch: str) -> tuple[DeviceFacts, dict[str, str]]:
@@ -51,11 +58,21 @@ def read_machine(path: Path, *, torch: str) -> tuple[DeviceFacts, dict[str, str]
     return device, {"torch": torch}
 
 
+def cell_of_run(run: Mapping[str, Any]) -> Cell:
+    """Return the cell of one run, as it was written down."""
+    fields = run["cell"]
+    unsaid = {
+        name: value for name, value in _UNSAID.get(fields["policy"], {}).items() if not fields.get(name)
+    }
+    return Cell.from_json({**fields, **unsaid})
+
+
 def row_of_run(
     run: Mapping[str, Any], *, device: DeviceFacts, versions: Mapping[str, str], date: str
 ) -> AccuracyRow:
     """Return the row of one run, without a prediction."""
-    cell = Cell.from_json({**run["cell"], "gpu": run["cell"]["gpu"] or find_gpu(device.name).name})
+    asked = cell_of_run(run)
+    cell = replace(asked, gpu=asked.gpu or find_gpu(device.name).name)
     memory = tuple(_step_memory(*step) for step in run["steps"])
     settled = memory[1:] if cell.cudnn_benchmark else memory
     seconds = run["update_seconds"] if run["alone_on_the_gpu"] else None
@@ -87,7 +104,7 @@ def row_of_run(
         row,
         measured=ran,
         run=run["name"],
-        command=cell_command(Cell.from_json(run["cell"]), "measure"),
+        command=cell_command(asked, "measure"),
         cublas_workspace_bytes=parse_workspace_config(config) if config else None,
         source=source if run["alone_on_the_gpu"] else f"{source}, others on the card",
     )

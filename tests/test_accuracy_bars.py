@@ -30,6 +30,11 @@ FEW_DRAWS = {  # ten choices of plans do not reach as far as a GPU's clock does
     "new-640x480x3-b8-nat-bench",
     "var-act-novae-b8",
 }
+SLACK = {"pol-smolvla-b8-det-nat"}  # where free blocks lie, too: which ones are given out whole
+NO_CONVOLUTION = {  # VQ-BeT's first training: without cuDNN the context is some 23 MB smaller
+    "rec-vqbet-640x480x1-b8-det",
+    "pol-vqbet-96x96-b64",
+}
 A_DIGIT_LOW = (
     "ACT, 2 cameras 640x480, batch 32, RTX 5060 Ti 16 GB"  # 13.092 GiB of a band to 13.094; published 13.10
 )
@@ -67,10 +72,10 @@ def test_allocated_memory_with_expandable_segments_is_exact():
 
 
 def test_allocated_memory_natively_is_within_a_thousandth_where_plans_are_fixed():
-    """0.1 % in every deterministic run but one."""
+    """0.1 % in every deterministic run but two."""
     found = too_far(known("allocated", expandable=False, benchmark=False), "allocated", 0.1)
 
-    assert {"rec-accumulate_2-224x224x2-b8-det"} == set(found)
+    assert {"rec-accumulate_2-224x224x2-b8-det"} | SLACK == set(found)
 
 
 def test_allocated_memory_natively_is_within_three_thousandths_or_the_band():
@@ -86,7 +91,7 @@ def test_reserved_memory_is_within_a_hundredth_where_plans_are_fixed():
 
 
 def test_reserved_memory_lies_in_the_band_where_plans_are_chosen_by_time():
-    """In at least 95 % of the rows that were there when the rules were made; 77 of all 85."""
+    """In at least 95 % of the rows that were there when the rules were made; 82 of all 90."""
     rows = known("reserved", benchmark=True)
     outside = {row.run for row in rows if not row.band_holds("reserved")}
     first = [row for row in rows if row.date == min(row.date for row in OWN)]
@@ -137,7 +142,7 @@ def test_the_process_is_within_a_hundredth():
     """1 % of what NVML named, beyond the band of the reserved bytes."""
     off = {row.run for row in known("process") if row.beyond_band_percent("process") > 1}
 
-    assert off <= ADDRESSES | FEW_DRAWS  # what their segments are off
+    assert off <= ADDRESSES | FEW_DRAWS | NO_CONVOLUTION  # what their segments are off, or the context is
 
 
 @pytest.mark.parametrize("gpu", ["RTX 3090 Ti", "Jetson AGX Thor"])
@@ -158,3 +163,34 @@ def test_published_runs_are_met_as_well_as_before_kernels_were_modelled(row):
     assert (row.beyond_band_percent("process") or 0.0) <= 1.99
     assert not row.difference_bytes("tried")
     assert row.verdict_agrees
+
+
+@pytest.mark.parametrize("policy", ["diffusion", "smolvla", "vqbet", "xvla"])
+def test_policies_that_were_measured_are_met_as_act_is(policy):
+    """Half a percent of allocated memory and 1 % of reserved beyond the band, in every run of theirs."""
+    rows = [row for row in OWN if row.cell.policy == policy]
+
+    assert rows
+    assert {} == too_far(rows, "allocated", 0.5)
+    assert 1 >= max(row.beyond_band_percent("reserved") for row in rows)
+
+
+@pytest.mark.parametrize(("policy", "batch_size"), [("smolvla", 8), ("diffusion", 64)])
+def test_a_run_as_lerobot_starts_it_is_within_a_thousandth(policy, batch_size):
+    """0.1 % of allocated memory where cuDNN chooses its plans by time, reserved memory in the band."""
+    (row,) = (
+        row
+        for row in known("allocated", benchmark=True)
+        if (row.cell.policy, row.cell.batch_size) == (policy, batch_size)
+    )
+
+    assert 0.1 > abs(row.difference_percent("allocated"))
+    assert row.band_holds("reserved")
+
+
+def test_published_probes_of_a_forward_and_a_reverse_pass_are_within_half_a_percent():
+    """SmolVLA on an RTX 3090, three cameras, bf16, batch 8, 16 and 32: within 0.2 %."""
+    rows = [row for row in ROWS if row.passes]
+
+    assert [8, 16, 32] == sorted(row.cell.batch_size for row in rows)
+    assert {} == too_far(rows, "allocated", 0.2)
