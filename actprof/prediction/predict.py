@@ -13,8 +13,7 @@ from actprof.errors import TraceError
 from actprof.hardware import Catalogue, Device, Gpu, builtin_catalogue, find_device, library_workspaces
 from actprof.policies.precision import autocast_of
 from actprof.prediction.attribution import attribute
-from actprof.prediction.largest_batch import largest_batch, surely_largest
-from actprof.prediction.plan_band import memory_band
+from actprof.prediction.kept_limits import limits_of
 from actprof.prediction.step_time import predict_step_time
 from actprof.prediction.verdict import compiled_reason, judge
 from actprof.replay.kernel_bytes import Kernels, architecture_of
@@ -85,6 +84,8 @@ def predict_in_full(cell: Cell, *, catalogue: Catalogue | None = None) -> Predic
         trace, cached = trace_for(cell)
     except TraceError as error:
         return Prediction(result=replace(base, reason=str(error)), conditions=conditions)
+    if older := _unknown_flash(trace, device.gpu):
+        return Prediction(result=replace(base, reason=older), conditions=conditions)
     traced = time.perf_counter()
     unlimited = replay(trace, cell.batch_size, conditions.without_limit(), detail=True)
     if cell.compiled:
@@ -142,6 +143,18 @@ def _unknown_kernel(cell: Cell, gpu: Gpu) -> str:
     )
 
 
+def _unknown_flash(trace: Trace, gpu: Gpu) -> str:
+    """Return why a trace with flash attention does not hold on `gpu`, or nothing: older ones have none."""
+    flash = any("_scaled_dot_product_flash_attention" in name for name in trace.ops.names)
+    if not flash or gpu.compute_capability >= _FLASH_CAPABILITY:
+        return ""
+    major, minor = gpu.compute_capability
+    return (
+        f"a GPU of compute capability {major}.{minor} has no flash attention, which is traced for half "
+        "precision; take fp32"
+    )
+
+
 def _limited(
     base: Result, trace: Trace, conditions: ReplayConditions, unlimited: MemoryProfile
 ) -> MemoryProfile:
@@ -155,7 +168,8 @@ def _limited(
 def _judged(
     base: Result, trace: Trace, conditions: ReplayConditions, need: MemoryProfile, limited: MemoryProfile
 ) -> Result:
-    band = memory_band(trace, conditions.without_limit(), need)
+    limits = limits_of(base.cell, trace, conditions, need)
+    band = limits.band
     capacity = base.gpu.capacity_bytes
     judged = judge(
         need,
@@ -164,7 +178,6 @@ def _judged(
         available_bytes=conditions.config.capped_bytes(base.available_bytes, capacity),
         most_reserved_bytes=band.most_reserved_bytes,
     )
-    largest = largest_batch(base.cell, trace, conditions)
     return replace(
         base,
         parameters=trace.policy.parameter_count,
@@ -179,8 +192,8 @@ def _judged(
         reason=judged.reason,
         headroom_bytes=judged.headroom_bytes,
         retries=limited.retries,
-        max_batch_size=largest,
-        surely_fits_batch_size=surely_largest(base.cell, trace, conditions, at_most=largest),
+        max_batch_size=limits.largest,
+        surely_fits_batch_size=limits.surely,
         oom=limited.oom,
         breakdown=attribute(trace, limited, conditions.program(trace, limited.batch_size)),
         curve=None if need.timeline is None else thin(need.timeline),
