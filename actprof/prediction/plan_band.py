@@ -39,7 +39,8 @@ def memory_band(trace: Trace, conditions: ReplayConditions, likely: MemoryProfil
     runs = [likely, *(replay(trace, likely.batch_size, other) for other in others)]
     allocated = [run.peak_allocated_bytes for run in runs]
     reserved = [run.peak_reserved_bytes for run in runs]
-    further = _SEGMENT_BYTES if _are_chosen_by_time(conditions) else 0
+    chosen = _are_chosen_by_time(conditions) and _convolutions(trace, likely.batch_size)
+    further = _SEGMENT_BYTES if chosen else 0
     return Band(
         allocated=(min(allocated), max(allocated)),
         reserved=(min(reserved) - further, max(reserved) + further),
@@ -67,8 +68,7 @@ def _choices(
     if kernels is None or not kernels.benchmark:
         yield conditions
         return
-    problems = [problem.at(batch_size) for problem in trace.problems]
-    convolutions = [problem for problem in problems if isinstance(problem, Convolution)]
+    convolutions = _convolutions(trace, batch_size)
     seen = set()
     for draw in draws:
         drawn = replace(kernels, draw=draw)
@@ -76,3 +76,8 @@ def _choices(
         if workspaces not in seen:
             seen.add(workspaces)
             yield replace(conditions, kernels=drawn)
+
+
+def _convolutions(trace: Trace, batch_size: int) -> list[Convolution]:
+    problems = (problem.at(batch_size) for problem in trace.problems)
+    return [problem for problem in problems if isinstance(problem, Convolution)]
