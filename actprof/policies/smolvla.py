@@ -94,4 +94,5 @@ SPEC = PolicySpec(
     tokens_called="prefix tokens",
     # The velocity of each action of the chunk: (batch, chunk, max_action_dim).
     output_module="model.action_out_proj",
+    line_modules=("", "model", "model.vlm_with_expert"),
 )
