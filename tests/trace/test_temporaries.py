@@ -17,6 +17,7 @@ from actprof.replay.kernel_bytes import Kernels, architecture_of, sizes_of
 from actprof.trace.cache import trace_for
 from actprof.trace.fake import fake_cuda
 from actprof.trace.recorder import Recorder
+from actprof.trace.reverse import reverse_pass
 from actprof.trace.rules.steps import Output
 from actprof.trace.rules.temporaries import PLAIN, UNRULED, ruled_ops, steps_inside
 
@@ -204,6 +205,48 @@ def test_a_layer_norm_makes_its_inputs_dense(inner):
     assert [*copy, 384, 48, 48] == recorder.sizes[before:middle]
     assert [*copy, 384, *copy] == recorder.sizes[middle:]
     assert out.shape == kept[0].shape
+
+
+@pytest.mark.parametrize(("dims", "copies"), [(1, 1), (2, 2)])
+def test_a_convolution_of_one_dimension_makes_its_gradient_dense_once(dims, copies):
+    """Before all else; of two dimensions it does so for each of the two gradients that it gives."""
+    kernel, shape = [1] * dims, (4, 6, *[8] * dims)
+    with fake_cuda(), Recorder("cuda") as recorder:
+        image = torch.empty(shape, device="cuda")
+        weight = torch.empty(6, 6, *kernel, device="cuda")
+        gradient = torch.empty(*shape[2:], 4, 6, device="cuda").movedim((-2, -1), (0, 1))
+        before = len(recorder.events)
+        kept = aten.convolution_backward(
+            gradient, image, weight, [0], kernel, [0] * dims, kernel, False, [0] * dims, 1,
+            [True, True, False],
+        )  # fmt: skip
+        sizes = [recorder.sizes[event - 1] for event in recorder.events[before:] if event > 0]
+    dense = image.numel() * 4
+
+    assert 1 + copies == sizes.count(dense)
+    assert dense == sizes[0]
+    assert 3 == len(kept)
+
+
+def test_the_gradient_of_a_squared_difference_is_dense():
+    """Whatever its inputs are (`zeros_like` in BinaryOps.cpp), so that what is behind it has to copy it."""
+    with fake_cuda(), Recorder("cuda"):
+        given = torch.empty(4, 6, 8, device="cuda").transpose(1, 2)
+        found = aten.mse_loss_backward(torch.empty_like(given), given, torch.empty_like(given), 0)
+
+    assert found.is_contiguous()
+
+
+def test_the_reverse_of_an_index_adds_up_in_place():
+    """On a GPU; tensors of a class of their own would add up into a second one."""
+    with fake_cuda(), Recorder("cuda") as recorder:
+        table = torch.empty(9, 4, device="cuda", requires_grad=True)
+        picked = table[torch.zeros(5, dtype=torch.int64, device="cuda")].sum()
+        with recorder.phase("backward"):
+            reverse_pass(picked)
+
+    assert "aten._index_put_impl_.default" in recorder.op_names
+    assert 1 == [recorder.sizes[event - 1] for event in recorder.events if event > 0].count(9 * 4 * 4) - 1
 
 
 def test_every_output_has_its_place():

@@ -55,7 +55,7 @@ def convolution_backward(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: A
         layout = _layout(weight, gradient)
         copies = dense_copies(weight, gradient, layout=layout)
         inside = workspace("forward" if transposed else "image", layout)
-        steps = with_temporaries([Output(0)], *copies, *inside)
+        steps = with_temporaries([*steps, Output(0)], *copies, *inside)
     if wanted[1]:
         layout = _layout(gradient, image)
         copies = dense_copies(gradient, image, layout=layout)
