@@ -14,6 +14,7 @@ from actprof.cell import Cell
 from actprof.errors import UsageError
 from actprof.loading.plan import Load, SourceRequest
 from actprof.loading.rows import IMAGES, VIDEO, DatasetFacts, Source
+from actprof.policies import policy_spec
 
 
 def make_config(request: SourceRequest, load: Load) -> Any:
@@ -27,19 +28,22 @@ def make_config(request: SourceRequest, load: Load) -> Any:
     from lerobot.transforms import ImageTransformsConfig
     from lerobot.transforms.transforms import ImageTransformConfig
 
-    from actprof.policies.workload import policy_config
+    from actprof.policies.workload import outside_answered, policy_config
 
     transforms = ImageTransformsConfig()
     if request.resize:
         width, height = map(int, request.resize.split("x"))
         resize = ImageTransformConfig(weight=1.0, type="Resize", kwargs={"size": (height, width)})
         transforms = ImageTransformsConfig(enable=True, max_num_transforms=1, tfs={"resize": resize})
+    cell = Cell(policy=request.policy, overrides=request.overrides)
+    with outside_answered(cell, policy_spec(cell.policy)):
+        policy = policy_config(cell)
     return TrainPipelineConfig(
         dataset=DatasetConfig(
             repo_id=request.repo_id, root=request.root or None, image_transforms=transforms,
             video_backend=request.backend or "pyav",
         ),
-        policy=policy_config(Cell(policy=request.policy, overrides=request.overrides)),
+        policy=policy,
         batch_size=load.batch_size, num_workers=load.workers,
     )  # fmt: skip
 

@@ -31,12 +31,18 @@ def _tokens(cell: Cell) -> Any:
     return TextOrActions(cell.task_tokens, vocab_size=257_152)
 
 
+# Fields of pi0's config that a policy without an action expert lacks.
+_OF_THE_EXPERT = {
+    "max_period", "min_period", "num_inference_steps", "time_sampling_beta_alpha", "time_sampling_beta_beta",
+    "time_sampling_offset", "time_sampling_scale",
+}  # fmt: skip
+
 SPEC = replace(
     pi0.SPEC,
     name="pi0_fast",
     title="pi0-FAST",
     bases={"lerobot/pi0fast-base": {}},  # lerobot's defaults; the names of its cameras were out of reach
-    sizeless=pi0.SPEC.sizeless.union(
+    sizeless=(pi0.SPEC.sizeless - _OF_THE_EXPERT).union(
         {"fast_skip_tokens", "max_decoding_steps", "temperature", "use_kv_cache"},
         {"validate_action_token_prefix"},
     ),

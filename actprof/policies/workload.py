@@ -99,7 +99,7 @@ def build_workload(
     with quiet_imports(), missing_libraries_are_named(cell):
         from lerobot.policies.factory import make_policy, make_pre_post_processors
 
-    with quiet_imports(), missing_libraries_are_named(cell), _outside_answered(cell, spec):
+    with quiet_imports(), missing_libraries_are_named(cell), outside_answered(cell, spec):
         config = policy_config(cell)
         config.device = device.type
         meta = dataset_meta(cell, rewards=asks_for_rewards(config))
@@ -130,7 +130,7 @@ def build_workload(
     )
 
 
-def _outside_answered(cell: Cell, spec: PolicySpec) -> AbstractContextManager[object]:
+def outside_answered(cell: Cell, spec: PolicySpec) -> AbstractContextManager[object]:
     """Return the context in which nothing asks the Hub for a policy's models, or a dataset for its files."""
     stack = ExitStack()
     if spec.models or spec.reads_task:

@@ -42,8 +42,9 @@ def test_every_policy_is_listed_once(run, tmp_path, monkeypatch):
         assert all(starts.count(name) == 1 for name in (*policy_names(), *UNTRACED))
 
 
-def test_how_sure_it_is_comes_from_the_ledger(run, ledger):
+def test_how_sure_it_is_comes_from_the_ledger(run, ledger, monkeypatch):
     """Runs, devices and the largest difference; of others it is said that there is none."""
+    monkeypatch.setenv("COLUMNS", "160")
     shown = run("policies", "--ledger", ledger).out
     line = next(line for line in shown.splitlines() if line.startswith("smolvla"))
     assert "measured: 1 run on RTX 3090, within 1.00 %; published: 1 run on RTX 3080, within 0.00 %" in line

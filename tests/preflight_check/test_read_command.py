@@ -51,7 +51,7 @@ def test_both_ways_read_the_same_run(words):
         slow = read_with_lerobot(words)
     except ActprofError:
         slow = None
-    assert quick is None or slow == quick
+    assert quick is None or str(slow) == str(quick)  # texts, as not-a-number equals nothing
 
 
 @pytest.mark.parametrize(
