@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_cells import check_every_batch_size, with_overrides
 
 from actprof.advice.remedies import offers
 from actprof.cell import Cell
@@ -11,7 +12,6 @@ from actprof.claims.quantities import read_facts
 from actprof.errors import UsageError
 from actprof.measuring.grounding import check_grounding, ground
 from actprof.policies.workload import build_workload, policy_config
-from actprof.trace.affine import fit
 from actprof.trace.fake import fake_cuda
 from actprof.trace.record import record, record_trace
 
@@ -31,10 +31,6 @@ def trace(cell):
     return record_trace(cell)
 
 
-def with_overrides(cell, **overrides):
-    return replace(cell, overrides={**cell.overrides, **overrides})
-
-
 def convolutions(recording):
     """Return the FLOPs of every convolution of the ResNets, forward and backward."""
     recorder = recording.recorder
@@ -47,11 +43,7 @@ def convolutions(recording):
 
 def test_one_trace_serves_every_batch_size(cell, trace):
     """Sizes are affine, and the last step repeats."""
-    assert trace.fixed_batch_size is None
-    assert trace.carried is not None
-    recorder = record(replace(cell, batch_size=5)).recorder
-    assert fit([recorder], (5,))["events"].tolist() == trace.events.tolist()
-    assert recorder.sizes == trace.tensors.requested_bytes(5).tolist()
+    check_every_batch_size(cell, trace)
 
 
 @pytest.mark.parametrize(("cameras", "parameters"), [(2, 277_819_846), (1, 262_952_742)])

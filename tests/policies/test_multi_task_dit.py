@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from small_cells import check_every_batch_size, with_overrides
 
 from actprof.cell import Cell
 from actprof.measuring.grounding import check_grounding, ground
 from actprof.policies import multi_task_dit
-from actprof.trace.affine import fit
 from actprof.trace.fake import fake_cuda
-from actprof.trace.record import record, record_trace
+from actprof.trace.record import record_trace
 
 SMALL = {
     "vision_encoder_name": "tiny/clip",
@@ -57,17 +57,9 @@ def trace(cell):
     return record_trace(cell)
 
 
-def with_overrides(cell, **overrides):
-    return replace(cell, overrides={**cell.overrides, **overrides})
-
-
 def test_one_trace_serves_every_batch_size(cell, trace):
     """Sizes are affine, and the last step repeats."""
-    assert trace.fixed_batch_size is None
-    assert trace.carried is not None
-    recorder = record(replace(cell, batch_size=5)).recorder
-    assert fit([recorder], (5,))["events"].tolist() == trace.events.tolist()
-    assert recorder.sizes == trace.tensors.requested_bytes(5).tolist()
+    check_every_batch_size(cell, trace)
 
 
 def test_the_trace_is_what_a_run_on_the_cpu_does(cell, trace):

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_cells import check_every_batch_size, with_overrides
 
 from actprof.cell import Cell
 from actprof.kernels.indexing import Selection
 from actprof.policies import smolvla
 from actprof.policies.workload import build_workload
-from actprof.trace.affine import fit
 from actprof.trace.fake import fake_cuda
 from actprof.trace.record import record, record_trace
 
@@ -49,10 +49,6 @@ def trace(small):
     return record_trace(small)
 
 
-def with_overrides(cell, **overrides):
-    return replace(cell, overrides={**cell.overrides, **overrides})
-
-
 def trained(cell):
     """Return the paths of the parameters that have gradients."""
     return {parameter.path for parameter in record(cell).policy.parameters if parameter.trainable}
@@ -60,11 +56,7 @@ def trained(cell):
 
 def test_one_trace_serves_every_batch_size(small, trace):
     """Sizes are affine, and the last step repeats."""
-    assert trace.fixed_batch_size is None
-    assert trace.carried is not None
-    recorder = record(replace(small, batch_size=5)).recorder
-    assert fit([recorder], (5,))["events"].tolist() == trace.events.tolist()
-    assert recorder.sizes == trace.tensors.requested_bytes(5).tolist()
+    check_every_batch_size(small, trace)
 
 
 def test_somebody_has_looked_at_every_op(trace):

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_cells import check_every_batch_size
 
 from actprof.cell import Cell
 from actprof.errors import UsageError
 from actprof.measuring.grounding import check_grounding, ground
 from actprof.policies.workload import build_workload
-from actprof.trace.affine import fit
 from actprof.trace.record import record, record_trace
 
 SMALL = {
@@ -35,11 +35,7 @@ def trace(cell):
 
 def test_one_trace_serves_every_batch_size(cell, trace):
     """Sizes are affine, and the last step repeats, whichever two heads of the ensemble are drawn."""
-    assert trace.fixed_batch_size is None
-    assert trace.carried is not None
-    recorder = record(replace(cell, batch_size=5)).recorder
-    assert fit([recorder], (5,))["events"].tolist() == trace.events.tolist()
-    assert recorder.sizes == trace.tensors.requested_bytes(5).tolist()
+    check_every_batch_size(cell, trace)
 
 
 def test_a_batch_has_the_future_and_its_rewards(cell):

@@ -4,6 +4,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from small_cells import check_every_batch_size
 
 from actprof.cell import Cell
 from actprof.errors import UsageError
@@ -11,7 +12,6 @@ from actprof.measuring.grounding import check_grounding, ground
 from actprof.policies.vqbet import NEVER_ENDS
 from actprof.policies.workload import policy_config
 from actprof.replay.replay import ReplayConditions, replay
-from actprof.trace.affine import fit
 from actprof.trace.record import record, record_trace
 
 SMALL = {
@@ -63,11 +63,7 @@ def modules_by_step(trace):
 
 def test_one_trace_serves_every_batch_size(cell, trace):
     """Sizes are affine, and the last step repeats."""
-    assert trace.fixed_batch_size is None
-    assert trace.carried is not None
-    recorder = record(replace(cell, batch_size=5)).recorder
-    assert fit([recorder], (5,))["events"].tolist() == trace.events.tolist()
-    assert recorder.sizes == trace.tensors.requested_bytes(5).tolist()
+    check_every_batch_size(cell, trace)
 
 
 def test_the_vq_vae_learns_first_and_alone(trace):

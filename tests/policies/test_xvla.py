@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_cells import check_every_batch_size, with_overrides
 
 from actprof.cell import Cell
 from actprof.errors import UsageError
@@ -11,7 +12,6 @@ from actprof.measuring.grounding import check_grounding, ground
 from actprof.policies import policy_spec
 from actprof.policies.precision import autocast_of
 from actprof.policies.workload import build_workload
-from actprof.trace.affine import fit
 from actprof.trace.fake import fake_cuda
 from actprof.trace.record import record, record_trace
 from actprof.trace.recorder import Recorder
@@ -67,17 +67,9 @@ def trace(cell):
     return record_trace(cell)
 
 
-def with_overrides(cell, **overrides):
-    return replace(cell, overrides={**cell.overrides, **overrides})
-
-
 def test_one_trace_serves_every_batch_size(cell, trace):
     """Sizes are affine, and the last step repeats."""
-    assert trace.fixed_batch_size is None
-    assert trace.carried is not None
-    recorder = record(replace(cell, batch_size=5)).recorder
-    assert fit([recorder], (5,))["events"].tolist() == trace.events.tolist()
-    assert recorder.sizes == trace.tensors.requested_bytes(5).tolist()
+    check_every_batch_size(cell, trace)
 
 
 @pytest.mark.parametrize(
