@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import torch
 
-from actprof.policies.adapter import own_path
+from actprof.policies.adapter import own_modules, own_path
 from actprof.policies.facts import Parameter, PolicyFacts, find_component
 from actprof.policies.spec import PolicySpec
 
@@ -30,7 +30,7 @@ class Probe:
 
     def __enter__(self) -> Self:
         """Hang the hooks."""
-        modules = {own_path(path): module for path, module in self._policy.named_modules()}
+        modules = own_modules(self._policy)
         if self._spec.token_module:
             encoder = modules[self._spec.token_module]
             self._handles.append(encoder.register_forward_pre_hook(self._see_tokens, with_kwargs=True))

@@ -7,7 +7,7 @@ Everything in it is lerobot's own (`make_policy`, the policy's pre-processor and
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
@@ -130,13 +130,12 @@ def build_workload(
     )
 
 
-def outside_answered(cell: Cell, spec: PolicySpec) -> AbstractContextManager[object]:
-    """Return the context in which nothing asks the Hub for a policy's models, or a dataset for its files."""
-    stack = ExitStack()
-    if spec.models or spec.reads_task:
-        stack.enter_context(without_hub(cell, spec.models, spec.tokens))
-    stack.enter_context(spec.stand_ins(cell))
-    return stack
+@contextmanager
+def outside_answered(cell: Cell, spec: PolicySpec) -> Iterator[None]:
+    """Inside, nothing asks the Hub for a policy's models and tokenizers."""
+    asks = spec.models or spec.reads_task
+    with without_hub(cell, spec.models, spec.tokens) if asks else nullcontext(), spec.stand_ins(cell):
+        yield
 
 
 def policy_config(cell: Cell) -> Any:
