@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
 
 from actprof.errors import StoreError
+
+_log = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "ACTPROF_CACHE_DIR"
 
@@ -18,6 +22,28 @@ def cache_folder() -> Path:
     """Return the folder of what can be made again: `$ACTPROF_CACHE_DIR`, else the user's cache folder."""
     chosen = os.environ.get(CACHE_VARIABLE)
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("actprof"))
+
+
+def read_kept[Kept](path: Path, parse: Callable[[bytes], Kept], called: str) -> Kept | None:
+    """Return what `parse` makes of a file that can be made again; None without it.
+
+    One that cannot be read is a warning, in which it is `called` something like `trace`.
+    """
+    try:
+        return parse(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, StoreError) as error:
+        _log.warning("the cached %s %s is damaged and will be made again (%s)", called, path, error)
+        return None
+
+
+def keep(path: Path, data: bytes, said: str) -> None:
+    """Write what can be made again; a cache that cannot be written is a warning that `said` is not kept."""
+    try:
+        write_whole(path, data)
+    except StoreError as error:
+        _log.warning("%s could not be cached: %s", said, error)
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from actprof.cell import Cell
 from actprof.cudnn.library import installed_version
 from actprof.errors import StoreError
-from actprof.files import cache_folder, write_whole
+from actprof.files import cache_folder, read_kept, write_whole
 from actprof.prediction.largest_batch import largest_batch, surely_largest
 from actprof.prediction.plan_band import Band, memory_band
 from actprof.records import from_plain, to_plain
@@ -25,7 +25,6 @@ from actprof.trace.model import Trace
 from actprof.versions import code_digest, library_versions
 
 _CODE = ("allocator", "cudnn", "hardware", "kernels", "prediction", "replay")
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,22 +39,17 @@ class Limits:
 def limits_of(cell: Cell, trace: Trace, conditions: ReplayConditions, need: MemoryProfile) -> Limits:
     """Return the limits of the cell's run, whose peaks without limit are those of `need`."""
     path = cache_folder() / "limits" / f"{_key(cell, trace, conditions)}.json"
-    try:
-        return from_plain(Limits, json.loads(path.read_bytes()))
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        _log.warning("%s is damaged and will be written again (%s)", path, error)
+    known = read_kept(path, lambda text: from_plain(Limits, json.loads(text)), "largest batch size")
+    if known is not None:
+        return known
     largest = largest_batch(cell, trace, conditions)
     found = Limits(
         band=memory_band(trace, conditions.without_limit(), need),
         largest=largest,
         surely=surely_largest(cell, trace, conditions, at_most=largest),
     )
-    try:
+    with suppress(StoreError):  # of a cache that cannot be written the trace says so
         write_whole(path, json.dumps(to_plain(found)).encode())
-    except StoreError as error:
-        _log.debug("%s", error)
     return found
 
 

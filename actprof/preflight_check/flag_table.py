@@ -7,19 +7,15 @@ read is written again.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from actprof.errors import StoreError
-from actprof.files import write_whole
+from actprof.files import keep, read_kept
 from actprof.trace.cache import cache_directory
 from actprof.versions import code_digest, package_version
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +47,16 @@ def reader_version() -> str:
 
 @cache
 def _table(policy: str, path: Path) -> FlagTable:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return FlagTable(dict(data["types"]), dict(data["defaults"]), tuple(data["checked"]))
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        _log.warning("the cached table %s is damaged and will be written again (%s)", path, error)
+    known = read_kept(path, _parse, "table")
+    if known is not None:
+        return known
     from actprof.policies.train_command import describe_fields
 
     data = describe_fields(policy)
-    try:
-        write_whole(path, json.dumps(data).encode())
-    except StoreError as error:
-        _log.warning("the flags of lerobot-train could not be cached: %s", error)
+    keep(path, json.dumps(data).encode(), "the flags of lerobot-train")
     return FlagTable(**data)
+
+
+def _parse(text: bytes) -> FlagTable:
+    data = json.loads(text)
+    return FlagTable(dict(data["types"]), dict(data["defaults"]), tuple(data["checked"]))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -18,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actprof.errors import ActprofError, StoreError
-from actprof.files import write_whole
+from actprof.errors import ActprofError
+from actprof.files import keep
 from actprof.policies import policy_names
 from actprof.preflight_check.flag_table import flag_table, reader_version
 from actprof.preflight_check.hub_files import PretrainedConfig, pretrained_config
@@ -34,8 +33,6 @@ from actprof.preflight_check.read_by_hand import (
 from actprof.preflight_check.training_run import TrainingRun, training_run
 from actprof.trace.cache import cache_directory
 from actprof.versions import package_version
-
-_log = logging.getLogger(__name__)
 
 _NAMES_A_PATH = re.compile(r"\bpath\b")
 
@@ -143,10 +140,7 @@ class _Split:
         """Keep what lerobot said of the flags that it was asked about."""
         if self.policy and "policy.push_to_hub" not in self.asked:
             said["policy"]["push_to_hub"] = flag_table(self.policy).defaults["policy"]["push_to_hub"]
-        try:
-            write_whole(self._path(), json.dumps(said).encode())
-        except StoreError as error:
-            _log.warning("what lerobot-train makes of the command could not be cached: %s", error)
+        keep(self._path(), json.dumps(said).encode(), "what lerobot-train makes of the command")
 
     def _path(self) -> Path:
         identity = [self.policy, sorted(self.asked.items()), self.files, reader_version()]

@@ -21,8 +21,7 @@ from pathlib import Path
 from unittest import mock
 
 from actprof.cell import Cell
-from actprof.errors import StoreError
-from actprof.files import CACHE_VARIABLE, cache_folder, write_whole
+from actprof.files import CACHE_VARIABLE, cache_folder, keep, read_kept
 from actprof.policies.libraries import versions_for
 from actprof.processes.child import in_worker, tell
 from actprof.processes.worker import Worker
@@ -99,10 +98,7 @@ def cached_trace(cell: Cell) -> Trace | None:
 def save_trace(trace: Trace, cell: Cell) -> None:
     """Put `trace` where `cached_trace` finds it; a cache that cannot be written is only a warning."""
     path = _path(cell, trace.fixed_batch_size)
-    try:
-        write_whole(path, trace_to_bytes(trace))
-    except StoreError as error:
-        _log.warning("the trace could not be cached: %s", error)
+    keep(path, trace_to_bytes(trace), "the trace")
 
 
 def _path(cell: Cell, fixed_batch_size: int | None) -> Path:
@@ -127,8 +123,4 @@ def _load(path: Path) -> Trace | None:
 
 @lru_cache(maxsize=16)
 def _load_file(path: Path, _stamp: int) -> Trace | None:
-    try:
-        return trace_from_bytes(path.read_bytes())
-    except (OSError, StoreError) as error:
-        _log.warning("the cached trace %s is damaged and will be recorded again (%s)", path, error)
-        return None
+    return read_kept(path, trace_from_bytes, "trace")
