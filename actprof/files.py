@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import platformdirs
 
@@ -16,6 +17,7 @@ from actprof.errors import StoreError
 _log = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "ACTPROF_CACHE_DIR"
+_Kept = TypeVar("_Kept")
 
 
 def cache_folder() -> Path:
@@ -24,7 +26,7 @@ def cache_folder() -> Path:
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("actprof"))
 
 
-def read_kept[Kept](path: Path, parse: Callable[[bytes], Kept], called: str) -> Kept | None:
+def read_kept(path: Path, parse: Callable[[bytes], _Kept], called: str) -> _Kept | None:
     """Return what `parse` makes of a file that can be made again; None without it.
 
     One that cannot be read is a warning, in which it is `called` something like `trace`.

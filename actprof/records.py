@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+_Record = TypeVar("_Record")
 
 
 def to_plain(value: Any) -> Any:
@@ -28,7 +30,7 @@ def tupled(value: Any) -> Any:
     return tuple(tupled(item) for item in value) if isinstance(value, list | tuple) else value
 
 
-def from_plain[T](kind: type[T], data: Mapping[str, Any]) -> T:
+def from_plain(kind: type[_Record], data: Mapping[str, Any]) -> _Record:
     """Rebuild a record of `kind` from `to_plain`.
 
     Fields that an older file lacks take their defaults; names that `kind` does not have are ignored.

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
+from typing import TypeAlias
 
 from actprof.cell import Cell
 from actprof.errors import TraceError, UsageError, did_you_mean
@@ -29,7 +30,7 @@ HOLDERS = (*KINDS, WORKSPACES, SLACK)
 _RESNET = re.compile(r"(?P<prefix>.*?)\.?\b(?:layer1|4)\.0\.conv1\.weight")
 _OF_FACTS = ("parameters.", "trainable.", "chunk_size", "backbones", "checkpoint")
 
-type Actual = int | Decimal | str
+Actual: TypeAlias = int | Decimal | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def _hint(name: str, known: list[str]) -> str:
 
 # -- reading -------------------------------------------------------------------------------------------
 
-type GetFacts = Callable[[Cell], PolicyFacts]
+GetFacts: TypeAlias = Callable[[Cell], PolicyFacts]
 
 
 def read_quantity(name: str, result: Result, get_facts: GetFacts) -> tuple[Actual | None, str]:

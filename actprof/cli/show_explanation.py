@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from rich.console import Console
 from rich.markup import escape
@@ -24,7 +24,7 @@ _CHANGES = 12
 _MOST_BAR = 30
 
 # name, bytes, colour of the bar (none of a sum), texts under the heads that there is room for
-type _BarRow = tuple[str, int, str, Sequence[str]]
+_BarRow: TypeAlias = tuple[str, int, str, Sequence[str]]
 
 
 def print_explanation(

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
-type Dims = tuple[int, ...]
+Dims: TypeAlias = tuple[int, ...]
 
 
 def dense_strides(shape: Dims, *, last: bool = False) -> Dims:

@@ -15,14 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from actprof.errors import UsageError
 from actprof.hardware.entries import CAUTIOUS_CONTEXT_BYTES, GENERIC_COMPUTE_CAPABILITY, gpu_from_entry
 from actprof.hardware.gpu import Gpu
 from actprof.units import format_bytes
 
-type Key = tuple[str, ...]
+Key: TypeAlias = tuple[str, ...]
 
 _WORDS = re.compile(r"[a-z]+|\d+")
 _NOISE = {"nvidia", "geforce", "rtx", "tesla", "gpu", "gb", "gib"}

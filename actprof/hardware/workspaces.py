@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from actprof.errors import UsageError
 from actprof.hardware.gpu import Gpu
 from actprof.units import KIB, MIB
 
-type TorchVersion = tuple[int, int]
+TorchVersion: TypeAlias = tuple[int, int]
 
 # CUDABlas.cpp / CublasHandlePool.cpp, `parseChosenWorkspaceSize`: two buffers of 4096 KiB and eight of
 # 16 KiB by default, eight of 4096 KiB on Hopper. Both sizes seen in recorded traces (torch 2.1 to 2.11).

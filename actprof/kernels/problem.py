@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from actprof.cudnn.problem import Architecture, Convolution
 from actprof.kernels.indexing import (
@@ -22,10 +22,10 @@ from actprof.kernels.indexing import (
 )
 from actprof.kernels.reduction import Reduction, reduction_buffers
 
-type Solved = Reduction | Selection | IndexSort | EmbeddingGradient
-type Problem = Solved | Convolution
+Solved: TypeAlias = Reduction | Selection | IndexSort | EmbeddingGradient
+Problem: TypeAlias = Solved | Convolution
 # A problem without the numbers that may grow: its class, and (field, value), or (field, how many numbers).
-type Form = tuple[str, tuple[tuple[str, Any], ...]]
+Form: TypeAlias = tuple[str, tuple[tuple[str, Any], ...]]
 
 _KINDS: dict[str, type[Problem]] = {
     "reduction": Reduction,

@@ -17,12 +17,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from actprof.measurement import CardUse
 from actprof.units import GIB
 
-type Relation = Literal["own", "other", "unseen"]
+Relation: TypeAlias = Literal["own", "other", "unseen"]
 
 _PROC = Path("/proc")
 # NVML counts what the driver reserves as used: from a few MiB (GeForce) to about 1 GiB (data centre cards).

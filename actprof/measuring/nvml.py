@@ -12,10 +12,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from actprof.hardware.device import LocalGpu, visible_gpus
 
+_Told = TypeVar("_Told")
 _LISTS = ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetGraphicsRunningProcesses")
 
 
@@ -116,7 +117,7 @@ def device_handle(nvml: Any, which: int | str) -> Any:
     return nvml.nvmlDeviceGetHandleByUUID(which)
 
 
-def optional[T](nvml: Any, ask: Callable[[], T]) -> T | None:
+def optional(nvml: Any, ask: Callable[[], _Told]) -> _Told | None:
     """Return what `ask` does, None when NVML refuses (not supported, not permitted, GPU lost)."""
     try:
         return ask()

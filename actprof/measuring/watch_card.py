@@ -10,13 +10,14 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from actprof.measurement import CardUse
 from actprof.measuring.card_use import CardTally, Look, relation
 from actprof.measuring.nvml import device_handle, is_lost, listed_processes, open_nvml
 
 # So many looks in a row without an answer (a second), and the GPU counts as gone.
+_Told = TypeVar("_Told")
 PATIENCE = 20
 # A driver that hangs does not let go of the thread inside it; leaving the block waits no longer than this.
 LEAVING_SECONDS = 10.0
@@ -155,7 +156,7 @@ def _clock_reasons(nvml: Any, handle: Any) -> int:
     return 0
 
 
-def _unless_lost[T](nvml: Any, ask: Callable[[], T]) -> T | None:
+def _unless_lost(nvml: Any, ask: Callable[[], _Told]) -> _Told | None:
     """Return what `ask` does, None when NVML cannot tell; a lost GPU is told by raising."""
     try:
         return ask()

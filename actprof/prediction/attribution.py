@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +83,7 @@ def _activations(
     return {name: largest_first(parts) for name, parts in by_size}
 
 
-type Maps = Mapping[str, set[Shape]]
+Maps: TypeAlias = Mapping[str, set[Shape]]
 
 
 def maps_of(trace: Trace) -> Maps:

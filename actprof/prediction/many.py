@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from actprof.cell import Cell
 from actprof.errors import DiedError, TraceError, UsageError
@@ -21,7 +21,7 @@ from actprof.processes.pool import InThisProcess, Tasks, Workers
 from actprof.results import Result
 from actprof.trace.cache import cached_trace, trace_for
 
-type Answer = Result | UsageError | TraceError
+Answer: TypeAlias = Result | UsageError | TraceError
 
 
 class Predictions:

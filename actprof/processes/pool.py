@@ -11,13 +11,15 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExec
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from queue import LifoQueue
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 from actprof.errors import UsageError
 from actprof.processes.worker import Worker
 from actprof.progress import Listener, Progress, listening, nobody
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _POLL_SECONDS = 0.5
 _WORKER_BYTES = 1_300_000_000  # torch and lerobot in one process, while tracing
 
@@ -141,11 +143,11 @@ class _InWorkers(Executor):
             self._idle.put(worker)
         self.said: WeakKeyDictionary[Future[Any], list[str]] = WeakKeyDictionary()
 
-    def submit[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Run `fn` in the next worker that is idle."""
         said = [""]
 
-        def run() -> T:
+        def run() -> _T:
             with listening(lambda told: said.__setitem__(0, told.text)):
                 return self._run(fn, *args, **kwargs)
 
@@ -153,7 +155,7 @@ class _InWorkers(Executor):
         self.said[future] = said
         return future
 
-    def _run[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def _run(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         worker = self._idle.get()
         try:
             return worker.call(fn, *args, **kwargs)
@@ -164,9 +166,9 @@ class _InWorkers(Executor):
 class InThisProcess(Executor):
     """Runs each task at once, here: for work that takes less than starting a process."""
 
-    def submit[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Run `fn` and return its finished future."""
-        future: Future[T] = Future()
+        future: Future[_T] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
         except Exception as error:  # noqa: BLE001 - the future hands it to whoever asked

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from multiprocessing import Pipe
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 from actprof.processes.child import PROGRESS, RAISED, RETURNED
 from actprof.progress import Listener, nobody
@@ -24,8 +24,8 @@ _GRACE_SECONDS = 10.0  # a process that has closed its end of the pipe may take 
 _LONGEST_MESSAGE = 1 << 29  # bytes; text that is taken for a length is above
 _SHOWN = 80
 
-type Environment = Mapping[str, str | None]
-type Call = tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]
+Environment: TypeAlias = Mapping[str, str | None]
+Call: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]
 
 
 class NoAnswerError(Exception):

@@ -12,13 +12,15 @@ import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, ParamSpec, TypeVar
 
 from actprof.errors import ActprofError, DiedError
 from actprof.processes.child import tell
 from actprof.processes.process import Environment, NoAnswerError, Process
 from actprof.progress import Listener, nobody
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 TIMEOUT_SECONDS = 600.0
 _TOO_LATE = "the run gave no answer within {:.0f} s and was ended; allow more with --timeout"
 _LAST_LINES = 12
@@ -40,7 +42,7 @@ class Worker:
         self._process: Process | None = None
         self._closed = False
 
-    def call[**P, T](self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def call(self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Return what `function` returns there, or raise what it raises; all of that pickles.
 
         Who listens to this thread is told what it says that it is doing.
@@ -121,7 +123,7 @@ class Conditions:
     answered: Callable[[], object] = _ignore
 
 
-def call_alone[T](conditions: Conditions, function: Callable[..., T], /, *args: Any) -> T:
+def call_alone(conditions: Conditions, function: Callable[..., _T], /, *args: Any) -> _T:
     """Return what `function` returns in a process of its own, which is gone then, with what it started.
 
     Raises:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, TypeAlias
 
 from actprof.ledger.comparison import Pair
 from actprof.measurement import Measurement, Spread
@@ -32,7 +32,7 @@ from actprof.words import (
 
 MOST_ROWS = 16  # of one figure of peaks; the table has all
 
-type _Groups = Sequence[tuple[Setup, list[Pair]]]
+_Groups: TypeAlias = Sequence[tuple[Setup, list[Pair]]]
 
 
 def present_measured(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
@@ -20,7 +20,7 @@ from actprof.scenario.schema import SET_PREFIX, CellChange, ExpectEntry, Scenari
 
 _WORDS = ("claim", "source", "where", "at")
 
-type _Point = dict[str, Any]
+_Point: TypeAlias = dict[str, Any]
 
 
 def read_expectations(document: Document, model: ScenarioFile, scenario: Scenario) -> tuple[Expectation, ...]:

@@ -12,13 +12,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
 from actprof.errors import ScenarioError
 
-type Path = tuple[str | int, ...]
+Path: TypeAlias = tuple[str | int, ...]
 
 # A scenario file is written by hand; anything above this is another file by mistake.
 LARGEST_FILE_BYTES = 256 * 1024

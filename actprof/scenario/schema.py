@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -104,9 +104,9 @@ def _model(
 
 if TYPE_CHECKING:
     CellFields = _Strict
-    type Sweep = _SweepBase
-    type Exclusion = _ExclusionBase
-    type Selection = _SelectionBase
+    Sweep: TypeAlias = _SweepBase
+    Exclusion: TypeAlias = _ExclusionBase
+    Selection: TypeAlias = _SelectionBase
     CellChange = _CellChangeBase
     PolicyFields = _CellChangeBase
 else:

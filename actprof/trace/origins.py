@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from types import FrameType
-from typing import Any
+from typing import Any, Generic, TypeVar
 from unittest import mock
 
 import torch
@@ -133,19 +133,22 @@ class Origins:
         return self._site or self._lines.find(sys._getframe(1))
 
 
-class _NodeMarks[Value]:
+_Value = TypeVar("_Value")
+
+
+class _NodeMarks(Generic[_Value]):
     """Which value belongs to an autograd node: that of the last mark at or below its sequence number."""
 
-    def __init__(self, default: Value) -> None:
+    def __init__(self, default: _Value) -> None:
         self._numbers = [-1]  # they rise
         self._values = [default]
 
-    def add(self, number: int, value: Value) -> None:
+    def add(self, number: int, value: _Value) -> None:
         """Nodes from `number` on have this value."""
         self._numbers.append(number)
         self._values.append(value)
 
-    def find(self, number: int | None) -> Value:
+    def find(self, number: int | None) -> _Value:
         """Return the value of node `number`; the default for a leaf, which has none."""
         return self._values[0 if number is None else bisect_right(self._numbers, number) - 1]
 

@@ -15,7 +15,7 @@ import itertools
 import sys
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 from unittest import mock
 
 import torch
@@ -54,7 +54,10 @@ def reverse_pass(
         walk.run(root)
 
 
-class ReadyQueue[T]:
+_Entry = TypeVar("_Entry")
+
+
+class ReadyQueue(Generic[_Entry]):
     """The engine's queue, which pops the entry of highest priority: `std::priority_queue`, ties and all.
 
     All leaves have the same priority, so which of them comes first is decided by how the heap moves its
@@ -63,17 +66,17 @@ class ReadyQueue[T]:
     """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, T]] = []
+        self._heap: list[tuple[int, _Entry]] = []
 
     def __len__(self) -> int:
         return len(self._heap)
 
-    def push(self, priority: int, item: T) -> None:
+    def push(self, priority: int, item: _Entry) -> None:
         """Add an entry."""
         self._heap.append((priority, item))
         self._sift_up(len(self._heap) - 1, (priority, item))
 
-    def pop(self) -> T:
+    def pop(self) -> _Entry:
         """Remove and return the item of highest priority."""
         top = self._heap[0]
         last = self._heap.pop()
@@ -96,7 +99,7 @@ class ReadyQueue[T]:
             hole = 2 * hole + 1
         return hole
 
-    def _sift_up(self, hole: int, entry: tuple[int, T]) -> None:
+    def _sift_up(self, hole: int, entry: tuple[int, _Entry]) -> None:
         heap = self._heap
         while hole and heap[(hole - 1) // 2][0] < entry[0]:
             heap[hole] = heap[(hole - 1) // 2]

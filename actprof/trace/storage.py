@@ -11,7 +11,7 @@ import json
 from collections.abc import Hashable, Sequence
 from dataclasses import astuple, fields
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from actprof.trace.model import SCHEMA_VERSION, OpTable, TensorTable, Trace, Tra
 _HEADER = "header"
 _DETAILS = "details"
 _APART = {"policy", "tensors", "ops", "events", "problems", "load_details"}  # not JSON as they are
+_Word = TypeVar("_Word", bound=Hashable)
 _WORDS = ("op_lines", "op_callers", "shapes", "dtypes", "owners")
 
 
@@ -116,11 +117,11 @@ def _assemble(header: dict[str, Any], columns: dict[str, NDArray[Any]]) -> Trace
     )
 
 
-def _encode[Word: Hashable](words: Sequence[Word]) -> tuple[list[Word], NDArray[np.int64]]:
+def _encode(words: Sequence[_Word]) -> tuple[list[_Word], NDArray[np.int64]]:
     """Return the distinct words in order of appearance, and each word's index among them."""
     index = {word: i for i, word in enumerate(dict.fromkeys(words))}
     return list(index), np.array([index[word] for word in words], dtype=np.int64)
 
 
-def _decode[Word](words: list[Word], codes: NDArray[Any]) -> tuple[Word, ...]:
+def _decode(words: list[_Word], codes: NDArray[Any]) -> tuple[_Word, ...]:
     return tuple(words[code] for code in codes.tolist())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 from rich.console import Console
@@ -38,7 +38,7 @@ _LEGEND = (
     "in band: measured inside of it; width: of the band, in % of what was measured[/]"
 )
 
-type _Column = tuple[str, Callable[[AccuracyRow], str]]
+_Column: TypeAlias = tuple[str, Callable[[AccuracyRow], str]]
 
 
 @click.command(name="accuracy")

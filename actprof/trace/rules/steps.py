@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 
@@ -33,7 +34,7 @@ class Give:
     index: int
 
 
-type Step = Output | Take | Give
+Step: TypeAlias = Output | Take | Give
 
 
 def outputs(count: int) -> list[Step]:
