@@ -78,6 +78,15 @@ class StepAccelerator:
                 stack.enter_context(mock.patch.object(self._optimizer, name, lambda *_, **__: None))
             yield
 
+    @property
+    def sync_gradients(self) -> bool:
+        """Whether the gradients of this batch are the last of a step."""
+        return self._syncs
+
+    def accumulate(self, *_policies: Any) -> AbstractContextManager[None]:
+        """Stand where lerobot opens a batch from 0.6.2 on: `accumulating` has arranged everything already."""
+        return nullcontext()
+
     @contextmanager
     def autocast(self) -> Iterator[None]:
         """Run the forward pass in the precision that was asked for."""

@@ -1,8 +1,9 @@
 """A stand-in for a LeRobotDataset's metadata and batches: right keys, shapes and dtypes, no files.
 
-Shapes follow `lerobot/datasets`: RGB frames from video arrive as uint8 (the training factory asks for
-`return_uint8=True`), every other entry in its own dtype; index columns travel with each batch. Which columns
-come as several time steps is what lerobot itself makes of the policy's config.
+Shapes follow `lerobot/datasets`: RGB frames from video arrive as uint8 (from 0.6.0 on, where the training
+factory asks for `return_uint8=True`; before, as float32), every other entry in its own dtype; index columns
+travel with each batch. Which columns come as several time steps is what lerobot itself makes of the policy's
+config.
 """
 
 from __future__ import annotations
@@ -95,7 +96,11 @@ def batches(cell: Cell, config: Any, device: torch.device) -> Iterator[dict[str,
     runs, it still holds the batch that it delivered, beside the normalised copy.
     """
     from accelerate.data_loader import DataLoaderShard
-    from lerobot.utils.utils import cycle
+
+    try:
+        from lerobot.utils.utils import cycle
+    except ImportError:  # until 0.5.1
+        from lerobot.datasets.utils import cycle
 
     def copy(value: Any) -> Any:
         return value.clone() if isinstance(value, torch.Tensor) else value
@@ -139,8 +144,16 @@ def _column(size: int, key: str, feature: dict[str, Any], steps: tuple[int, ...]
     if feature["dtype"] == "video":
         height, width, channels = feature["shape"]
         frames = () if steps == (1,) else steps
-        return torch.randint(0, 256, (size, *frames, channels, height, width), dtype=torch.uint8)
+        bytes_ = torch.randint(0, 256, (size, *frames, channels, height, width), dtype=torch.uint8)
+        return bytes_ if _come_as_bytes() else bytes_ / 255
     if key in _INDEX_DTYPES:
         return torch.zeros(size, dtype=_INDEX_DTYPES[key])
     # A column of one figure is read as a scalar.
     return torch.randn(size, *steps, *(() if key == _REWARD else feature["shape"]))
+
+
+def _come_as_bytes() -> bool:
+    """Tell whether this lerobot hands out frames of video as bytes; until 0.5.1 they came as fractions."""
+    from lerobot.configs.default import DatasetConfig
+
+    return "return_uint8" in DatasetConfig.__dataclass_fields__

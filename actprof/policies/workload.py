@@ -23,6 +23,7 @@ from actprof.policies.apply_changes import change_optimizer, change_policy
 from actprof.policies.dataset import asks_for_rewards, batches, camera_keys, dataset_meta
 from actprof.policies.eight_bit_adamw import build_8_bit
 from actprof.policies.hub import without_hub
+from actprof.policies.lerobot_versions import another_lerobot_is_named
 from actprof.policies.libraries import missing_libraries_are_named
 from actprof.policies.precision import autocast_of
 from actprof.policies.spec import PolicySpec
@@ -55,7 +56,8 @@ class Workload:
         The lines before `update_policy` are those of the loop in `lerobot.scripts.lerobot_train.train`;
         like there, the previous batch stays alive until the next one is on the device.
         """
-        from lerobot.scripts.lerobot_train import update_policy
+        with another_lerobot_is_named():
+            from lerobot.scripts.lerobot_train import update_policy
 
         batches_a_step = self.cell.accumulate
         for number in range(batches_a_step):
@@ -65,7 +67,11 @@ class Workload:
                     if self.batch[key].dtype == torch.uint8:
                         self.batch[key] = self.batch[key].to(dtype=torch.float32) / 255.0
                 self.batch = self.preprocessor(self.batch)
-            with phase("update"), self.accelerator.accumulating(number, batches_a_step):
+            with (
+                phase("update"),
+                self.accelerator.accumulating(number, batches_a_step),
+                another_lerobot_is_named(),
+            ):
                 update_policy(
                     self.metrics, self.policy, self.batch, self.optimizer, self.grad_clip_norm,
                     self.accelerator,
@@ -96,7 +102,7 @@ def build_workload(
             f"lerobot's {cell.policy} asks every batch for observation.state; give a state_dim above 0"
         )
     accelerator = accelerator or StepAccelerator(device_type=device.type)
-    with quiet_imports(), missing_libraries_are_named(cell):
+    with another_lerobot_is_named(), quiet_imports(), missing_libraries_are_named(cell):
         from lerobot.policies.factory import make_policy, make_pre_post_processors
 
     with quiet_imports(), missing_libraries_are_named(cell), outside_answered(cell, spec):
@@ -116,6 +122,8 @@ def build_workload(
     change_optimizer(optimizer, cell.changes)
     policy.train()
     accelerator.prepare(policy, optimizer, precision=autocast_of(cell))
+    with another_lerobot_is_named():
+        batch_stream = batches(cell, config, device)
     return Workload(
         cell=cell,
         config=config,
@@ -124,7 +132,7 @@ def build_workload(
         preprocessor=preprocessor,
         accelerator=accelerator,
         grad_clip_norm=grad_clip_norm,
-        batch_stream=batches(cell, config, device),
+        batch_stream=batch_stream,
         metrics=_metrics(cell),
         average=[p.detach().clone() for p in policy.parameters()] if cell.ema else [],
     )
