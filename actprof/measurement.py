@@ -6,8 +6,8 @@ Sizes are bytes, times seconds.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Self
 
 
@@ -78,6 +78,7 @@ class CardUse:
         sm_clock_mhz: (lowest, highest) of the multiprocessors.
         temperature_c: highest.
         throttle_reasons: NVML's names of all that occurred; none where nothing throttled.
+        busy_share: of the time of the last looks, in which a kernel ran (0 to 1); None where NVML is silent.
     """
 
     samples: int
@@ -89,6 +90,7 @@ class CardUse:
     sm_clock_mhz: tuple[int, int] = (0, 0)
     temperature_c: int = 0
     throttle_reasons: tuple[str, ...] = ()
+    busy_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +117,8 @@ class Measurement:
         command: what repeats the run.
         date: ISO 8601.
         stderr: the last lines that a failed worker wrote.
+        resolution_bytes: by `allocated` or `process`, half a unit of the last digit of what a log printed; a
+            number without one is exact.
     """
 
     warmup_steps: int = 0
@@ -136,3 +140,4 @@ class Measurement:
     command: str = ""
     date: str = ""
     stderr: tuple[str, ...] = ()
+    resolution_bytes: Mapping[str, int] = field(default_factory=dict)

@@ -170,6 +170,7 @@ def row_of(measured: Result) -> AccuracyRow:
         versions={**measured.versions, **{name: version for name, version in found.items() if version}},
         date=run.date,
         command=run.command,
+        resolution_bytes=run.resolution_bytes,
     )
     if device is None or run.cap_bytes is None:
         return row

@@ -14,6 +14,8 @@ Given up means 0: no figure rather than somebody else's.
 
 from __future__ import annotations
 
+import statistics
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +31,7 @@ _PROC = Path("/proc")
 DRIVER_BYTES = 3 * GIB // 2
 
 GPU_IDLE = 0x1
+_LAST_LOOKS = 60  # that `busy_share` is the mean of
 
 # nvml.h, nvmlClocksEventReason…; in the words of nvidia-smi. "None" is no bit, and idling is no throttling.
 THROTTLE_REASONS = {
@@ -54,6 +57,7 @@ class Look:
         processes: process id -> bytes, None where the driver does not say.
         sm_clock_mhz, temperature_c: None where the driver does not say.
         reasons: NVML's bits of why the clocks are lower than they could be.
+        busy_percent: of the time since the last sample (of a second or less), in which a kernel ran.
     """
 
     card_bytes: int
@@ -61,6 +65,7 @@ class Look:
     sm_clock_mhz: int | None = None
     temperature_c: int | None = None
     reasons: int = 0
+    busy_percent: int | None = None
 
 
 class CardTally:
@@ -85,6 +90,7 @@ class CardTally:
         self._clocks: tuple[int, int] | None = None
         self._temperature = 0
         self._reasons = 0
+        self._busy: deque[int] = deque(maxlen=_LAST_LOOKS)
 
     def idle(self, look: Look, pid: int | None = None) -> None:
         """Take `look` as the card before the run; what a process that already runs holds is taken off."""
@@ -99,6 +105,8 @@ class CardTally:
         self._card = max(self._card, look.card_bytes)
         self._temperature = max(self._temperature, look.temperature_c or 0)
         self._reasons |= look.reasons & ~GPU_IDLE
+        if look.busy_percent is not None:
+            self._busy.append(look.busy_percent)
         if look.sm_clock_mhz is not None and not look.reasons & GPU_IDLE:
             low, high = self._clocks or (look.sm_clock_mhz, look.sm_clock_mhz)
             self._clocks = (min(low, look.sm_clock_mhz), max(high, look.sm_clock_mhz))
@@ -122,6 +130,7 @@ class CardTally:
             sm_clock_mhz=self._clocks or (0, 0),
             temperature_c=self._temperature,
             throttle_reasons=throttle_names(self._reasons),
+            busy_share=statistics.fmean(self._busy) / 100 if self._busy else None,
         )
 
     def _own(self, look: Look, pid: int) -> dict[int, int | None]:

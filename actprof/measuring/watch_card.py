@@ -143,7 +143,13 @@ def look_at(nvml: Any, handle: Any) -> Look:
         sm_clock_mhz=clock,
         temperature_c=heat,
         reasons=_clock_reasons(nvml, handle),
+        busy_percent=_busy_percent(nvml, handle),
     )
+
+
+def _busy_percent(nvml: Any, handle: Any) -> int | None:
+    ask = getattr(nvml, "nvmlDeviceGetUtilizationRates", None)
+    return None if ask is None else _unless_lost(nvml, lambda: int(ask(handle).gpu))
 
 
 def _clock_reasons(nvml: Any, handle: Any) -> int:

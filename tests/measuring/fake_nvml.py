@@ -23,6 +23,7 @@ class FakeGpu:
     clock: int = 1700
     temperature: int = 50
     reasons: int = 0
+    busy: int = 90
 
 
 class FakeNvml:
@@ -78,6 +79,7 @@ def listed(processes):
 
 
 ANSWERS = {
+    "DeviceGetUtilizationRates": lambda _, gpu: SimpleNamespace(gpu=gpu.busy, memory=0),
     "Init": lambda nvml: nvml.opened(1),
     "Shutdown": lambda nvml: nvml.opened(-1),
     "SystemGetDriverVersion": lambda _: "595.84",

@@ -19,6 +19,17 @@ def used(idle, *looks):
     return tally.use()
 
 
+def test_how_busy_the_card_is_is_told_of_the_last_looks():
+    """Their mean, as a share; nothing where the driver does not say."""
+    tally = CardTally(lambda _pid, _run: "own")
+    tally.idle(Look(card_bytes=0, busy_percent=100))
+    tally.add(Look(card_bytes=1), RUN)
+    assert tally.use().busy_share is None
+    for percent in (*[0] * 100, *[50] * 30, *[70] * 30):
+        tally.add(Look(card_bytes=1, busy_percent=percent), RUN)
+    assert 0.6 == tally.use().busy_share
+
+
 def test_listed_processes_are_the_runs_own():
     """The run and its children are added look by look, and everybody else is another."""
     use = used(
