@@ -1,1 +1,1 @@
-"""Around a training run: the command that fits, the process that runs it, what its log says, two runs compared."""
+"""Around a training run: the command that fits, its process, its log, two runs compared."""
