@@ -1,33 +1,19 @@
-"""Take a command line apart: environment prefixes, launchers, and what `lerobot-train` itself is given.
+"""A command line taken apart: what `lerobot-train` itself is given, and what stands around it.
 
-`Given` is what the user tells preflight beside it.
+`Given` is what the user tells preflight beside it. How a text becomes a `CommandLine`: `unwrap.py`.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 
-from actprof.errors import UsageError
-
-TRAIN_NAMES = {"lerobot-train", "lerobot_train", "lerobot_train.py"}
-TRAIN_MODULES = {"lerobot.scripts.lerobot_train", "lerobot.scripts.train"}
-_LAUNCHERS = {
-    "accelerate": "accelerate", "accelerate-launch": "accelerate", "accelerate.commands.launch": "accelerate",
-    "torchrun": "torchrun", "torch.distributed.run": "torchrun",
-}  # fmt: skip
-_WRAPPERS = {
-    "env", "uv", "uvx", "run", "poetry", "pixi", "pdm", "hatch", "conda", "mamba", "nohup", "time", "exec",
-    "nice", "srun", "stdbuf", "command",
-}  # fmt: skip
-_PYTHON = re.compile(r"python(\d(\.\d+)?)?")
-_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 SHAPES = ("cameras", "resolution", "state_dim", "action_dim")
-_HINT = "write it as you would run it: lerobot-train --policy.type=act --dataset.repo_id=…"
+# What says where this machine keeps files: it counts even where the run has an environment of its own.
+_PLACES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_LEROBOT_HOME", "XDG_CACHE_HOME", "HOME",
+           "HF_HUB_OFFLINE", "HF_ENDPOINT")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +21,19 @@ class CommandLine:
     """One command.
 
     Attributes:
-        arguments: what stands after `lerobot-train`.
+        arguments: what stands after `lerobot-train`; paths in them are this machine's.
         launcher: `accelerate`, `torchrun` or empty.
         launcher_options: what stands between the two.
         environment: variables that the command itself sets.
+        isolated: it runs where this process's variables do not arrive (a container, another machine, sudo),
+            but for those `passed` on by name.
+        elsewhere: the program that takes it to another machine, like `ssh`; or empty.
+        flavour: the Hugging Face Jobs machine that it names; or empty.
+        folder: in which it runs; empty: this one.
+        mounts: (folder here, its name where the command runs).
+        unset: variables of a shell's text that nothing sets.
+        notes: what was made of it, in sentences.
+        mended: why it would not run as it is written, in sentences.
     """
 
     text: str
@@ -46,10 +41,29 @@ class CommandLine:
     launcher: str = ""
     launcher_options: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    isolated: bool = False
+    passed: tuple[str, ...] = ()
+    elsewhere: str = ""
+    flavour: str = ""
+    folder: str = ""
+    mounts: tuple[tuple[str, str], ...] = ()
+    unset: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    mended: tuple[str, ...] = ()
 
     def seen_environment(self, around: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the variables that the run sees: those `around` it (this process's), and its own."""
-        return {**(os.environ if around is None else around), **self.environment}
+        around = os.environ if around is None else around
+        arriving = {name: text for name, text in around.items() if self._arrives(name) or name in _PLACES}
+        return {**arriving, **self.environment}
+
+    def under(self, environment: Mapping[str, str]) -> CommandLine:
+        """Return this command where `environment` is set around it; what it sets itself counts more."""
+        arriving = {name: text for name, text in environment.items() if self._arrives(name)}
+        return replace(self, environment={**arriving, **self.environment})
+
+    def _arrives(self, name: str) -> bool:
+        return not self.isolated or name in self.passed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,57 +101,15 @@ class Given:
 def parse_command_line(command: str | Sequence[str]) -> CommandLine:
     """Return the parts of `command`, one text for a shell or its words.
 
-    `VAR=value`, `env`, `uv run`, `python -m`, `accelerate launch`, `torchrun` and the like may stand before
-    `lerobot-train`, which may also be a path or a module.
+    Whatever may stand around `lerobot-train` is read: variables, `cd X &&`, `accelerate launch`, `uv run`,
+    `docker run`, `bash -c`, a notebook's `!`, and so on; `lerobot-train` may also be a path or a module.
 
     Raises:
         UsageError: it does not run lerobot-train, or in a way that is not known.
     """
-    words = _words(command)
-    start = _program(words)
-    line = CommandLine(text=shlex.join(words), arguments=tuple(words[start + 1 :]))
-    environment: dict[str, str] = {}
-    for position, word in enumerate(words[:start]):
-        if match := _ASSIGNMENT.fullmatch(word):
-            environment[match[1]] = match[2]
-        elif launcher := _LAUNCHERS.get(PurePath(word).name):
-            options = tuple(words[position + 1 : start])
-            line = replace(line, launcher=launcher, launcher_options=options)
-            break
-        elif not _is_wrapper(word, words[:position]):
-            raise UsageError(f"{word!r} before lerobot-train is not known; {_HINT}")
-    return replace(line, environment=environment)
+    from actprof.preflight_check.unwrap import unwrap  # it makes `CommandLine`s
 
-
-def _words(command: str | Sequence[str]) -> list[str]:
-    if not isinstance(command, str):
-        if len(command) != 1 or " " not in command[0]:
-            return list(command)
-        command = command[0]  # a whole command in quotes
-    try:
-        return shlex.split(command.replace("\\\n", " "))
-    except ValueError as error:
-        raise UsageError(f"the command cannot be taken apart ({error}); {_HINT}") from error
-
-
-def _program(words: Sequence[str]) -> int:
-    """Return the position of the word after which lerobot's arguments begin."""
-    for position, word in enumerate(words):
-        after_m = position > 0 and words[position - 1] in ("-m", "--module")
-        if (after_m and word in TRAIN_MODULES) or PurePath(word).name in TRAIN_NAMES:
-            return position
-    if not words:
-        raise UsageError(f"there is no command; {_HINT}")
-    if words[0].startswith("-"):
-        raise UsageError(f"the command begins with {words[0]!r}; {_HINT}")
-    raise UsageError(f"{shlex.join(words[:4])!r} does not run lerobot-train; {_HINT}")
-
-
-def _is_wrapper(word: str, before: Sequence[str]) -> bool:
-    """Tell whether `word` only starts what follows: a wrapper, or an option of one with its value."""
-    name = PurePath(word).name
-    is_option = bool(before) and (word.startswith("-") or before[-1].startswith("-"))
-    return is_option or name in _WRAPPERS or bool(_PYTHON.fullmatch(name))
+    return unwrap(command)
 
 
 def hugging_face_home(environment: Mapping[str, str]) -> Path:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from actprof.errors import UsageError
+from actprof.policies.train_command import hub_answers
 from actprof.preflight_check.command_line import hugging_face_home
-from actprof.preflight_check.hub_files import from_hub, snapshots
+from actprof.preflight_check.dataset_format import older_than_2
+from actprof.preflight_check.hub_files import from_hub, is_a_path, snapshots
 
 _INFO = Path("meta") / "info.json"
 
@@ -60,11 +62,33 @@ def find_info(
         path = place / _INFO
         if path.is_file():
             return _read(path), str(path)
-    fetched = from_hub(repo_id, _INFO.as_posix(), "dataset", revision, environment) if hub else None
+    if root and (said := _odd_folder(places[0], repo_id)):
+        raise UsageError(f"--dataset.root={root} is no LeRobotDataset that can be read: {said}")
+    asks = hub and not is_a_path(repo_id)
+    answers = asks and hub_answers(environment)
+    fetched = from_hub(repo_id, _INFO.as_posix(), "dataset", revision, environment) if answers else None
     if fetched is not None:
         return _read(fetched), str(fetched)
-    elsewhere = {"lerobot's cache": not root, "the Hub": hub}
-    return None, ", ".join([str(places[0] / _INFO), *(place for place, tried in elsewhere.items() if tried)])
+    elsewhere = {
+        "lerobot's cache": not root,
+        "the Hub, which does not have it or does not show it to you (`hf auth whoami`)": answers,
+        "not the Hub, which cannot be reached from here": asks and not answers,
+    }
+    first = str(places[0] / _INFO)
+    if root and not places[0].is_dir():
+        first = f"--dataset.root={root}, which is not on this machine"
+    return None, ", ".join([first, *(place for place, tried in elsewhere.items() if tried)])
+
+
+def _odd_folder(folder: Path, repo_id: str) -> str:
+    """Return why a folder is no dataset, where that can be told; or nothing."""
+    if not folder.is_dir():
+        return ""
+    inside = next((path for path in (folder / repo_id, folder / repo_id.rpartition("/")[2])
+                   if (path / _INFO).is_file()), None)  # fmt: skip
+    if inside is not None:
+        return f"it holds the dataset's folder, so name that: --dataset.root={inside}"
+    return older_than_2(folder)
 
 
 def shapes_of(info: Mapping[str, Any], source: str) -> Shapes:
@@ -73,6 +97,11 @@ def shapes_of(info: Mapping[str, Any], source: str) -> Shapes:
     Raises:
         UsageError: it is not the description of a LeRobotDataset with actions.
     """
+    if isinstance(info.get("features"), dict) and "action" not in info["features"]:
+        raise UsageError(
+            f"{source} has no action among its features, and a policy learns actions; is it the right "
+            "dataset? The shapes can be given with --cameras, --resolution, --state-dim and --action-dim"
+        )
     try:
         return replace(_shapes(info["features"], source), frames=int(info.get("total_frames", 0)))
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:

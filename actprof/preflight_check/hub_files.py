@@ -39,10 +39,10 @@ def pretrained_config(name: str, revision: str | None, environment: Mapping[str,
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _read(folder / CONFIG, "")
-    if name.startswith(("/", "~", ".")) or name.count("/") != 1:
+    if is_a_path(name):
         raise UnknownAnswerError(
-            f"--policy.path={name} is not on this machine; copy its {CONFIG} into a folder of that name, or "
-            "say --policy.type and the fields that differ from lerobot's defaults"
+            f"--policy.path={name} is not on this machine; copy its {CONFIG} into a folder here and name "
+            "that, or say --policy.type and the fields that differ from lerobot's defaults"
         )
     cache = hub_cache(environment)
     for path in snapshots(cache, f"models--{name.replace('/', '--')}", revision):
@@ -60,6 +60,11 @@ def pretrained_config(name: str, revision: str | None, environment: Mapping[str,
         f"its config with `hf download {name} {CONFIG}` where there is a connection, or say --policy.type, "
         f"--policy.pretrained_path={name} and the fields that differ from lerobot's defaults"
     )
+
+
+def is_a_path(name: str) -> bool:
+    """Tell whether a text names a folder or a file, as the Hub has no repository of that name."""
+    return name.startswith(("/", "~", ".", "$")) or name.count("/") != 1 or "\\" in name
 
 
 def _read(path: Path, source: str) -> PretrainedConfig:
@@ -95,8 +100,10 @@ def from_hub(
     """Return a copy of a file of a repository (`model` or `dataset`), or None if not had in a few seconds."""
     if not hub_answers(environment):
         return None
-    from huggingface_hub import hf_hub_download
-
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError:  # it comes with lerobot
+        return None
     asked: dict[str, Any] = {"repo_type": kind, "revision": revision, "etag_timeout": HUB_SECONDS}
     try:
         return Path(hf_hub_download(repo_id, file, **asked))

@@ -116,7 +116,7 @@ def _shapes_without_dataset(run: TrainingRun, given: Given, looked: str) -> Shap
     missing = [_option(name) for name in SHAPES if taken[name] is None]
     if missing:
         raise UsageError(
-            f"the dataset {run.repo_id!r} is not to be found (looked in {looked}); name its folder with "
+            f"the dataset {run.repo_id!r} is not to be found (looked in {looked}); name its folder here with "
             f"--dataset.root, or give its shapes to preflight: {', '.join(missing)} are missing"
         )
     own = [name for name in SHAPES if getattr(given, name) is None]

@@ -13,16 +13,9 @@ from actprof.preflight_check.find_gpu import RunGpu
 from actprof.preflight_check.launcher import AllocatorSettings, Launch
 from actprof.preflight_check.policy_inputs import Inputs
 from actprof.preflight_check.training_run import TrainingRun
+from actprof.preflight_check.trap import Trap
 from actprof.records import to_plain
 from actprof.results import Result, Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Trap:
-    """What a command's author may not expect: a name for scripts; what happens, and what to do."""
-
-    name: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +49,15 @@ class Preflight:
 
     @property
     def exit_code(self) -> int:
-        """0 fits or tight, 1 runs out of memory, 3 cannot be told."""
+        """0 fits or tight, 1 runs out of memory, 2 lerobot stops before that, 3 cannot be told."""
         if self.verdict.runs:
-            return 0
+            return 2 if self.stops else 0
         return 1 if self.verdict == Verdict.OOM else 3
+
+    @property
+    def stops(self) -> tuple[Trap, ...]:
+        """The traps with which lerobot stops before the first step."""
+        return tuple(trap for trap in self.traps if trap.stops)
 
     def to_json(self) -> dict[str, Any]:
         """Return one object: the result's fields, and command, dataset, gpu, traps and remedies."""

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actprof.errors import ActprofError
+from actprof.errors import ActprofError, UnknownAnswerError
 from actprof.files import keep
 from actprof.policies import policy_names
 from actprof.preflight_check.flag_table import flag_table, reader_version
-from actprof.preflight_check.hub_files import PretrainedConfig, pretrained_config
+from actprof.preflight_check.hub_files import PretrainedConfig, is_a_path, pretrained_config
+from actprof.preflight_check.named_values import flag_values
 from actprof.preflight_check.read_by_hand import (
     CHECKED_LEROBOT,
     UnsureError,
@@ -45,8 +46,24 @@ def read_command(
     With `may_exist` an output folder that is there already is not refused, as lerobot does. In the run's
     `environment` (this process's if left out) its Hugging Face cache is found.
     """
+    _find_config(arguments)
     quick = read_quickly(arguments, may_exist=may_exist, environment=environment)
     return quick or read_with_lerobot(arguments, may_exist=may_exist, environment=environment)
+
+
+def _find_config(arguments: Sequence[str]) -> None:
+    """Stop at a saved config that is not on this machine, before lerobot takes it for a repository.
+
+    Raises:
+        UnknownAnswerError: it is a folder or a file of another machine.
+    """
+    path = flag_values(arguments).get("config_path", "")
+    names_a_folder = "/" in path or "\\" in path  # lerobot's own words do for a bare file's name
+    if names_a_folder and is_a_path(path) and not Path(path).expanduser().exists():
+        raise UnknownAnswerError(
+            f"--config_path={path} is not on this machine; copy the train_config.json of that run here and "
+            "name it, or give the command itself"
+        )
 
 
 def read_with_lerobot(

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from actprof.advice.remedies import first_remedies
 from actprof.advice.suggest import Remedy, suggest
 from actprof.allocator.config import AllocatorConfig
 from actprof.cell import OPTIMIZERS, Cell
-from actprof.errors import UsageError
+from actprof.errors import ActprofError, UsageError
 from actprof.measuring.nvml import usable_gpus
 from actprof.policies import policy_names, policy_spec
 from actprof.policies.facts import PolicyFacts
 from actprof.policies.precision import autocast_of
 from actprof.prediction.predict import predict_cell
 from actprof.preflight_check.command_line import CommandLine, Given
+from actprof.preflight_check.dataset_format import dataset_traps
 from actprof.preflight_check.dataset_shapes import Shapes, find_info, shapes_of
 from actprof.preflight_check.duration import run_duration
 from actprof.preflight_check.find_gpu import RunGpu, run_gpu
 from actprof.preflight_check.launcher import Launch, allocator_settings, launch_of
+from actprof.preflight_check.named_values import value_traps
 from actprof.preflight_check.policy_inputs import Inputs, run_inputs
 from actprof.preflight_check.preflight import Preflight
 from actprof.preflight_check.read_command import read_command
 from actprof.preflight_check.task_length import TaskLength, task_length
 from actprof.preflight_check.training_run import TrainingRun, takes_precision
+from actprof.preflight_check.trap import Trap
 from actprof.preflight_check.traps import find_traps
 from actprof.results import Result, Verdict
 from actprof.trace.cache import cached_trace
@@ -42,6 +46,25 @@ def run_preflight(
 
     With `may_exist` an output folder that is there already is not refused, as lerobot does.
     """
+    early = tuple(value_traps(command))
+    with _explained(early):
+        answer = _answer(command, given, may_exist=may_exist, remedies=remedies)
+    return replace(answer, traps=(*early, *answer.traps))
+
+
+@contextlib.contextmanager
+def _explained(traps: Sequence[Trap]) -> Iterator[None]:
+    """Say what is wrong with a command's words where it has no answer, before what follows from that."""
+    try:
+        yield
+    except ActprofError as error:
+        said = "\n".join(trap.text for trap in traps if trap.stops)
+        if not said:
+            raise
+        raise UsageError(f"{said}\n{error}") from error
+
+
+def _answer(command: CommandLine, given: Given, *, may_exist: bool, remedies: bool) -> Preflight:
     seen = command.seen_environment()
     run = read_command(command.arguments, may_exist=may_exist, environment=seen)
     settings = allocator_settings(seen)
@@ -53,44 +76,60 @@ def run_preflight(
     if reason:
         return answer
     AllocatorConfig.parse(conf)  # what PyTorch refuses, before anything else takes time
-    shapes, looked = _shapes(run, seen, given)
+    shapes, looked, traps = _shapes(run, seen, given)
     inputs = run_inputs(run, shapes, given, looked=looked)
     task = TaskLength() if shapes is None else task_length(run, looked, seen)
-    gpu, processes = _gpu(run, launch, given, seen)
+    gpu, processes = _gpu(command, run, launch, given)
     answer = replace(answer, reason=inputs.unknown, inputs=inputs, gpu=gpu)
     if inputs.unknown:
-        return replace(answer, traps=find_traps(answer))
+        return replace(answer, traps=(*traps, *find_traps(answer)))
     cell = replace(run_cell(run, inputs, gpu, launch, conf), task_tokens=task.tokens)
     result = predict_run(cell, processes)
     said = (*inputs.assumptions, *filter(None, [task.assumed]), *run_assumptions(run, launch, gpu))
+    said = (*command.notes, *said)
     result = replace(result, assumptions=(*result.assumptions, *said))
     answer = replace(answer, verdict=result.verdict, reason=result.reason, result=result, assumptions=said)
     answer = replace(answer, facts=policy_facts(cell))
     frames = 0 if shapes is None else shapes.frames
     return replace(
         answer,
-        traps=find_traps(answer),
+        traps=(*traps, *find_traps(answer)),
         remedies=find_remedies(run, cell, result, processes) if remedies else (),
         duration=run_duration(run, result, given, processes=processes, frames=frames),
     )
 
 
-def _shapes(run: TrainingRun, seen: dict[str, str], given: Given) -> tuple[Shapes | None, str]:
+def _shapes(
+    run: TrainingRun, seen: dict[str, str], given: Given
+) -> tuple[Shapes | None, str, tuple[Trap, ...]]:
+    """Return the dataset's shapes or None, where they are or were looked for, and the dataset's traps."""
     try:
         info, where = find_info(run.repo_id, run.root, run.revision, seen, hub=not given.is_whole)
-        return (None if info is None else shapes_of(info, where)), where
+        if info is None:
+            return None, where, ()
+        return shapes_of(info, where), where, tuple(dataset_traps(run, info, where))
     except UsageError:
         if not given.is_whole:  # else nobody needs the file that cannot be read
             raise
-        return None, ""
+        return None, "", ()
 
 
-def _gpu(run: TrainingRun, launch: Launch, given: Given, seen: Mapping[str, str]) -> tuple[RunGpu, int]:
+def _gpu(command: CommandLine, run: TrainingRun, launch: Launch, given: Given) -> tuple[RunGpu, int]:
     """Return the GPU and how many processes there are, each on one like it."""
-    named = given.gpu is not None or given.capacity is not None or run.job_target is not None
+    seen, target = command.seen_environment(), run.job_target or command.flavour or None
+    named = given.gpu is not None or given.capacity is not None or target is not None
+    if command.elsewhere and not named:
+        raise UsageError(
+            f"the command runs on another machine ({command.elsewhere}), whose GPU is not known here; name "
+            "it with --gpu, or its memory with --capacity"
+        )
     processes = launch.processes or (1 if named else max(len(usable_gpus(seen)), 1))
-    gpu = run_gpu(given, job_target=run.job_target, processes=processes, environment=seen)
-    return gpu, processes
+    try:
+        return run_gpu(given, job_target=target, processes=processes, environment=seen), processes
+    except UsageError as error:
+        if run.job_target or not command.flavour:
+            raise
+        raise UsageError(str(error).replace("--job.target=", "--flavor ")) from error
 
 
 def why_unsupported(run: TrainingRun, launch: Launch, alloc_conf: str) -> str:
@@ -194,7 +233,7 @@ def policy_facts(cell: Cell) -> PolicyFacts | None:
 
 
 def predict_run(cell: Cell, processes: int) -> Result:
-    """Return the prediction of `cell`, `tight` at best with several processes."""
+    """Return the prediction of `cell`, with several `processes` beside what those take of each GPU."""
     result = predict_cell(cell)
     if processes < 2 or not result.runs:
         return result
@@ -209,7 +248,6 @@ def predict_run(cell: Cell, processes: int) -> Result:
         )
     return replace(
         crowded,
-        verdict=Verdict.TIGHT,
         reason=f"{crowded.reason.rstrip('.')}, beside {counted}",
         assumptions=(*crowded.assumptions, f"{counted}, counted as if others used it"),
     )
@@ -231,26 +269,20 @@ def _beside(cell: Cell, size: int) -> Cell:
 
 
 def find_remedies(run: TrainingRun, cell: Cell, result: Result, processes: int) -> tuple[Remedy, ...]:
-    """Return what helps first against running out of memory, the best first: all can be added to the command.
+    """Return what helps first where memory is short, the best first: all can be added to the command.
 
-    Nothing where memory is not short, only less certain as with several processes: with several `processes`
-    a remedy makes the run `tight` at best, as the run itself; `cell` is of one of them.
+    `cell` is of one of the `processes`.
     """
-    crowded = _beside(cell, processes_bytes(processes, policy_facts(cell)))
-    is_short = result.verdict == Verdict.OOM or (
-        result.verdict == Verdict.TIGHT and predict_cell(crowded).verdict != Verdict.FITS
-    )
-    if not is_short:
+    if result.verdict not in (Verdict.OOM, Verdict.TIGHT) or not result.available_bytes:
         return ()
+    crowded = _beside(cell, processes_bytes(processes, policy_facts(cell)))
     # lerobot submits the bare command to a job: neither a variable nor a script of one's own goes with it.
     names = first_remedies(crowded, in_command=run.job_target is not None)
     found = suggest(crowded, names=names, limit=MOST_REMEDIES)
-    return tuple(_fitted(remedy, run, processes) for remedy in found)
+    return tuple(_fitted(remedy, run) for remedy in found)
 
 
-def _fitted(remedy: Remedy, run: TrainingRun, processes: int) -> Remedy:
-    if processes > 1 and remedy.after.verdict == Verdict.FITS:
-        remedy = replace(remedy, after=replace(remedy.after, verdict=Verdict.TIGHT))
+def _fitted(remedy: Remedy, run: TrainingRun) -> Remedy:
     if remedy.family == "resolution" and run.image_transforms is not None:
         note = f"this takes the place of the command's own image transforms; {remedy.note}"
         remedy = replace(remedy, note=note)

@@ -48,6 +48,10 @@ class TrainingRun:
         optimizer: name of the optimizer that trains; `preset` for the policy's own.
         optimizer_ignored: name of the optimizer that the command names and the preset replaces.
         rate_ignored: the learning rate that the command names and the preset replaces; or None.
+        rate_replaced: the learning rate of a saved config that the preset replaces; or None.
+        preset: the policy's own optimizer and schedule are taken.
+        horizon: actions of one sample; 0 where the config does not say.
+        dropped_frames: at the end of each episode, of which no sample begins.
         optimizer_unusual: its fields beside rates that differ from its defaults.
         accumulate: batches for each of its steps, as lerobot accumulates from 0.6.2 on.
         ema: a moving average of the weights is kept, as from 0.6.2 on.
@@ -80,6 +84,10 @@ class TrainingRun:
     optimizer: str = "preset"
     optimizer_ignored: str = ""
     rate_ignored: float | None = None
+    rate_replaced: float | None = None
+    preset: bool = True
+    horizon: int = 0
+    dropped_frames: int = 0
     optimizer_unusual: tuple[str, ...] = ()
     accumulate: int = 1
     ema: bool = False
@@ -139,6 +147,9 @@ def training_run(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> Trai
         pads_task=any(policy.get(name) == "max_length" for name in _PADDING),
         most_task_tokens=int(policy.get("tokenizer_max_length") or 0),
         **{name: dataset[name] for name in ("repo_id", "root", "revision")},
+        horizon=int(policy.get("chunk_size") or policy.get("horizon") or 0),
+        dropped_frames=int(policy.get("drop_n_last_frames") or 0),
+        preset=bool(config["use_policy_training_preset"]),
         image_transforms=transforms if transforms["enable"] else None,
         **_optimizer(config, defaults["optimizer"] or {}),
         **_accelerator(config),
@@ -220,4 +231,5 @@ def _optimizer(config: Mapping[str, Any], preset: Mapping[str, Any]) -> dict[str
         "optimizer": "preset" if same else used.get("type", ""),
         "optimizer_ignored": replaced.get("type", "") if not flags or "type" in flags else "",
         "rate_ignored": replaced.get("lr") if "lr" in flags else None,
+        "rate_replaced": replaced.get("lr") if not flags else None,
     }

@@ -11,9 +11,11 @@ from actprof.allocator.config import AllocatorConfig
 from actprof.cell_field import parse_resolution
 from actprof.policies import policy_names, policy_spec
 from actprof.policies.spec import PolicySpec
+from actprof.preflight_check.ignored_flags import ignored_flags
 from actprof.preflight_check.policy_inputs import Inputs
-from actprof.preflight_check.preflight import Preflight, Trap
+from actprof.preflight_check.preflight import Preflight
 from actprof.preflight_check.training_run import TrainingRun, takes_precision
+from actprof.preflight_check.trap import Trap
 from actprof.units import format_bytes
 from actprof.versions import package_version
 
@@ -34,18 +36,7 @@ def _of_training(answer: Preflight) -> Iterator[Trap]:
     yield from _of_start(run)
     if answer.inputs is not None:
         yield from _of_inputs(run, answer.inputs)
-    if run.optimizer_ignored:
-        yield Trap(
-            "optimizer_ignored",
-            f"--optimizer.type={run.optimizer_ignored} is ignored: the policy's preset replaces it. Add "
-            "--use_policy_training_preset=false and a --scheduler.type to have it.",
-        )
-    if run.rate_ignored is not None:
-        yield Trap(
-            "rate_ignored",
-            f"--optimizer.lr={run.rate_ignored:g} is ignored: the policy's preset replaces it. Say "
-            f"--policy.optimizer_lr={run.rate_ignored:g}.",
-        )
+    yield from ignored_flags(run, answer.command.arguments)
 
 
 def _of_precision(run: TrainingRun, told: str) -> Iterator[Trap]:

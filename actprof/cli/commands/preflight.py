@@ -74,7 +74,7 @@ def command(*, words: tuple[str, ...], require: str, as_json: bool, **options: A
     run and the like before it. It is read as lerobot reads it, its dataset's metadata gives the shapes.
 
     Exit codes: 0 it fits (or is tight, with a warning), 1 it runs out of memory, 2 the command cannot be
-    run as it is, 3 it cannot be told.
+    run as it is (where its memory can be told all the same, it is), 3 it cannot be told.
 
     \b
     Examples:
@@ -90,7 +90,8 @@ def command(*, words: tuple[str, ...], require: str, as_json: bool, **options: A
         print_preflight(answer, output())
     if answer.verdict == Verdict.TIGHT:
         click.echo(f"actprof: warning: tight: {answer.reason}", err=True)
-    return 1 if answer.verdict == Verdict.TIGHT and require == Verdict.FITS else answer.exit_code
+    is_too_tight = answer.verdict == Verdict.TIGHT and require == Verdict.FITS
+    return 1 if is_too_tight and answer.exit_code == 0 else answer.exit_code
 
 
 def print_preflight(answer: Preflight, console: Console) -> None:
@@ -102,6 +103,8 @@ def print_preflight(answer: Preflight, console: Console) -> None:
         console.print(f"[{VERDICT_STYLES[answer.verdict]}]{headline}:[/] {escape(reason)}.")
     else:
         print_verdict(replace(result, oom=None), console, place=gpu.place)
+        for trap in answer.stops:
+            console.print(f"[yellow]But it does not start:[/] {escape(trap.text)}")
         if result.peak_process_bytes:
             console.print()
             print_bars(result, console)
@@ -111,7 +114,8 @@ def print_preflight(answer: Preflight, console: Console) -> None:
             console.print(fact_table(_facts(answer, result)))
             _print_remedies(answer, console)
     _print_lines("Taken for granted", answer.assumptions, console)
-    _print_lines("Traps", [trap.text for trap in answer.traps], console)
+    shown = answer.stops if answer.result is not None and gpu is not None else ()
+    _print_lines("Traps", [trap.text for trap in answer.traps if trap not in shown], console)
 
 
 def _print_free(answer: Preflight, result: Result, console: Console) -> None:

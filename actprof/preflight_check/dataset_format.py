@@ -1,0 +1,103 @@
+"""Traps of a dataset: formats that lerobot refuses, nothing to learn from, episodes shorter than a chunk.
+
+lerobot from 0.4.0 on writes and reads format 3.0: `check_version_compatibility` in lerobot/datasets/utils.py
+refuses an older major version and lets newer ones pass.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from actprof.preflight_check.training_run import TrainingRun
+from actprof.preflight_check.trap import Trap
+from actprof.versions import package_version
+
+FORMAT = (3, 0)
+_FROM_2_1 = "python -m lerobot.scripts.convert_dataset_v21_to_v30"
+_FROM_2_0 = "python -m lerobot.datasets.v21.convert_dataset_v20_to_v21"
+_FROM_1 = "python lerobot/common/datasets/v2/convert_dataset_v1_to_v2.py"
+
+
+def dataset_traps(run: TrainingRun, info: Mapping[str, Any], where: str) -> Iterator[Trap]:
+    """Yield the traps of a dataset by its `info` (`meta/info.json`), which was found at `where`."""
+    yield from _of_version(run, info.get("codebase_version"), where)
+    counts = {name: info.get(f"total_{name}") for name in ("episodes", "frames")}
+    empty = [name for name, count in counts.items() if count == 0]
+    if empty:
+        yield Trap(
+            "empty_dataset",
+            f"the dataset has 0 {' and 0 '.join(empty)} ({where}): lerobot-train stops with it. Was the "
+            "recording finished, and the whole dataset copied?",
+            stops=True,
+        )
+    yield from _of_chunks(run, counts["episodes"], counts["frames"])
+
+
+def _of_version(run: TrainingRun, told: object, where: str) -> Iterator[Trap]:
+    if told is None:
+        return  # a description that somebody wrote; lerobot's own always has it
+    match = re.fullmatch(r"v?(\d+)(?:\.(\d+))?(?:\.\d+)?", str(told))
+    lerobot = f"lerobot {package_version('lerobot')}".removesuffix(" unknown")
+    if match is None:
+        yield Trap("dataset_version", f"codebase_version {told!r} in {where} is no version.", stops=True)
+        return
+    version = (int(match[1]), int(match[2] or 0))
+    if version[0] < FORMAT[0]:
+        yield Trap(
+            "dataset_version",
+            f"the dataset has format v{version[0]}.{version[1]} ({where}), and {lerobot} refuses it "
+            f"(BackwardCompatibilityError): it reads v3.0. {_conversion(run, version)}",
+            stops=True,
+        )
+    elif version > FORMAT:
+        yield Trap(
+            "dataset_version",
+            f"the dataset has format v{version[0]}.{version[1]} ({where}), newer than the v3.0 that "
+            f"{lerobot} writes; it may not be read rightly. Update lerobot.",
+        )
+
+
+def _conversion(run: TrainingRun, version: tuple[int, int]) -> str:
+    """Return the commands that make a dataset one of format 3.0."""
+    local = f" --root={run.root} --push-to-hub=false" if run.root else ""
+    last = f"{_FROM_2_1} --repo-id={run.repo_id}{local}"
+    if version == (2, 1):
+        return f"Convert it: {last}"
+    second = f"{_FROM_2_0} --repo-id={run.repo_id}{local}"
+    if version[0] == 2:
+        return (
+            f"Convert it twice, first with lerobot 0.3.3 (pip install lerobot==0.3.3): {second}\nthen: {last}"
+        )
+    return (
+        f"Convert it with lerobot of early 2025 ({_FROM_1} --repo-id={run.repo_id} --single-task=…), then "
+        f"with lerobot 0.3.3: {second}\nthen: {last}\nor record it anew"
+    )
+
+
+def _of_chunks(run: TrainingRun, episodes: object, frames: object) -> Iterator[Trap]:
+    chunk = run.horizon
+    if not (isinstance(episodes, int) and isinstance(frames, int) and chunk and episodes > 0 < frames):
+        return
+    mean = frames / episodes
+    if mean <= run.dropped_frames:
+        yield Trap(
+            "episodes_too_short",
+            f"an episode has {mean:,.0f} frames on average, and the last {run.dropped_frames} of each are "
+            "dropped (drop_n_last_frames): lerobot-train stops where none is left.",
+        )
+    elif mean < chunk:
+        yield Trap(
+            "chunk_longer_than_episodes",
+            f"an episode has {mean:,.0f} frames on average, and a chunk {chunk}: what reaches beyond its end "
+            "is padding, computed like the rest and not learnt from. A shorter chunk takes less memory.",
+        )
+
+
+def older_than_2(folder: Path) -> str:
+    """Return what to say of a folder in the format of 2024, which has no `meta/info.json`; or nothing."""
+    if not (folder / "meta_data" / "info.json").is_file():
+        return ""
+    return "it has meta_data/info.json, as datasets of format v1 of 2024 had, which lerobot reads no more"

@@ -1,0 +1,115 @@
+"""Values of flags that are not what their author meant: empty, not filled in by a shell, no repository."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from actprof.preflight_check.command_line import CommandLine
+from actprof.preflight_check.trap import Trap
+
+_FLAG = re.compile(r"--([A-Za-z_][\w.]*)(?:=(.*))?", re.DOTALL)
+_LITERAL = re.compile(r"\$env:\w+|\$\{?\w+[^}/]*\}?|\$\(.*?\)|%\w+%|\{[A-Za-z_]\w*\}|<[^<>]+>")
+_REPOSITORIES = ("dataset.repo_id", "policy.repo_id")
+_FOLDERS = ("dataset.root", "policy.path", "policy.pretrained_path", "config_path", "output_dir")
+_MAY_BE_EMPTY = re.compile(r"job_name|.*\.(?:tags|notes|entity|license)|rename_map")
+_JSON = re.compile(r"\s*[\[{]")
+
+
+def flag_values(arguments: Sequence[str]) -> dict[str, str]:
+    """Return flag -> its text, for `--flag=text` and `--flag text`; the last one counts."""
+    found = {}
+    for word, following in zip(arguments, [*arguments[1:], "--"], strict=False):
+        if match := _FLAG.fullmatch(word):
+            value = match[2]
+            if value is None:
+                value = "true" if following.startswith("--") else following
+            found[match[1]] = value
+    return found
+
+
+def value_traps(command: CommandLine) -> Iterator[Trap]:
+    """Yield what is wrong with the values of a command, and with the way it is written."""
+    for text in command.mended:
+        yield Trap("not_as_a_shell_reads_it", f"{text}.".replace("..", "."), stops=True)
+    flags = flag_values(command.arguments)
+    for name, value in flags.items():
+        yield from _of_value(name, value, command)
+    yield from _of_repositories(flags, command)
+    yield from _of_tildes(flags)
+
+
+def _of_value(name: str, value: str, command: CommandLine) -> Iterator[Trap]:
+    matters = name in (*_REPOSITORIES, *_FOLDERS)
+    if not value:
+        if not _MAY_BE_EMPTY.fullmatch(name):
+            yield Trap(
+                "empty_value",
+                f"--{name}= is empty: {_whose_variable(command)}. Set it, or write the value.",
+                stops=True,
+            )
+    elif (match := _LITERAL.search(value)) and not _JSON.match(value):
+        yield Trap(
+            "unfilled_variable",
+            f"--{name}={value} holds {match[0]} as it stands: {_why_literal(match[0])}.",
+            stops=matters and name != "output_dir",
+        )
+
+
+def _whose_variable(command: CommandLine) -> str:
+    names = list(dict.fromkeys(command.unset))
+    if names:
+        return f"the variable {' or '.join(names)} that it is made of was empty (nothing sets it here)"
+    return "the variable that was to give it was empty"
+
+
+def _why_literal(text: str) -> str:
+    if text.startswith("<"):
+        return "a placeholder; put your own in its place"
+    if text.startswith("$("):
+        return "a command that nobody ran; set what it gives"
+    if text.startswith("%"):
+        return "only cmd fills it in; in bash write ${NAME}, in PowerShell $env:NAME"
+    if text.startswith("$env:"):
+        return "only PowerShell fills it in; in bash write ${NAME}"
+    if text.startswith("{"):
+        return "nothing filled it in; write the value"
+    return "no shell filled it in; take it out of single quotes, or write the value"
+
+
+def _of_repositories(flags: Mapping[str, str], command: CommandLine) -> Iterator[Trap]:
+    for name in _REPOSITORIES:
+        value = flags.get(name, "")
+        if not value or _LITERAL.search(value):
+            continue
+        # With a folder a dataset's name is only a name; a policy is pushed when all is done.
+        stops = (
+            name == "dataset.repo_id" and not Path(flags.get("dataset.root") or "/-").expanduser().is_dir()
+        )
+        if re.fullmatch(r"/[^/]+|[^/]+/", value):
+            side = "before" if value.startswith("/") else "behind"
+            yield Trap(
+                "empty_variable",
+                f"--{name}={value} has nothing {side} the slash: {_whose_variable(command)}. Set it, or "
+                "write the name, like me/so101_pick_place.",
+                stops=stops,
+            )
+        elif value.startswith(("/", "~", ".")) or value.count("/") > 1 or "\\" in value:
+            instead = "--dataset.root=" if name == "dataset.repo_id" else "--output_dir="
+            yield Trap(
+                "repository_is_a_path",
+                f"--{name}={value} is a path, and lerobot takes a name like me/so101_pick_place there; a "
+                f"folder is named with {instead}{value}.",
+                stops=stops,
+            )
+
+
+def _of_tildes(flags: Mapping[str, str]) -> Iterator[Trap]:
+    for name in _FOLDERS:
+        if flags.get(name, "").startswith("~"):
+            yield Trap(
+                "tilde",
+                f"--{name}={flags[name]}: bash leaves ~ behind = as it is, and lerobot looks for a folder of "
+                "that name; write $HOME.",
+            )

@@ -1,0 +1,220 @@
+"""A text as people paste it, taken apart into statements: of bash, PowerShell, cmd or a notebook's cell.
+
+Nothing is run. What a web page or a word processor made of quotes and dashes is put right, and said.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from actprof.errors import UsageError
+
+_DASH = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
+_TYPED = str.maketrans({
+    **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\uff02", '"'), **dict.fromkeys("\u200b\u2060\ufeff", None),
+    **dict.fromkeys("\u00a0\u2007\u202f\u3000", " "), "\u2028": "\n", "\u2029": "\n",
+})  # fmt: skip
+_SINGLE_QUOTED = re.compile("(?<![^\\s={:,\\[])[\u2018\u201b]([^\u2018\u2019\u201b]*)[\u2019\u201b]")
+_LONG_DASH = re.compile(rf"(?<!\S)[{_DASH}-]*[{_DASH}][{_DASH}-]*(?=[A-Za-z])")
+_SPOILT_END = re.compile(r"\\[ \t]+\r?\n(?=\s*[^\s#])")
+_CONTINUED = re.compile(r"(?:\\|(?<=\s)[`^])[ \t]*\r?\n")
+_WINDOWS = re.compile(r"\s[`^][ \t]*\r?\n|\$env:|(?m:^\s*set \"?\w+=)|(?<![\w/])[A-Za-z]:\\|\\Scripts\\")
+_PROMPT = re.compile(
+    r"(?m)^[ \t]*(?:\([\w.-]+\)[ \t]+)?"
+    r"(?:PS [^\n>]*>|[A-Z]:\\[^\n>]*>|[\w.-]+@[^\n$#]*[$#]|[$%>]|>>>)[ \t]+(?=\S)"
+)
+_TOKEN = re.compile(
+    r"""(?P<space>[ \t\r]+)|(?P<comment>\#[^\n]*)
+    |(?P<single>'[^']*')|(?P<double>"(?:\\.|[^"\\])*")
+    |(?P<run>\$\((?:[^()]|\([^()]*\))*\)|`[^`\n]+`)|(?P<hole><[A-Za-z][\w -]*>)
+    |(?P<redirect>\d?(?:>>|>\||<<<|<<|>|<)(?:&[\d-]+)?|&>>?)|(?P<operator>&&|\|\||\|&|;;|[;&|\n()])
+    |(?P<escape>\\.)|(?P<plain>(?:[^\s'"\\;&|()<>`$]|\$(?!\())+)|(?P<other>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?([-=+?])([^}]*))?\})")
+_REDIRECT_WORD = re.compile(r"\d?(?:>>?|<)(?:&\d)?|&>>?|\d?>>?[^&\s]\S*|&>\S+")
+_OPERATORS = {"&&", "||", "|", "|&", "&", ";", ";;"}
+_OPERATOR, _REDIRECT, _CLOSED = "operator", "redirect", "redirect to a descriptor"
+_LEFT_OVER = {"\\", "`", "^"}  # ends of lines that a shell did not join
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a word: its text, and whether a shell puts values for variables into it."""
+
+    text: str
+    expands: bool = False
+    quoted: bool = False
+
+
+Word = tuple[Piece, ...]
+
+
+@dataclass(slots=True)
+class Values:
+    """Variables while a text is read: those that it sets, then those around it.
+
+    Attributes:
+        unset: names that were asked for and that nothing sets; a shell takes them as empty.
+    """
+
+    own: dict[str, str] = field(default_factory=dict)
+    around: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    unset: list[str] = field(default_factory=list)
+
+    def expand(self, word: Word) -> list[str]:
+        """Return the words that a shell makes of `word`: several where an unquoted variable has blanks."""
+        text = "".join(self._fill(piece.text) if piece.expands else piece.text for piece in word)
+        alone = len(word) == 1 and not word[0].quoted and _VARIABLE.fullmatch(word[0].text)
+        return text.split() if alone else [text]
+
+    def _fill(self, text: str) -> str:
+        return _VARIABLE.sub(self._value, text)
+
+    def _value(self, match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        known = self.own.get(name, self.around.get(name))
+        if match[3] == "+":
+            return match[4] if known else ""
+        if known or (known is not None and not match[3]):
+            return known
+        if match[3] in ("-", "="):
+            return self._fill(match[4])
+        if name.isdecimal() or name in ("RANDOM", "HOSTNAME"):
+            return "" if name.isdecimal() else name
+        self.unset.append(name)
+        return ""
+
+
+def put_right(text: str) -> tuple[str, tuple[str, ...]]:
+    """Return a text without a web page's typography, and what that was, in sentences."""
+    plain = _LONG_DASH.sub(lambda match: _dashes(text, match), _SINGLE_QUOTED.sub(r"'\1'", text))
+    plain = plain.translate(_TYPED)
+    said = []
+    if match := _LONG_DASH.search(text):
+        flag = text[match.start() :].split(maxsplit=1)[0].partition("=")[0]
+        said.append(f"{flag} begins with a typographic dash; type two hyphens, as a shell takes it as it is")
+    if any(quote in text for quote in "\u201c\u201d\u201e") or _SINGLE_QUOTED.search(text):
+        said.append("typographic quotes are no quotes to a shell; type straight ones")
+    if any(blank in text for blank in "\u00a0\u202f\u3000\u200b\ufeff"):
+        said.append("a blank in it is none to a shell (a no-break or zero-width one); type it anew")
+    return plain, tuple(said)
+
+
+def _dashes(text: str, match: re.Match[str]) -> str:
+    letters = re.match(r"\w*", text[match.end() :])
+    return "-" if letters and len(letters[0]) == 1 else "--"
+
+
+def statements_of_text(text: str) -> tuple[list[list[Word]], tuple[str, ...]]:
+    """Return the statements of a text for a shell, without redirections, and what was put right in it.
+
+    Raises:
+        UsageError: a quote is not closed.
+    """
+    text, said = put_right(text)
+    if _SPOILT_END.search(text):
+        said += ("a backslash with a blank behind it does not continue the line; remove the blank",)
+    windows = bool(_WINDOWS.search(text))
+    text = _plain_lines(_CONTINUED.sub(" ", text), windows=windows)
+    found: list[list[Word]] = [[]]
+    skipping = False
+    for part in _tokens(text, windows=windows):
+        if isinstance(part, str):
+            skipping = part == _REDIRECT
+            if part == _OPERATOR:
+                found.append([])
+        elif skipping:
+            skipping = False
+        elif "".join(piece.text for piece in part) not in _LEFT_OVER:
+            found[-1].append(part)
+    return [statement for statement in found if statement], said
+
+
+def statements_of_words(words: Sequence[str]) -> tuple[list[list[Word]], tuple[str, ...]]:
+    """Return the statements of words that a shell has split, or that somebody split at blanks."""
+    found: list[list[Word]] = [[]]
+    said: dict[str, None] = {}
+    skipping = False
+    for given in words:
+        word, putting = put_right(given)
+        said |= dict.fromkeys(putting)
+        if word in _OPERATORS or word == "\n":
+            found.append([])
+        elif _REDIRECT_WORD.fullmatch(word):
+            skipping = word[-1] in "<>"
+        elif skipping:
+            skipping = False
+        elif word.strip() and word.strip() not in _LEFT_OVER:
+            ends = word.endswith(";") and not word.endswith("\\;")
+            word = word.removesuffix(";") if ends else word
+            if putting and word.partition("=")[2][:1] in ("'", '"'):
+                word = word.replace(word.partition("=")[2][0], "")
+            found[-1] += [(Piece(word),)] if word else []
+            found += [[]] if ends else []
+        elif given != "" and not word.strip():
+            said["an escaped blank stands alone, as behind a backslash at a line's end; remove it"] = None
+    return [statement for statement in found if statement], tuple(said)
+
+
+def _plain_lines(text: str, *, windows: bool) -> str:
+    """Return a text in which prompts, here-documents, arrays and other shells' variables are bash's."""
+    text = _PROMPT.sub("", text)
+    text = re.sub(r"(?s)<<-?[ \t]*(['\"]?)(\w+)\1([^\n]*)\n(.*?)\n[ \t]*\2\b", r"\3\n\4\n", text)
+    text = re.sub(r"(?m)^\s*os\.environ\[['\"](\w+)['\"]\]\s*=\s*", r"export \1=", text)
+    text = text.replace("{sys.executable}", "python")
+    for name, inside in re.findall(r"(?<![\w$])(\w+)=\(([^()]*)\)", text):
+        text = re.sub(rf"(?<![\w$]){name}=\([^()]*\)", "", text)
+        flags = re.sub(r"(?m)(^|\s)#.*$", "", inside).replace("\n", " ")
+        text = re.sub(rf'"?\$\{{{name}\[[@*]\]\}}"?', flags.replace("\\", r"\\"), text)
+    if windows:
+        text = re.sub(r"\$env:(\w+)\s*=\s*", r"export \1=", text, flags=re.IGNORECASE)
+        text = re.sub(r"\$env:(\w+)", r"${\1}", text, flags=re.IGNORECASE)
+        text = re.sub(r"%(\w+)%", r"${\1}", text)
+    return text
+
+
+def _tokens(text: str, *, windows: bool) -> Iterator[Word | str]:
+    """Yield words, and what parts them: an operator, or a redirection, behind which a file may follow."""
+    word: list[Piece] = []
+    position = 0
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        kind = match.lastgroup if match else "other"
+        assert match is not None  # noqa: S101 - the last alternative takes anything
+        inside = bool(word) and kind in ("comment", "redirect")
+        if kind == "comment" and inside:
+            kind, match = "plain", re.compile(r"#[^\s'\"\\;&|()<>`$]*").match(text, position) or match
+        position = match.end()
+        if kind in ("space", "comment", "operator", "redirect"):
+            if word:
+                yield tuple(word)
+                word = []
+            if kind == "redirect":
+                yield _CLOSED if "&" in match[0][1:] else _REDIRECT
+            elif kind == "operator":
+                yield _OPERATOR
+        else:
+            word.append(_piece(kind or "other", match[0], windows=windows))
+    if word:
+        yield tuple(word)
+
+
+def _piece(kind: str, text: str, *, windows: bool) -> Piece:
+    if kind == "single":
+        return Piece(text[1:-1], quoted=True)
+    if kind == "double":
+        inside = text[1:-1] if windows else re.sub(r'\\(["\\$`\n])', r"\1", text[1:-1])
+        return Piece(inside, expands="\\$" not in text, quoted=True)
+    if kind == "run":
+        asked = re.fullmatch(r"(?:\$\(|`)\s*(?:which|command -v)\s+([^\s)`]+)\s*[)`]", text)
+        return Piece(str(Path.cwd()) if "pwd" in text[:6] else asked[1] if asked else text, quoted=True)
+    if kind == "escape":
+        return Piece(text if windows else text[1:], quoted=True)
+    if kind == "other" and text in "'\"":
+        raise UsageError("No closing quotation")
+    return Piece(text, expands=kind == "plain")

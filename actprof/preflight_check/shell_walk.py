@@ -1,0 +1,117 @@
+"""A shell's text read statement by statement: what it sets, exports and changes to before it trains."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+from actprof.preflight_check.command_line import CommandLine
+from actprof.preflight_check.shell_text import Values, Word
+
+_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_KEYWORDS = {"then", "do", "else", "elif", "if", "while", "until", "!", "{", "coproc", "%time", "%%time",
+             "%prun", "call", "%%bash", "%%sh", "%%shell", "%%capture", "$", "%", "@"}  # fmt: skip
+_EXPORTS = {"export", "%env", "%set_env", "setenv", "declare", "typeset", "local", "readonly"}
+_CHANGES = {"cd", "pushd", "%cd", "chdir", "set-location", "sl", "%pushd"}
+_COUNTS = re.compile(
+    r"(?:PYTORCH_|CUDA_|ACCELERATE_|HF_(?:HOME|LEROBOT|HUB|DATASETS)|WORLD_SIZE|LOCAL_RANK)\w*"
+)
+
+
+class Shell:
+    """The state of a shell while its statements are read.
+
+    Attributes:
+        values: its variables.
+        exported: those that programs see.
+        folder: where it is; empty: where it began.
+    """
+
+    def __init__(self, values: Values) -> None:
+        self.values = values
+        self.exported: dict[str, str] = {}
+        self.folder = ""
+        self.notes: list[str] = []
+
+    def words(self, statement: Sequence[Word]) -> list[str]:
+        """Return the words that a statement runs; none where it only changes the shell."""
+        words = [text for word in statement for text in self.values.expand(word)]
+        while words and (words[0] in _KEYWORDS or words[0][0] == "!"):
+            bare = words[0].lstrip("!@") if words[0] not in _KEYWORDS else ""
+            words = [bare, *words[1:]] if bare else words[1:]
+        if not words:
+            return []
+        head, rest = words[0], words[1:]
+        if head == "for" and len(rest) > 2 and rest[1] == "in":
+            self.values.own[rest[0]] = rest[2]
+            if len(rest) > 3:
+                self.notes.append(f"of the loop over {rest[0]} the first value, {rest[2]}, is taken")
+            return []
+        if self._sets(head, rest):
+            return []
+        if head.lower() in _CHANGES and rest:
+            target = next((word for word in rest if word not in ("/d", "/D", "-P", "--")), "")
+            self.folder = str(PurePosixPath(self.folder) / target)
+            return []
+        return words
+
+    def _sets(self, head: str, rest: Sequence[str]) -> bool:
+        """Take over the variables that a statement sets, and tell whether it does nothing else."""
+        if head == "unset":
+            for name in rest:
+                self.values.own.pop(name, None)
+                self.exported.pop(name, None)
+            return True
+        if head in _EXPORTS:
+            self._export(head, rest)
+            return True
+        if head == "set":
+            self._set(rest)
+            return True
+        pairs = [_ASSIGNMENT.fullmatch(word) for word in (head, *rest)]
+        if not all(pairs):
+            return False
+        for pair in filter(None, pairs):
+            self._assign(pair[1], pair[2])
+        return True
+
+    def _export(self, head: str, rest: Sequence[str]) -> None:
+        words = [word for word in rest if not word.startswith("-")]
+        if head in ("%env", "%set_env", "setenv") and len(words) > 1 and "=" not in words[0]:
+            words = [f"{words[0]}={' '.join(words[1:])}"]
+        is_export = head not in ("declare", "typeset", "local", "readonly") or "-x" in rest
+        for word in words:
+            name, equals, value = word.partition("=")
+            if equals:
+                self._assign(name, value)
+            if is_export and name in self.values.own:
+                self.exported[name] = self.values.own[name]
+
+    def _set(self, rest: Sequence[str]) -> None:
+        """Read cmd's `set NAME=VALUE` and fish's `set -x NAME VALUE`; bash's `set -e` sets nothing."""
+        if len(rest) == 1 and (match := _ASSIGNMENT.fullmatch(rest[0])):
+            self._assign(match[1], match[2])
+            self.exported[match[1]] = match[2]
+        elif len(rest) > 1 and rest[-2].isidentifier() and rest[0] not in ("-o", "+o"):
+            self._assign(rest[-2], rest[-1])
+            if any(re.fullmatch(r"-\w*x\w*|--export", word) for word in rest):
+                self.exported[rest[-2]] = rest[-1]
+
+    def _assign(self, name: str, value: str) -> None:
+        if value.startswith(("$(", "`")) and name in self.values.around:
+            return  # a command would say it, which is not run; this process has a value
+        self.values.own[name] = value
+        if name in self.exported or name in self.values.around:
+            self.exported[name] = value
+
+    def around(self, line: CommandLine, *, unset: Sequence[str]) -> CommandLine:
+        """Return a command as this shell starts it."""
+        hidden = [name for name in self.values.own if name not in self.exported and _COUNTS.fullmatch(name)]
+        said = [f"{name} is set but not exported, so lerobot-train does not see it; write export {name}=…"
+                for name in hidden if name not in line.environment]  # fmt: skip
+        line = line.under(self.exported)
+        folder = str(PurePosixPath(self.folder) / line.folder) if self.folder or line.folder else ""
+        every = tuple(dict.fromkeys((*line.unset, *unset, *self.values.unset)))
+        return replace(line, folder=folder, unset=every, notes=(*line.notes, *self.notes, *said))
