@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from actprof.api.around import compare
 from actprof.api.ledger import accuracy
 from actprof.api.measurements import (
     compare_snapshot,
@@ -28,6 +29,7 @@ __all__ = [
     "Scenario",
     "accuracy",
     "check",
+    "compare",
     "compare_snapshot",
     "explain",
     "known_policies",

@@ -13,6 +13,8 @@ from actprof.ledger.keep import DEFAULT_FOLDER, add_results, is_comparable, read
 from actprof.ledger.keep import refresh as predict_again
 from actprof.progress import Listener, nobody
 from actprof.results import MEASURED, PREDICTED, Result
+from actprof.running.summary import KIND as RUN_SUMMARY
+from actprof.running.summary import RunSummary
 
 PAGE_NAME = "accuracy.html"
 
@@ -29,7 +31,8 @@ def accuracy(
 
     Args:
         folder: with `rows.jsonl`; the page is `accuracy.html`.
-        add: folders of sweeps with measured results, and files that `actprof measure --json` printed.
+        add: folders of sweeps with measured results, files that `actprof measure --json` printed, and
+            summaries of `actprof run`.
         refresh: predict every row again and store that.
         check: predict every row again and only compare (see `changed`); no page is written.
         listener: told of each row before it is predicted.
@@ -55,7 +58,7 @@ def accuracy(
 
 
 def read_results(path: str | Path) -> tuple[Result, ...]:
-    """Return the results of a sweep's folder, or of a file that `actprof measure --json` printed.
+    """Return the results of a sweep's folder, a run's summary, or what `actprof measure --json` printed.
 
     Raises:
         UsageError: there is no measurement of a GPU in it that could be compared.
@@ -70,18 +73,23 @@ def read_results(path: str | Path) -> tuple[Result, ...]:
             cells = [result.cell for result in measured]
             results: Sequence[Result] = (*measured, *store.results(cells, source=PREDICTED))
     else:
-        results = [_read_result(source)]
+        results = _read_file(source)
     if not any(map(is_comparable, results)):
         raise UsageError(_nothing_to_compare(source, results))
     return tuple(results)
 
 
-def _read_result(path: Path) -> Result:
+def _read_file(path: Path) -> list[Result]:
     try:
-        return Result.from_json(json.loads(path.read_text(encoding="utf-8")))
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data.get("kind") != RUN_SUMMARY:
+            return [Result.from_json(data)]
+        summary = RunSummary.from_json(data)
+        return [result for result in (summary.measured, summary.predicted) if result is not None]
     except (ValueError, TypeError, AttributeError, ActprofError) as error:
         raise UsageError(
-            f"{path} is not what `actprof measure --json` prints ({error}); save that as it is"
+            f"{path} is not what `actprof measure --json` prints, nor a summary of `actprof run` ({error}); "
+            "save that as it is"
         ) from error
     except OSError as error:
         raise StoreError(f"{path} cannot be read ({error.strerror or error})") from error

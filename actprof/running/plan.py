@@ -104,7 +104,7 @@ def _why_without_cuda(answer: Preflight, *, no_gpu: bool) -> str:
         return "this run is on the CPU"
     if not device.startswith("cuda"):
         return f"this run is on {device!r}"
-    return "there is no NVIDIA GPU here, so that lerobot trains on what there is" if no_gpu else ""
+    return "there is no NVIDIA GPU here" if no_gpu else ""
 
 
 def _on_a_gpu(line: CommandLine, answer: Preflight, given: Given, *, is_named: bool) -> Preflight | None:

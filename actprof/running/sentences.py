@@ -101,7 +101,8 @@ def _rate(summary: RunSummary) -> str:
     if not summary.without_cuda or said is None or was is None or was.step_seconds is None:
         return ""
     flops = said.flops_per_sample * said.cell.batch_size / was.step_seconds.median
-    return f" ({flops / 1e9:,.3g} GFLOP/s here)" if flops else ""
+    untold = ", which is not predicted for a processor" if said.step_seconds is None else ""
+    return f" ({flops / 1e9:,.3g} GFLOP/s here{untold})" if flops else ""
 
 
 def _limit(summary: RunSummary) -> str:

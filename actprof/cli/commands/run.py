@@ -63,17 +63,21 @@ def command(
       actprof accuracy --add outputs/train/act/actprof-run.json
     """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
     from actprof.preflight_check.command_line import Given
+    from actprof.processes.worker import Worker
     from actprof.running.edit_command import words_of
     from actprof.running.execute import execute
     from actprof.running.plan import Plan, make_plan
 
     console = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+    worker = Worker()  # whatever torch takes to trace a step is given back before the run begins
     try:
-        plan = make_plan(words, Given(**given), fit=fit, target_batch=target_batch)
+        plan = worker.call(make_plan, words, Given(**given), fit=fit, target_batch=target_batch)
     except ActprofError as error:
         if not anyway or fit or target_batch is not None:
             raise
         plan = Plan(words=words_of(words), problem=str(error))
+    finally:
+        worker.close()
     _print_plan(plan, console)
     if plan.exit_code and not anyway:
         console.print("actprof: it is not run; --anyway runs it all the same")
