@@ -1,4 +1,4 @@
-"""Where what can be made again is kept, and files of which nobody ever sees half."""
+"""Where what can be made again is kept, and what users write; and files of which nobody ever sees half."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from actprof.errors import StoreError
 _log = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "ACTPROF_CACHE_DIR"
+CONFIG_VARIABLE = "ACTPROF_CONFIG_DIR"
 _Kept = TypeVar("_Kept")
 
 
@@ -24,6 +25,12 @@ def cache_folder() -> Path:
     """Return the folder of what can be made again: `$ACTPROF_CACHE_DIR`, else the user's cache folder."""
     chosen = os.environ.get(CACHE_VARIABLE)
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("actprof"))
+
+
+def config_folder() -> Path:
+    """Return the folder of what users write: `$ACTPROF_CONFIG_DIR`, else their configuration folder."""
+    chosen = os.environ.get(CONFIG_VARIABLE)
+    return Path(chosen) if chosen else Path(platformdirs.user_config_dir("actprof"))
 
 
 def read_kept(path: Path, parse: Callable[[bytes], _Kept], called: str) -> _Kept | None:

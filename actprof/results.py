@@ -42,11 +42,15 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuUse:
-    """The device that a result is about: its name, its memory, and the CUDA context of one process."""
+    """The device that a result is about: its name, its memory, and the CUDA context of one process.
+
+    `notes` say in sentences what to know of an answer about it, as that two cards have its name.
+    """
 
     name: str
     capacity_bytes: int
     context_bytes: int
+    notes: tuple[str, ...] = ()
 
     def available_bytes(self, used_by_others_bytes: int) -> int:
         """Return what is left for PyTorch's segments beside the context and what other processes hold."""
@@ -55,11 +59,12 @@ class GpuUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """What the answer took, in seconds; `trace_cached` when the trace was there already."""
+    """What the answer took, in seconds; `trace_cached` when the trace was there, `trace_shipped` with actprof."""
 
     trace_seconds: float = 0.0
     replay_seconds: float = 0.0
     trace_cached: bool = False
+    trace_shipped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

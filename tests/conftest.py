@@ -36,3 +36,9 @@ def small_cell():
 def _own_cache(session_cache, monkeypatch):
     """Keep the user's cache of traces out of the tests, and the tests out of it."""
     monkeypatch.setenv("ACTPROF_CACHE_DIR", session_cache)
+
+
+@pytest.fixture(autouse=True)
+def _own_configuration(session_cache, monkeypatch):
+    """Keep the user's own cards out of the tests."""
+    monkeypatch.setenv("ACTPROF_CONFIG_DIR", f"{session_cache}-without-configuration")

@@ -72,6 +72,8 @@ def print_bars(result: Result, console: Console) -> None:
     if band := band_text(result):
         console.print(f"[dim]{band}[/]")
     console.print(f"{_labelled('capacity', capacity)}  [dim]{escape(result.gpu.name)}{_shared(result)}[/]")
+    for note in result.gpu.notes:
+        console.print(f"[dim]{escape(note)}[/]")
     if result.source == "predicted" and most > capacity:
         console.print("[dim]tensors, segments and process are what it takes on a device without limit[/]")
 
@@ -181,5 +183,9 @@ def holders_facts(result: Result) -> list[tuple[str, str]]:
 
 def _took(result: Result) -> str:
     timing = result.timing
-    trace = "cached trace" if timing.trace_cached else f"traced in {format_seconds(timing.trace_seconds)}"
+    if timing.trace_shipped:
+        made = result.versions
+        trace = f"shipped trace (lerobot {made['lerobot']}, torch {made['torch']})"
+    else:
+        trace = "cached trace" if timing.trace_cached else f"traced in {format_seconds(timing.trace_seconds)}"
     return f"{trace}, replayed in {format_seconds(timing.replay_seconds)}"

@@ -1,38 +1,39 @@
-"""The catalogue of GPUs: the shipped `gpus.toml`, and new catalogues that add a user's own cards.
+"""The catalogue of GPUs: those shipped in `gpus/*.toml`, and new catalogues that add a user's own cards.
 
-Names match loosely: `3090` and `NVIDIA GeForce RTX 3090` are one card, `3090 Ti` is another. They become keys
-(tuples of words and numbers without brand and unit). A key stands for a card when it equals the key of the
-card's name or of an alias, or when only the memory size is missing at its end. Anything else is unknown: a
-wrong card is worse than a question.
+A user's own stand in `gpus.toml` of the configuration folder (`own_gpus`) or under `gpus:` of a scenario;
+they come before the shipped ones. How names match is `actprof.hardware.names`'s.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 from actprof.errors import UsageError
 from actprof.hardware.entries import CAUTIOUS_CONTEXT_BYTES, GENERIC_COMPUTE_CAPABILITY, gpu_from_entry
-from actprof.hardware.gpu import Gpu
+from actprof.hardware.gpu import NVIDIA, Gpu
+from actprof.hardware.names import bare_keys, match_name, unknown_gpu
+from actprof.hardware.own_gpus import own_entries, own_file, shown_path
 from actprof.units import format_bytes
 
-Key: TypeAlias = tuple[str, ...]
-
-_WORDS = re.compile(r"[a-z]+|\d+")
-_NOISE = {"nvidia", "geforce", "rtx", "tesla", "gpu", "gb", "gib"}
+# One file each, in the order in which the cards are listed.
+_FILES = (
+    "pascal_volta", "turing", "ampere", "ampere_pro", "ada", "ada_pro", "hopper", "blackwell",
+    "blackwell_pro", "jetson", "amd", "intel",
+)  # fmt: skip
+_CUDA_13 = (7, 5)
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """GPUs with distinct names, in the order of their files; it never changes."""
+    """GPUs with distinct names, in the order of their files, and the names of those that a user added."""
 
     gpus: tuple[Gpu, ...]
+    own: frozenset[str] = frozenset()
 
     def find(self, name: str) -> Gpu:
         """Return the GPU that `name` means, loosely (`3090`, `a100-80`, `NVIDIA GeForce RTX 3090`).
@@ -41,7 +42,31 @@ class Catalogue:
             UsageError: the name is unknown (says the nearest) or ambiguous (says all that fit).
         """
         exact = [gpu for gpu in self.gpus if gpu.name == name]
-        return exact[0] if exact else _match_gpu(name, self.gpus)
+        own = [gpu for gpu in self.gpus if gpu.name in self.own]
+        found = exact or match_name(name, own) or match_name(name, self.gpus)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UsageError(f"GPU {name!r} is ambiguous; write {' or '.join(gpu.name for gpu in found)}")
+        raise unknown_gpu(name, self.gpus, own_file=shown_path(own_file()))
+
+    def alike(self, gpu: Gpu) -> tuple[Gpu, ...]:
+        """Return the other cards that have its name but for the size of the memory."""
+        bare = bare_keys(gpu)
+        return tuple(other for other in self.gpus if other.name != gpu.name and bare & bare_keys(other))
+
+    def notes(self, gpu: Gpu) -> tuple[str, ...]:
+        """Return what to know of an answer about `gpu`, in sentences: who shares its name, what it lacks."""
+        others = " or ".join(other.name for other in self.alike(gpu))
+        major, minor = gpu.compute_capability
+        said = {
+            f"more than one card has this name: the {gpu.name} was taken, not the {others}": bool(others),
+            f"only the capacity of the {gpu.name} is known, as {gpu.vendor} makes it: no CUDA context, no "
+            "cuDNN or cuBLAS, no speed; what an NVIDIA GPU of its size takes stands in": gpu.vendor != NVIDIA,
+            f"the {gpu.name} has compute capability {major}.{minor}, for which PyTorch's builds for CUDA 13 "
+            "have no kernels: it needs one for CUDA 12.6": gpu.compute_capability < _CUDA_13,
+        }
+        return tuple(text for text, holds in said.items() if holds)
 
     def with_entries(self, entries: Mapping[str, Mapping[str, Any]], *, origin: str) -> Self:
         """Return a catalogue that also has a user's GPUs; one of the same name replaces the shipped one.
@@ -53,30 +78,56 @@ class Catalogue:
         """
         added = [gpu_from_entry(name, entry, origin=origin) for name, entry in entries.items()]
         kept = [gpu for gpu in self.gpus if gpu.name not in entries]
-        return type(self)((*kept, *added))
+        return type(self)((*kept, *added), self.own | set(entries))
+
+
+def builtin_catalogue() -> Catalogue:
+    """Return the shipped catalogue with the cards of the user's own `gpus.toml`.
+
+    Raises:
+        UsageError: that file cannot be read (says file and entry).
+    """
+    path = own_file()
+    try:
+        written = path.stat()
+    except OSError:
+        return _shipped()
+    return _with_own(str(path), written.st_mtime_ns)
 
 
 @cache
-def builtin_catalogue() -> Catalogue:
-    """Return the shipped catalogue."""
-    text = resources.files("actprof.hardware").joinpath("gpus.toml").read_text(encoding="utf-8")
-    data = tomllib.loads(text)
-    common: dict[str, str] = data["sources"]
-    return Catalogue(tuple(_shipped_gpu(entry, common) for entry in data["gpu"]))
+def _with_own(path: str, _written: int) -> Catalogue:
+    shown = shown_path(own_file())
+    entries = own_entries(path)
+    try:
+        return _shipped().with_entries(entries, origin=f"given in {shown}")
+    except UsageError as error:
+        raise UsageError(f"{shown}: {error}") from error
 
 
-def _shipped_gpu(entry: Mapping[str, Any], common: Mapping[str, str]) -> Gpu:
-    fields = {key: value for key, value in entry.items() if key != "name"}
-    return gpu_from_entry(entry["name"], {**fields, "sources": {**common, **entry["sources"]}})
+@cache
+def _shipped() -> Catalogue:
+    folder = resources.files("actprof.hardware").joinpath("gpus")
+    texts = (folder.joinpath(f"{name}.toml").read_text(encoding="utf-8") for name in _FILES)
+    return Catalogue(tuple(gpu for text in texts for gpu in _of_file(tomllib.loads(text))))
+
+
+def _of_file(data: Mapping[str, Any]) -> Iterator[Gpu]:
+    """Yield the cards of one file; `each` is what every card of it has that says nothing else."""
+    words = {key: data[key] for key in ("vendor", "generation") if key in data}
+    for entry in data["gpu"]:
+        own = {key: value for key, value in entry.items() if key != "name"}
+        sources = {**data["sources"], **entry["sources"]}
+        yield gpu_from_entry(entry["name"], {**words, **data.get("each", {}), **own, "sources": sources})
 
 
 def all_gpus() -> tuple[Gpu, ...]:
     """Return every GPU of the shipped catalogue."""
-    return builtin_catalogue().gpus
+    return _shipped().gpus
 
 
 def find_gpu(name: str) -> Gpu:
-    """Return the GPU of the shipped catalogue that `name` means, loosely.
+    """Return the GPU that `name` means, loosely, of the shipped ones and the user's own.
 
     Raises:
         UsageError: the name is unknown (says the nearest) or ambiguous (says all that fit).
@@ -97,40 +148,3 @@ def custom_gpu(capacity_bytes: int) -> Gpu:
             "compute_capability": "estimate: a card of the Ampere generation, as the card is not named",
         },
     )
-
-
-def name_key(name: str) -> Key:
-    """Return the words and numbers of `name` that tell cards apart (`NVIDIA GeForce RTX 4090` -> `4090`)."""
-    return tuple(word for word in _WORDS.findall(name.lower()) if word not in _NOISE)
-
-
-def _match_gpu(name: str, gpus: Sequence[Gpu]) -> Gpu:
-    key = name_key(name)
-    exact = [gpu for gpu in gpus if any(key == known for known in _keys(gpu))]
-    loose = [gpu for gpu in gpus if any(_only_size_missing(key, known) for known in _keys(gpu))]
-    found = exact or loose
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UsageError(f"GPU {name!r} is ambiguous; write {' or '.join(gpu.name for gpu in found)}")
-    raise UsageError(_unknown(name, gpus))
-
-
-def _keys(gpu: Gpu) -> list[Key]:
-    return [name_key(text) for text in (gpu.name, *gpu.aliases)]
-
-
-def _only_size_missing(key: Key, known: Key) -> bool:
-    """Tell whether `known` is `key` and a memory size (`a100` for `a100 80`); a lone letter is no name."""
-    rest = known[len(key) :]
-    names_a_model = any(word.isdecimal() or len(word) > 1 for word in key)
-    size_missing = bool(rest) and all(word.isdecimal() for word in rest)
-    return names_a_model and size_missing and known[: len(key)] == key
-
-
-def _unknown(name: str, gpus: Sequence[Gpu]) -> str:
-    spellings = {" ".join(name_key(text)): gpu.name for gpu in gpus for text in (gpu.name, *gpu.aliases)}
-    close = difflib.get_close_matches(" ".join(name_key(name)), spellings, n=8, cutoff=0.6)
-    nearest = list(dict.fromkeys(spellings[text] for text in close))[:3]
-    hint = f"the nearest are {', '.join(nearest)}; " if nearest else ""
-    return f"unknown GPU {name!r}; {hint}`actprof gpus` lists all"

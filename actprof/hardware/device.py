@@ -25,16 +25,25 @@ _UNKNOWN_CAPABILITY = (0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """The GPU of a run, with the capacity that it finds there, and what others hold of its memory."""
+    """The GPU of a run, with the capacity that it finds there, and what others hold of its memory.
+
+    `notes` say in sentences what to know of an answer about that GPU.
+    """
 
     gpu: Gpu
     used_by_others_bytes: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def use(self) -> GpuUse:
         """Its name, memory and CUDA context, as results keep them."""
         gpu = self.gpu
-        return GpuUse(name=gpu.name, capacity_bytes=gpu.capacity_bytes, context_bytes=gpu.context_bytes)
+        return GpuUse(
+            name=gpu.name,
+            capacity_bytes=gpu.capacity_bytes,
+            context_bytes=gpu.context_bytes,
+            notes=self.notes,
+        )
 
     @property
     def available_bytes(self) -> int:
@@ -68,15 +77,17 @@ class LocalGpu:
     def identify(self, catalogue: Catalogue) -> Gpu | None:
         """Return its entry in the catalogue, None where it has none.
 
-        A name alone is not enough: its memory must be that of the entry.
+        A name alone is not enough: its memory must be that of the entry, or of another card of that name.
         """
         try:
             known = catalogue.find(self.name)
         except UsageError:
             return None
+        return next((card for card in (known, *catalogue.alike(known)) if self._is_as_large_as(card)), None)
+
+    def _is_as_large_as(self, card: Gpu) -> bool:
         low, high = _SAME_CARD
-        same = low * known.capacity_bytes <= self.total_bytes <= high * known.capacity_bytes
-        return known if same else None
+        return low * card.capacity_bytes <= self.total_bytes <= high * card.capacity_bytes
 
     def as_card(self, catalogue: Catalogue) -> Gpu:
         """Return the card as PyTorch counts its memory, with the capability that the driver told."""
@@ -114,8 +125,9 @@ def find_device(
     """
     if gpu is not None:
         card = catalogue.find(gpu)
+        notes = catalogue.notes(card)
         card = card if capacity_bytes is None else replace(card, capacity_bytes=capacity_bytes)
-        return Device(card, used_by_others_bytes)
+        return Device(card, used_by_others_bytes, notes)
     if capacity_bytes is not None:
         return Device(custom_gpu(capacity_bytes), used_by_others_bytes)
     if here is None:

@@ -1,7 +1,7 @@
 """From an entry that people write (`capacity: 23.5GiB`, `fp32: 35.6 TFLOPS`) to a `Gpu`.
 
-The same fields serve `gpus.toml` and the `gpus:` of a user's YAML file. Every value is a text with its
-unit, so that no figure can be off by a thousand unseen.
+The same fields serve the shipped `gpus/*.toml`, a user's `gpus.toml` and the `gpus:` of a user's YAML file.
+Every value is a text with its unit, so that no figure can be off by a thousand unseen.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from math import ceil
 from typing import Any, NamedTuple
 
 from actprof.errors import UsageError
-from actprof.hardware.gpu import Gpu
+from actprof.hardware.gpu import NVIDIA, Gpu
 from actprof.units import MIB, parse_bytes
 
 # More than any card of the catalogue takes: one that says nothing about its context must not be promised
@@ -25,6 +25,8 @@ SMALLEST_CAPACITY_BYTES = 256 * MIB
 _CAPABILITY = re.compile(r"(\d{1,2})\.(\d)")
 _FLOPS = re.compile(r"(\d+(?:\.\d+)?)\s*([GTP])FLOP(?:S|/s)", re.IGNORECASE)
 _CLOCK = re.compile(r"(\d+(?:\.\d+)?)\s*MHz", re.IGNORECASE)
+_POWER = re.compile(r"(\d+(?:\.\d+)?)\s*W", re.IGNORECASE)
+_COUNT = re.compile(r"[1-9]\d{0,5}")
 _FLOPS_SCALE = {"G": 1e9, "T": 1e12, "P": 1e15}
 
 # What a process takes of a card beside PyTorch's segments, measured piece by piece on one H100 (driver 580,
@@ -101,6 +103,24 @@ def parse_clock(text: str) -> float:
     return float(_match(_CLOCK, text, "a clock; write it like 1980 MHz")[1]) * 1e6
 
 
+def parse_power(text: str) -> float:
+    """Return the watts that `text` names (`350 W`).
+
+    Raises:
+        UsageError: `text` is not a number with the unit W.
+    """
+    return float(_match(_POWER, text, "a power; write it like 350 W")[1])
+
+
+def parse_count(text: str) -> int:
+    """Return the positive whole number that `text` is.
+
+    Raises:
+        UsageError: `text` is none.
+    """
+    return int(_match(_COUNT, text, "a number; write it like 82")[0])
+
+
 def _match(pattern: re.Pattern[str], text: str, what: str) -> re.Match[str]:
     match = pattern.fullmatch(text)
     if match is None:
@@ -112,10 +132,10 @@ class Figure(NamedTuple):
     """What a field of an entry is: the field of `Gpu`, and how its text is read."""
 
     field: str
-    parse: Callable[[Any], Any]
+    parse: Callable[[str], Any]
 
 
-# Sources use the entry's names too, and `specs` covers all that are not named.
+# Sources use the entry's names too; `rates` covers the four rates and `specs` all that are not named.
 FIGURES = {
     "capacity": Figure("capacity_bytes", parse_capacity),
     "context": Figure("context_bytes", parse_bytes),
@@ -125,11 +145,17 @@ FIGURES = {
     "tf32": Figure("tf32_flops", parse_flops),
     "bf16": Figure("bf16_flops", parse_flops),
     "fp16": Figure("fp16_flops", parse_flops),
-    "multiprocessors": Figure("multiprocessors", int),
-    "threads_per_multiprocessor": Figure("threads_per_multiprocessor", int),
+    "multiprocessors": Figure("multiprocessors", parse_count),
+    "threads_per_multiprocessor": Figure("threads_per_multiprocessor", parse_count),
+    "shared_memory": Figure("shared_memory_bytes", parse_bytes),
+    "l2_cache": Figure("l2_bytes", parse_bytes),
     "clock": Figure("clock_hz", parse_clock),
     "memory_clock": Figure("memory_clock_hz", parse_clock),
+    "power": Figure("power_watts", parse_power),
 }
+COUNTS = ("multiprocessors", "threads_per_multiprocessor")
+_RATES = ("fp32", "tf32", "bf16", "fp16")
+_WORDS = ("vendor", "generation")
 
 
 def estimate_context_bytes(compute_capability: tuple[int, int], multiprocessors: int) -> int:
@@ -144,19 +170,50 @@ def gpu_from_entry(name: str, entry: Mapping[str, Any], *, origin: str | None = 
 
     Args:
         name: the GPU's name.
-        entry: fields of `FIGURES`, all texts with units but counts; `aliases`; `sources`.
+        entry: fields of `FIGURES`, all texts with units but counts; `vendor` and `generation`; `aliases`;
+            `sources`.
         origin: the source of every figure that `sources` does not name (`given in lab.yaml`).
 
     Raises:
-        UsageError: `capacity` is missing, or a value cannot be read.
+        UsageError: `capacity` is missing, a field is unknown, or a value cannot be read.
     """
-    unknown = [key for key in entry if key not in FIGURES and key not in ("aliases", "sources")]
+    unknown = [key for key in entry if key not in (*FIGURES, *_WORDS, "aliases", "sources")]
     if unknown:
         raise UsageError(f"GPU {name!r}: unknown field {unknown[0]!r}; the fields are {', '.join(FIGURES)}")
     if "capacity" not in entry:
         raise UsageError(f"GPU {name!r} has no capacity; add one, like capacity: 23.5GiB")
-    figures = {key: figure.parse(entry[key]) for key, figure in FIGURES.items() if entry.get(key) is not None}
-    sources = _sources(figures, entry.get("sources", {}), origin)
+    figures = {key: _figure(name, key, entry[key]) for key in FIGURES if entry.get(key) is not None}
+    sources = _sources(figures, _table(name, entry.get("sources", {})), origin)
+    words = {key: str(entry[key]) for key in _WORDS if key in entry}
+    _fill_in(figures, sources, words.get("vendor", NVIDIA))
+    values: dict[str, Any] = {**words, **{FIGURES[key].field: value for key, value in figures.items()}}
+    return Gpu(name=name, aliases=_aliases(name, entry), sources=sources, **values)
+
+
+def _figure(name: str, key: str, value: Any) -> Any:
+    """Return the figure that a value is; TOML also has numbers, as in `compute_capability = 8.6`."""
+    text = str(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else repr(value)
+    try:
+        return FIGURES[key].parse(text)
+    except UsageError as error:
+        raise UsageError(f"GPU {name!r}, {key}: {error}") from error
+
+
+def _table(name: str, given: Any) -> Mapping[str, str]:
+    if isinstance(given, Mapping):
+        return given
+    raise UsageError(f'GPU {name!r}, sources: {given!r} is no table; write it like {{capacity = "measured"}}')
+
+
+def _aliases(name: str, entry: Mapping[str, Any]) -> tuple[str, ...]:
+    given = entry.get("aliases", ())
+    if isinstance(given, (list, tuple)) and all(isinstance(alias, str) for alias in given):
+        return tuple(given)
+    raise UsageError(f'GPU {name!r}, aliases: {given!r} is no list of names; write it like ["{name}"]')
+
+
+def _fill_in(figures: dict[str, Any], sources: dict[str, str], vendor: str) -> None:
+    """Add what every GPU must have: an estimate of the context, and a compute capability to reckon with."""
     if "context" not in figures and {"compute_capability", "multiprocessors"} <= figures.keys():
         known = figures["compute_capability"], figures["multiprocessors"]
         figures["context"] = estimate_context_bytes(*known)
@@ -166,13 +223,13 @@ def gpu_from_entry(name: str, entry: Mapping[str, Any], *, origin: str | None = 
         sources["context_bytes"] = "estimate: none given, so more than any card of the catalogue takes"
     if "compute_capability" not in figures:
         figures["compute_capability"] = GENERIC_COMPUTE_CAPABILITY
-        sources["compute_capability"] = "estimate: none given, so a card of the Ampere generation"
-    values: dict[str, Any] = {FIGURES[key].field: value for key, value in figures.items()}
-    return Gpu(name=name, aliases=tuple(entry.get("aliases", ())), sources=sources, **values)
+        why = "none given, so a card" if vendor == NVIDIA else f"{vendor} has none; it stands for a card"
+        sources["compute_capability"] = f"estimate: {why} of the Ampere generation"
 
 
 def _sources(figures: Mapping[str, Any], given: Mapping[str, str], origin: str | None) -> dict[str, str]:
-    """Return the source of each figure under its `Gpu` field; `specs` stands for all that are not named."""
-    fallback = given.get("specs", origin)
-    named = {key: given.get(key, fallback) for key in figures}
+    """Return the source of each figure under its `Gpu` field; `rates` and `specs` stand for the unnamed."""
+    specs = given.get("specs", origin)
+    rates = given.get("rates", specs)
+    named = {key: given.get(key, rates if key in _RATES else specs) for key in figures}
     return {FIGURES[key].field: text for key, text in named.items() if text is not None}

@@ -12,6 +12,7 @@ from typing import Any
 from actprof.records import to_plain
 
 SCHEMA_VERSION = 1
+NVIDIA = "NVIDIA"  # of another vendor's GPU the capacity alone is known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,8 @@ class Gpu:
     Attributes:
         name: the catalogue's name (`RTX 3090`); unique within a catalogue.
         aliases: other names that mean exactly this GPU, such as the one that torch reports.
+        vendor: `NVIDIA`, or who else made it; then its capacity alone is known.
+        generation: the name of its architecture (`Ampere`); empty when not known.
         capacity_bytes: `torch.cuda.get_device_properties(0).total_memory`.
         context_bytes: what one process takes beyond its PyTorch segments (CUDA context, loaded kernels).
         compute_capability: (major, minor).
@@ -29,7 +32,11 @@ class Gpu:
         tf32_flops: dense tensor-core peak; None where the architecture has no such mode.
         bf16_flops, fp16_flops: the same, with fp32 accumulation.
         threads_per_multiprocessor: that one of them holds at once.
-        clock_hz, memory_clock_hz: highest clocks; None where nothing that is asked depends on them.
+        shared_memory_bytes: that one block can have, opted in.
+        l2_bytes: of the level-2 cache.
+        clock_hz: of the multiprocessors, as `cudaDeviceProp.clockRate` says: the boost clock of a GeForce.
+        memory_clock_hz: None where nothing that is asked depends on it.
+        power_watts: highest power of the board.
         cublas_workspace_bytes: of one cuBLAS workspace where a `CUBLAS_WORKSPACE_CONFIG` sets it, as where a
             card plays another; None takes PyTorch's own for the compute capability.
         sources: name of a field above to the text of its source; `estimate: …` marks an estimate.
@@ -37,6 +44,8 @@ class Gpu:
 
     name: str
     aliases: tuple[str, ...] = ()
+    vendor: str = NVIDIA
+    generation: str = ""
     capacity_bytes: int
     context_bytes: int
     compute_capability: tuple[int, int]
@@ -47,8 +56,11 @@ class Gpu:
     fp16_flops: float | None = None
     multiprocessors: int | None = None
     threads_per_multiprocessor: int | None = None
+    shared_memory_bytes: int | None = None
+    l2_bytes: int | None = None
     clock_hz: float | None = None
     memory_clock_hz: float | None = None
+    power_watts: float | None = None
     cublas_workspace_bytes: int | None = None
     sources: Mapping[str, str] = field(default_factory=dict, hash=False)
 

@@ -15,7 +15,7 @@ from actprof.policies.precision import autocast_of
 from actprof.prediction.attribution import attribute
 from actprof.prediction.kept_limits import limits_of
 from actprof.prediction.step_time import predict_step_time
-from actprof.prediction.verdict import compiled_reason, judge
+from actprof.prediction.verdict import compiled_reason, judge, too_small_reason
 from actprof.replay.kernel_bytes import Kernels, architecture_of
 from actprof.replay.profile import MemoryProfile, thin
 from actprof.replay.replay import ReplayConditions, replay
@@ -94,9 +94,12 @@ def predict_in_full(cell: Cell, *, catalogue: Catalogue | None = None) -> Predic
     limited = _limited(base, trace, conditions, unlimited)
     answer = _with_speed(_judged(base, trace, conditions, unlimited, limited), trace, device.gpu)
     timing = Timing(
-        trace_seconds=traced - start, replay_seconds=time.perf_counter() - traced, trace_cached=cached
+        trace_seconds=traced - start,
+        replay_seconds=time.perf_counter() - traced,
+        trace_cached=cached,
+        trace_shipped=trace.shipped,
     )
-    answer = replace(answer, timing=timing)
+    answer = replace(answer, timing=timing, versions=base.versions | trace.versions)
     return Prediction(result=answer, conditions=conditions, trace=trace, unlimited=unlimited, limited=limited)
 
 
@@ -189,15 +192,15 @@ def _judged(
         peak_allocated_band_bytes=band.allocated,
         peak_reserved_band_bytes=band.reserved,
         verdict=judged.verdict,
-        reason=judged.reason,
+        reason=too_small_reason(base.gpu) or judged.reason,
         headroom_bytes=judged.headroom_bytes,
         retries=limited.retries,
         max_batch_size=limits.largest,
         surely_fits_batch_size=limits.surely,
-        oom=limited.oom,
+        oom=limited.oom if base.available_bytes else None,  # else CUDA itself fails, before PyTorch asks
         breakdown=attribute(trace, limited, conditions.program(trace, limited.batch_size)),
         curve=None if need.timeline is None else thin(need.timeline),
-        assumptions=tuple(_assumed(base.cell, trace, need, conditions.kernels)),
+        assumptions=(*base.gpu.notes, *_assumed(base.cell, trace, need, conditions.kernels)),
         flops_per_sample=trace.flops(base.cell.batch_size) // base.cell.step_samples,
     )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from actprof.out_of_memory import OutOfMemory
 from actprof.replay.profile import MemoryProfile
-from actprof.results import Verdict
+from actprof.results import GpuUse, Verdict
 from actprof.units import format_bytes
 
 # Below this share of the device's capacity a run that gets through counts as tight: the context grows as
@@ -58,6 +58,13 @@ def judge(
         )
         return Judgement(Verdict.TIGHT, reason, headroom)
     return Judgement(Verdict.FITS, f"it runs with {format_bytes(headroom)} to spare", headroom)
+
+
+def too_small_reason(gpu: GpuUse) -> str:
+    """Return why nothing runs on a device smaller than its CUDA context, or nothing for a larger one."""
+    if gpu.capacity_bytes > gpu.context_bytes:
+        return ""
+    return f"the device is smaller than CUDA's own context of {format_bytes(gpu.context_bytes)}"
 
 
 def compiled_reason(eager_bytes: int) -> str:

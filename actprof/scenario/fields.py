@@ -194,5 +194,8 @@ CapacityText = Annotated[_Figure, Field(examples=["23.5GiB"])]
 ContextText = Annotated[_Figure, Field(examples=["300MiB"])]
 FlopsText = Annotated[_Figure, Field(examples=["35.6 TFLOPS"])]
 BandwidthText = Annotated[_Figure, Field(examples=["936 GB/s"])]
+SizeText = Annotated[_Figure, Field(examples=["6MiB"])]
+ClockText = Annotated[_Figure, Field(examples=["1695 MHz"])]
+PowerText = Annotated[_Figure, Field(examples=["350 W"])]
 # An editor sees `8.6` as a number.
 CapabilityText = Annotated[_Figure, WithJsonSchema({"type": ["string", "number"], "examples": ["8.6"]})]

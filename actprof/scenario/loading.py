@@ -14,6 +14,7 @@ from pathlib import Path as FilePath
 from pydantic import ValidationError
 
 from actprof.hardware.catalogue import Catalogue, builtin_catalogue
+from actprof.hardware.entries import COUNTS
 from actprof.scenario.claims_section import read_expectations
 from actprof.scenario.document import Document, Path, read_document
 from actprof.scenario.fields import TEXT_KEYS
@@ -46,7 +47,7 @@ def _is_text(path: Path) -> bool:
     """Tell whether the scalar at `path` is a text, whatever it looks like."""
     match path:
         case ("gpus", _, key, *_):
-            return key != "multiprocessors"
+            return key not in COUNTS
         case ("expect", _, "where" | "at", key, *_) | ("expect", _, _, "ratio_to", key, *_):
             return key in TEXT_KEYS
         case ("policies", _, key, *_):

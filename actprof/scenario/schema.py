@@ -144,6 +144,12 @@ class GpuEntry(_Strict):
     bf16: f.FlopsText = Field(_LEFT_OUT, description="dense tensor-core peak")
     fp16: f.FlopsText = Field(_LEFT_OUT, description="dense tensor-core peak")
     multiprocessors: f.Count = Field(_LEFT_OUT, description="streaming multiprocessors")
+    threads_per_multiprocessor: f.Count = Field(_LEFT_OUT, description="that one of them holds at once")
+    shared_memory: f.SizeText = Field(_LEFT_OUT, description="that one block can have, opted in")
+    l2_cache: f.SizeText = Field(_LEFT_OUT, description="size of the level-2 cache")
+    clock: f.ClockText = Field(_LEFT_OUT, description="highest of the multiprocessors")
+    memory_clock: f.ClockText = Field(_LEFT_OUT, description="highest of the memory")
+    power: f.PowerText = Field(_LEFT_OUT, description="highest of the board")
     aliases: list[str] = Field([], description="other names")
 
 

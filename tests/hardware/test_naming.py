@@ -3,10 +3,16 @@
 import pytest
 
 from actprof.errors import UsageError
-from actprof.hardware import all_gpus, find_gpu
-from actprof.hardware.catalogue import name_key
+from actprof.hardware import Catalogue, all_gpus, find_gpu
+from actprof.hardware.names import name_key
 
-LIST = "`actprof gpus` lists all"
+
+def ways_out(size="24GB"):
+    """Return how the message for an unknown card ends."""
+    return (
+        f"`actprof gpus` lists all; --capacity {size} takes any card of that size, and "
+        "/nowhere/actprof/gpus.toml can describe it"
+    )
 
 
 @pytest.mark.parametrize(
@@ -32,6 +38,26 @@ LIST = "`actprof gpus` lists all"
         ("orin", "Jetson Orin 32 GB"),
         ("jetson orin", "Jetson Orin 32 GB"),
         ("NVIDIA Thor", "Jetson AGX Thor"),
+        ("NVIDIA GeForce RTX 4070 Laptop GPU", "RTX 4070 Laptop"),
+        ("RTX 4070 Mobile", "RTX 4070 Laptop"),
+        ("NVIDIA RTX 6000 Ada Generation", "RTX 6000 Ada"),
+        ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "RTX PRO 6000 Blackwell"),
+        ("NVIDIA RTX A6000", "RTX A6000"),
+        ("Quadro RTX 6000", "Quadro RTX 6000"),
+        ("TITAN RTX", "TITAN RTX"),
+        ("Tesla V100-SXM2-32GB", "V100 32 GB"),
+        ("NVIDIA H100 PCIe", "H100 PCIe"),
+        ("NVIDIA GH200 480GB", "GH200 96 GB"),
+        ("NVIDIA GB10", "DGX Spark"),
+        ("4090D", "RTX 4090 D"),
+        ("RTX 4060 Ti 16G", "RTX 4060 Ti 16 GB"),
+        ("4060ti16gb", "RTX 4060 Ti 16 GB"),
+        ("a10", "A10"),
+        ("A10G", "A10G"),
+        ("NVIDIA Jetson AGX Orin Developer Kit", "Jetson Orin 32 GB"),
+        ("AMD Instinct MI300X", "MI300X"),
+        ("AMD Radeon RX 7900 XTX", "Radeon RX 7900 XTX"),
+        ("Intel(R) Arc(TM) A770 Graphics", "Arc A770"),
     ],
 )
 def test_usual_names_are_understood(name, expected):
@@ -42,25 +68,45 @@ def test_usual_names_are_understood(name, expected):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("A100", "GPU 'A100' is ambiguous; write A100 40 GB or A100 80 GB"),
         (
-            "RTX 3080 Ti",
-            f"unknown GPU 'RTX 3080 Ti'; the nearest are RTX 3090 Ti, RTX 3080, RTX 5070 Ti; {LIST}",
+            "RTX 4080 Ti",
+            "unknown GPU 'RTX 4080 Ti'; nearest by name: RTX 4070 Ti, RTX 4060 Ti 8 GB, RTX 3080 Ti; ",
         ),
-        ("4090D", f"unknown GPU '4090D'; the nearest are RTX 4090, RTX 5090, RTX 4080; {LIST}"),
-        ("", f"unknown GPU ''; {LIST}"),
-        ("MI300X", f"unknown GPU 'MI300X'; {LIST}"),
+        ("", "unknown GPU ''; "),
+        ("MI400", "unknown GPU 'MI400'; nearest by name: MI300X, MI300A, MI250X; "),
+        ("g5.xlarge", "unknown GPU 'g5.xlarge'; "),
     ],
 )
-def test_a_name_that_means_no_single_card_is_refused_with_the_nearest(name, expected):
-    """An ambiguous name lists all that fit, an unknown one at most three that look like it."""
+def test_a_name_that_means_no_card_is_refused_with_the_nearest(monkeypatch, name, expected):
+    """At most three that look like it, and the ways out."""
+    monkeypatch.setenv("ACTPROF_CONFIG_DIR", "/nowhere/actprof")
     with pytest.raises(UsageError) as caught:
         find_gpu(name)
-    assert expected == str(caught.value)
+    assert f"{expected}{ways_out()}" == str(caught.value)
+
+
+def test_a_name_with_a_memory_size_also_tells_the_nearest_by_memory(monkeypatch):
+    """NVIDIA's, the newest first of those that are as near."""
+    monkeypatch.setenv("ACTPROF_CONFIG_DIR", "/nowhere/actprof")
+    with pytest.raises(UsageError) as caught:
+        find_gpu("RTX 4090 48GB")
+    assert str(caught.value) == (
+        "unknown GPU 'RTX 4090 48GB'; nearest by name: RTX 4090, RTX 4090 D, RTX 4060; "
+        f"by memory (48GB): RTX A6000, RTX 6000 Ada, Quadro RTX 8000; {ways_out('48GB')}"
+    )
+
+
+def test_a_name_that_means_two_cards_lists_both():
+    """Where none of them is what the bare name stands for."""
+    both = Catalogue(()).with_entries(
+        {"Lab 24 GB": {"capacity": "23GiB"}, "Lab 48 GB": {"capacity": "47GiB"}}, origin="x"
+    )
+    with pytest.raises(UsageError, match="GPU 'lab' is ambiguous; write Lab 24 GB or Lab 48 GB"):
+        both.find("lab")
 
 
 @pytest.mark.parametrize(
-    "name", ["5060", "5070", "RTX 3060 8GB", "RTX 4070 Ti", "RTX 4080 SUPER", "a", "rtx", "gpu", "A10"]
+    "name", ["5065", "RTX 3060 6GB", "RTX 4060 SUPER", "RTX 6000", "4090 Ti", "a", "rtx", "gpu", "A11"]
 )
 def test_a_similar_card_is_not_taken_for_a_known_one(name):
     """Another model, another memory size or a fragment is unknown: a wrong card is worse than a question."""

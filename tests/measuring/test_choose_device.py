@@ -75,7 +75,7 @@ def test_the_workspace_of_hopper_is_played_too():
 
 def test_a_card_of_unknown_architecture_is_told_its_workspace():
     """Where neither driver nor catalogue know the capability, the setting stands for both sizes."""
-    unknown = replace(A6000, compute_capability=(0, 0))
+    unknown = local(0, "NVIDIA Prototype", 49140, capability=(0, 0))
 
     assert ":4096:2:16:8" == choose(Cell(gpu="RTX 3090"), unknown).workspace_config
 
@@ -159,8 +159,8 @@ def test_a_card_that_others_use_is_told():
             "the largest of 2 GPUs here, the RTX 4090, has 23.64 GiB, less than the RTX 3090's 23.69 GiB",
         ),
         (
-            [local(0, "NVIDIA RTX A5000", 24564)],
-            "the RTX A5000 here has about 23.03 GiB, less than the RTX 3090's 23.69 GiB",
+            [local(0, "NVIDIA Prototype", 24564)],
+            "the Prototype here has about 23.03 GiB, less than the RTX 3090's 23.69 GiB",
         ),
     ],
     ids=["none", "too small", "a little too small", "two", "not in the catalogue"],
@@ -181,15 +181,16 @@ def test_more_memory_than_the_own_card_has_cannot_be_run_on_it():
 
 
 def test_a_card_of_the_same_name_with_other_memory_is_another_card():
-    """The 8 GB version of a card that the catalogue has with 16 GB cannot stand for it."""
+    """The 8 GB version of a card cannot stand for that with 16 GB; a third size is neither."""
     small = local(0, "NVIDIA GeForce RTX 5060 Ti", 8151, capability=(12, 0))
     large = local(0, "NVIDIA GeForce RTX 5060 Ti", 16311, capability=(12, 0))
+    changed = local(0, "NVIDIA GeForce RTX 5060 Ti", 32768, capability=(12, 0))
     cell = Cell(gpu="RTX 5060 Ti 16 GB")
 
     assert "cpu" == choose(cell, small).type
     assert ("cuda", None) == (choose(cell, large).type, choose(cell, large).cap_bytes)
-    assert [None, "RTX 5060 Ti 16 GB"] == [
-        known and known.name for known in (small.identify(CATALOGUE), large.identify(CATALOGUE))
+    assert ["RTX 5060 Ti 8 GB", "RTX 5060 Ti 16 GB", None] == [
+        known and known.name for known in (card.identify(CATALOGUE) for card in (small, large, changed))
     ]
 
 

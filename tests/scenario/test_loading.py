@@ -19,7 +19,9 @@ KEYS = (
 )
 
 OTHER_KEYS = "name, question, ground, gpus, policies, sweep, exclude, expect"
-NEAREST = "RTX 3090 Ti, RTX 3080, RTX 5070 Ti"
+LISTS_ALL = "`actprof gpus` lists all"
+WAYS_OUT = "--capacity 24GB takes any card of that size, and /nowhere/actprof/gpus.toml can describe it"
+NEAREST = "nearest by name: RTX 4070 Ti, RTX 4060 Ti 8 GB, RTX 3080 Ti"
 CAMERAS = "a number from 0, or the resolution of each, like [640x480, 480x640]"
 TO_SWEEP = "to try several, write it under sweep:"
 
@@ -181,10 +183,13 @@ REFUSALS = [
     ("sweep: {policy: [act, rt2]}\n", f"1: unknown policy 'rt2'; known: {POLICIES}"),
     ("precision: f32\n", "1: unknown precision 'f32'; did you mean fp32? known: fp32, fp16, bf16"),
     (
-        "gpu: RTX 3080 Ti\n",
-        f"1: unknown GPU 'RTX 3080 Ti'; the nearest are {NEAREST}; `actprof gpus` lists all",
+        "gpu: RTX 4080 Ti\n",
+        f"1: unknown GPU 'RTX 4080 Ti'; {NEAREST}; {LISTS_ALL}; {WAYS_OUT}",
     ),
-    ("sweep:\n  gpu:\n    - T4\n    - A100\n", "4: GPU 'A100' is ambiguous; write A100 40 GB or A100 80 GB"),
+    (
+        "sweep:\n  gpu:\n    - T4\n    - A101\n",
+        f"4: unknown GPU 'A101'; nearest by name: A10, A100 40 GB, A10G; {LISTS_ALL}; {WAYS_OUT}",
+    ),
     ("batch_size: 0\n", "1: batch_size must be at least 1, not 0"),
     ("sweep:\n  batch_size:\n    - 8\n    - -8\n", "4: batch_size must be at least 1, not -8"),
     ("cameras: -1\n", f"1: cameras must be {CAMERAS}, not -1"),
@@ -261,8 +266,9 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("content", "expected"), REFUSALS, ids=[content[:40] for content, _ in REFUSALS])
-def test_each_mistake_has_one_message_with_file_and_line(load, content, expected):
+def test_each_mistake_has_one_message_with_file_and_line(monkeypatch, load, content, expected):
     """What is wrong, where, and what to write instead; of several the first in the file."""
+    monkeypatch.setenv("ACTPROF_CONFIG_DIR", "/nowhere/actprof")
     with pytest.raises(ScenarioError) as caught:
         load(content)
     assert f"s.yaml:{expected}" == str(caught.value)
