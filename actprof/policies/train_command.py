@@ -14,6 +14,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -87,9 +88,8 @@ def _as_lerobot_train(arguments: Sequence[str]) -> Iterator[None]:
     from draccus.wrappers import docstring
     from lerobot.configs import parser
 
-    remembered = (parser._config_path_args, parser._config_yaml_overrides)
-    for memory in remembered:  # of the command before
-        memory.clear()
+    for name in ("_config_path_args", "_config_yaml_overrides"):  # of the command before, from 0.6.0 on
+        getattr(parser, name, {}).clear()
     with (
         mock.patch("sys.argv", ["lerobot-train", *arguments]),
         mock.patch.object(torch.cuda, "is_available", lambda: True),
@@ -138,7 +138,7 @@ def _named_policy(arguments: Sequence[str], config_of: ConfigOf | None) -> str:
 def _models_of(policy: str) -> contextlib.AbstractContextManager[object]:
     """Answer the configs that look for their models on the Hub while they are made."""
     spec = policy_spec(policy) if policy in policy_names() else None
-    if spec is None or not spec.models:
+    if spec is None or not spec.models or find_spec("transformers") is None:
         return contextlib.nullcontext()
     from actprof.policies.hub import without_hub
 
@@ -174,7 +174,7 @@ def _read(arguments: list[str], *, may_exist: bool) -> dict[str, Any]:
     register_third_party_plugins()
     config = _parsed(arguments)
     named = config.output_dir
-    asked = None if config.optimizer is None else draccus.encode(config.optimizer, _optimizers())
+    asked = config.optimizer and _encoded(config.optimizer)
     if may_exist:
         config.output_dir = None
     _refuse_remote_resume(config)
@@ -186,7 +186,7 @@ def _read(arguments: list[str], *, may_exist: bool) -> dict[str, Any]:
         "output_dir": None if named is None else str(named),
         "optimizer_asked": asked,
         "optimizer_flags": [word[12:].partition("=")[0] for word in arguments if word[:12] == "--optimizer."],
-        "optimizer_default": config.optimizer and draccus.encode(type(config.optimizer)(), _optimizers()),
+        "optimizer_default": config.optimizer and _encoded(type(config.optimizer)()),
     }
 
 
@@ -282,7 +282,8 @@ def _with_cause(error: BaseException) -> str:
     return " ".join(texts) or type(error).__name__
 
 
-def _optimizers() -> Any:
-    from lerobot.optim.optimizers import OptimizerConfig
+def _encoded(optimizer: Any) -> dict[str, Any]:
+    """Return an optimizer's fields and its type, which not every draccus writes."""
+    import draccus
 
-    return OptimizerConfig
+    return {"type": optimizer.type, **draccus.encode(optimizer)}

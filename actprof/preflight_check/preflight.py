@@ -50,7 +50,7 @@ class Preflight:
     @property
     def exit_code(self) -> int:
         """0 fits or tight, 1 runs out of memory, 2 lerobot stops before that, 3 cannot be told."""
-        if self.verdict.runs:
+        if self.stops or self.verdict.runs:
             return 2 if self.stops else 0
         return 1 if self.verdict == Verdict.OOM else 3
 

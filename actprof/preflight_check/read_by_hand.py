@@ -2,8 +2,9 @@
 
 It only accepts, it never refuses: `UnsureError` means "ask lerobot". A flag must be in the table of lerobot's
 simple fields, stand once, and have a value that YAML and draccus read in one way only; and it must be none
-that a check of lerobot 0.6.1 could refuse (`TrainPipelineConfig.validate`; and each `__post_init__` of
-`DatasetConfig`, `EvalConfig`, `PreTrainedConfig` and the policy's own config).
+that a check of a tested lerobot could refuse (`TrainPipelineConfig.validate`; and each `__post_init__` of
+`DatasetConfig`, `EvalConfig`, `PreTrainedConfig` and the policy's own config, of 0.6.2 those of `EMAConfig`,
+`ParallelismConfig`, `AcceleratorConfig` and its parts, too).
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import yaml
 
 from actprof.preflight_check.flag_table import FlagTable
 
-CHECKED_LEROBOT = ("0.6.1",)  # releases whose checks are those below
 _FLAG = re.compile(r"--([a-z_][\w.]*)(?:=(.*))?", re.DOTALL)
 _PLAIN = re.compile(r"[\w./+-]+", re.ASCII)  # no quotes, brackets, colons or blanks: a YAML scalar
 _DOTTED_NUMBER = re.compile(r"[\d_.+-]+")
@@ -29,10 +29,25 @@ _SAFE_DATASET = {
 }  # fmt: skip
 # Flags that a check reads, and the values that it lets pass beside anything else in the command.
 _PASSES: dict[str, Callable[[Any], bool]] = {
+    "accelerator.compile.enabled": lambda value: not value,
+    "accelerator.fsdp.min_num_params": lambda value: value is None,
+    "accelerator.gradient_accumulation.steps": lambda value: value >= 1,
+    "accelerator.mixed_precision": lambda value: value in ("no", "fp16", "bf16"),
     "dataloader_multiprocessing_context": lambda value: value == "spawn",
+    "ema.decay": lambda value: value is None,
+    "ema.inv_gamma": lambda value: value > 0,
+    "ema.max_decay": lambda _value: False,  # these two are looked at together
+    "ema.min_decay": lambda _value: False,
+    "ema.power": lambda value: value > 0,
+    "ema.update_after_step": lambda value: value >= 0,
     "eval_steps": lambda value: value <= 0,
     "eval.recording_repo_id": lambda value: value is None,
     "output_dir": lambda value: value is None or not Path(value).is_dir(),
+    "parallelism.cfg_parallel": lambda value: value == 1,
+    "parallelism.context_parallel.ring_degree": lambda value: value == 1,
+    "parallelism.context_parallel.ulysses_degree": lambda value: value == 1,
+    "parallelism.dp_replicate": lambda value: value >= 1,
+    "parallelism.dp_shard": lambda value: value == 1,
     "policy.device": lambda value: value == "cuda",
     "policy.pretrained_path": lambda _value: True,  # only a rename_map needs it
     "policy.use_peft": lambda value: not value,
@@ -86,14 +101,18 @@ def checked_value(name: str, text: str, table: FlagTable, policy: str) -> Any:
     passes = _PASSES | _POLICY_PASSES.get(policy, {})
     if name not in table.types or (name.startswith("dataset.") and name not in _SAFE_DATASET):
         raise UnsureError
-    value = _value(text, table.types[name])
+    value = typed_value(text, table.types[name])
     if not (passes[name](value) if name in passes else name not in table.checked):
         raise UnsureError
     return value
 
 
-def _value(text: str, kind: str) -> Any:
-    """Return the value that draccus decodes."""
+def typed_value(text: str, kind: str) -> Any:
+    """Return the value that draccus decodes.
+
+    Raises:
+        UnsureError: it is none of that kind, or only draccus knows.
+    """
     if not _PLAIN.fullmatch(text) or text.startswith("include"):  # a word that draccus keeps for itself
         raise UnsureError
     plain = kind.removesuffix("?")
@@ -131,8 +150,10 @@ def with_values(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[
 
 def passes_together(config: Mapping[str, Any]) -> bool:
     """Tell whether lerobot's checks of several fields at once let the config pass."""
-    policy = config["policy"]
+    policy, evaluation = config["policy"], config["eval"]
     pushes = policy["push_to_hub"] and not policy["repo_id"]
-    remote = config["job"]["target"] not in (None, "local")
+    remote = config.get("job", {}).get("target") not in (None, "local")
     fits = policy.get("n_action_steps", 0) <= policy.get("chunk_size", math.inf)
-    return fits and (remote or not pushes)
+    # Until 0.5.1 each environment had to be of use; since then there are as many as are.
+    evaluates = "recording" in evaluation or evaluation["batch_size"] <= evaluation["n_episodes"]
+    return fits and evaluates and (remote or not pushes)

@@ -13,27 +13,29 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from actprof.errors import ActprofError, UnknownAnswerError
 from actprof.files import keep
 from actprof.policies import policy_names
-from actprof.preflight_check.flag_table import flag_table, reader_version
+from actprof.policies.lerobot_versions import TESTED, lerobot_version
+from actprof.preflight_check.flag_table import flag_table, reader_version, tables_of
 from actprof.preflight_check.hub_files import PretrainedConfig, is_a_path, pretrained_config
 from actprof.preflight_check.named_values import flag_values
+from actprof.preflight_check.other_releases import left_out, without_others
 from actprof.preflight_check.read_by_hand import (
-    CHECKED_LEROBOT,
     UnsureError,
     checked_value,
     pairs,
     passes_together,
     with_values,
 )
+from actprof.preflight_check.read_by_tables import migrated, read_by_tables, saved_config, unknown_fields
 from actprof.preflight_check.training_run import TrainingRun, training_run
 from actprof.trace.cache import cache_directory
-from actprof.versions import package_version
+from actprof.versions import UNKNOWN, package_version
 
 _NAMES_A_PATH = re.compile(r"\bpath\b")
 
@@ -47,8 +49,42 @@ def read_command(
     `environment` (this process's if left out) its Hugging Face cache is found.
     """
     _find_config(arguments)
-    quick = read_quickly(arguments, may_exist=may_exist, environment=environment)
-    return quick or read_with_lerobot(arguments, may_exist=may_exist, environment=environment)
+    seen = os.environ if environment is None else environment
+    policy = _named_policy(arguments, seen)
+    words, said = without_others(arguments, policy) if policy else (list(arguments), ())
+    if package_version("lerobot") == UNKNOWN or (policy and _saved_elsewhere(words, policy)):
+        run = read_quickly(words, may_exist=may_exist, environment=environment)
+        if run is None:
+            config, fields = read_by_tables(words, seen, may_exist=may_exist)
+            run, said = _run(config), (*said, *fields)
+    else:
+        run = read_quickly(words, may_exist=may_exist, environment=environment)
+        run = run or read_with_lerobot(words, may_exist=may_exist, environment=environment)
+    return replace(run, left_out=said)
+
+
+def _named_policy(arguments: Sequence[str], seen: Mapping[str, str]) -> str:
+    """Return the type of a command's policy, if a tested lerobot has it and it can be told beforehand."""
+    flags = flag_values(arguments)
+    policy = flags.get("policy.type", "")
+    with contextlib.suppress(ActprofError):
+        if not policy and "policy.path" in flags:
+            policy = str(pretrained_config(flags["policy.path"], None, seen).values["type"])
+        elif not policy and "config_path" in flags:
+            policy = str((saved_config(flags["config_path"]).get("policy") or {}).get("type", ""))
+    return policy if any(policy in tables_of(version) for version in TESTED) else ""
+
+
+def _saved_elsewhere(arguments: Sequence[str], policy: str) -> bool:
+    """Tell whether a command's saved config has fields that this lerobot has not, and another has."""
+    path = flag_values(arguments).get("config_path")
+    if not path or not Path(path).exists():
+        return False
+    table = flag_table(policy)
+    with contextlib.suppress(ActprofError):
+        names = unknown_fields(migrated(saved_config(path), table), table)
+        return any(left_out(name, policy) for name in names)
+    return False
 
 
 def _find_config(arguments: Sequence[str]) -> None:
@@ -166,7 +202,7 @@ class _Split:
 
 
 def _split(arguments: Sequence[str], environment: Mapping[str, str] | None) -> _Split:
-    if package_version("lerobot") not in CHECKED_LEROBOT:
+    if lerobot_version() not in TESTED:
         raise UnsureError
     texts = pairs(arguments)
     policy, files = texts.pop("policy.type", ""), _files(texts, environment)

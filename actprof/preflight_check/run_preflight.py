@@ -14,6 +14,7 @@ from actprof.errors import ActprofError, UsageError
 from actprof.measuring.nvml import usable_gpus
 from actprof.policies import policy_names, policy_spec
 from actprof.policies.facts import PolicyFacts
+from actprof.policies.lerobot_versions import lerobot_version
 from actprof.policies.precision import autocast_of
 from actprof.prediction.predict import predict_cell
 from actprof.preflight_check.command_line import CommandLine, Given
@@ -26,6 +27,7 @@ from actprof.preflight_check.named_values import value_traps
 from actprof.preflight_check.policy_inputs import Inputs, run_inputs
 from actprof.preflight_check.preflight import Preflight
 from actprof.preflight_check.read_command import read_command
+from actprof.preflight_check.release_traps import release_traps
 from actprof.preflight_check.task_length import TaskLength, task_length
 from actprof.preflight_check.training_run import TrainingRun, takes_precision
 from actprof.preflight_check.trap import Trap
@@ -33,6 +35,7 @@ from actprof.preflight_check.traps import find_traps
 from actprof.results import Result, Verdict
 from actprof.trace.cache import cached_trace
 from actprof.units import format_bytes
+from actprof.versions import UNKNOWN, package_version
 
 # What NCCL takes for its rings and kernels on each GPU of one machine: an estimate, no published figure.
 NCCL_BYTES = 512 << 20
@@ -58,7 +61,7 @@ def _explained(traps: Sequence[Trap]) -> Iterator[None]:
     try:
         yield
     except ActprofError as error:
-        said = "\n".join(trap.text for trap in traps if trap.stops)
+        said = "\n".join(trap.text for trap in traps)
         if not said:
             raise
         raise UsageError(f"{said}\n{error}") from error
@@ -74,7 +77,7 @@ def _answer(command: CommandLine, given: Given, *, may_exist: bool, remedies: bo
     reason = why_unsupported(run, launch, conf)
     answer = Preflight(reason=reason, command=command, run=run, launch=launch, settings=settings)
     if reason:
-        return answer
+        return replace(answer, traps=tuple(release_traps(run, launch, seen)))
     AllocatorConfig.parse(conf)  # what PyTorch refuses, before anything else takes time
     shapes, looked, traps = _shapes(run, seen, given)
     inputs = run_inputs(run, shapes, given, looked=looked)
@@ -220,6 +223,9 @@ def run_assumptions(run: TrainingRun, launch: Launch, gpu: RunGpu) -> tuple[str,
         "evaluation during training is not counted: it keeps no activations": run.evaluates,
         f"the config of {run.pretrained} is {run.config_from}": bool(run.config_from),
         "a resumed run needs what a fresh one does; reading its checkpoint is not counted": run.resume,
+        f"the command is read as lerobot {lerobot_version()} reads it: none is installed here": (
+            package_version("lerobot") == UNKNOWN
+        ),
         "one process: how many GPUs that machine has is not known": launch.processes is None
         and gpu.count is None,
     }

@@ -9,6 +9,7 @@ from typing import Any
 from actprof.cell import Cell
 from actprof.errors import UsageError
 from actprof.policies import policy_spec
+from actprof.policies.lerobot_versions import amp_sets_autocast
 from actprof.policies.precision import autocast_of
 
 # Fields of every policy's config that change no size (a `PolicySpec` names more), or are looked at apart.
@@ -22,6 +23,11 @@ _AS_THEY_ARE = (
 )  # fmt: skip
 # What a policy's config says of the padding of tasks; with `max_length` every text takes as much.
 _PADDING = ("pad_language_to", "tokenizer_padding")
+# Parts of the config that not every tested lerobot has, as they are where it has none.
+_NOT_YET: Mapping[str, Any] = {
+    "cudnn_deterministic": False, "eval_steps": 0, "job": {}, "peft": None, "rename_map": {},
+    "reward_model": None, "sample_weighting": None,
+}  # fmt: skip
 _RATES = {"lr", "weight_decay", "grad_clip_norm", "betas", "eps"}  # figures that change no size
 
 
@@ -61,6 +67,9 @@ class TrainingRun:
         job_target: None is this machine.
         others: names of parts of the config that actprof does not know the memory of.
         evaluates: the run evaluates on held-out episodes or in an environment.
+        left_out: what the command says that only another release of lerobot understands, a sentence each.
+        amp_ignored: the command asks for `use_amp`, and this lerobot does not train by it.
+        replicas: groups of GPUs that each hold the weights, where the command names them (from 0.6.2 on).
     """
 
     policy_type: str
@@ -103,6 +112,9 @@ class TrainingRun:
     job_target: str | None = None
     others: tuple[str, ...] = ()
     evaluates: bool = False
+    left_out: tuple[str, ...] = ()
+    amp_ignored: bool = False
+    replicas: int = 1
 
 
 def takes_precision(run: TrainingRun, told: str) -> bool:
@@ -124,16 +136,19 @@ def training_run(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> Trai
     Raises:
         UsageError: a number or a name is null.
     """
+    config = {**_NOT_YET, **config}
     _check(config)
     policy, usual = config["policy"] or {}, defaults["policy"] or {}
     dataset = config["dataset"]
     transforms = dataset["image_transforms"]
-    target = config["job"]["target"]
+    target = config["job"].get("target")
+    amp = bool(policy.get("use_amp"))
     return TrainingRun(
         policy_type=_policy_type(config),
         overrides=_overrides(policy, usual),
         device=str(policy.get("device") or "cuda"),
-        use_amp=bool(policy.get("use_amp")),
+        use_amp=amp and amp_sets_autocast(),
+        amp_ignored=amp and not amp_sets_autocast(),
         normalization=_different(
             policy.get("normalization_mapping") or {}, usual.get("normalization_mapping") or {}
         ),
@@ -157,13 +172,14 @@ def training_run(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> Trai
         job_target=None if target == "local" else target,
         others=_others(config),
         evaluates=bool(config["env"]) or config["eval_steps"] > 0,
+        replicas=(config.get("parallelism") or {}).get("dp_replicate", 1),
     )
 
 
 def _others(config: Mapping[str, Any]) -> tuple[str, ...]:
     shards = (config.get("parallelism") or {}).get("dp_shard", 1) != 1
     parts = {
-        "sample_weighting": config["sample_weighting"],
+        "sample_weighting": config["sample_weighting"] or config.get("use_rabc"),
         "policy.use_peft": (config["policy"] or {}).get("use_peft"),
         "parallelism.dp_shard": shards,
     }

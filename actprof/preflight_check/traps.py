@@ -14,6 +14,7 @@ from actprof.policies.spec import PolicySpec
 from actprof.preflight_check.ignored_flags import ignored_flags
 from actprof.preflight_check.policy_inputs import Inputs
 from actprof.preflight_check.preflight import Preflight
+from actprof.preflight_check.release_traps import release_traps
 from actprof.preflight_check.training_run import TrainingRun, takes_precision
 from actprof.preflight_check.trap import Trap
 from actprof.units import format_bytes
@@ -27,7 +28,13 @@ _FP32_BYTES = 4
 
 def find_traps(answer: Preflight) -> tuple[Trap, ...]:
     """Return the traps of a run, in the order in which they stand below."""
-    return (*_of_training(answer), *_of_allocator(answer), *_of_checkpoints(answer))
+    seen = answer.command.seen_environment()
+    return (
+        *release_traps(answer.run, answer.launch, seen),
+        *_of_training(answer),
+        *_of_allocator(answer),
+        *_of_checkpoints(answer),
+    )
 
 
 def _of_training(answer: Preflight) -> Iterator[Trap]:

@@ -1,0 +1,68 @@
+"""What only some releases of lerobot do with a command: refuse it, or read past a part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from actprof.policies.lerobot_versions import lerobot_version
+from actprof.preflight_check.launcher import Launch
+from actprof.preflight_check.training_run import TrainingRun
+from actprof.preflight_check.trap import Trap
+
+# `guard_against_env_interference` in lerobot/distributed/factory.py of 0.6.2.
+_GUARDED = (
+    "ACCELERATE_USE_FSDP", "ACCELERATE_USE_PARALLELISM_CONFIG", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS",
+)  # fmt: skip
+_ALLOWED = "LEROBOT_ALLOW_ACCELERATE_ENV"
+
+
+def release_traps(run: TrainingRun, launch: Launch, seen: Mapping[str, str]) -> Iterator[Trap]:
+    """Yield what the release of lerobot that a run is read by makes of it, in the environment `seen`."""
+    for sentence in run.left_out:
+        yield Trap(
+            "other_lerobot",
+            f"{sentence}. The answer is that without it.",
+            stops=True,
+        )
+    if run.amp_ignored:
+        yield Trap(
+            "use_amp_ignored",
+            f"--policy.use_amp=true is ignored in training by lerobot {lerobot_version()}; {_precise(run)}.",
+        )
+    if run.precision:  # lerobot's own config of the accelerator
+        yield from _of_accelerator(run, launch, seen)
+
+
+def _precise(run: TrainingRun) -> str:
+    if run.precision:
+        return "say --accelerator.mixed_precision=bf16"
+    return "start with `accelerate launch --mixed_precision=bf16`"
+
+
+def _of_accelerator(run: TrainingRun, launch: Launch, seen: Mapping[str, str]) -> Iterator[Trap]:
+    here = f"lerobot {lerobot_version()}"
+    told = [name for name in _GUARDED if name in seen]
+    if told and not seen.get(_ALLOWED):
+        yield Trap(
+            "accelerate_variables",
+            f"{here} refuses to start with {', '.join(told)} in the environment; take it out and say it by "
+            f"--parallelism.* and --accelerator.*, or set {_ALLOWED}=1.",
+            stops=True,
+        )
+    if launch.precision not in ("fp32", run.precision):
+        yield Trap(
+            "precision_ignored",
+            f"accelerate's mixed precision {launch.precision} is ignored: {here} goes by "
+            f"--accelerator.mixed_precision alone; say --accelerator.mixed_precision={launch.precision}.",
+        )
+    if run.replicas > 1 and launch.processes not in (None, run.replicas):
+        yield Trap(
+            "parallelism",
+            f"--parallelism.dp_replicate={run.replicas} stops at once: {launch.processes} processes start. "
+            f"Leave it out, or start {run.replicas} with torchrun --nproc_per_node={run.replicas}.",
+            stops=True,
+        )
+    if run.ema and run.peft:
+        yield Trap(
+            "ema", "--ema.enable=true does not go together with an adapter; leave out one.", stops=True
+        )
