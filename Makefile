@@ -13,7 +13,7 @@ env: .venv/.complete
 
 .venv/.complete: pyproject.toml constraints.txt | $(UV)
 	$(UV) venv --quiet --clear --python 3.12 .venv
-	$(UV) pip install --quiet --python .venv --constraint constraints.txt --editable . --group dev
+	$(UV) pip install --quiet --python .venv --constraint constraints.txt --editable '.[lerobot]' --group dev
 	touch $@
 
 .uv/bin/uv:

@@ -59,7 +59,7 @@ class GpuUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """What the answer took, in seconds; `trace_cached` when the trace was there, `trace_shipped` with actprof."""
+    """What the answer took, in seconds, and whether the trace was there already, or came with actprof."""
 
     trace_seconds: float = 0.0
     replay_seconds: float = 0.0

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 UNKNOWN = "unknown"
+SHIPPED_TORCH = "2.11.0"  # of the traces that come with actprof
 
 
 @cache
@@ -42,6 +43,7 @@ def code_digest(*parts: str) -> str:
 
 
 def torch_version() -> tuple[int, int]:
-    """Return torch's (major, minor) version."""
-    major, minor = package_version("torch").split(".")[:2]
+    """Return torch's (major, minor) version; without torch that of the traces that come with actprof."""
+    installed = package_version("torch")
+    major, minor = (SHIPPED_TORCH if installed == UNKNOWN else installed).split(".")[:2]
     return int(major), int(minor)

@@ -10,6 +10,7 @@ from actprof.api.cells import make_cell
 from actprof.cell import Cell
 from actprof.errors import UsageError
 from actprof.hardware import builtin_catalogue
+from actprof.policies.libraries import require_lerobot
 from actprof.progress import Listener, nobody
 from actprof.results import Result, Verdict
 from actprof.trace.cache import trace_for
@@ -118,6 +119,7 @@ def _measuring(
     from actprof.measuring.nvml import usable_gpus
     from actprof.processes.worker import TIMEOUT_SECONDS
 
+    require_lerobot("measuring")
     catalogue = builtin_catalogue()
     cell = make_cell(default_gpu=None, **options)
     choice = choose_gpu(cell, usable_gpus(), catalogue, device=device)
@@ -146,6 +148,7 @@ def measure_loader(*, listener: Listener = nobody, **question: Any) -> LoaderRes
         asked = LoaderQuestion(**question)
     except TypeError as error:
         raise UsageError(f"{error}; there are {', '.join(LoaderQuestion.__dataclass_fields__)}") from error
+    require_lerobot("measuring data loading")
     return measure_loading(asked, listener=listener)
 
 

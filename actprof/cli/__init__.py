@@ -64,12 +64,31 @@ class _LazyGroup(click.Group):
             formatter.write_dl(list(command_lines().items()))
 
 
+def _show_versions(ctx: click.Context, _option: click.Parameter, asked: bool) -> None:  # noqa: FBT001 - click's
+    if not asked:
+        return
+    from actprof.api.installation import installation
+
+    rows = installation()
+    width = max(map(len, rows)) + 2
+    for name, value in rows.items():
+        click.echo(f"{name:{width}}{value}")
+    ctx.exit()
+
+
 @click.group(
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Sizes are binary: 1 GiB = 1024³ bytes.",
 )
-@click.version_option(package_name="actprof", message="%(prog)s %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_versions,
+    help="Show the versions that answers depend on, and where files are kept.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Show what lerobot and torch print.")
 def cli(*, verbose: bool) -> None:
     """Does this robot-policy training run fit the GPU, and where does it stop fitting?"""

@@ -23,6 +23,7 @@ from actprof.results import MEASURED, PREDICTED, Result, Verdict
 
 DEFAULT_FOLDER = Path("reports/accuracy")
 FILE_NAME = "rows.jsonl"
+_SHIPPED = Path(__file__).parent / FILE_NAME  # that of this project, wherever actprof is installed
 
 
 # -- the file ------------------------------------------------------------------------------------------
@@ -31,10 +32,14 @@ FILE_NAME = "rows.jsonl"
 def read_rows(folder: str | Path, *, missing_ok: bool = False) -> tuple[AccuracyRow, ...]:
     """Return the rows in `folder/rows.jsonl`; none where there is no such file and `missing_ok`.
 
+    Where the folder is the usual one and has no rows, those that come with actprof.
+
     Raises:
         StoreError: the file cannot be read, or a line of it is no row.
     """
     path = Path(folder) / FILE_NAME
+    if Path(folder) == DEFAULT_FOLDER and not path.exists():
+        path = _SHIPPED
     if missing_ok and not path.exists():
         return ()
     try:

@@ -16,6 +16,7 @@ from actprof.cell import Cell
 from actprof.errors import ActprofError
 from actprof.policies import policy_spec
 from actprof.policies.facts import PolicyFacts
+from actprof.policies.libraries import missing_lerobot, missing_packages
 from actprof.quiet import quiet_imports
 from actprof.versions import library_versions
 
@@ -69,8 +70,12 @@ def check_grounding(grounding: Grounding, traced: PolicyFacts) -> None:
 
 
 def why_not_on_cpu(policy: str) -> str:
-    """Return why nobody runs a policy on the CPU, or nothing: its size decides, which its spec says."""
+    """Return why a policy is not run on the CPU, or nothing: it is too large, or cannot be built here."""
     spec = policy_spec(policy)
+    if lacks := missing_lerobot():
+        return lacks
+    if spec.extra and (missing := missing_packages(spec.extra)):
+        return f"{spec.title} needs {', '.join(missing)} (pip install 'lerobot[{spec.extra}]')"
     if spec.grounded:
         return ""
     return f"{spec.title} has billions of parameters, and a step of it takes a CPU minutes and much memory"

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from actprof.cell import Cell
 from actprof.errors import UsageError
 from actprof.policies import policy_spec
-from actprof.versions import library_versions
+from actprof.versions import UNKNOWN, library_versions, package_version
 
 # Whose code runs in a training step of a policy that needs an extra of lerobot.
 _BUILT_OF = ("transformers", "diffusers")
@@ -22,6 +22,25 @@ def versions_for(cell: Cell) -> dict[str, str]:
     """Return the versions on which a training step of `cell` depends; of what is not installed, none."""
     built_of = _BUILT_OF if policy_spec(cell.policy).extra else ()
     return library_versions(*built_of, *(("peft",) if cell.peft else ()))
+
+
+def missing_lerobot() -> str:
+    """Return what is not installed of lerobot and torch, and how to get it; nothing when both are."""
+    missing = [name for name in ("lerobot", "torch") if package_version(name) == UNKNOWN]
+    return f"{missing[0]} is not installed here (pip install 'actprof[lerobot]')" if missing else ""
+
+
+def require_lerobot(what: str) -> None:
+    """Refuse what cannot be done without lerobot.
+
+    Args:
+        what: is to be done, as the subject of a sentence.
+
+    Raises:
+        UsageError: lerobot or torch is not installed.
+    """
+    if lacks := missing_lerobot():
+        raise UsageError(f"{what} runs lerobot, but {lacks}")
 
 
 def missing_packages(extra: str) -> tuple[str, ...]:

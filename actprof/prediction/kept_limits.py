@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actprof.cell import Cell
+from actprof.cudnn import CudnnError
 from actprof.cudnn.library import installed_version
 from actprof.errors import StoreError
 from actprof.files import cache_folder, read_kept, write_whole
@@ -22,7 +23,7 @@ from actprof.records import from_plain, to_plain
 from actprof.replay.profile import MemoryProfile
 from actprof.replay.replay import ReplayConditions
 from actprof.trace.model import Trace
-from actprof.versions import code_digest, library_versions
+from actprof.versions import code_digest, library_versions, torch_version
 
 _CODE = ("allocator", "cudnn", "hardware", "kernels", "prediction", "replay")
 
@@ -64,8 +65,15 @@ def _key(cell: Cell, trace: Trace, conditions: ReplayConditions) -> str:
         digest.update(column.tobytes())
     told = (
         cell.identity(), conditions, trace.problems, trace.carried, trace.step_starts, trace.update_starts,
-        trace.phase_starts, trace.fixed_batch_size, library_versions(), installed_version(),
+        trace.phase_starts, trace.fixed_batch_size, library_versions(), torch_version(), _cudnn_version(),
         code_digest(*_CODE),
     )  # fmt: skip
     digest.update(repr(told).encode())
     return digest.hexdigest()[:32]
+
+
+def _cudnn_version() -> str:
+    try:
+        return installed_version()
+    except CudnnError:
+        return ""

@@ -99,7 +99,7 @@ def predict_in_full(cell: Cell, *, catalogue: Catalogue | None = None) -> Predic
         trace_cached=cached,
         trace_shipped=trace.shipped,
     )
-    answer = replace(answer, timing=timing, versions=base.versions | trace.versions)
+    answer = replace(answer, timing=timing, versions={**base.versions, **trace.versions})
     return Prediction(result=answer, conditions=conditions, trace=trace, unlimited=unlimited, limited=limited)
 
 

@@ -11,6 +11,7 @@ from actprof.hardware import LocalGpu
 from actprof.measuring.choose_device import Choice, choose_gpu
 from actprof.measuring.measure_cell import Run
 from actprof.measuring.nvml import usable_gpus
+from actprof.policies.libraries import missing_lerobot, require_lerobot
 from actprof.prediction.many import cell_label
 from actprof.progress import Listener, Progress, nobody
 from actprof.results import MEASURED, Result, Verdict
@@ -44,6 +45,9 @@ def plan_measuring(
         raise UsageError(f"{mode!r} is not a mode; choose one of {', '.join(MODES)}")
     if mode == "predict":
         return MeasurePlan(scenario=scenario, choices=(), reason="not measured: predicted only, as asked")
+    if mode == "auto" and (lacks := missing_lerobot()):
+        return MeasurePlan(scenario=scenario, choices=(), reason=f"not measured: {lacks}")
+    require_lerobot("measuring")
     here = tuple(gpus())
     chosen = [(cell, choose_gpu(cell, here, scenario.catalogue)) for cell in scenario.cells]
     measurable = tuple((cell, choice) for cell, choice in chosen if choice.type == "cuda")

@@ -1,8 +1,9 @@
 """Traces on disk, so that a second question about the same policy needs no torch at all.
 
-A trace is found by everything that it depends on: the cell without batch size, GPU and allocator settings,
-the versions of actprof, lerobot, torch and what else the policy is built of, and the code that traces. A file
-that cannot be read is recorded again, with a warning.
+Where this machine has made none, one that comes with actprof is taken. A trace is found by everything that
+it depends on: the cell without batch size, GPU and allocator settings, the versions of actprof, lerobot,
+torch and what else the policy is built of, and the code that traces. A file that cannot be read is recorded
+again, with a warning.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from pathlib import Path
 from unittest import mock
 
 from actprof.cell import Cell
+from actprof.errors import TraceError
 from actprof.files import CACHE_VARIABLE, cache_folder, keep, read_kept
-from actprof.policies.libraries import versions_for
+from actprof.policies.libraries import missing_lerobot, versions_for
 from actprof.processes.child import in_worker, tell
 from actprof.processes.worker import Worker
 from actprof.trace.model import SCHEMA_VERSION, Trace
+from actprof.trace.shipped import shipped_trace, what_is_shipped
 from actprof.trace.storage import trace_from_bytes, trace_to_bytes
 from actprof.versions import code_digest
 
@@ -58,17 +61,20 @@ def usable_cache() -> Iterator[None]:
 
 
 def trace_for(cell: Cell) -> tuple[Trace, bool]:
-    """Return a trace that holds for `cell` and whether it came from the cache.
+    """Return a trace that holds for `cell` and whether it was there already.
 
     It is recorded in a worker, which may crash, unless this process is one or has imported the recorder.
 
     Raises:
-        TraceError: the step cannot be traced without the device; a `DiedError` if the worker died of it.
+        TraceError: the step cannot be traced without the device, or there is no lerobot to trace; a
+            `DiedError` if the worker died of it.
         UsageError: lerobot refuses the cell's policy.
     """
     trace = cached_trace(cell)
     if trace is not None:
         return trace, True
+    if lacks := missing_lerobot():
+        raise TraceError(f"{lacks}, and no trace of such a run comes with actprof{what_is_shipped(cell)}")
     here = in_worker() or _RECORDER in sys.modules
     try:
         trace = _record(cell) if here else _worker.call(_record, cell)
@@ -87,12 +93,12 @@ def _record(cell: Cell) -> Trace:
 
 
 def cached_trace(cell: Cell) -> Trace | None:
-    """Return the cached trace that holds for `cell`, or None."""
+    """Return the trace that holds for `cell`, made here before or shipped, or None."""
     for path in (_path(cell, None), _path(cell, cell.batch_size)):
         trace = _load(path)
         if trace is not None and trace.holds_for(cell.batch_size):
             return trace
-    return None
+    return shipped_trace(cell)
 
 
 def save_trace(trace: Trace, cell: Cell) -> None:

@@ -149,6 +149,7 @@ class Trace:
             last step cannot be repeated.
         assumptions: what could not be known and was assumed, in sentences.
         trace_seconds: what tracing took, imports left out.
+        shipped: whether it came with actprof; see `actprof.trace.shipped`.
         load_details: returns what `details` does; None when nothing more is known.
     """
 
@@ -167,6 +168,7 @@ class Trace:
     fixed_batch_size: int | None = None
     assumptions: tuple[str, ...] = ()
     trace_seconds: float = 0.0
+    shipped: bool = False
     schema_version: int = field(default=SCHEMA_VERSION)
     load_details: Callable[[], TraceDetails] | None = field(default=None, repr=False)
 

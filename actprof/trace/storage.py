@@ -24,13 +24,14 @@ from actprof.trace.model import SCHEMA_VERSION, OpTable, TensorTable, Trace, Tra
 
 _HEADER = "header"
 _DETAILS = "details"
-_APART = {"policy", "tensors", "ops", "events", "problems", "load_details"}  # not JSON as they are
+# Not JSON as they are, or told by where the trace is found.
+_APART = {"policy", "tensors", "ops", "events", "problems", "load_details", "shipped"}
 _Word = TypeVar("_Word", bound=Hashable)
 _WORDS = ("op_lines", "op_callers", "shapes", "dtypes", "owners")
 
 
-def trace_to_bytes(trace: Trace) -> bytes:
-    """Return the archive of `trace`."""
+def trace_to_bytes(trace: Trace, *, packed: bool = True) -> bytes:
+    """Return the archive of `trace`; not `packed` for what packs many of them together."""
     columns: dict[str, NDArray[Any]] = {"events": trace.events}
     for field in fields(TensorTable):
         columns[f"tensors.{field.name}"] = getattr(trace.tensors, field.name)
@@ -44,22 +45,25 @@ def trace_to_bytes(trace: Trace) -> bytes:
     problems = [astuple(problem) for problem in trace.problems]
     header |= {"policy": to_plain(trace.policy), "problems": problems, "words": words}
     if trace.load_details is not None:
-        columns[_DETAILS] = np.frombuffer(_details_to_bytes(trace.load_details()), dtype=np.uint8)
-    return _archive(header, columns)
+        columns[_DETAILS] = np.frombuffer(
+            _details_to_bytes(trace.load_details(), packed=packed), dtype=np.uint8
+        )
+    return _archive(header, columns, packed=packed)
 
 
-def _details_to_bytes(details: TraceDetails) -> bytes:
+def _details_to_bytes(details: TraceDetails, *, packed: bool) -> bytes:
     columns: dict[str, NDArray[Any]] = {"freed_by": details.freed_by}
     words: dict[str, list[Any]] = {}
     for name in _WORDS:
         words[name], columns[name] = _encode(getattr(details, name))
-    return _archive(words, columns)
+    return _archive(words, columns, packed=packed)
 
 
-def _archive(header: dict[str, Any], columns: dict[str, NDArray[Any]]) -> bytes:
+def _archive(header: dict[str, Any], columns: dict[str, NDArray[Any]], *, packed: bool) -> bytes:
     columns[_HEADER] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
     file = io.BytesIO()
-    np.savez_compressed(file, **columns)  # type: ignore[arg-type] # the stub takes `allow_pickle` for a column
+    save = np.savez_compressed if packed else np.savez
+    save(file, **columns)  # type: ignore[arg-type] # the stubs take `allow_pickle` for a column
     return file.getvalue()
 
 
