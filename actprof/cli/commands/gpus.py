@@ -16,6 +16,7 @@ from actprof.hardware.gpu import NVIDIA
 from actprof.hardware.own_gpus import own_file, shown_path
 from actprof.units import MIB, format_bytes
 
+_FP16_ALONE = "'"
 _WIDE = 105  # columns from which on everything finds room
 _CAPTION = (
     "memory as torch reports it; context: CUDA's, in MiB for each process; cc: compute capability; dense "
@@ -112,7 +113,7 @@ def _columns(gpu: Gpu) -> list[str]:
         _mark(gpu, "memory_bandwidth_bytes_per_s", _scaled(gpu.memory_bandwidth_bytes_per_s, 1e9)),
         _mark(gpu, "fp32_flops", _scaled(gpu.fp32_flops, 1e12)),
         _mark(gpu, "tf32_flops", _scaled(gpu.tf32_flops, 1e12)),
-        f"{half}{chr(39) if fp16_alone else ''}",
+        f"{half}{_FP16_ALONE if fp16_alone else ''}",
     ]
 
 
