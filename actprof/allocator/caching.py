@@ -33,7 +33,8 @@ class CachingAllocator:
         config: PYTORCH_CUDA_ALLOC_CONF, parsed; PyTorch's defaults where it is not given.
         capacity_bytes: what cudaMalloc can still give out in all (None = without limit).
         total_bytes: the memory of the device, for the memory fraction; the capacity where it is not given.
-        torch_version: the release to imitate; it decides ties between free blocks of one size.
+        torch_version: the release to imitate; it decides ties between free blocks of one size, and whether
+            `throw_on_cudamalloc_oom` is known.
         place: gives the address of a fresh segment of so many bytes, for replaying a recording.
 
     Attributes:
@@ -62,6 +63,7 @@ class CachingAllocator:
         self.num_alloc_retries = self.num_ooms = 0
         self._pending: dict[int, Block] = {}  # free requested, not completed
         self._completed: list[int] = []  # addresses whose free a release completed, not the program
+        self._rejects_early = config.rejects_early and torch_version >= (2, 12)
         self._set_rules(config)
 
     def _set_rules(self, config: AllocatorConfig) -> None:
@@ -246,6 +248,8 @@ class CachingAllocator:
             searches = self._searches[False]
             collect_garbage(heap, device, searches=searches, threshold_bytes=self._keeps_bytes)
         segment_bytes = segment_size(rounded, self.config.large_segment_size_bytes)
+        if self._rejects_early and not device.allows(segment_bytes):
+            raise self._out_of_memory(size_bytes, rounded, segment_bytes)
         block = self._new_block(arena, rounded, segment_bytes)
         releases_some = self._max_split != _UNLIMITED and not self._expandable
         limit = self._max_split
@@ -256,16 +260,20 @@ class CachingAllocator:
             self.num_alloc_retries += 1
             block = self._new_block(arena, rounded, segment_bytes)
         if block is None:
-            self.num_ooms += 1
-            raise OutOfMemoryError(
-                requested_bytes=size_bytes,
-                rounded_bytes=rounded,
-                segment_bytes=segment_bytes,
-                allocated_bytes=self.allocated_bytes,
-                reserved_bytes=device.reserved_bytes,
-                allowed_bytes=device.allowed_bytes,
-            )
+            raise self._out_of_memory(size_bytes, rounded, segment_bytes)
         return block
+
+    def _out_of_memory(self, size_bytes: int, rounded: int, segment_bytes: int) -> OutOfMemoryError:
+        """Count and return the error of a request for which there is no memory."""
+        self.num_ooms += 1
+        return OutOfMemoryError(
+            requested_bytes=size_bytes,
+            rounded_bytes=rounded,
+            segment_bytes=segment_bytes,
+            allocated_bytes=self.allocated_bytes,
+            reserved_bytes=self.device.reserved_bytes,
+            allowed_bytes=self.device.allowed_bytes,
+        )
 
     def _new_block(self, arena: Arena, rounded: int, segment_bytes: int) -> Block | None:
         """Return a block with new memory, or None where the device has none (alloc_block)."""

@@ -1,8 +1,8 @@
 """One PYTORCH_CUDA_ALLOC_CONF, parsed: what the user sets of the caching allocator.
 
 The syntax, the keys and the limits are those of torch 2.11 (c10/core/AllocatorConfig.cpp and
-c10/cuda/CUDAAllocatorConfig.cpp). Keys that PyTorch accepts but that change nothing in device memory are kept
-as they are. `str(config)` gives text that parses back to the same.
+c10/cuda/CUDAAllocatorConfig.cpp), with the keys that 2.12 to 2.15 added. Keys that PyTorch accepts but that
+change nothing in device memory are kept as they are. `str(config)` gives text that parses back to the same.
 """
 
 from __future__ import annotations
@@ -24,10 +24,16 @@ _BOOL_KEYS = (
     "pinned_use_hip_host_register",
     "release_lock_on_cudamalloc",
     "release_lock_on_hipmalloc",
-    "throw_on_cudamalloc_oom",  # not in 2.11 yet
+    "pinned_free_catch_all",  # from 2.12 on
+    "throw_on_cudamalloc_oom",  # the same
 )
 _MAX_THREADS = 128  # pinned_max_register_threads
-_COUNT_KEYS = ("pinned_num_register_threads", "pinned_reserve_segment_size_mb")
+_COUNT_KEYS = (
+    "pinned_num_register_threads", "pinned_reserve_segment_size_mb",
+    "pinned_max_cached_size_mb", "pinned_max_round_threshold_mb",  # from 2.15 on
+)  # fmt: skip
+# How many addresses an expandable segment has, from 2.15 on: as long as they suffice, no memory.
+_ADDRESS_KEYS = ("expandable_segments_reserve", "expandable_segments_reserve_by_class")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +97,11 @@ class AllocatorConfig:
         """
         fraction = self.per_process_memory_fraction
         return None if fraction is None or fraction >= 1 else int(fraction * total_bytes)
+
+    @property
+    def rejects_early(self) -> bool:
+        """Whether a request above the memory fraction fails without a release of the cache, from 2.12 on."""
+        return dict(self.other).get("throw_on_cudamalloc_oom") == "True"
 
     def capped_bytes(self, available_bytes: int, total_bytes: int) -> int:
         """Return what PyTorch may reserve where `available_bytes` of a device's total are to be had."""
@@ -190,8 +201,8 @@ def _check_other(key: str, value: str) -> str:
         _read_bool(key, value)
     elif key in _COUNT_KEYS:
         _check_count(key, _read_count(key, value))
-    else:
-        known = sorted({*_READERS, *_BOOL_KEYS, *_COUNT_KEYS, "backend"})
+    elif key not in _ADDRESS_KEYS:
+        known = sorted({*_READERS, *_BOOL_KEYS, *_COUNT_KEYS, *_ADDRESS_KEYS, "backend"})
         hint = did_you_mean(key, *known, most=1) or f"known are {', '.join(known)}"
         raise UsageError(f"unknown allocator setting {key!r}; {hint}")
     return value

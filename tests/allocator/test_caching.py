@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from actprof.allocator import AllocatorConfig, CachingAllocator
@@ -399,6 +401,19 @@ def test_garbage_is_collected_by_age_before_a_new_segment():
     allocator.malloc(26 * MIB)  # search 7: 30 MiB too much; the free 24 MiB go, and the cap holds
     assert allocator.reserved_bytes == 92 * MIB
     assert allocator.num_alloc_retries == 0
+
+
+@pytest.mark.parametrize(("version", "reserved", "counts"), [((2, 11), 60, (0, 1)), ((2, 12), 40, (1, 0))])
+def test_a_request_above_the_fraction_may_fail_before_the_cache_is_released(version, reserved, counts):
+    """From 2.12 on, where `throw_on_cudamalloc_oom` says so: what is cached stays, and nothing is retried."""
+    text = "per_process_memory_fraction:0.7,throw_on_cudamalloc_oom:True"
+    allocator = make(text, capacity_bytes=100 * MIB, torch_version=version)
+    allocator.free(allocator.malloc(40 * MIB))
+    with pytest.raises(OutOfMemoryError) if counts[0] else contextlib.nullcontext():
+        allocator.malloc(60 * MIB)
+    assert (reserved * MIB, counts) == (
+        allocator.reserved_bytes, (allocator.num_ooms, allocator.num_alloc_retries),
+    )  # fmt: skip
 
 
 def test_garbage_needs_a_memory_fraction():

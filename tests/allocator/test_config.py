@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -125,3 +127,18 @@ configs = st.builds(
 def test_text_comes_back(config):
     """Parsing the text gives the same settings."""
     assert config == AllocatorConfig.parse(str(config))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pinned_free_catch_all:True",
+        "pinned_max_cached_size_mb:64,pinned_max_round_threshold_mb:32",
+        "expandable_segments_reserve:40G",
+    ],
+)
+def test_keys_of_torch_2_12_to_2_15_change_nothing_in_device_memory(text):
+    """They are for pinned memory and for addresses, and are kept as they are."""
+    config = AllocatorConfig.parse(text)
+    assert replace(config, other=()) == AllocatorConfig()
+    assert text == str(config)
