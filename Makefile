@@ -7,7 +7,7 @@ BIN := .venv/bin
 SCENARIO ?= scenarios/3090.yaml
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: env sweep test check lint types tests format bench clean
+.PHONY: env sweep test check lint types tests format bench matrix clean
 
 env: .venv/.complete
 
@@ -44,6 +44,10 @@ format: env
 
 bench: env
 	$(BIN)/python benchmarks/run.py
+
+# ACT under several lerobots and torches, each in an environment of its own: 60 GB and an hour.
+matrix: env
+	$(BIN)/python benchmarks/matrix.py --uv $(UV)
 
 clean:
 	rm -rf .venv .uv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
