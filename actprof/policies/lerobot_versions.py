@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from packaging.version import Version
 
-from actprof.errors import TraceError
+from actprof.errors import TraceError, UnknownAnswerError
 from actprof.versions import UNKNOWN, package_version
 
 TESTED = ("0.4.4", "0.5.1", "0.6.0", "0.6.1", "0.6.2")
@@ -28,6 +28,17 @@ def dtype_sets_autocast() -> bool:
 def amp_sets_autocast() -> bool:
     """Tell whether a policy's `use_amp` decides about autocast; other releases train as if it was off."""
     return Version(lerobot_version()).release == (0, 6, 1)
+
+
+def require_lerobot(least: str, what: str) -> None:
+    """Stop where `what` follows a newer lerobot than the one installed.
+
+    Raises:
+        UnknownAnswerError: it is older than `least`; says so.
+    """
+    version = lerobot_version()
+    if Version(version) < Version(least):
+        raise UnknownAnswerError(f"{what} follows lerobot {least} and later, and {version} is installed here")
 
 
 class another_lerobot_is_named:  # noqa: N801 - reads as a sentence in a with statement

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from actprof.cell import Cell
-from actprof.errors import TraceError
+from actprof.errors import TraceError, UnknownAnswerError
+from actprof.loading.measure import measure_loading
+from actprof.loading.plan import LoaderQuestion
 from actprof.policies.accelerator import StepAccelerator
 from actprof.policies.dataset import batches
 from actprof.policies.lerobot_versions import TESTED, another_lerobot_is_named, lerobot_version
@@ -92,3 +94,12 @@ def test_frames_come_as_this_lerobot_hands_them_out(small_cell, monkeypatch):
     for config, expected in ((default.DatasetConfig, torch.uint8), (older, torch.float32)):
         monkeypatch.setattr(default, "DatasetConfig", config)
         assert expected == next(batches(small_cell, CONFIG, CPU))["observation.images.camera0"].dtype
+
+
+def test_data_loading_is_that_of_0_6_0_and_later(installed):
+    """An older lerobot is told so, in a sentence."""
+    installed("0.5.1")
+    with pytest.raises(
+        UnknownAnswerError, match=r"follows lerobot 0\.6\.0 and later, and 0\.5\.1 is installed"
+    ):
+        measure_loading(LoaderQuestion(repo_id="me/pick"))
