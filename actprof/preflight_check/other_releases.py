@@ -28,13 +28,16 @@ _NEAR = 0.6
 
 def left_out(name: str, policy: str) -> str:
     """Return the sentence about a flag that this lerobot has not and another has; else nothing."""
+    known = flag_table(policy)
+    if known.has(name):
+        return ""
     tables = {version: tables_of(version)[policy] for version in TESTED if policy in tables_of(version)}
     having = [version for version, table in tables.items() if table.has(name)]
     here = lerobot_version()
-    if not having or flag_table(policy).has(name):
+    if not having:
         return ""
     nearest = min(having, key=lambda version: abs(_place(version) - _place(here)))
-    now = _renamed(name, tables[nearest], flag_table(policy))
+    now = _renamed(name, tables[nearest], known)
     older = all(Version(version) < Version(here) for version in having)
     verb = ("had" if older else "has") if len(having) == 1 or older else "have"
     called = f"; {'now' if older else 'here'} --{now}" if now else ""
