@@ -203,13 +203,16 @@ def _kind(run: RunSummary | Result) -> str:
 
 def _changes(first: RunSummary | Result, second: RunSummary | Result) -> tuple[Change, ...]:
     ours, theirs = _facts(first), _facts(second)
-    names = dict.fromkeys((*ours, *theirs))
-    pairs = ((name, ours.get(name, ""), theirs.get(name, "")) for name in names)
+    pairs = [(name, text, theirs[name]) for name, text in ours.items() if name in theirs]
+    if isinstance(first, RunSummary) and isinstance(second, RunSummary):
+        ours, theirs = _flags(first.command), _flags(second.command)
+        names = dict.fromkeys((*ours, *theirs))
+        pairs += [(name, ours.get(name, ""), theirs.get(name, "")) for name in names]
     return tuple(Change(name=name, first=a, second=b) for name, a, b in pairs if a != b)
 
 
 def _facts(run: RunSummary | Result) -> dict[str, str]:
-    """Return settings, versions and device of a run, and flags of its command, as texts."""
+    """Return settings, versions and device of a run, as texts."""
     result = run if isinstance(run, Result) else run.measured or run.predicted
     facts: dict[str, str] = {}
     if result is not None:
@@ -220,19 +223,17 @@ def _facts(run: RunSummary | Result) -> dict[str, str]:
             result.gpu.name if device is None else device.name
         )
         facts |= {"driver": device.driver} if device is not None and device.driver else {}
-    facts |= dict(run.versions)
-    if isinstance(run, RunSummary):
-        facts |= {name: text for name, text in _flags(run.command).items() if name not in _NOT_SETTINGS}
-    return facts
+    return facts | dict(run.versions)
 
 
 _NOT_SETTINGS = ("--output_dir", "--job_name", "--batch_size")  # the last is the cell's as well
 
 
 def _flags(command: str) -> dict[str, str]:
-    """Return the flags of a command, `--name=value`, and the variables before it."""
+    """Return the flags of a command and the variables before it, but for those that a cell says."""
     found = (word.partition("=") for word in shlex.split(command) if "=" in word)
-    return {name: value for name, _, value in found if name.startswith("--") or name.isupper()}
+    flags = {name: value for name, _, value in found if name.startswith("--") or name.isupper()}
+    return {name: value for name, value in flags.items() if name not in _NOT_SETTINGS}
 
 
 def _text(value: Any) -> str:

@@ -62,23 +62,23 @@ def cell_here(cell: Cell, gpu: LocalGpu | None) -> Cell:
 
 
 def measured_result(
-    predicted: Result, log: TrainingLog, measurement: Measurement, *, code: int | None, gpu: LocalGpu | None
+    predicted: Result, log: TrainingLog, measurement: Measurement, *, code: int | None, device: DeviceFacts
 ) -> Result:
     """Return what was measured of a run whose prediction is known.
 
     Args:
-        predicted: of its cell.
+        predicted: of its cell, on the card that it ran on (see `cell_here`).
         log: what it printed.
         measurement: with what NVML saw, its command and its date.
         code: its exit code; None while it goes on.
-        gpu: the card that it is on; None without CUDA.
+        device: that it is on (see `device_facts`).
     """
     lines = settled(log.lines)
     memory = [line.memory_bytes for line in lines if line.memory_bytes is not None]
     updates = [line.update_seconds for line in lines]
     result = Result(
         source=MEASURED,
-        cell=cell_here(predicted.cell, gpu),
+        cell=predicted.cell,
         gpu=predicted.gpu,
         parameters=predicted.parameters,
         peak_allocated_bytes=max(memory, default=0),
@@ -86,7 +86,7 @@ def measured_result(
         step_seconds=Spread.of(updates) if updates else None,
         samples_per_second=_rate(lines, predicted.cell.batch_size),
         flops_per_sample=predicted.flops_per_sample,
-        device=device_facts(gpu),
+        device=device,
         measurement=replace(
             measurement,
             warmup_steps=log.lines[0].step if len(log.lines) > 1 else 0,
@@ -99,8 +99,10 @@ def measured_result(
     return _judged(result, log, code)
 
 
-def device_facts(gpu: LocalGpu | None) -> DeviceFacts:
-    """Return the device of a run: the GPU, or this machine's processor."""
+def device_facts(gpu: LocalGpu | None, named: str) -> DeviceFacts:
+    """Return the device of a run: the GPU that NVML knows, else the one `named`, or the processor."""
+    if gpu is None and named:
+        return DeviceFacts(type="cuda", name=named)
     if gpu is None:
         return DeviceFacts(type="cpu", name=platform.processor() or platform.machine())
     return DeviceFacts(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from actprof.errors import StoreError
 from actprof.hardware import LocalGpu
 from actprof.measurement import CardUse, Measurement
 from actprof.results import Result
-from actprof.running.measured import limit_now, measured_result
+from actprof.running.measured import cell_here, device_facts, limit_now, measured_result
 from actprof.running.passthrough import Ended
 from actprof.running.plan import Plan
 from actprof.running.sentences import summary_line
@@ -107,9 +107,7 @@ class Observer:
             step=log.step,
             steps=log.steps,
             predicted=predicted,
-            measured=predicted and measured_result(
-                predicted, log, measurement, code=code, gpu=self.gpu if on_cuda else None
-            ),
+            measured=predicted and self._measured(predicted, measurement, code),
             without_cuda="" if on_cuda else self.plan.without_cuda or f"this run is on {log.device!r}",
             limited_by=limit_now(log, card, predicted, on_cuda=on_cuda),
             seconds_per_step=each,
@@ -118,6 +116,12 @@ class Observer:
             date=self._date,
             versions=self.versions,
         )  # fmt: skip
+
+    def _measured(self, predicted: Result, measurement: Measurement, code: int | None) -> Result:
+        gpu = self.gpu if self._on_cuda else None
+        device = device_facts(gpu, predicted.gpu.name if self._on_cuda else "")
+        there = replace(predicted, cell=cell_here(predicted.cell, gpu))
+        return measured_result(there, self.log, measurement, code=code, device=device)
 
     @property
     def _predicted(self) -> Result | None:

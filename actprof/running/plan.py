@@ -29,7 +29,7 @@ from actprof.running.edit_command import Words, words_of
 # A GPU on which everything fits, to predict a run that will not be on one: no card is meant.
 _ANY_GPU = "1024GiB"
 _NOTHING: tuple[Offer, ...] = ()
-_ON_CPU = {"ACCELERATE_USE_CPU": "false"}
+_ON_GPU = {"ACCELERATE_USE_CPU": "false"}
 
 
 class NoFitError(ActprofError):
@@ -78,46 +78,58 @@ def make_plan(
         UnknownAnswerError: nobody knows what fits.
     """
     line = parse_command_line(command)
-    words = words_of(command)
-    seen = line.seen_environment()
-    is_remote = any(word.startswith("--job.target") for word in line.arguments)
-    is_named = given.gpu is not None or given.capacity is not None or is_remote
-    no_gpu = not is_named and not usable_gpus(seen)
+    plan = Plan(words=words_of(command))
     asks = fit or target_batch is not None
-    there = replace(given, capacity=_ANY_GPU) if no_gpu else given
-    answer = run_preflight(line, there, remedies=not asks)
-    why = _why_without_cuda(answer, no_gpu=no_gpu)
-    plan = Plan(words=words, answer=answer, without_cuda=why)
-    if why:
-        said = f"the batch size stays {answer.run.batch_size}: {why}" if asks else ""
-        return replace(plan, answer=_on_a_gpu(line, answer, given, is_named=is_named), said=said)
-    if not asks or answer.result is None:
-        return plan
-    return _fitted(plan, answer, given, target_batch)
+    is_elsewhere = bool(line.elsewhere or line.flavour) or any("--job.target" in it for it in line.arguments)
+    is_named = given.gpu is not None or given.capacity is not None or is_elsewhere
+    no_gpu = not is_named and not usable_gpus(line.seen_environment())
+    anywhere = replace(given, capacity=_ANY_GPU) if no_gpu else given
+    if why := _told_device(line):
+        return _without_cuda(plan, why, _on_a_gpu(line, anywhere), asks=asks)
+    answer = run_preflight(line, anywhere, remedies=not asks)
+    if why := _why_without_cuda(answer, no_gpu=no_gpu):
+        there = answer if answer.result is not None else _on_a_gpu(line, anywhere)
+        return _without_cuda(plan, why, there, asks=asks)
+    plan = replace(plan, answer=answer)
+    return _fitted(plan, answer, given, target_batch) if asks and answer.result is not None else plan
+
+
+def _told_device(line: CommandLine) -> str:
+    """Return why the command's own words keep it off every GPU, or nothing."""
+    told = dict(zip(line.arguments, line.arguments[1:], strict=False))
+    told |= {name: text for name, equals, text in (word.partition("=") for word in line.arguments) if equals}
+    return _why(told.get("--policy.device", "cuda"))
 
 
 def _why_without_cuda(answer: Preflight, *, no_gpu: bool) -> str:
-    device = answer.run.device
     if answer.run.job_target is not None:
         return ""
-    if device == "cpu" or answer.launch.on_cpu:
-        return "this run is on the CPU"
-    if not device.startswith("cuda"):
-        return f"this run is on {device!r}"
-    return "there is no NVIDIA GPU here" if no_gpu else ""
+    here = "there is no NVIDIA GPU here" if no_gpu else ""
+    return _why("cpu" if answer.launch.on_cpu else answer.run.device) or here
 
 
-def _on_a_gpu(line: CommandLine, answer: Preflight, given: Given, *, is_named: bool) -> Preflight | None:
+def _why(device: str) -> str:
+    if device.startswith("cuda"):
+        return ""
+    return "this run is on the CPU" if device == "cpu" else f"this run is on {device!r}"
+
+
+def _without_cuda(plan: Plan, why: str, answer: Preflight | None, *, asks: bool) -> Plan:
+    """Return the plan of a run that takes no memory of a GPU: nothing is changed."""
+    size = "as it is" if answer is None else answer.run.batch_size
+    return replace(
+        plan, answer=answer, without_cuda=why, said=f"the batch size stays {size}: {why}" if asks else ""
+    )
+
+
+def _on_a_gpu(line: CommandLine, given: Given) -> Preflight | None:
     """Return what the run would be on a GPU, if that can be told."""
-    if answer.result is not None:
-        return answer
     arguments = Words(line.arguments).with_flag("--policy.device=cuda").all
-    environment = {**line.environment, **_ON_CPU}
+    environment = {**line.environment, **_ON_GPU}
     bare = replace(line, arguments=arguments, launcher="", launcher_options=(), environment=environment)
-    there = given if is_named else replace(given, capacity=_ANY_GPU)
     try:
-        return run_preflight(bare, there, remedies=False)
-    except ActprofError:
+        return run_preflight(bare, given, remedies=False)
+    except UnknownAnswerError:
         return None
 
 
@@ -127,20 +139,15 @@ def _on_a_gpu(line: CommandLine, answer: Preflight, given: Given, *, is_named: b
 def _fitted(plan: Plan, answer: Preflight, given: Given, target: int | None) -> Plan:
     former, chosen = answer.run.batch_size, _NOTHING
     if target is None:
-        size = _largest(answer, given)
+        size, what = _largest(answer, given)
     else:
-        size, chosen = target, _lossless(answer, target)
+        size, what, chosen = target, f"it surely fits {_card(answer)}", _lossless(answer, target)
     flags = {flag.partition("=")[0]: flag for offer in chosen for flag in offer.flags}
     if size != former and "--batch_size" not in flags:  # what accumulates has a smaller one of its own
         flags["--batch_size"] = f"--batch_size={size}"
     variables = {name: value for offer in chosen for name, value in offer.environment.items()}
-    what = (
-        f"the largest batch size that surely fits {_card(answer)}"
-        if target is None
-        else f"batch size {target} surely fits {_card(answer)}"
-    )
     if not flags and not variables:
-        return replace(plan, said=f"nothing is changed: {size} is {what}" if target is None else what)
+        return replace(plan, said=f"the batch size stays {size}: {what}")
     words = plan.words
     for flag in flags.values():
         words = words.with_flag(flag)
@@ -172,16 +179,19 @@ def _checked(words: Words, flags: dict[str, str], variables: dict[str, str], giv
     return run_preflight(line, given, remedies=False)
 
 
-def _largest(answer: Preflight, given: Given) -> int:
-    """Return the largest batch size that surely fits; not more than the dataset has frames."""
-    result = predict_cell(_beside_others(answer))
-    if result.surely_fits_batch_size is None:
+def _largest(answer: Preflight, given: Given) -> tuple[int, str]:
+    """Return the largest batch size that surely fits, and why; not more than the dataset has frames."""
+    size = predict_cell(_beside_others(answer)).surely_fits_batch_size
+    if size is None:
         raise UnknownAnswerError(
             f"the largest batch size of {answer.run.policy_type} is not known; leave out --fit"
         )
-    if not result.surely_fits_batch_size:
+    if not size:
         raise NoFitError(f"not even batch size 1 fits {_card(answer)}; see actprof suggest")
-    return min(result.surely_fits_batch_size, _frames(answer, given) or result.surely_fits_batch_size)
+    frames = _frames(answer, given)
+    if 0 < frames < size:
+        return frames, f"as many as the dataset has frames, which surely fit {_card(answer)}"
+    return size, f"the largest that surely fits {_card(answer)}"
 
 
 def _frames(answer: Preflight, given: Given) -> int:

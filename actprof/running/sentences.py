@@ -102,7 +102,8 @@ def _rate(summary: RunSummary) -> str:
         return ""
     flops = said.flops_per_sample * said.cell.batch_size / was.step_seconds.median
     untold = ", which is not predicted for a processor" if said.step_seconds is None else ""
-    return f" ({flops / 1e9:,.3g} GFLOP/s here{untold})" if flops else ""
+    rate = f"{flops / 1e9:,.0f}" if flops > 1e11 else f"{flops / 1e9:.3g}"
+    return f" ({rate} GFLOP/s here{untold})" if flops else ""
 
 
 def _limit(summary: RunSummary) -> str:

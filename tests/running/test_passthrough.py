@@ -18,6 +18,11 @@ from processes import is_alive, wait_until
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="process groups and terminals are POSIX's")
 
 WAITS = "import sys, time; print('ready', flush=True); time.sleep(60)"
+IGNORES_HANGUP = """
+import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 # A launcher that is told nothing of signals and waits for what it started: as accelerate's is.
 LAUNCHES = "import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', sys.argv[1]]))"
 
@@ -115,10 +120,8 @@ def test_when_actprof_is_killed_the_command_ends(start):
 def test_ignored_signals_stay_ignored(start):
     """As nohup has it."""
     process = start(
-        script("import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])",
-               *passing(*script(WAITS.replace("60", "1.5")))),
-        stdout=subprocess.PIPE,
-    )  # fmt: skip
+        script(IGNORES_HANGUP, *passing(*script(WAITS.replace("60", "1.5")))), stdout=subprocess.PIPE
+    )
     assert b"ready\n" == process.stdout.readline()
     os.killpg(process.pid, signal.SIGHUP)
     assert 0 == process.wait(20)
