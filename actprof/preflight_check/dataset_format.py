@@ -16,6 +16,7 @@ from actprof.preflight_check.trap import Trap
 from actprof.versions import package_version
 
 FORMAT = (3, 0)
+NO_CAMERA = "no_camera"
 _FROM_2_1 = "python -m lerobot.scripts.convert_dataset_v21_to_v30"
 _FROM_2_0 = "python -m lerobot.datasets.v21.convert_dataset_v20_to_v21"
 _FROM_1 = "python lerobot/common/datasets/v2/convert_dataset_v1_to_v2.py"
@@ -34,6 +35,15 @@ def dataset_traps(run: TrainingRun, info: Mapping[str, Any], where: str) -> Iter
             stops=True,
         )
     yield from _of_chunks(run, counts["episodes"], counts["frames"])
+    features = info.get("features")
+    if isinstance(features, dict) and not any(_is_seen(key, feature) for key, feature in features.items()):
+        yield Trap(NO_CAMERA, f"the dataset has no camera ({where}): no feature is an image or a video.")
+
+
+def _is_seen(key: str, feature: object) -> bool:
+    """Tell whether a feature is a camera's, or stands for one."""
+    is_camera = isinstance(feature, dict) and feature.get("dtype") in ("image", "video")
+    return is_camera or key == "observation.environment_state"
 
 
 def _of_version(run: TrainingRun, told: object, where: str) -> Iterator[Trap]:

@@ -10,11 +10,11 @@ from actprof.preflight_check.command_line import CommandLine
 from actprof.preflight_check.trap import Trap
 
 _FLAG = re.compile(r"--([A-Za-z_][\w.]*)(?:=(.*))?", re.DOTALL)
-_LITERAL = re.compile(r"\$env:\w+|\$\{?\w+[^}/]*\}?|\$\(.*?\)|%\w+%|\{[A-Za-z_]\w*\}|<[^<>]+>")
+_LITERAL = re.compile(r"\$env:\w+|\$\{?[A-Za-z_]\w*[^}/]*\}?|\$\(.*?\)|%\w+%|\{[A-Za-z_]\w*\}|<[^<>]+>")
 _REPOSITORIES = ("dataset.repo_id", "policy.repo_id")
 _FOLDERS = ("dataset.root", "policy.path", "policy.pretrained_path", "config_path", "output_dir")
 _MAY_BE_EMPTY = re.compile(r"job_name|.*\.(?:tags|notes|entity|license)|rename_map")
-_JSON = re.compile(r"\s*[\[{]")
+_JSON = re.compile(r"\s*(?:\[|\{(?:\}|[^}]*[:\"]))")
 
 
 def flag_values(arguments: Sequence[str]) -> dict[str, str]:
@@ -32,7 +32,8 @@ def flag_values(arguments: Sequence[str]) -> dict[str, str]:
 def value_traps(command: CommandLine) -> Iterator[Trap]:
     """Yield what is wrong with the values of a command, and with the way it is written."""
     for text in command.mended:
-        yield Trap("not_as_a_shell_reads_it", f"{text}.".replace("..", "."), stops=True)
+        ends = "" if "\n" in text else "."  # a command of its own stands on the last line
+        yield Trap("not_as_a_shell_reads_it", f"{text}{ends}", stops=True)
     flags = flag_values(command.arguments)
     for name, value in flags.items():
         yield from _of_value(name, value, command)
@@ -41,13 +42,13 @@ def value_traps(command: CommandLine) -> Iterator[Trap]:
 
 
 def _of_value(name: str, value: str, command: CommandLine) -> Iterator[Trap]:
-    matters = name in (*_REPOSITORIES, *_FOLDERS)
+    matters = name in (*_REPOSITORIES, *_FOLDERS, "policy.type")
     if not value:
         if not _MAY_BE_EMPTY.fullmatch(name):
             yield Trap(
                 "empty_value",
                 f"--{name}= is empty: {_whose_variable(command)}. Set it, or write the value.",
-                stops=True,
+                stops=matters and name != "policy.repo_id",
             )
     elif (match := _LITERAL.search(value)) and not _JSON.match(value):
         yield Trap(

@@ -70,8 +70,13 @@ def run_inputs(run: TrainingRun, shapes: Shapes | None, given: Given, *, looked:
         given = Given()
     cameras = _cameras(shapes, given)
     seen, empty, unknown = cameras_of_policy(run, cameras, named=shapes.named and given.cameras is None)
-    if shapes.odd:
-        unknown = unknown or f"the policy sees {' and '.join(shapes.odd)}, which actprof does not trace"
+    own = {*_visual(run), *(key for key, name in run.rename_map.items() if name in _visual(run))}
+    odd = [text for text in shapes.odd if not own or text.split()[0] in own]
+    if odd:
+        unknown = unknown or (
+            f"{' and '.join(odd)}, and the image encoders of lerobot's policies take three (a depth camera? "
+            "leave it out of the dataset, or name the cameras to use in --policy.input_features)"
+        )
     after = [transformed_size(width, height, run.image_transforms) for width, height in seen.values()]
     largest = max(seen.values(), key=lambda size: size[0] * size[1], default=None)
     return Inputs(

@@ -18,7 +18,7 @@ from actprof.policies.lerobot_versions import lerobot_version
 from actprof.policies.precision import autocast_of
 from actprof.prediction.predict import predict_cell
 from actprof.preflight_check.command_line import CommandLine, Given
-from actprof.preflight_check.dataset_format import dataset_traps
+from actprof.preflight_check.dataset_format import NO_CAMERA, dataset_traps
 from actprof.preflight_check.dataset_shapes import Shapes, find_info, shapes_of
 from actprof.preflight_check.duration import run_duration
 from actprof.preflight_check.find_gpu import RunGpu, run_gpu
@@ -87,7 +87,8 @@ def _answer(command: CommandLine, given: Given, *, may_exist: bool, remedies: bo
     if inputs.unknown:
         return replace(answer, traps=(*traps, *find_traps(answer)))
     cell = replace(run_cell(run, inputs, gpu, launch, conf), task_tokens=task.tokens)
-    result = predict_run(cell, processes)
+    with _explained([trap for trap in traps if trap.name == NO_CAMERA]):
+        result = predict_run(cell, processes)
     said = (*inputs.assumptions, *filter(None, [task.assumed]), *run_assumptions(run, launch, gpu))
     said = (*command.notes, *said)
     result = replace(result, assumptions=(*result.assumptions, *said))

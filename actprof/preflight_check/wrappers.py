@@ -14,8 +14,8 @@ _PLAIN = """
     actprof aprun bsub caffeinate catchsegv chrt chroot cmd command compute-sanitizer conda coverage cProfile
     debugpy devbox direnv distrobox doas dotenv env envchain exec firejail flatpak-spawn flock gdb hatch
     ionice ipython jsrun kernprof line_profiler mamba memray micromamba mise mpiexec mpirun ncu nice nix
-    nix-shell nohup nsys nsys-ui numactl optirun parallel pdb pdm perf pipenv pipx pixi poetry powershell prime-run
-    profile proxychains4 pwsh py-spy qsub ray runuser rye salloc sbatch scalene screen script setsid
+    nix-shell nohup nsys nsys-ui numactl optirun parallel pdb pdm perf pipenv pipx pixi poetry powershell
+    prime-run profile proxychains4 pwsh py-spy qsub ray runuser rye salloc sbatch scalene screen script setsid
     srun start stdbuf strace su sudo systemd-inhibit systemd-run taskset tee time timeout tmux toolbox
     trace tsp ts unbuffer uv uvx valgrind viztracer watch xargs xvfb-run
 """

@@ -37,6 +37,10 @@ _ASKED_ANEW = (
     "where the kind of segments changes, the blocks that were held at the start are asked for anew, by "
     "address"
 )
+_NO_ROOM = (
+    "a device smaller than CUDA's own context leaves nothing to reserve: no program runs there; --capacity "
+    "is the memory of the whole device"
+)
 _NO_LIMIT = (
     "the recording does not show how much memory the device had: without --gpu or --capacity there is no "
     "limit"
@@ -158,6 +162,8 @@ def replay_recording(
     notes = [*recording.notes, *_about_the_record(exact)]
     if any(question.available_bytes is None for question in questions):
         notes.append(_about_the_limit(device, available))
+    if any(question.available_bytes == 0 for question in questions):
+        notes.append(_NO_ROOM)
     if any(outcome.passed_ooms for outcome in outcomes):
         notes.append(_PASSED)
     kinds = {(question.config or recording.config).expandable_segments for question in questions}

@@ -65,6 +65,39 @@ def test_each_verdict_has_its_exit_code(run, words, options, flags, expected):
     assert ("warning: tight" in shown.err) == begins.startswith("It runs, but")
 
 
+def test_what_lerobot_stops_with_is_said_beside_the_memory(run, words, tmp_path):
+    """The dataset's format is an old one: the answer stands, and so does the exit code of a refusal."""
+    command = words()
+    info = tmp_path / "meta" / "info.json"
+    info.write_text(json.dumps({**json.loads(info.read_text()), "codebase_version": "v2.1"}))
+    shown = run("preflight", "--gpu", "3090", "--no-remedies", "--", *command)
+    data = json.loads(run("preflight", "--gpu", "3090", "--no-remedies", "--json", "--", *command).out)
+
+    assert (2, True) == (shown.code, shown.out.startswith("It fits."))
+    assert "But it does not start: the dataset has format v2.1" in shown.out
+    assert [("dataset_version", True)] == [(trap["name"], trap["stops"]) for trap in data["traps"]]
+
+
+def test_the_machine_of_a_job_that_runs_the_command_is_its_gpu(run, words):
+    """`hf jobs run --flavor`; ssh names no card, so that one must be given."""
+    job = run(
+        "preflight", "--no-remedies", "--", "hf", "jobs", "run", "--flavor=a10g-large", "image", *words()
+    )
+    small = run("preflight", "--", "hf", "jobs", "run", "image", *words())
+    elsewhere = run("preflight", "--", "ssh", "gpu01", *words())
+    assert (0, True) == (job.code, "on the A10G of Hugging Face's a10g-large" in job.out)
+    assert (2, True) == (small.code, "--flavor cpu-basic has no GPU" in small.err)
+    assert (2, True) == (elsewhere.code, "runs on another machine (ssh)" in elsewhere.err)
+
+
+def test_an_error_is_explained_by_the_words_that_led_to_it(run):
+    """An empty variable, before the dataset that is therefore not found."""
+    words = ("lerobot-train", "--policy.type=act", "--policy.push_to_hub=false", "--dataset.repo_id=/pick")
+    shown = run("preflight", "--gpu", "3090", "--", *words)
+    assert 2 == shown.code
+    assert shown.err.index("was empty") < shown.err.index("is not to be found")
+
+
 def test_a_refused_command_ends_with_2(run, words):
     """Lerobot's words, on stderr."""
     shown = run("preflight", "--gpu", "3090", "--", *words("--batchsize=4"))

@@ -49,7 +49,7 @@ SAME = {
     "group": f"{{ {PLAIN}; }}",
     "condition": f"if nvidia-smi; then {PLAIN}; fi",
     "or": f"[ -d outputs ] || {PLAIN}",
-    "array": f"ARGS=(\n  {' '.join(FLAGS[:3])}  # data\n {' '.join(FLAGS[3:])}\n)\nlerobot-train \"${{ARGS[@]}}\"",
+    "array": "A=(\n  " + " ".join(FLAGS[:3]) + "  # data\n " + " ".join(FLAGS[3:]) + '\n)\nlerobot-train "${A[@]}"',
     "here-document": f"bash <<'EOF'\n{PLAIN}\nEOF",
     "variables": "N=8; REPO=me/so101\nlerobot-train --policy.type=act --policy.push_to_hub=false "
                  '--dataset.repo_id="${REPO}" --batch_size=$N --steps=${STEPS:-100}',
@@ -60,9 +60,9 @@ SAME = {
     "bash -euxo pipefail -c": f"bash -euxo pipefail -c {shlex.quote(LINES)}",
     "sh -c exec": f"sh -c {shlex.quote('exec ' + PLAIN)}",
     "zsh -ic": f"zsh -ic {shlex.quote(PLAIN)}",
-    "docker": f"docker run --gpus all --rm -it --shm-size=16g -v $PWD:/work huggingface/lerobot-gpu:latest {PLAIN}",
+    "docker": f"docker run --gpus all --rm -it --shm-size=16g -v $PWD:/work lerobot-gpu:latest {PLAIN}",
     "docker with python": f"docker run --gpus all --ipc host image {MODULE}",
-    "docker bash": f"sudo docker run --rm --gpus all image bash -c {shlex.quote('pip install -e . && ' + PLAIN)}",
+    "docker bash": f"sudo docker run --rm image bash -c {shlex.quote('pip install . && ' + PLAIN)}",
     "docker exec": f"docker exec -it lerobot {PLAIN}",
     "docker compose": f"docker compose run --rm trainer {PLAIN}",
     "docker entrypoint": f"docker run --entrypoint lerobot-train image {shlex.join(FLAGS)}",
@@ -112,7 +112,7 @@ SAME = {
     "script": f"script -q -c {shlex.quote(PLAIN)} log.txt",
     "nsys": f"nsys profile -o report --trace=cuda {PLAIN}",
     "py-spy": f"py-spy record -o profile.svg -- {PLAIN}",
-    "debugpy": f"python -m debugpy --listen 5678 --wait-for-client -m lerobot.scripts.lerobot_train {shlex.join(FLAGS)}",
+    "debugpy": f"python -m debugpy --listen 5678 -m lerobot.scripts.lerobot_train {shlex.join(FLAGS)}",
     "cProfile": f"python -m cProfile -o out.prof -m lerobot.scripts.lerobot_train {shlex.join(FLAGS)}",
     "python -X": f"python -X importtime -u -W ignore -m lerobot.scripts.lerobot_train {shlex.join(FLAGS)}",
     "py": f"py -3.12 -m lerobot.scripts.lerobot_train {shlex.join(FLAGS)}",
@@ -212,11 +212,17 @@ def test_a_variable_that_does_not_arrive_does_not_count(text, seen):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (f"lerobot-train –-policy.type=act {' '.join(FLAGS[1:])}", "typographic dash"),
-        (PLAIN.replace("--batch", "–batch"), "–batch_size begins with a typographic dash"),
-        (PLAIN.replace("--batch", "—batch"), "—batch_size begins with a typographic dash"),
-        (PLAIN.replace("=act", "=“act”"), "typographic quotes"),
-        (PLAIN.replace("=act", "=‘act’"), "typographic quotes"),
+        (f"lerobot-train \N{EN DASH}-policy.type=act {' '.join(FLAGS[1:])}", "typographic dash"),
+        (
+            PLAIN.replace("--batch", "\N{EN DASH}batch"),
+            "\N{EN DASH}batch_size begins with a typographic dash",
+        ),
+        (
+            PLAIN.replace("--batch", "\N{EM DASH}batch"),
+            "\N{EM DASH}batch_size begins with a typographic dash",
+        ),
+        (PLAIN.replace("=act", "=\u201cact\u201d"), "typographic quotes"),
+        (PLAIN.replace("=act", "=\u2018act\u2019"), "typographic quotes"),
         (PLAIN.replace(" --steps", "\u00a0--steps"), "no-break"),
         (LINES.replace("\\\n", "\\  \n"), "a backslash with a blank behind it"),
         (f"bash -c {PLAIN}", "put the command in quotes"),
@@ -231,7 +237,7 @@ def test_what_a_web_page_spoilt_is_read_and_said(text, said):
 
 def test_words_that_a_web_page_spoilt_are_read_alike():
     """Where a shell has split them already."""
-    line = parse_command_line(["lerobot-train", "–policy.type=“act”", *FLAGS[1:], " "])
+    line = parse_command_line(["lerobot-train", "\N{EN DASH}policy.type=\u201cact\u201d", *FLAGS[1:], " "])
     assert (tuple(FLAGS), 3) == (line.arguments, len(line.mended))
 
 

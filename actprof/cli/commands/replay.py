@@ -16,6 +16,7 @@ from actprof import api
 from actprof.cli.console import messages, output, plain_table, print_json, progress_listener
 from actprof.cli.options import html_option, json_option
 from actprof.errors import UsageError
+from actprof.snapshots.memory_over_time import RefusedRequest
 from actprof.snapshots.replay_recording import Outcome, SnapshotReplay, say_ambiguous
 from actprof.snapshots.verify import Verification
 from actprof.units import format_bytes
@@ -126,6 +127,10 @@ def _oom_text(outcome: Outcome) -> str:
     return f"[red]at event {oom.event:,}[/]" + ("" if oom.ended else " (went on)")
 
 
+def _request_text(oom: RefusedRequest) -> str:
+    return format_bytes(oom.segment_bytes) if oom.segment_bytes else "what it held already"
+
+
 _ROWS: tuple[tuple[str, Callable[[Outcome], str]], ...] = (
     ("settings", lambda o: escape(o.alloc_conf) or "default"),
     ("could reserve", _limit),
@@ -139,7 +144,7 @@ _ROWS: tuple[tuple[str, Callable[[Outcome], str]], ...] = (
     ("cache releases", lambda o: f"{o.cache_releases:,}"),
     ("retries", lambda o: f"{o.retries:,}"),
     ("out of memory", _oom_text),
-    ("  tried to allocate", lambda o: format_bytes(o.oom.segment_bytes) if o.oom else ""),
+    ("  tried to allocate", lambda o: _request_text(o.oom) if o.oom else ""),
     ("  asked by", lambda o: escape(o.oom.frame) if o.oom else ""),
     ("events replayed", lambda o: f"{o.events:,}"),
 )
