@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 from actprof.errors import UsageError
+from actprof.processes.process import CAN_START
 from actprof.processes.worker import Worker
 from actprof.progress import Listener, Progress, listening, nobody
 
@@ -105,13 +106,21 @@ def available_cores() -> int:
 
 def default_jobs() -> int:
     """Return one worker for each core that we may use, as far as the memory that is free holds them."""
+    if "SC_AVPHYS_PAGES" not in getattr(os, "sysconf_names", {}):  # Linux alone says what is free
+        return available_cores()
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return max(min(available_cores(), free // _WORKER_BYTES), 1)
 
 
 @contextmanager
 def worker_pool(jobs: int) -> Iterator[Executor]:
-    """Yield an executor with `jobs` workers; on an exception the workers are ended at once."""
+    """Yield an executor with `jobs` workers; on an exception the workers are ended at once.
+
+    Where no worker can be started, this process does the work.
+    """
+    if not CAN_START:
+        yield InThisProcess()
+        return
     cores_each = str(max((os.cpu_count() or 1) // jobs, 1))
     threads_each = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", cores_each)}
     workers = [Worker(threads_each) for _ in range(jobs)]

@@ -24,6 +24,8 @@ _GRACE_SECONDS = 10.0  # a process that has closed its end of the pipe may take 
 _LONGEST_MESSAGE = 1 << 29  # bytes; text that is taken for a length is above
 _SHOWN = 80
 
+# Whether workers can be started: they take a pipe by its descriptor and a session of their own.
+CAN_START = os.name == "posix"
 Environment: TypeAlias = Mapping[str, str | None]
 Call: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]
 
