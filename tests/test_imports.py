@@ -13,7 +13,7 @@ import actprof
 ROOT = Path(actprof.__file__).parent
 LIGHT = (
     "scenario", "hardware", "allocator", "replay", "prediction", "claims", "explanation", "advice", "ledger",
-    "snapshots", "sweeps", "report", "cli", "api", "preflight_check", "loading",
+    "snapshots", "sweeps", "report", "running", "cli", "api", "preflight_check", "loading",
 )  # fmt: skip
 HEAVY_MODULES = ("torch", "torchvision", "lerobot", "accelerate", "pynvml")
 
