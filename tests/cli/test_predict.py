@@ -22,7 +22,7 @@ def test_json_is_one_object_with_every_field(run, seed):
     assert (0, "") == (shown.code, shown.err)
     assert set(data) >= FIELDS
     assert "curve" not in data
-    assert {"name", "capacity_bytes", "context_bytes"} == set(data["gpu"])
+    assert {"name", "capacity_bytes", "context_bytes", "notes"} == set(data["gpu"])
     assert ("predicted", "fits", None, True) == (
         data["source"], data["verdict"], data["oom"], data["timing"]["trace_cached"],
     )  # fmt: skip

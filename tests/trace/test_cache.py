@@ -16,7 +16,7 @@ from actprof.prediction.predict import predict_cell
 from actprof.trace import cache
 from actprof.trace.cache import cache_directory, cached_trace, save_trace, trace_for
 
-CELL = Cell(batch_size=8)
+CELL = Cell(batch_size=8, overrides={"dim_model": 64})  # no trace of such a width comes with actprof
 
 
 @pytest.fixture(autouse=True)
