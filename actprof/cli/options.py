@@ -12,6 +12,7 @@ import click
 
 from actprof.cell import OPTION_FIELDS
 from actprof.cell_field import CellField
+from actprof.policies import policy_names
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 html_option = click.option(
@@ -22,6 +23,19 @@ jobs_option = click.option(
 )
 _CONSTANTS = {"true": True, "false": False, "none": None, "null": None}
 
+
+def complete_gpu(_ctx: click.Context, _option: click.Parameter, begun: str) -> list[str]:
+    """Return the cards that begin so, with hyphens for blanks, which part words in shells."""
+    from actprof.hardware import builtin_catalogue
+
+    names = ("-".join(gpu.name.split()) for gpu in builtin_catalogue().gpus)
+    return [name for name in names if name.lower().startswith(begun.lower())]
+
+
+def _complete_policy(_ctx: click.Context, _option: click.Parameter, begun: str) -> list[str]:
+    return [name for name in policy_names() if name.startswith(begun)]
+
+
 # What click is told of a kind of values: whatever has to be read with a unit or by name stays a text here.
 _KINDS: dict[str, dict[str, Any]] = {
     "overrides": {"metavar": "FIELD=VALUE", "multiple": True, "default": ()},
@@ -29,7 +43,8 @@ _KINDS: dict[str, dict[str, Any]] = {
     "resolution": {"metavar": "WIDTHxHEIGHT"},
     "capacity": {"metavar": "SIZE"},
     "size": {"metavar": "SIZE", "type": str},
-    "gpu": {"default": None},  # it depends on the capacity
+    "gpu": {"default": None, "shell_complete": complete_gpu},  # the default depends on the capacity
+    "policy": {"shell_complete": _complete_policy},
     "alloc_conf": {"metavar": "CONF"},
     "choices": {"metavar": "NAME", "multiple": True},
 }

@@ -80,9 +80,11 @@ def test_a_missing_store_has_code_1(run, tmp_path):
     assert "run `actprof sweep` first" in shown.err
 
 
-def test_the_version_is_printed(run):
-    """`--version` names the program and its version."""
-    assert run("--version").out.startswith("actprof ")
+def test_versions_and_folders_are_printed(run, session_cache):
+    """`--version` names all that answers depend on, and where files are kept."""
+    rows = dict(line.split(maxsplit=1) for line in run("--version").out.splitlines())
+    assert ["actprof", "lerobot", "torch", "cuDNN", "Python", "cache", "settings"] == list(rows)
+    assert session_cache == rows["cache"]
 
 
 def test_an_interrupt_has_code_130(run, monkeypatch):

@@ -13,7 +13,7 @@ from rich.progress import TextColumn, TimeElapsedColumn
 from actprof import api
 from actprof.claims.judge import Outcome, claims_of
 from actprof.cli.console import output, print_json, progress_listener
-from actprof.cli.options import jobs_option, json_option
+from actprof.cli.options import complete_gpu, jobs_option, json_option
 from actprof.records import to_plain
 from actprof.results import SCHEMA_VERSION
 
@@ -23,7 +23,12 @@ _MARKS = {True: "[green]✓[/]", False: "[bold red]✗[/]", None: "[magenta]?[/]
 
 @click.command(name="check")
 @click.argument("scenario", type=click.Path(path_type=Path))
-@click.option("--gpu", default=None, help="Another GPU than the scenario's, for what does not name its own.")
+@click.option(
+    "--gpu",
+    shell_complete=complete_gpu,
+    default=None,
+    help="Another GPU than the scenario's, for what does not name its own.",
+)
 @jobs_option
 @click.option(
     "--out",

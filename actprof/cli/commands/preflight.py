@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from actprof import api
 from actprof.cli.console import VERDICT_STYLES, boundary_text, output, print_json
-from actprof.cli.options import json_option
+from actprof.cli.options import complete_gpu, json_option
 from actprof.cli.show_remedies import added_words, script_text
 from actprof.cli.show_result import (
     HEADLINES,
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="-- lerobot-train ...")
 @click.option("--config", type=click.Path(path_type=Path), help="A train_config.json instead of a command.")
 @click.option(
-    "--gpu", help="A GPU of `actprof gpus`.  [default: --job.target's, else the one in this machine]"
+    "--gpu",
+    shell_complete=complete_gpu,
+    help="A GPU of `actprof gpus`.  [default: --job.target's, else the one in this machine]",
 )
 @click.option("--capacity", metavar="SIZE", help="Memory of the GPU, like 23.69GiB.  [default: the GPU's]")
 @click.option("--used-by-others", metavar="SIZE", help="Memory that other programs hold, of a GPU not here.")

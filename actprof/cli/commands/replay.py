@@ -14,7 +14,7 @@ from rich.table import Table
 
 from actprof import api
 from actprof.cli.console import messages, output, plain_table, print_json, progress_listener
-from actprof.cli.options import html_option, json_option
+from actprof.cli.options import complete_gpu, html_option, json_option
 from actprof.errors import UsageError
 from actprof.snapshots.memory_over_time import RefusedRequest
 from actprof.snapshots.replay_recording import Outcome, SnapshotReplay, say_ambiguous
@@ -29,7 +29,9 @@ _HOLDERS = 5
 @click.option(
     "--device", type=int, default=None, metavar="N", help="GPU in the snapshot.  [default: first with events]"
 )
-@click.option("--gpu", default=None, help="A GPU of `actprof gpus` to replay on.")
+@click.option(
+    "--gpu", shell_complete=complete_gpu, default=None, help="A GPU of `actprof gpus` to replay on."
+)
 @click.option(
     "--capacity", default=None, metavar="SIZE", help="Memory of the device to replay on, like 24GiB."
 )

@@ -22,7 +22,7 @@ from actprof.cli.console import (
     print_json,
     progress_listener,
 )
-from actprof.cli.options import jobs_option
+from actprof.cli.options import complete_gpu, jobs_option
 from actprof.errors import UsageError
 from actprof.records import to_plain
 from actprof.results import MEASURED, PREDICTED, SCHEMA_VERSION, Verdict
@@ -53,7 +53,7 @@ _ALLOCATORS = {"": "native", "expandable_segments:True": "expandable"}
     show_default=True,
     help="auto also measures where the scenario's GPU, or one with its memory, is in this machine.",
 )
-@click.option("--gpu", default=None, help="Another GPU than the scenario's.")
+@click.option("--gpu", shell_complete=complete_gpu, default=None, help="Another GPU than the scenario's.")
 @jobs_option
 @click.option("--fresh", is_flag=True, help="Answer again what is known already.")
 @click.option("--no-ground", is_flag=True, help="Leave out the real runs on the CPU.")
