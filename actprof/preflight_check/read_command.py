@@ -71,7 +71,8 @@ def _named_policy(arguments: Sequence[str], seen: Mapping[str, str]) -> str:
         if not policy and "policy.path" in flags:
             policy = str(pretrained_config(flags["policy.path"], None, seen).values["type"])
         elif not policy and "config_path" in flags:
-            policy = str((saved_config(flags["config_path"]).get("policy") or {}).get("type", ""))
+            saved = saved_config(flags["config_path"]).get("policy")
+            policy = str(saved.get("type", "")) if isinstance(saved, dict) else ""
     return policy if any(policy in tables_of(version) for version in TESTED) else ""
 
 

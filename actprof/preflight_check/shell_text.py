@@ -20,8 +20,9 @@ _TYPED = str.maketrans({
 })  # fmt: skip
 _SINGLE_QUOTED = re.compile("(?<![^\\s={:,\\[])[\u2018\u201b]([^\u2018\u2019\u201b]*)[\u2019\u201b]")
 _LONG_DASH = re.compile(rf"(?<!\S)[{_DASH}-]*[{_DASH}][{_DASH}-]*(?=[A-Za-z])")
-_SPOILT_END = re.compile(r"\\[ \t]+\r?\n(?=\s*[^\s#])")
-_CONTINUED = re.compile(r"(?:\\|(?<=\s)[`^])[ \t]*\r?\n")
+_SPOILT_END = re.compile(r"\\[ \t]+(?:#[^\n]*)?\r?\n(?=\s*[^\s#])")
+_CONTINUED = re.compile(r"(?:\\|(?<=\s)[`^])[ \t]*(?:(?<=[ \t])#[^\n]*)?\r?\n")
+_COMMENT_BETWEEN = re.compile(r"(\\[ \t]*\r?\n)(?:[ \t]*#[^\n]*\r?\n)+(?=[ \t]*-)")
 _WINDOWS = re.compile(r"\s[`^][ \t]*\r?\n|\$env:|(?m:^\s*set \"?\w+=)|(?<![\w/])[A-Za-z]:\\|\\Scripts\\")
 _PROMPT = re.compile(
     r"(?m)^[ \t]*(?:\([\w.-]+\)[ \t]+)?"
@@ -119,6 +120,9 @@ def statements_of_text(text: str) -> tuple[list[list[Word]], tuple[str, ...]]:
     text, said = put_right(text)
     if _SPOILT_END.search(text):
         said += ("a backslash with a blank behind it does not continue the line; remove the blank",)
+    if _COMMENT_BETWEEN.search(text):
+        said += ("a line of comment between continued lines ends the command there; take it out",)
+        text = _COMMENT_BETWEEN.sub(r"\1", text)
     windows = bool(_WINDOWS.search(text))
     text = _plain_lines(_CONTINUED.sub(" ", text), windows=windows)
     found: list[list[Word]] = [[]]
@@ -138,6 +142,7 @@ def statements_of_text(text: str) -> tuple[list[list[Word]], tuple[str, ...]]:
 def statements_of_words(words: Sequence[str]) -> tuple[list[list[Word]], tuple[str, ...]]:
     """Return the statements of words that a shell has split, or that somebody split at blanks."""
     found: list[list[Word]] = [[]]
+    unread = any(word in _OPERATORS for word in words)  # no shell has seen them
     said: dict[str, None] = {}
     skipping = False
     for given in words:
@@ -154,7 +159,7 @@ def statements_of_words(words: Sequence[str]) -> tuple[list[list[Word]], tuple[s
             word = word.removesuffix(";") if ends else word
             if putting and word.partition("=")[2][:1] in ("'", '"'):
                 word = word.replace(word.partition("=")[2][0], "")
-            found[-1] += [(Piece(word),)] if word else []
+            found[-1] += [(Piece(word, expands=unread, quoted=True),)] if word else []
             found += [[]] if ends else []
         elif given != "" and not word.strip():
             said["an escaped blank stands alone, as behind a backslash at a line's end; remove it"] = None
@@ -163,7 +168,7 @@ def statements_of_words(words: Sequence[str]) -> tuple[list[list[Word]], tuple[s
 
 def _plain_lines(text: str, *, windows: bool) -> str:
     """Return a text in which prompts, here-documents, arrays and other shells' variables are bash's."""
-    text = _PROMPT.sub("", text)
+    text = re.sub(r"(?m)^[ \t]*(?:```|~~~)[\w{}. -]*$", "", _PROMPT.sub("", text))
     text = re.sub(r"(?s)<<-?[ \t]*(['\"]?)(\w+)\1([^\n]*)\n(.*?)\n[ \t]*\2\b", r"\3\n\4\n", text)
     text = re.sub(r"(?m)^\s*os\.environ\[['\"](\w+)['\"]\]\s*=\s*", r"export \1=", text)
     text = text.replace("{sys.executable}", "python")

@@ -38,6 +38,8 @@ class Shell:
     def words(self, statement: Sequence[Word]) -> list[str]:
         """Return the words that a statement runs; none where it only changes the shell."""
         words = [text for word in statement for text in self.values.expand(word)]
+        if words and words[0] == "{" and words[-1] == "}":
+            words.pop()
         while words and (words[0] in _KEYWORDS or words[0][0] == "!"):
             bare = words[0].lstrip("!@") if words[0] not in _KEYWORDS else ""
             words = [bare, *words[1:]] if bare else words[1:]

@@ -6,6 +6,7 @@ lerobot-train. Nothing is run.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -58,6 +59,8 @@ def unwrap(command: str | Sequence[str]) -> CommandLine:
     """Return the parts of `command`; see `parse_command_line`."""
     words = [command] if isinstance(command, str) else list(command)
     is_text = isinstance(command, str) or (len(words) == 1 and any(map(str.isspace, words[0])))
+    if is_text and (listed := _json_words(words[0])):
+        words, is_text = listed, False
     try:
         statements, mended = statements_of_text(words[0]) if is_text else statements_of_words(words)
     except UsageError as error:
@@ -69,6 +72,16 @@ def unwrap(command: str | Sequence[str]) -> CommandLine:
     line = on_this_machine(as_today(line))
     text = shlex.join(text for statement in statements for word in statement for text in _written(word))
     return replace(line, text=text)
+
+
+def _json_words(text: str) -> list[str]:
+    """Return the words of a Dockerfile's `CMD ["lerobot-train", …]`, or of such a list alone."""
+    match = re.fullmatch(r"\s*(?:CMD|ENTRYPOINT)?\s*(\[.*\])\s*", text, re.DOTALL)
+    try:
+        words = json.loads(match[1]) if match else []
+    except ValueError:
+        return []
+    return words if all(isinstance(word, str) for word in words) else []
 
 
 def _flags_alone(statements: Sequence[Sequence[Word]]) -> CommandLine | None:
@@ -142,6 +155,8 @@ def _python(words: Sequence[str]) -> CommandLine | None:
         return None
     position = 0 if words[0] == "-m" else 1
     while position < len(words) and words[position].startswith("-") and words[position] != "-m":
+        if words[position] == "-c" and _MENTION.search(" ".join(words[position + 1 : position + 2])):
+            return CommandLine(text="", arguments=tuple(words[position + 2 :]))  # it calls lerobot's main
         position += 2 if words[position] in _PYTHON_VALUES else 1
     return _unwrap(words[position + (list(words[position : position + 1]) == ["-m"]) :])
 

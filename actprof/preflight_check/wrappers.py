@@ -77,7 +77,8 @@ class Wrapper:
         """Return the variables that it sets, and the names of those that it hands on."""
         texts = []
         if self.name in {*_CONTAINERS.split(), *_MACHINES.split()}:
-            texts = [*self._values("-e", "--env"), *self._of_files(), *self._visible()]
+            texts = [*self._values("-e", "--env"), *self._visible()]
+        texts += self._of_files()
         texts += [part for text in self._values("--export") for part in _LISTED.split(text)]
         if self.name == "sudo":
             texts += [part for text in self._values("--preserve-env") for part in text.split(",")]
