@@ -183,7 +183,7 @@ def table(found: Iterable[tuple[Combination, dict[str, Any]]]) -> list[str]:
         torch = versions.get("torch", combination.torch) + (" (forced)" if combination.forced else "")
         cells = [versions.get("lerobot", combination.lerobot), torch, versions.get("cuDNN", "")]
         if "error" in answer:
-            lines.append("| " + " | ".join([*cells, answer["error"]]) + " |")
+            lines.append("| " + " | ".join([*cells, answer["error"].splitlines()[0]]) + " |")
             continue
         cells += [f"{answer[name]:,}" for name in _COLUMNS]
         lines.append("| " + " | ".join([*cells, ", ".join(answer.get("moved", ())) or "nothing"]) + " |")

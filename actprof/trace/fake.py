@@ -8,7 +8,8 @@ because the tensors say that they are on one. Some things need help, each undone
 - Foreach implementations are chosen by exact type; the fake type is added to their lists.
 - `linear` adds its bias out of place while any tensor mode is active; here it does as it does without.
 - Attention takes the kernel that a GPU would take (`actprof.trace.rules.attention`).
-- A GPU that is there is not asked for anything, so that a trace is the same everywhere.
+- A GPU that is there is not asked for anything, so that a trace is the same everywhere, nor is the driver of
+  one that is not (`actprof.trace.device_guard`).
 - `torch.autocast("cuda")` stays on without a GPU, bf16 too: checkpointing enters it again for the second run.
 - `torch.tensor` of a list of tensors looks at each where no mode sees it: it gets their values.
 - A deep copy of a tensor would copy its mode as well, and the process would die of that: it becomes a clone.
@@ -36,6 +37,7 @@ from torch.utils import _foreach_utils
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from actprof.trace.device_guard import driver_not_asked
 from actprof.trace.rules.attention import scaled_dot_product_attention
 from actprof.trace.values import to_list
 
@@ -65,6 +67,7 @@ def fake_cuda() -> Iterator[FakeTensorMode]:
         if "transformers" in sys.modules:  # it is imported with the policy, before anything is recorded
             target = "transformers.utils.import_utils.is_fake_tensor"
             stack.enter_context(mock.patch(target, lambda _tensor: False))
+        stack.enter_context(driver_not_asked())
         yield stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv()))
 
 
