@@ -6,8 +6,10 @@ take on a GPU is predicted all the same, to stand beside what is measured.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import PurePath
 
 from actprof.advice.combinations import reach
@@ -180,18 +182,33 @@ def _checked(words: Words, flags: dict[str, str], variables: dict[str, str], giv
 
 
 def _largest(answer: Preflight, given: Given) -> tuple[int, str]:
-    """Return the largest batch size that surely fits, and why; not more than the dataset has frames."""
-    size = predict_cell(_beside_others(answer)).surely_fits_batch_size
-    if size is None:
+    """Return the largest batch size that surely fits, and why; not more than the dataset has frames.
+
+    That is one with the verdict `fits`; what runs beyond it flushes its cache, or has less to spare. Where no
+    batch size has, it is the largest that runs whichever plans cuDNN takes.
+    """
+    cell = _beside_others(answer)
+    runs = predict_cell(cell).surely_fits_batch_size
+    if runs is None:
         raise UnknownAnswerError(
             f"the largest batch size of {answer.run.policy_type} is not known; leave out --fit"
         )
-    if not size:
+    if not runs:
         raise NoFitError(f"not even batch size 1 fits {_card(answer)}; see actprof suggest")
     frames = _frames(answer, given)
-    if 0 < frames < size:
-        return frames, f"as many as the dataset has frames, which surely fit {_card(answer)}"
-    return size, f"the largest that surely fits {_card(answer)}"
+    most = min(runs, frames or runs)
+    is_beyond = partial(_does_not_fit, cell)
+    size = bisect_left(range(1, most + 1), True, key=is_beyond)  # noqa: FBT003 - what is looked for
+    if not size:
+        return most, f"the largest that runs on {_card(answer)}, tightly"
+    if size == frames:
+        return size, f"as many as the dataset has frames, which surely fit {_card(answer)}"
+    tightly = "" if size == runs else f"; up to {runs} run, tightly"
+    return size, f"the largest that surely fits {_card(answer)}{tightly}"
+
+
+def _does_not_fit(cell: Cell, size: int) -> bool:
+    return predict_cell(replace(cell, batch_size=size)).verdict != Verdict.FITS
 
 
 def _frames(answer: Preflight, given: Given) -> int:
@@ -224,11 +241,10 @@ def _lossless(answer: Preflight, target: int) -> tuple[Offer, ...]:
     ]
     found = reach(suggest(cell, names=names, target_batch=target)) if names else ()
     if not found:
-        surely = start.surely_fits_batch_size
-        least = "" if surely is None else f"; {surely} surely fits (--fit)"
         raise NoFitError(
             f"batch size {target} does not surely fit {_card(answer)}, and no flag or variable makes it that "
-            f"leaves the training as it is{least}; actprof suggest --target-batch {target} knows of others"
+            f"leaves the training as it is; --fit takes the largest that does, and actprof suggest "
+            f"--target-batch {target} knows of other remedies"
         )
     return found[0].offers
 

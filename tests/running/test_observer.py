@@ -127,8 +127,8 @@ def test_a_run_that_ran_out_of_memory_says_what_was_asked_for(observe):
     message = (
         "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 472.00 MiB. GPU 0 has a total "
         "capacity of 23.69 GiB of which 446.56 MiB is free. Including non-PyTorch memory, this process has "
-        "23.25 GiB memory in use. Of the allocated memory 22.33 GiB is allocated by PyTorch, and 486.21 MiB is "
-        "reserved by PyTorch but unallocated.\n"
+        "23.25 GiB memory in use. Of the allocated memory 22.33 GiB is allocated by PyTorch, and 486.21 MiB "
+        "is reserved by PyTorch but unallocated.\n"
     )
     found, said, _ = observe(code=1, end=message)
     assert said[0].startswith(

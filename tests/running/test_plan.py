@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 
 import pytest
 
 from actprof.errors import UsageError
+from actprof.prediction.predict import predict_cell
 from actprof.preflight_check.command_line import Given
 from actprof.preflight_check.flag_table import flag_table
 from actprof.results import Verdict
@@ -48,13 +50,14 @@ def words(tmp_path, seed, _own_cache):
 def test_fit_takes_the_largest_batch_size_that_surely_fits(words, given_as):
     """Smaller or larger than given; the pre-flight is that of what is run, and one more would not fit."""
     plan = make_plan(words(*given_as), SMALL, fit=True)
-    surely = plan.answer.result.surely_fits_batch_size
+    surely = plan.answer.run.batch_size
+    one_more = replace(plan.answer.result.cell, batch_size=surely + 1)
+    assert (Verdict.FITS, Verdict.TIGHT) == (plan.answer.verdict, predict_cell(one_more).verdict)
+    assert surely <= plan.answer.result.surely_fits_batch_size
     assert (f"--batch_size={surely}",) == plan.changed
-    assert surely == plan.answer.run.batch_size
     assert 1 == sum("batch_size" in word for word in plan.words.all)
     assert plan.answer.command.text == shlex.join(plan.words.all)
     assert f"--batch_size={surely} (batch size" in plan.said
-    assert plan.answer.verdict.runs
 
 
 def test_fit_takes_no_more_than_the_dataset_has(words):
@@ -87,7 +90,9 @@ def test_a_target_that_fits_needs_no_remedy(words):
 
 def test_a_target_beyond_flags_and_variables_is_refused(words):
     """With what surely fits, and where more is known."""
-    with pytest.raises(NoFitError, match=r"surely fits \(--fit\); actprof suggest --target-batch 4000"):
+    with pytest.raises(
+        NoFitError, match="--fit takes the largest that does, and actprof suggest --target-batch 4000"
+    ):
         make_plan(words("--batch_size=8"), SMALL, target_batch=4000)
 
 
