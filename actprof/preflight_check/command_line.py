@@ -112,7 +112,12 @@ def parse_command_line(command: str | Sequence[str]) -> CommandLine:
     return unwrap(command)
 
 
+def expanded(path: str) -> Path:
+    """Return a path with the home folder for its `~`; that of an unknown user is left as it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's raises where there is no such user
+
+
 def hugging_face_home(environment: Mapping[str, str]) -> Path:
     """Return the folder in which Hugging Face's libraries keep their files."""
     cache = environment.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(environment.get("HF_HOME") or f"{cache}/huggingface").expanduser()
+    return expanded(environment.get("HF_HOME") or f"{cache}/huggingface")

@@ -14,7 +14,7 @@ from typing import Any
 
 from actprof.errors import UsageError
 from actprof.policies.train_command import hub_answers
-from actprof.preflight_check.command_line import hugging_face_home
+from actprof.preflight_check.command_line import expanded, hugging_face_home
 from actprof.preflight_check.dataset_format import older_than_2
 from actprof.preflight_check.hub_files import from_hub, is_a_path, snapshots
 
@@ -57,7 +57,7 @@ def find_info(
     """
     home = _lerobot_home(environment)
     cached = snapshots(home / "hub", f"datasets--{repo_id.replace('/', '--')}", revision)
-    places = [Path(root).expanduser()] if root else [home / repo_id, *cached]
+    places = [expanded(root)] if root else [home / repo_id, *cached]
     for place in places:
         path = place / _INFO
         if path.is_file():
@@ -148,7 +148,7 @@ def _image_shape(feature: Mapping[str, Any]) -> tuple[int, int, int]:
 def _lerobot_home(environment: Mapping[str, str]) -> Path:
     """Return the folder of lerobot's cache, as `lerobot/utils/constants.py` finds it."""
     named = environment.get("HF_LEROBOT_HOME")
-    return Path(named).expanduser() if named else hugging_face_home(environment) / "lerobot"
+    return expanded(named) if named else hugging_face_home(environment) / "lerobot"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 from actprof.errors import UnknownAnswerError, UsageError
 from actprof.policies import policy_names, policy_spec
 from actprof.policies.train_command import HUB_SECONDS, hub_answers
-from actprof.preflight_check.command_line import hugging_face_home
+from actprof.preflight_check.command_line import expanded, hugging_face_home
 
 CONFIG = "config.json"
 
@@ -36,7 +36,7 @@ def pretrained_config(name: str, revision: str | None, environment: Mapping[str,
         UnknownAnswerError: it is a folder of another machine, or a repository that cannot be reached and that
             nobody has written down; says what to do.
     """
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if folder.is_dir():
         return _read(folder / CONFIG, "")
     if is_a_path(name):
@@ -80,7 +80,7 @@ def _read(path: Path, source: str) -> PretrainedConfig:
 def hub_cache(environment: Mapping[str, str]) -> Path:
     """Return the folder in which huggingface_hub keeps what it has fetched."""
     named = environment.get("HF_HUB_CACHE") or environment.get("HUGGINGFACE_HUB_CACHE")
-    return Path(named).expanduser() if named else hugging_face_home(environment) / "hub"
+    return expanded(named) if named else hugging_face_home(environment) / "hub"
 
 
 def snapshots(cache: Path, folder: str, revision: str | None) -> list[Path]:

@@ -14,11 +14,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from actprof.errors import UsageError
-from actprof.preflight_check.command_line import CommandLine, hugging_face_home
+from actprof.preflight_check.command_line import CommandLine, expanded, hugging_face_home
 
 _PRECISIONS = {"no": "fp32", "fp16": "fp16", "bf16": "bf16"}
 _WRAPS = {"use_fsdp": "FSDP", "use_deepspeed": "DeepSpeed", "use_megatron_lm": "Megatron-LM", "tpu": "a TPU"}
@@ -143,7 +142,7 @@ def _config_file(options: Mapping[str, str], seen: Mapping[str, str]) -> dict[st
     """Return accelerate's config file: the one named, else the user's, else nothing."""
     usual = hugging_face_home(seen) / "accelerate" / "default_config.yaml"
     named = options.get("config_file")
-    path = Path(named).expanduser() if named else usual
+    path = expanded(named) if named else usual
     if not path.is_file():
         if named:
             raise UsageError(f"accelerate's config file {named} is not there; name one that is")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
-from actprof.preflight_check.command_line import CommandLine
+from actprof.preflight_check.command_line import CommandLine, expanded
 from actprof.preflight_check.trap import Trap
 
 _FLAG = re.compile(r"--([A-Za-z_][\w.]*)(?:=(.*))?", re.DOTALL)
@@ -85,9 +84,7 @@ def _of_repositories(flags: Mapping[str, str], command: CommandLine) -> Iterator
         if not value or _LITERAL.search(value):
             continue
         # With a folder a dataset's name is only a name; a policy is pushed when all is done.
-        stops = (
-            name == "dataset.repo_id" and not Path(flags.get("dataset.root") or "/-").expanduser().is_dir()
-        )
+        stops = name == "dataset.repo_id" and not expanded(flags.get("dataset.root") or "/-").is_dir()
         if re.fullmatch(r"/[^/]+|[^/]+/", value):
             side = "before" if value.startswith("/") else "behind"
             yield Trap(

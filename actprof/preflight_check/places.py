@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from actprof.preflight_check.command_line import CommandLine
+from actprof.preflight_check.command_line import CommandLine, expanded
 
 # Flags whose value is a path; of the first kind never a repository's name.
 _FOLDERS = ("dataset.root", "output_dir", "config_path")
@@ -40,7 +40,7 @@ def _here(value: str, line: CommandLine, *, sure: bool) -> str:
     if not is_relative:
         return _inside(value, line.mounts)
     path = _inside(str(PurePosixPath(line.folder) / value), line.mounts)
-    return path if sure or value.startswith(".") or Path(path).expanduser().exists() else value
+    return path if sure or value.startswith(".") or expanded(path).exists() else value
 
 
 def _inside(path: str, mounts: Sequence[tuple[str, str]]) -> str:

@@ -21,6 +21,7 @@ from actprof.errors import ActprofError, UnknownAnswerError
 from actprof.files import keep
 from actprof.policies import policy_names
 from actprof.policies.lerobot_versions import TESTED, lerobot_version
+from actprof.preflight_check.command_line import expanded
 from actprof.preflight_check.flag_table import flag_table, reader_version, tables_of
 from actprof.preflight_check.hub_files import PretrainedConfig, is_a_path, pretrained_config
 from actprof.preflight_check.named_values import flag_values
@@ -96,7 +97,7 @@ def _find_config(arguments: Sequence[str]) -> None:
     """
     path = flag_values(arguments).get("config_path", "")
     names_a_folder = "/" in path or "\\" in path  # lerobot's own words do for a bare file's name
-    if names_a_folder and is_a_path(path) and not Path(path).expanduser().exists():
+    if names_a_folder and is_a_path(path) and not expanded(path).exists():
         raise UnknownAnswerError(
             f"--config_path={path} is not on this machine; copy the train_config.json of that run here and "
             "name it, or give the command itself"

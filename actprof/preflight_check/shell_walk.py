@@ -40,7 +40,7 @@ class Shell:
         words = [text for word in statement for text in self.values.expand(word)]
         if words and words[0] == "{" and words[-1] == "}":
             words.pop()
-        while words and (words[0] in _KEYWORDS or words[0][0] == "!"):
+        while words and (words[0] in _KEYWORDS or words[0].startswith("!")):
             bare = words[0].lstrip("!@") if words[0] not in _KEYWORDS else ""
             words = [bare, *words[1:]] if bare else words[1:]
         if not words:

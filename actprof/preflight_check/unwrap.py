@@ -11,10 +11,9 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from actprof.errors import UsageError
-from actprof.preflight_check.command_line import CommandLine
+from actprof.preflight_check.command_line import CommandLine, expanded
 from actprof.preflight_check.old_commands import as_today, old_script
 from actprof.preflight_check.places import on_this_machine
 from actprof.preflight_check.shell_text import Values, Word, statements_of_text, statements_of_words
@@ -63,9 +62,11 @@ def unwrap(command: str | Sequence[str]) -> CommandLine:
         words, is_text = listed, False
     try:
         statements, mended = statements_of_text(words[0]) if is_text else statements_of_words(words)
+        line = _first(statements, Values()) or _flags_alone(statements)
     except UsageError as error:
         raise UsageError(f"the command cannot be taken apart ({error}); {_HINT}") from error
-    line = _first(statements, Values()) or _flags_alone(statements)
+    except RecursionError:
+        raise UsageError(f"the command starts itself again and again; {_HINT}") from None
     if line is None:
         raise UsageError(_why_not(statements))
     line = replace(line, mended=tuple(dict.fromkeys((*mended, *line.mended))))
@@ -222,7 +223,7 @@ def _script(words: Sequence[str]) -> CommandLine | None:
         place and _name(words[0]) not in {*_SHELLS, "sbatch", "source", ".", "qsub", "bsub"}
     ):
         return None
-    text = Path(words[place]).read_text(encoding="utf-8", errors="replace")
+    text = expanded(words[place]).read_text(encoding="utf-8", errors="replace")
     own = {str(i): given for i, given in enumerate(words[place:])}
     statements, mended = statements_of_text(text.replace('"$@"', shlex.join(words[place + 1 :])))
     line = _first(statements, Values(own=own))
@@ -232,7 +233,7 @@ def _script(words: Sequence[str]) -> CommandLine | None:
 
 
 def _is_text_file(word: str) -> bool:
-    path = Path(word).expanduser()
+    path = expanded(word)
     try:
         if path.suffix in (".py", ".exe") or not path.is_file() or path.stat().st_size > _MOST_SCRIPT_BYTES:
             return False

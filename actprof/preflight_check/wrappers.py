@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from actprof.preflight_check.command_line import CommandLine
+from actprof.preflight_check.command_line import CommandLine, expanded
 
 # What only starts what follows, with options of its own in between.
 _PLAIN = """
@@ -92,7 +92,7 @@ class Wrapper:
 
     def _of_files(self) -> Iterator[str]:
         for name in self._values("--env-file"):
-            path = Path(name).expanduser()
+            path = expanded(name)
             if path.is_file():
                 lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
                 yield from (line.strip() for line in lines if _ASSIGNMENT.fullmatch(line.strip()))

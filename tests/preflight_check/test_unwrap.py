@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from actprof.errors import UsageError
-from actprof.preflight_check.command_line import parse_command_line
+from actprof.preflight_check.command_line import expanded, parse_command_line
 from actprof.preflight_check.launcher import launch_of
 
 FLAGS = ["--policy.type=act", "--policy.push_to_hub=false", "--dataset.repo_id=me/so101", "--batch_size=8",
@@ -110,6 +110,21 @@ def test_words_with_a_shells_operators_are_read_as_its_text():
     words = ["export", "ME=me", "&&", "lerobot-train", "--dataset.repo_id=$ME/x"]
     assert ("--dataset.repo_id=me/x",) == parse_command_line(words).arguments
     assert ("--dataset.repo_id=$ME/x",) == parse_command_line(words[3:]).arguments
+
+
+def test_a_script_that_starts_itself_has_no_answer(tmp_path):
+    """Nor does reading it go on for ever."""
+    path = tmp_path / "train.sh"
+    path.write_text(f"bash {path}  # lerobot-train\n")
+    with pytest.raises(UsageError, match="starts itself again and again"):
+        parse_command_line(f"bash {path}")
+
+
+def test_a_home_of_nobody_is_left_as_it_is():
+    """It is some folder that is not here."""
+    words = ["lerobot-train", "--dataset.root=~nobody_here/x"]
+    assert tuple(words[1:]) == parse_command_line(words).arguments
+    assert "~nobody_here/x" == str(expanded("~nobody_here/x"))
 
 
 def test_unset_variables_are_known_by_name():
