@@ -23,7 +23,7 @@ _LONG_DASH = re.compile(rf"(?<!\S)[{_DASH}-]*[{_DASH}][{_DASH}-]*(?=[A-Za-z])")
 _SPOILT_END = re.compile(r"\\[ \t]+(?:#[^\n]*)?\r?\n(?=\s*[^\s#])")
 _CONTINUED = re.compile(r"(?:\\|(?<=\s)[`^])[ \t]*(?:(?<=[ \t])#[^\n]*)?\r?\n")
 _COMMENT_BETWEEN = re.compile(r"(\\[ \t]*\r?\n)(?:[ \t]*#[^\n]*\r?\n)+(?=[ \t]*-)")
-_WINDOWS = re.compile(r"\s[`^][ \t]*\r?\n|\$env:|(?m:^\s*set \"?\w+=)|(?<![\w/])[A-Za-z]:\\|\\Scripts\\")
+_WINDOWS = re.compile(r"\s[`^][ \t]*\r?\n|\$env:|(?m:^\s*set \"?\w+=)|(?<![\w/])[A-Za-z]:\\|\\[Ss]cripts\\")
 _PROMPT = re.compile(
     r"(?m)^[ \t]*(?:\([\w.-]+\)[ \t]+)?"
     r"(?:PS [^\n>]*>|[A-Z]:\\[^\n>]*>|[\w.-]+@[^\n$#]*[$#]|[$%>]|>>>)[ \t]+(?=\S)"

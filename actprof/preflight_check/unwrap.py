@@ -27,21 +27,7 @@ _LAUNCHERS = {
     "torchrun": "torchrun", "torch.distributed.run": "torchrun", "torch.distributed.launch": "torchrun",
 }  # fmt: skip
 _PYTHON = re.compile(r"(?:python|pypy|py)(\d(\.\d+)?)?w?")
-_SHELLS = {
-    "bash",
-    "sh",
-    "zsh",
-    "dash",
-    "ksh",
-    "fish",
-    "ash",
-    "csh",
-    "tcsh",
-    "wsl",
-    "cmd",
-    "powershell",
-    "pwsh",
-}
+_SHELLS = {*["ash", "bash", "cmd", "csh", "dash", "fish", "ksh", "powershell", "pwsh", "sh", "tcsh", "zsh"]}
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _MENTION = re.compile(r"lerobot[-_]train|lerobot\.scripts|scripts[\\/]train\.py")
 _TEXT_OPTION = re.compile(r"-[A-Za-z]*c|-(?:Command|command)|/[cCkK]")
@@ -164,6 +150,8 @@ def _python(words: Sequence[str]) -> CommandLine | None:
 
 def _shell(words: Sequence[str]) -> CommandLine | None:
     """Return what a shell's text runs: `bash -c 'TEXT'`, `powershell -Command TEXT`."""
+    if words[0] == "eval":
+        words = ["sh", "-c", " ".join(words[1:])]
     texts = [place for place, word in enumerate(words) if place and _TEXT_OPTION.fullmatch(word)]
     if _name(words[0]) not in _SHELLS or not texts or texts[0] + 1 >= len(words):
         return None
@@ -256,13 +244,13 @@ def _why_not(statements: Sequence[Sequence[Word]]) -> str:
             f"{scripts[0]} is not on this machine, or runs no lerobot-train that can be read in it; "
             f"put actprof preflight -- before the lerobot-train that stands in it ({_HINT})"
         )
+    at = next((i for i, word in enumerate(words) if _is_program(words[i:])), None)
+    if at:
+        return f"{words[0]!r} before lerobot-train is not known; {_PUT}"
     python = next((word for word in words if word.endswith(".py")), "")
     if python:
         return (
             f"{python} is not lerobot's training script; if it takes the same flags, put lerobot-train in "
             f"its place ({_HINT})"
         )
-    at = next((i for i, word in enumerate(words) if _is_program(words[i:])), None)
-    if at:
-        return f"{words[0]!r} before lerobot-train is not known; {_PUT}"
     return f"{shlex.join(words[:4])!r} does not run lerobot-train; {_HINT}"

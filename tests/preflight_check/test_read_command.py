@@ -132,3 +132,16 @@ def test_an_optimizer_counts_only_without_the_preset():
         [*LEAST, "--use_policy_training_preset=false", "--optimizer.type=sgd", "--scheduler.type=diffuser"]
     )
     assert [("preset", "sgd"), ("sgd", "")] == [(r.optimizer, r.optimizer_ignored) for r in (ignored, used)]
+
+
+def test_a_saved_configs_learning_rate_is_replaced_as_well(tmp_path):
+    """Where somebody wrote another one into the file; lerobot's own files hold the preset's."""
+    path = tmp_path / "train_config.json"
+    saved = (
+        '{"dataset": {"repo_id": "me/x"}, "policy": {"type": "act", "push_to_hub": false}, "optimizer": %s}'
+    )
+    rates = []
+    for rate in ("2e-4", "1e-5"):
+        path.write_text(saved % f'{{"type": "adamw", "lr": {rate}}}')
+        rates.append(read_command([f"--config_path={path}"]).rate_replaced)
+    assert [2e-4, None] == rates

@@ -94,6 +94,7 @@ def test_a_script_that_is_here_is_read(tmp_path, start):
         ),
         ("python my_train.py --policy.type=act", "my_train.py is not lerobot's training script"),
         ("frobnicate lerobot-train", "put actprof preflight -- right before lerobot-train itself"),
+        ("deepspeed lerobot/scripts/lerobot_train.py", "'deepspeed' before lerobot-train is not known"),
         ("make train", "does not run lerobot-train"),
         ("lerobot-record --robot.type=so101_follower", "does not run lerobot-train"),
     ],
