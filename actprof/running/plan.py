@@ -184,8 +184,8 @@ def _checked(words: Words, flags: dict[str, str], variables: dict[str, str], giv
 def _largest(answer: Preflight, given: Given) -> tuple[int, str]:
     """Return the largest batch size that surely fits, and why; not more than the dataset has frames.
 
-    That is one with the verdict `fits`; what runs beyond it flushes its cache, or has less to spare. Where no
-    batch size has, it is the largest that runs whichever plans cuDNN takes.
+    It runs whichever plans cuDNN takes, as every prediction says it. Where that is only after a flush of the
+    allocator's cache, or with little to spare, the largest with room to spare is named as well.
     """
     cell = _beside_others(answer)
     runs = predict_cell(cell).surely_fits_batch_size
@@ -196,14 +196,11 @@ def _largest(answer: Preflight, given: Given) -> tuple[int, str]:
     if not runs:
         raise NoFitError(f"not even batch size 1 fits {_card(answer)}; see actprof suggest")
     frames = _frames(answer, given)
-    most = min(runs, frames or runs)
-    is_beyond = partial(_does_not_fit, cell)
-    size = bisect_left(range(1, most + 1), True, key=is_beyond)  # noqa: FBT003 - what is looked for
-    if not size:
-        return most, f"the largest that runs on {_card(answer)}, tightly"
+    size = min(runs, frames or runs)
+    roomy = bisect_left(range(1, size + 1), True, key=partial(_does_not_fit, cell))  # noqa: FBT003 - looked for
+    tightly = "" if roomy == size else f", tightly; {roomy} leaves room to spare"
     if size == frames:
-        return size, f"as many as the dataset has frames, which surely fit {_card(answer)}"
-    tightly = "" if size == runs else f"; up to {runs} run, tightly"
+        return size, f"as many as the dataset has frames, which surely fit {_card(answer)}{tightly}"
     return size, f"the largest that surely fits {_card(answer)}{tightly}"
 
 

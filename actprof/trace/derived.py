@@ -9,7 +9,7 @@ for byte: when they are made (`benchmarks/ship_traces.py`), and in the tests.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -18,8 +18,7 @@ import numpy as np
 from actprof.kernels.problem import GrowingProblem
 from actprof.trace.model import Trace
 
-# Beyond them nothing is known: a length of one takes other kernels, and policies that fill states
-# up to a length of their own end at 32.
+# Beyond them nothing is known: a length of one takes other kernels.
 SHORTEST, LONGEST = 2, 32
 
 
@@ -32,7 +31,7 @@ class Lengths:
 
 
 # State and action differ in each, lest tensors of equal sizes be taken for one another.
-ANCHORS = (Lengths(4, 5), Lengths(20, 5), Lengths(4, 21))
+ANCHORS = (Lengths(4, 5), Lengths(12, 5), Lengths(4, 13))
 
 
 class _NotAffineError(Exception):
@@ -56,7 +55,7 @@ def derive(like: Trace, anchors: tuple[Trace, Trace, Trace], wanted: Lengths) ->
     given = (like, *anchors)
     try:
         derived: Trace = blend.records(*(_without_problems(trace) for trace in given))
-        problems = blend.values(*(_problem_of_each(trace) for trace in given))
+        problems = blend.rows(*(_problem_of_each(trace) for trace in given))
     except _NotAffineError:
         return None
 
@@ -77,7 +76,7 @@ def _problem_of_each(trace: Trace) -> tuple[GrowingProblem | None, ...]:
     return tuple(None if index < 0 else trace.problems[index] for index in trace.tensors.problem.tolist())
 
 
-def _with_problems(trace: Trace, problems: tuple[GrowingProblem | None, ...]) -> Trace:
+def _with_problems(trace: Trace, problems: Iterable[GrowingProblem | None]) -> Trace:
     """Return the trace with the problem of each of its tensors, each kept once."""
     index: dict[GrowingProblem, int] = {}
     places = [-1 if one is None else index.setdefault(one, len(index)) for one in problems]
@@ -114,8 +113,16 @@ class _Blend:
         if isinstance(like, Mapping) and all(one.keys() == like.keys() for one in given):
             return {name: self.values(*(one[name] for one in given)) for name in like}
         if isinstance(like, tuple | list) and all(len(one) == len(like) for one in given):
-            return type(like)(self.values(*row) for row in zip(*given, strict=True))
+            return type(like)(self.rows(*given))
         return self._single(*given)
+
+    def rows(self, *given: Any) -> list[Any]:
+        """Return what stands in the same place of each of `given`, blended; what repeats itself once."""
+        made: dict[Any, Any] = {}
+        for row in zip(*given, strict=True):
+            if row not in made:
+                made[row] = self.values(*row)
+        return [made[row] for row in zip(*given, strict=True)]
 
     def _single(self, like: Any, *anchors: Any) -> Any:
         if isinstance(like, int) and not isinstance(like, bool):

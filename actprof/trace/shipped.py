@@ -31,7 +31,7 @@ _INDEX = "index.json"
 _HOW_MANY_RUN = "n_action_steps"  # actions of a chunk that the robot carries out; no more than the chunk has
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Shelf:
     """What one file has.
 
@@ -74,18 +74,26 @@ class Shelf:
 
     def find(self, cell: Cell) -> Trace | None:
         """Return the trace that holds for `cell`, as it is or derived; None when there is none."""
-        for fixed in (None, cell.batch_size):
-            trace = self.one(cell, fixed) or self._derived(cell, fixed)
-            if trace is not None and trace.holds_for(cell.batch_size):
-                return replace(trace, versions=dict(self.versions), shipped=True)
-        return None
+        key = json.dumps(cell.trace_key())
+        traces = (_trace_of(self, key, fixed) for fixed in (None, cell.batch_size))
+        return next((one for one in traces if one is not None and one.holds_for(cell.batch_size)), None)
 
     def one(self, cell: Cell, fixed: int | None) -> Trace | None:
         """Return the trace of exactly such a cell, of all batch sizes or of one; None when there is none."""
         key = self.key_of(cell, fixed)
         return _read(self.path, self.traces.index(key)) if key in self.traces else None
 
-    def _derived(self, cell: Cell, fixed: int | None) -> Trace | None:
+    def _has_full(self, cell: Cell, longest: str, length: int) -> bool:
+        """Tell whether a state or action is as long as the policy makes all: it is not filled up then."""
+        most = cell.overrides.get(longest, self.defaults.get(longest))
+        return most is not None and length >= most
+
+    def derived(self, cell: Cell, fixed: int | None) -> Trace | None:
+        """Return the trace of exactly such a cell from those of other lengths of state and action."""
+        if self._has_full(cell, "max_state_dim", cell.state_dim):
+            return None
+        if self._has_full(cell, "max_action_dim", cell.action_dim):
+            return None
         like = self.one(_with(cell, ANCHORS[0]), fixed)
         if like is None:
             return None
@@ -94,6 +102,14 @@ class Shelf:
         if base is None or by_state is None or by_action is None:
             return None
         return derive(like, (base, by_state, by_action), Lengths(cell.state_dim, cell.action_dim))
+
+
+@lru_cache(maxsize=64)
+def _trace_of(shelf: Shelf, key: str, fixed: int | None) -> Trace | None:
+    """Return the trace of a key, one object for all who ask: what else is known is kept by it."""
+    cell = Cell.from_json(json.loads(key))
+    found = shelf.one(cell, fixed) or shelf.derived(cell, fixed)
+    return None if found is None else replace(found, versions=dict(shelf.versions), shipped=True)
 
 
 def anchor_cells(cell: Cell) -> tuple[Cell, Cell, Cell]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from dataclasses import replace
 
@@ -48,12 +49,13 @@ def words(tmp_path, seed, _own_cache):
     "given_as", [["--batch_size=4000"], ["--batch_size", "4000"], ["--batch_size=3"], []]
 )
 def test_fit_takes_the_largest_batch_size_that_surely_fits(words, given_as):
-    """Smaller or larger than given; the pre-flight is that of what is run, and one more would not fit."""
+    """Smaller or larger than given, as every prediction of it says; the pre-flight is that of what is run."""
     plan = make_plan(words(*given_as), SMALL, fit=True)
     surely = plan.answer.run.batch_size
-    one_more = replace(plan.answer.result.cell, batch_size=surely + 1)
-    assert (Verdict.FITS, Verdict.TIGHT) == (plan.answer.verdict, predict_cell(one_more).verdict)
-    assert surely <= plan.answer.result.surely_fits_batch_size
+    assert (True, surely) == (plan.answer.verdict.runs, plan.answer.result.surely_fits_batch_size)
+    roomy = int(re.search(r"tightly; (\d+) leaves room to spare", plan.said)[1])
+    sizes = [replace(plan.answer.result.cell, batch_size=size) for size in (roomy, roomy + 1)]
+    assert [Verdict.FITS, Verdict.TIGHT] == [predict_cell(cell).verdict for cell in sizes]
     assert (f"--batch_size={surely}",) == plan.changed
     assert 1 == sum("batch_size" in word for word in plan.words.all)
     assert plan.answer.command.text == shlex.join(plan.words.all)
