@@ -42,6 +42,9 @@ format: env
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+traces: env
+	$(BIN)/python benchmarks/ship_traces.py $(POLICIES)
+
 bench: env
 	$(BIN)/python benchmarks/run.py
 
