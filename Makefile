@@ -7,7 +7,7 @@ BIN := .venv/bin
 SCENARIO ?= scenarios/3090.yaml
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: env sweep test check lint types tests format bench matrix clean
+.PHONY: env sweep test check lint types tests format traces bench matrix clean
 
 env: .venv/.complete
 

@@ -101,8 +101,14 @@ def worker_arguments(config: Any) -> dict[str, Any]:
     return {
         "prefetch_factor": config.prefetch_factor if some else None,
         "persistent_workers": config.persistent_workers and some,
-        "multiprocessing_context": config.dataloader_multiprocessing_context if some else None,
+        "multiprocessing_context": start_method(config) if some else None,
     }
+
+
+def start_method(config: Any) -> str | None:
+    """Return how workers are started; None, as before 0.6.1, is Python's own way."""
+    method: str | None = getattr(config, "dataloader_multiprocessing_context", None)
+    return method
 
 
 class Endless:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from multiprocessing import get_start_method
 from typing import Any
 
 from actprof.loading.dataset import (
@@ -23,6 +24,7 @@ from actprof.loading.dataset import (
     make_loader,
     open_dataset,
     query_of_numbers,
+    start_method,
     windows,
 )
 from actprof.loading.lend_ffmpeg import why_not
@@ -181,7 +183,7 @@ def _settings(config: Any) -> tuple[str, ...]:
     return (
         f"prefetch_factor={config.prefetch_factor}",
         f"persistent_workers={config.persistent_workers}",
-        f"workers started by {config.dataloader_multiprocessing_context}",
+        f"workers started by {start_method(config) or get_start_method()}",
         "return_uint8=True",
         "shuffled by EpisodeAwareSampler",
     )
