@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from actprof.errors import UsageError
+from actprof.preflight_check.shell_values import Piece, Word
 
 _DASH = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
 _TYPED = str.maketrans({
@@ -31,64 +31,23 @@ _PROMPT = re.compile(
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r]+)|(?P<comment>\#[^\n]*)
     |(?P<single>'[^']*')|(?P<double>"(?:\\.|[^"\\])*")
-    |(?P<run>\$\((?:[^()]|\([^()]*\))*\)|`[^`\n]+`)|(?P<hole><[A-Za-z][\w -]*>)
+    |(?P<run>\$\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)|`[^`\n]+`)|(?P<hole><[A-Za-z][\w -]*>)
     |(?P<redirect>\d?(?:>>|>\||<<<|<<|>|<)(?:&[\d-]+)?|&>>?)|(?P<operator>&&|\|\||\|&|;;|[;&|\n()])
     |(?P<escape>\\.)|(?P<plain>(?:[^\s'"\\;&|()<>`$]|\$(?!\())+)|(?P<other>.)""",
     re.VERBOSE | re.DOTALL,
 )
-_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?([-=+?])([^}]*))?\})")
+_RUN = re.compile(r"\$\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)|`[^`\n]+`")
+_MENDED_ESCAPE = re.compile(r"\\([\"\\$`\n])")
+_FLAG_LINE = re.compile(r"[ \t]*--[A-Za-z]")
+_ALL_GIVEN = re.compile(r"\"\$[@*]\"|\$[@*](?!\w)|\"?\$\{[@*]\}\"?")
+_PYTHON_VALUE = re.compile(
+    r"(?m)^([A-Za-z_]\w*)[ \t]*=[ \t]*(?:r|f)?([\"'][^\"'\n]*[\"']|[\w.-]+)[ \t]*(?:#.*)?\r?$"
+)
+_FINDS = re.compile(r"(?:which|command -v|type -P)\s+(\S+)")
 _REDIRECT_WORD = re.compile(r"\d?(?:>>?|<)(?:&\d)?|&>>?|\d?>>?[^&\s]\S*|&>\S+")
 _OPERATORS = {"&&", "||", "|", "|&", "&", ";", ";;"}
 _OPERATOR, _REDIRECT, _CLOSED = "operator", "redirect", "redirect to a descriptor"
 _LEFT_OVER = {"\\", "`", "^"}  # ends of lines that a shell did not join
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of a word: its text, and whether a shell puts values for variables into it."""
-
-    text: str
-    expands: bool = False
-    quoted: bool = False
-
-
-Word = tuple[Piece, ...]
-
-
-@dataclass(slots=True)
-class Values:
-    """Variables while a text is read: those that it sets, then those around it.
-
-    Attributes:
-        unset: names that were asked for and that nothing sets; a shell takes them as empty.
-    """
-
-    own: dict[str, str] = field(default_factory=dict)
-    around: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    unset: list[str] = field(default_factory=list)
-
-    def expand(self, word: Word) -> list[str]:
-        """Return the words that a shell makes of `word`: several where an unquoted variable has blanks."""
-        text = "".join(self._fill(piece.text) if piece.expands else piece.text for piece in word)
-        alone = len(word) == 1 and not word[0].quoted and _VARIABLE.fullmatch(word[0].text)
-        return text.split() if alone else [text]
-
-    def _fill(self, text: str) -> str:
-        return _VARIABLE.sub(self._value, text)
-
-    def _value(self, match: re.Match[str]) -> str:
-        name = match[1] or match[2]
-        known = self.own.get(name, self.around.get(name))
-        if match[3] == "+":
-            return match[4] if known else ""
-        if known or (known is not None and not match[3]):
-            return known
-        if match[3] in ("-", "="):
-            return self._fill(match[4])
-        if name.isdecimal() or name in ("RANDOM", "HOSTNAME"):
-            return "" if name.isdecimal() else name
-        self.unset.append(name)
-        return ""
 
 
 def put_right(text: str) -> tuple[str, tuple[str, ...]]:
@@ -127,6 +86,7 @@ def statements_of_text(text: str) -> tuple[list[list[Word]], tuple[str, ...]]:
     text = _plain_lines(_CONTINUED.sub(" ", text), windows=windows)
     found: list[list[Word]] = [[]]
     skipping = False
+    text, joined = _joined(text)
     for part in _tokens(text, windows=windows):
         if isinstance(part, str):
             skipping = part == _REDIRECT
@@ -136,7 +96,20 @@ def statements_of_text(text: str) -> tuple[list[list[Word]], tuple[str, ...]]:
             skipping = False
         elif "".join(piece.text for piece in part) not in _LEFT_OVER:
             found[-1].append(part)
-    return [statement for statement in found if statement], said
+    return [statement for statement in found if statement], said + joined
+
+
+def _joined(text: str) -> tuple[str, tuple[str, ...]]:
+    """Return a text whose lines of flags follow what they belong to, and what is to be said of it."""
+    lines: list[str] = []
+    for line in text.split("\n"):
+        if lines and lines[-1].strip() and "#" not in lines[-1] and _FLAG_LINE.match(line):
+            lines[-1] = f"{lines[-1].rstrip()} {line.strip()}"
+        else:
+            lines.append(line)
+    same = len(lines) == text.count("\n") + 1
+    said = "a line that goes on needs a backslash at its end (PowerShell a backtick, cmd a caret); add it"
+    return "\n".join(lines), () if same else (said,)
 
 
 def statements_of_words(words: Sequence[str]) -> tuple[list[list[Word]], tuple[str, ...]]:
@@ -171,9 +144,17 @@ def _plain_lines(text: str, *, windows: bool) -> str:
     text = re.sub(r"(?m)^[ \t]*(?:```|~~~)[\w{}. -]*$", "", _PROMPT.sub("", text))
     text = re.sub(r"(?s)<<-?[ \t]*(['\"]?)(\w+)\1([^\n]*)\n(.*?)\n[ \t]*\2\b", r"\3\n\4\n", text)
     text = re.sub(r"(?m)^\s*os\.environ\[['\"](\w+)['\"]\]\s*=\s*", r"export \1=", text)
-    text = text.replace("{sys.executable}", "python")
-    for name, inside in re.findall(r"(?<![\w$])(\w+)=\(([^()]*)\)", text):
-        text = re.sub(rf"(?<![\w$]){name}=\([^()]*\)", "", text)
+    text = _ALL_GIVEN.sub("", text.replace("{sys.executable}", "python"))
+    text = re.sub(r"(?m)^[ \t]*\$([A-Za-z_]\w*)[ \t]*=[ \t]*", r"\1=", text)  # PowerShell's
+    if re.search(r"(?m)^[ \t]*[!%]", text):
+        for name in _PYTHON_VALUE.findall(text):
+            text = re.sub(rf"(?<![$\w])\{{{name[0]}\}}", f"${{{name[0]}}}", text)
+        text = _PYTHON_VALUE.sub(r"\1=\2", text)
+    lists: dict[str, str] = {}
+    for name, more, inside in re.findall(r"(?<![\w$])(\w+)(\+?)=\(([^()]*)\)", text):
+        lists[name] = f"{lists.get(name, '') if more else ''} {inside}\n"
+    for name, inside in lists.items():
+        text = re.sub(rf"(?<![\w$]){name}\+?=\([^()]*\)", "", text)
         flags = re.sub(r"(?m)(^|\s)#.*$", "", inside).replace("\n", " ")
         text = re.sub(rf'"?\$\{{{name}\[[@*]\]\}}"?', flags.replace("\\", r"\\"), text)
     if windows:
@@ -203,21 +184,52 @@ def _tokens(text: str, *, windows: bool) -> Iterator[Word | str]:
                 yield _CLOSED if "&" in match[0][1:] else _REDIRECT
             elif kind == "operator":
                 yield _OPERATOR
+        elif kind == "double":
+            word += _double(match[0][1:-1], windows=windows)
         else:
             word.append(_piece(kind or "other", match[0], windows=windows))
     if word:
         yield tuple(word)
 
 
+def _double(inside: str, *, windows: bool) -> Iterator[Piece]:
+    """Yield the pieces of a text in double quotes, where a shell fills in variables and runs commands."""
+    apart = re.compile(rf"({_RUN.pattern}|{_MENDED_ESCAPE.pattern.replace('(', '(?:', 1)})")
+    yield Piece("", quoted=True)
+    for part in [inside] if windows else apart.split(inside):
+        if _RUN.fullmatch(part):
+            yield _piece("run", part, windows=windows)
+        elif escaped := None if windows else _MENDED_ESCAPE.fullmatch(part):
+            yield Piece(escaped[1], quoted=True)
+        elif part:
+            yield Piece(part, expands=True, quoted=True)
+
+
+def _printed(command: str) -> str:
+    """Return what a command in `$(…)` prints, as far as that is known, else a word that stands for it."""
+    if asked := _FINDS.fullmatch(command):
+        return asked[1]
+    if "lerobot" in command and "train" in command:
+        return "lerobot-train"  # where Python says that the script is
+    if command == "pwd":
+        return str(Path.cwd())
+    if command in ("nproc", "nproc --all"):
+        return str(os.cpu_count())
+    if "whoami" in command:
+        return "your-name"
+    words = [word for word in re.findall(r"[\w.=-]+", command) if "=" not in word]
+    return re.sub(r"\W", "-", words[0]) if words else "it"
+
+
 def _piece(kind: str, text: str, *, windows: bool) -> Piece:
     if kind == "single":
         return Piece(text[1:-1], quoted=True)
-    if kind == "double":
-        inside = text[1:-1] if windows else re.sub(r'\\(["\\$`\n])', r"\1", text[1:-1])
-        return Piece(inside, expands="\\$" not in text, quoted=True)
+    if text.startswith("$(("):
+        return Piece(text, expands=True, quoted=True)
     if kind == "run":
-        asked = re.fullmatch(r"(?:\$\(|`)\s*(?:which|command -v)\s+([^\s)`]+)\s*[)`]", text)
-        return Piece(str(Path.cwd()) if "pwd" in text[:6] else asked[1] if asked else text, quoted=True)
+        printed = _printed(text.strip("$()` \t"))
+        known = _FINDS.search(text) or printed in ("lerobot-train", str(Path.cwd()), str(os.cpu_count()))
+        return Piece(printed, quoted=True, runs="" if known else text)
     if kind == "escape":
         return Piece(text if windows else text[1:], quoted=True)
     if kind == "other" and text in "'\"":

@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from actprof.preflight_check.command_line import CommandLine
-from actprof.preflight_check.shell_text import Values, Word
+from actprof.preflight_check.command_line import CommandLine, expanded
+from actprof.preflight_check.shell_text import statements_of_text
+from actprof.preflight_check.shell_values import Values, Word
 
-_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\+?)=(.*)", re.DOTALL)
 _KEYWORDS = {"then", "do", "else", "elif", "if", "while", "until", "!", "{", "coproc", "%time", "%%time",
-             "%prun", "call", "%%bash", "%%sh", "%%shell", "%%capture", "$", "%", "@"}  # fmt: skip
+             "%prun", "call", "%%bash", "%%sh", "%%shell", "%%capture", "$", "%", "@", "CMD",
+             "ENTRYPOINT"}  # fmt: skip
 _EXPORTS = {"export", "%env", "%set_env", "setenv", "declare", "typeset", "local", "readonly"}
 _CHANGES = {"cd", "pushd", "%cd", "chdir", "set-location", "sl", "%pushd"}
+_MOST_BYTES = 1 << 16
 _COUNTS = re.compile(
     r"(?:PYTORCH_|CUDA_|ACCELERATE_|HF_(?:HOME|LEROBOT|HUB|DATASETS)|WORLD_SIZE|LOCAL_RANK)\w*"
 )
@@ -27,6 +30,7 @@ class Shell:
         values: its variables.
         exported: those that programs see.
         folder: where it is; empty: where it began.
+        all_exported: whether `set -a` counts.
     """
 
     def __init__(self, values: Values) -> None:
@@ -34,6 +38,7 @@ class Shell:
         self.exported: dict[str, str] = {}
         self.folder = ""
         self.notes: list[str] = []
+        self.all_exported = False
 
     def words(self, statement: Sequence[Word]) -> list[str]:
         """Return the words that a statement runs; none where it only changes the shell."""
@@ -51,6 +56,7 @@ class Shell:
             if len(rest) > 3:
                 self.notes.append(f"of the loop over {rest[0]} the first value, {rest[2]}, is taken")
             return []
+        self._read_variables(statement, words)
         if self._sets(head, rest):
             return []
         if head.lower() in _CHANGES and rest:
@@ -58,6 +64,20 @@ class Shell:
             self.folder = str(PurePosixPath(self.folder) / target)
             return []
         return words
+
+    def _read_variables(self, statement: Sequence[Word], words: Sequence[str]) -> None:
+        """Take over the variables of a file: `source .env`, `export $(cat .env | xargs)`."""
+        asked = " ".join(piece.runs for word in statement for piece in word) if words[0] == "export" else ""
+        names = words[1:2] if words[0] in ("source", ".") else re.findall(r"[\w./~-]*env[\w.-]*", asked)
+        for path in (expanded(str(PurePosixPath(self.folder) / name)) for name in names):
+            if path.is_file() and path.stat().st_size < _MOST_BYTES:
+                text = path.read_text(encoding="utf-8", errors="replace")
+                for inner in statements_of_text(text)[0]:
+                    told = [text for word in inner for text in self.values.expand(word)]
+                    exports = bool(asked) or told[:1] == ["export"]
+                    told = told[1:] if told[:1] == ["export"] else told
+                    if all(map(_ASSIGNMENT.fullmatch, told)):
+                        self._export("export" if exports else "local", told)
 
     def _sets(self, head: str, rest: Sequence[str]) -> bool:
         """Take over the variables that a statement sets, and tell whether it does nothing else."""
@@ -76,7 +96,8 @@ class Shell:
         if not all(pairs):
             return False
         for pair in filter(None, pairs):
-            self._assign(pair[1], pair[2])
+            before = self.values.own.get(pair[1], "") if pair[2] else ""
+            self._assign(pair[1], before + pair[3])
         return True
 
     def _export(self, head: str, rest: Sequence[str]) -> None:
@@ -93,19 +114,19 @@ class Shell:
 
     def _set(self, rest: Sequence[str]) -> None:
         """Read cmd's `set NAME=VALUE` and fish's `set -x NAME VALUE`; bash's `set -e` sets nothing."""
+        if rest and rest[0] in ("-a", "+a", "-o", "+o") and rest[-1] in ("-a", "+a", "allexport"):
+            self.all_exported = rest[0].startswith("-")
         if len(rest) == 1 and (match := _ASSIGNMENT.fullmatch(rest[0])):
-            self._assign(match[1], match[2])
-            self.exported[match[1]] = match[2]
+            self._assign(match[1], match[3])
+            self.exported[match[1]] = match[3]
         elif len(rest) > 1 and rest[-2].isidentifier() and rest[0] not in ("-o", "+o"):
             self._assign(rest[-2], rest[-1])
             if any(re.fullmatch(r"-\w*x\w*|--export", word) for word in rest):
                 self.exported[rest[-2]] = rest[-1]
 
     def _assign(self, name: str, value: str) -> None:
-        if value.startswith(("$(", "`")) and name in self.values.around:
-            return  # a command would say it, which is not run; this process has a value
         self.values.own[name] = value
-        if name in self.exported or name in self.values.around:
+        if self.all_exported or name in self.exported or name in self.values.around:
             self.exported[name] = value
 
     def around(self, line: CommandLine, *, unset: Sequence[str]) -> CommandLine:
@@ -113,6 +134,9 @@ class Shell:
         hidden = [name for name in self.values.own if name not in self.exported and _COUNTS.fullmatch(name)]
         said = [f"{name} is set but not exported, so lerobot-train does not see it; write export {name}=…"
                 for name in hidden if name not in line.environment]  # fmt: skip
+        told = " ".join((*line.launcher_options, *line.arguments))
+        said += [f"{command} is not run here: {text} stands for what it prints"
+                 for text, command in self.values.stand_ins.items() if text in told]  # fmt: skip
         line = line.under(self.exported)
         folder = str(PurePosixPath(self.folder) / line.folder) if self.folder or line.folder else ""
         every = tuple(dict.fromkeys((*line.unset, *unset, *self.values.unset)))

@@ -6,7 +6,6 @@ lerobot-train. Nothing is run.
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -14,9 +13,11 @@ from dataclasses import replace
 
 from actprof.errors import UsageError
 from actprof.preflight_check.command_line import CommandLine, expanded
+from actprof.preflight_check.inside_files import MENTION, command_in_file
 from actprof.preflight_check.old_commands import as_today, old_script
 from actprof.preflight_check.places import on_this_machine
-from actprof.preflight_check.shell_text import Values, Word, statements_of_text, statements_of_words
+from actprof.preflight_check.shell_text import statements_of_text, statements_of_words
+from actprof.preflight_check.shell_values import Values, Word
 from actprof.preflight_check.shell_walk import Shell
 from actprof.preflight_check.wrappers import WRAPPERS, Wrapper
 
@@ -29,7 +30,6 @@ _LAUNCHERS = {
 _PYTHON = re.compile(r"(?:python|pypy|py)(\d(\.\d+)?)?w?")
 _SHELLS = {*["ash", "bash", "cmd", "csh", "dash", "fish", "ksh", "powershell", "pwsh", "sh", "tcsh", "zsh"]}
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
-_MENTION = re.compile(r"lerobot[-_]train|lerobot\.scripts|scripts[\\/]train\.py")
 _TEXT_OPTION = re.compile(r"-[A-Za-z]*c|-(?:Command|command)|/[cCkK]")
 _PYTHON_VALUES = {"-X", "-W", "--check-hash-based-pycs"}
 _OWN_FLAG = re.compile(r"--(?:policy|dataset|reward_model)\.\w+.*|--config_path.*", re.DOTALL)
@@ -44,8 +44,8 @@ def unwrap(command: str | Sequence[str]) -> CommandLine:
     """Return the parts of `command`; see `parse_command_line`."""
     words = [command] if isinstance(command, str) else list(command)
     is_text = isinstance(command, str) or (len(words) == 1 and any(map(str.isspace, words[0])))
-    if is_text and (listed := _json_words(words[0])):
-        words, is_text = listed, False
+    if is_text:
+        words = [command_in_file(words[0]) or words[0]]
     try:
         statements, mended = statements_of_text(words[0]) if is_text else statements_of_words(words)
         line = _first(statements, Values()) or _flags_alone(statements)
@@ -59,16 +59,6 @@ def unwrap(command: str | Sequence[str]) -> CommandLine:
     line = on_this_machine(as_today(line))
     text = shlex.join(text for statement in statements for word in statement for text in _written(word))
     return replace(line, text=text)
-
-
-def _json_words(text: str) -> list[str]:
-    """Return the words of a Dockerfile's `CMD ["lerobot-train", …]`, or of such a list alone."""
-    match = re.fullmatch(r"\s*(?:CMD|ENTRYPOINT)?\s*(\[.*\])\s*", text, re.DOTALL)
-    try:
-        words = json.loads(match[1]) if match else []
-    except ValueError:
-        return []
-    return words if all(isinstance(word, str) for word in words) else []
 
 
 def _flags_alone(statements: Sequence[Sequence[Word]]) -> CommandLine | None:
@@ -142,7 +132,7 @@ def _python(words: Sequence[str]) -> CommandLine | None:
         return None
     position = 0 if words[0] == "-m" else 1
     while position < len(words) and words[position].startswith("-") and words[position] != "-m":
-        if words[position] == "-c" and _MENTION.search(" ".join(words[position + 1 : position + 2])):
+        if words[position] == "-c" and MENTION.search(" ".join(words[position + 1 : position + 2])):
             return CommandLine(text="", arguments=tuple(words[position + 2 :]))  # it calls lerobot's main
         position += 2 if words[position] in _PYTHON_VALUES else 1
     return _unwrap(words[position + (list(words[position : position + 1]) == ["-m"]) :])
@@ -191,7 +181,9 @@ def _candidates(words: Sequence[str]) -> Iterator[tuple[int, CommandLine]]:
         word = words[position]
         if word in _VERBS or words[position - 1] in _NAMES:
             continue
-        if any(map(str.isspace, word)) and _MENTION.search(word):
+        if word == "uv" and words[position - 1] == "jobs":
+            continue  # of `hf jobs uv run`: no program, and its options are the job's
+        if any(map(str.isspace, word)) and MENTION.search(word):
             text = word.partition("=")[2] if re.match(r"--?[\w-]+=", word) else word
             statements, mended = statements_of_text(text)
             line = _first(statements, Values())
@@ -225,7 +217,7 @@ def _is_text_file(word: str) -> bool:
     try:
         if path.suffix in (".py", ".exe") or not path.is_file() or path.stat().st_size > _MOST_SCRIPT_BYTES:
             return False
-        return bool(_MENTION.search(path.read_text(encoding="utf-8")))
+        return bool(MENTION.search(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return False
 
@@ -235,7 +227,7 @@ def _why_not(statements: Sequence[Sequence[Word]]) -> str:
     texts = [[_written(word)[0] for word in statement] for statement in statements]
     if not texts:
         return f"there is no command; {_HINT}"
-    words = next((words for words in texts if _MENTION.search(" ".join(words))), texts[0])
+    words = next((words for words in texts if MENTION.search(" ".join(words))), texts[0])
     if words[0].startswith("-"):
         return f"the command begins with {words[0]!r}; {_HINT}"
     scripts = [word for word in words if word.endswith((".sh", ".bash", ".sbatch", ".slurm", ".bat", ".ps1"))]

@@ -81,6 +81,8 @@ SAME = {
     "hf jobs": f"hf jobs run --flavor a10g-large --timeout 4h --secrets HF_TOKEN image {PLAIN}",
     "hf jobs bash": f"hf jobs run --flavor a10g-large image bash -c {shlex.quote(PLAIN)}",
     "hf jobs uv": f"hf jobs uv run --flavor l4x1 --with lerobot {PLAIN}",
+    "hf jobs uv script": "hf jobs uv run --flavor l4x1 https://huggingface.co/lerobot_train.py "
+                         + " ".join(FLAGS),
     "conda run": f"conda run -n lerobot --no-capture-output {PLAIN}",
     "conda run python": f"conda run -n python {MODULE}",
     "mamba": f"mamba run -n lerobot {PLAIN}",
@@ -138,6 +140,15 @@ SAME = {
     "docker container run": f"docker container run --rm --gpus '\"device=0\"' image {PLAIN}",
     "sbatch's here-document": f"sbatch <<EOF\n#!/bin/bash\n#SBATCH --gres=gpu:1\n{LINES}\nEOF",
     "and then": f"{PLAIN} && hf upload me/act outputs/train || echo failed; shutdown now",
+    "dockerfile's shell": f"CMD {PLAIN}",
+    "array that grows": f"A=({FLAGS[0]})\nA+=({' '.join(FLAGS[1:])})\n" + 'lerobot-train "${A[@]}" "$@"',
+    "text that grows": f'A="{FLAGS[0]}"\nA+=" {" ".join(FLAGS[1:])}"\nlerobot-train $A',
+    "powershell's variables": '$DATA = "me/so101"\n' + TICKS.replace("me/so101", "$DATA"),
+    "notebook's variables": 'user = "me"\nrepo = f"{user}/so101"\n!' + LINES.replace("me/so101", "{repo}"),
+    "sum": "N=2\n" + LINES.replace("=8", "=$((N * 4))"),
+    "text in double quotes": 'B=8; bash -c "' + PLAIN.replace("=8", "=$B") + '"',
+    "where python says": "accelerate launch $(python -c 'import lerobot.scripts.lerobot_train as t; …') "
+                         + shlex.join(FLAGS),
     "actprof itself": f"actprof preflight --gpu 4090 -- {PLAIN}",
     "flags alone": shlex.join(FLAGS),
 }  # fmt: skip
@@ -199,6 +210,37 @@ def test_a_variable_that_is_set_anywhere_counts(form):
 
 
 @pytest.mark.parametrize(
+    "start",
+    ["set -a; source {}; set +a; ", "export $(cat {} | xargs)\n", "export $(grep -v '^#' {} | xargs) && "],
+)
+def test_a_file_of_variables_is_read(tmp_path, start):
+    """Where it is here and its variables are exported."""
+    path = tmp_path / ".env"
+    path.write_text(f"# for training\n{CONF}\nHF_USER=me\n")
+    line = parse_command_line(start.format(path) + PLAIN.replace("me/so101", "$HF_USER/so101"))
+    assert (tuple(FLAGS), SET) == (line.arguments, {name: line.environment[name] for name in SET})
+
+
+def test_what_a_command_would_print_is_left_open():
+    """`$(hf auth whoami)` is a shell's, not a mistake: a name stands for it; in single quotes it stays."""
+    asked = "HF_USER=$(hf auth whoami | head -n 1)\n" + LINES.replace("me/so101", "${HF_USER}/so101")
+    line = parse_command_line(asked)
+    assert "--dataset.repo_id=your-name/so101" in line.arguments
+    assert (
+        "$(hf auth whoami | head -n 1) is not run here: your-name stands for what it prints",
+    ) == line.notes
+    kept = parse_command_line(["lerobot-train", "--dataset.repo_id=$(whoami)/x"])
+    assert ("--dataset.repo_id=$(whoami)/x",) == kept.arguments
+
+
+def test_a_variable_of_this_process_stands_for_what_a_command_would_print(monkeypatch):
+    """Where both have its name."""
+    monkeypatch.setenv("HF_USER", "somebody")
+    line = parse_command_line("HF_USER=$(hf auth whoami)\nlerobot-train --dataset.repo_id=$HF_USER/x")
+    assert (("--dataset.repo_id=somebody/x",), ()) == (line.arguments, line.notes)
+
+
+@pytest.mark.parametrize(
     ("text", "seen"),
     [
         (f"{CONF}; {PLAIN}", False),
@@ -240,6 +282,7 @@ def test_a_variable_that_does_not_arrive_does_not_count(text, seen):
         (LINES.replace(" \\\n  --steps", " \\\n  # --wandb.enable=true \\\n  --steps"), "a line of comment"),
         (LINES.replace(" \\\n  --steps", " \\  # all\n  --steps"), "a backslash with a blank behind it"),
         (f"bash -c {PLAIN}", "put the command in quotes"),
+        ("lerobot-train\n" + "\n".join(f"  {flag}" for flag in FLAGS), "needs a backslash at its end"),
     ],
 )
 def test_what_a_web_page_spoilt_is_read_and_said(text, said):
