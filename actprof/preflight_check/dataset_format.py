@@ -34,10 +34,31 @@ def dataset_traps(run: TrainingRun, info: Mapping[str, Any], where: str) -> Iter
             "recording finished, and the whole dataset copied?",
             stops=True,
         )
+    yield from _of_description(info, where)
     yield from _of_chunks(run, counts["episodes"], counts["frames"])
     features = info.get("features")
     if isinstance(features, dict) and not any(_is_seen(key, feature) for key, feature in features.items()):
         yield Trap(NO_CAMERA, f"the dataset has no camera ({where}): no feature is an image or a video.")
+
+
+def _of_description(info: Mapping[str, Any], where: str) -> Iterator[Trap]:
+    """Yield what `DatasetInfo` and `dataset_to_policy_features` stop at (lerobot/datasets, lerobot/utils)."""
+    fps = info.get("fps", 1)  # what is left out is left out by somebody who wrote it by hand
+    if not isinstance(fps, int | float) or fps <= 0:
+        text = f"{where} has fps {fps!r}, and lerobot-train stops at that. Write the rate of recording."
+        yield Trap("no_fps", text, stops=True)
+    features = info.get("features")
+    for key, feature in features.items() if isinstance(features, dict) else ():
+        if not isinstance(feature, dict) or feature.get("dtype") not in ("image", "video"):
+            continue
+        names = feature.get("names", ())
+        if names is None or 0 < len(names) < 3:
+            yield Trap(
+                "no_names",
+                f"{key} has no names in {where}, and lerobot-train stops at that (TypeError). Write "
+                '"names": ["height", "width", "channels"], in the order of its shape.',
+                stops=True,
+            )
 
 
 def _is_seen(key: str, feature: object) -> bool:

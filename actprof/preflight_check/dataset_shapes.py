@@ -19,6 +19,8 @@ from actprof.preflight_check.dataset_format import older_than_2
 from actprof.preflight_check.hub_files import from_hub, is_a_path, snapshots
 
 _INFO = Path("meta") / "info.json"
+_COLOURS, _MOST_CHANNELS = 3, 4
+_GIVE = "the shapes can be given with --cameras, --resolution, --state-dim and --action-dim"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +78,8 @@ def find_info(
     }
     first = str(places[0] / _INFO)
     if root and not places[0].is_dir():
-        first = f"--dataset.root={root}, which is not on this machine"
+        what = "a file, and no folder" if places[0].exists() else "not on this machine"
+        first = f"--dataset.root={root}, which is {what}"
     return None, ", ".join([first, *(place for place, tried in elsewhere.items() if tried)])
 
 
@@ -97,50 +100,67 @@ def shapes_of(info: Mapping[str, Any], source: str) -> Shapes:
     Raises:
         UsageError: it is not the description of a LeRobotDataset with actions.
     """
-    if isinstance(info.get("features"), dict) and "action" not in info["features"]:
+    features = info.get("features")
+    if not isinstance(features, dict):
+        raise UsageError(f"{source} does not describe a LeRobotDataset: it has no features; {_GIVE}")
+    if "action" not in features:
         raise UsageError(
             f"{source} has no action among its features, and a policy learns actions; is it the right "
-            "dataset? The shapes can be given with --cameras, --resolution, --state-dim and --action-dim"
+            f"dataset? {_GIVE.capitalize()}"
         )
-    try:
-        return replace(_shapes(info["features"], source), frames=int(info.get("total_frames", 0)))
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-        raise UsageError(
-            f"{source} does not describe a LeRobotDataset ({type(error).__name__}: {error}); "
-            "give the shapes with --cameras, --resolution, --state-dim and --action-dim"
-        ) from error
+    frames = info.get("total_frames")
+    return replace(_shapes(features, source), frames=frames if isinstance(frames, int) else 0)
 
 
 def _shapes(features: Mapping[str, Any], source: str) -> Shapes:
     cameras: dict[str, tuple[int, int]] = {}
     odd = []
     for key, feature in features.items():
-        if feature["dtype"] not in ("video", "image"):
+        if not isinstance(feature, dict) or feature.get("dtype") not in ("video", "image"):
             continue
-        height, width, channels = _image_shape(feature)
-        if channels == 3:
+        height, width, channels = _image_shape(key, feature, source)
+        if channels == _COLOURS:
             cameras[key] = (width, height)
         else:
             odd.append(f"{key} has {channels} channel{'s' * (channels != 1)}")
     return Shapes(
         cameras=cameras,
-        state_dim=_length(features.get("observation.state")),
-        environment_dim=_length(features.get("observation.environment_state")),
-        action_dim=_length(features["action"]),
+        state_dim=_length("observation.state", features, source),
+        environment_dim=_length("observation.environment_state", features, source),
+        action_dim=_length("action", features, source),
         odd=tuple(odd),
         source=source,
     )
 
 
-def _length(feature: Mapping[str, Any] | None) -> int:
-    return int(feature["shape"][0]) if feature else 0
+def _length(key: str, features: Mapping[str, Any], source: str) -> int:
+    return _sizes(key, features[key], source, axes=1)[0] if key in features else 0
 
 
-def _image_shape(feature: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Return (height, width, channels); the names tell which is first."""
-    first, second, third = (int(size) for size in feature["shape"])
-    names = feature.get("names") or ["height", "width", "channels"]
-    if names[0] in ("channel", "channels"):
+def _sizes(key: str, feature: object, source: str, *, axes: int) -> list[int]:
+    """Return the shape of a feature with so many axes.
+
+    Raises:
+        UsageError: it has none, or another number of axes, at which every policy stops.
+    """
+    told = feature.get("shape") if isinstance(feature, dict) else None
+    try:
+        sizes = [int(size) for size in told] if isinstance(told, list | tuple) else []
+    except (TypeError, ValueError):
+        sizes = []
+    if len(sizes) != axes or min(sizes) < 1:
+        what = "one length, like [6]" if axes == 1 else "three sizes, like [480, 640, 3]"
+        raise UsageError(f"{key} has the shape {told!r} in {source}, and a policy takes {what}; {_GIVE}")
+    return sizes
+
+
+def _image_shape(key: str, feature: Mapping[str, Any], source: str) -> tuple[int, int, int]:
+    """Return (height, width, channels): the names say which is first, else the side with few."""
+    first, second, third = _sizes(key, feature, source, axes=3)
+    names = feature.get("names")
+    told = str(names[0]) if isinstance(names, list | tuple) and names else ""
+    few = first <= _MOST_CHANNELS < third
+    if few or (told in ("channel", "channels", "c") and not third <= _MOST_CHANNELS < first):
         return second, third, first
     return first, second, third
 
@@ -152,9 +172,15 @@ def _lerobot_home(environment: Mapping[str, str]) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    text = ""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text)
     except (OSError, ValueError) as error:
+        if text.startswith("version https://git-lfs"):
+            raise UsageError(
+                f"{path} is a pointer of Git LFS; fetch the files with `git lfs pull`"
+            ) from error
         raise UsageError(f"{path} cannot be read: {error}; is the dataset complete?") from error
     if not isinstance(data, dict):
         raise UsageError(f"{path} is not the description of a LeRobotDataset")

@@ -12,19 +12,19 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from actprof.errors import ActprofError, UnknownAnswerError
+from actprof.errors import ActprofError, UnknownAnswerError, UsageError
 from actprof.files import keep
 from actprof.policies import policy_names
 from actprof.policies.lerobot_versions import TESTED, lerobot_version
 from actprof.preflight_check.command_line import expanded
 from actprof.preflight_check.flag_table import flag_table, reader_version, tables_of
 from actprof.preflight_check.hub_files import PretrainedConfig, is_a_path, pretrained_config
-from actprof.preflight_check.named_values import flag_values
+from actprof.preflight_check.named_values import flag_values, last_of_each
 from actprof.preflight_check.other_releases import left_out, without_others
 from actprof.preflight_check.read_by_hand import (
     UnsureError,
@@ -38,6 +38,13 @@ from actprof.preflight_check.training_run import TrainingRun, training_run
 from actprof.trace.cache import cache_directory
 from actprof.versions import UNKNOWN, package_version
 
+_NO_PUSH = "--policy.push_to_hub=false"
+_PUSHES = (
+    "it would push to the Hub and names no repository: add --policy.push_to_hub=false, or "
+    "--policy.repo_id=NAME/REPOSITORY"
+)
+_EXISTS = "its output folder is there already: name another --output_dir, or remove the folder"
+_SLIPS = ("push", "already exists")  # in lerobot's words on these two
 _NAMES_A_PATH = re.compile(r"\bpath\b")
 
 
@@ -47,21 +54,49 @@ def read_command(
     """Return what `lerobot-train ARGUMENTS` would train; raises as `read_with_lerobot`.
 
     With `may_exist` an output folder that is there already is not refused, as lerobot does. In the run's
-    `environment` (this process's if left out) its Hugging Face cache is found.
+    `environment` (this process's if left out) its Hugging Face cache is found. What lerobot refuses for its
+    output folder or for want of a repository is read all the same, and `refused` says so.
     """
     _find_config(arguments)
     seen = os.environ if environment is None else environment
     policy = _named_policy(arguments, seen)
-    words, said = without_others(arguments, policy) if policy else (list(arguments), ())
-    if package_version("lerobot") == UNKNOWN or (policy and _saved_elsewhere(words, policy)):
-        run = read_quickly(words, may_exist=may_exist, environment=environment)
-        if run is None:
-            config, fields = read_by_tables(words, seen, may_exist=may_exist)
-            run, said = _run(config), (*said, *fields)
-    else:
-        run = read_quickly(words, may_exist=may_exist, environment=environment)
-        run = run or read_with_lerobot(words, may_exist=may_exist, environment=environment)
-    return replace(run, left_out=said)
+    words, said = without_others(last_of_each(arguments), policy) if policy else (list(arguments), ())
+    for given, exists, refused in _forgiven(words, may_exist=may_exist):  # first, as lerobot takes long
+        if run := read_quickly(given, may_exist=exists, environment=environment):
+            return replace(run, left_out=said, refused=refused)
+    first: UsageError | None = None
+    by_tables = package_version("lerobot") == UNKNOWN or (policy and _saved_elsewhere(words, policy))
+    for given, exists, refused in _forgiven(words, may_exist=may_exist):
+        try:
+            if by_tables:
+                config, fields = read_by_tables(given, seen, may_exist=exists)
+                run, more = _run(config), fields
+            else:
+                run, more = read_with_lerobot(given, may_exist=exists, environment=environment), ()
+        except UsageError as error:
+            first = first or error
+            if not any(text in str(error) for text in _SLIPS):
+                break
+        else:
+            return replace(run, left_out=(*said, *more), refused=refused)
+    raise first or AssertionError
+
+
+def _forgiven(
+    words: Sequence[str], *, may_exist: bool
+) -> Iterator[tuple[Sequence[str], bool, tuple[str, ...]]]:
+    """Yield (the command, whether its folder may be there, what of it lerobot would refuse)."""
+    kept = last_of_each([*words, _NO_PUSH])
+    yield words, may_exist, ()
+    yield kept, may_exist, (_PUSHES,)
+    if not may_exist:
+        yield _without_folder(words), True, (_EXISTS,)
+        yield _without_folder(kept), True, (_PUSHES, _EXISTS)
+
+
+def _without_folder(words: Sequence[str]) -> list[str]:
+    """Return a command whose output folder is lerobot's own choice, which is a new one."""
+    return last_of_each([*words, "--output_dir=null"])[:-1]
 
 
 def _named_policy(arguments: Sequence[str], seen: Mapping[str, str]) -> str:

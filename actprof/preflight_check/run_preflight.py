@@ -27,11 +27,10 @@ from actprof.preflight_check.named_values import value_traps
 from actprof.preflight_check.policy_inputs import Inputs, run_inputs
 from actprof.preflight_check.preflight import Preflight
 from actprof.preflight_check.read_command import read_command
-from actprof.preflight_check.release_traps import release_traps
 from actprof.preflight_check.task_length import TaskLength, task_length
 from actprof.preflight_check.training_run import TrainingRun, takes_precision
 from actprof.preflight_check.trap import Trap
-from actprof.preflight_check.traps import find_traps
+from actprof.preflight_check.traps import find_traps, run_traps
 from actprof.results import Result, Verdict
 from actprof.trace.cache import cached_trace
 from actprof.units import format_bytes
@@ -77,7 +76,7 @@ def _answer(command: CommandLine, given: Given, *, may_exist: bool, remedies: bo
     reason = why_unsupported(run, launch, conf)
     answer = Preflight(reason=reason, command=command, run=run, launch=launch, settings=settings)
     if reason:
-        return replace(answer, traps=tuple(release_traps(run, launch, seen)))
+        return replace(answer, traps=run_traps(run, launch, seen))
     AllocatorConfig.parse(conf)  # what PyTorch refuses, before anything else takes time
     shapes, looked, traps = _shapes(run, seen, given)
     inputs = run_inputs(run, shapes, given, looked=looked)
@@ -150,7 +149,9 @@ def why_unsupported(run: TrainingRun, launch: Launch, alloc_conf: str) -> str:
         ),
         "backend:cudaMallocAsync is CUDA's own allocator, which actprof does not simulate": cuda_malloc,
         f"--{next(iter(run.others), '')} changes what is trained, which actprof does not trace": run.others,
-        "a changed normalization_mapping changes the batch, which actprof does not trace": run.normalization,
+        "a changed normalization of images changes the batch, which actprof does not trace": (
+            "VISUAL" in run.normalization
+        ),
         f"actprof does not know the optimizer {run.optimizer!r}; it knows {', '.join(OPTIMIZERS)}": (
             run.optimizer not in OPTIMIZERS
         ),
@@ -220,9 +221,10 @@ def _precision(run: TrainingRun, launch: Launch) -> str:
 
 def run_assumptions(run: TrainingRun, launch: Launch, gpu: RunGpu) -> tuple[str, ...]:
     """Return what the answer takes for granted beside the prediction's own assumptions."""
-    said: Mapping[str, bool] = {
+    said: Mapping[str, object] = {
         "evaluation during training is not counted: it keeps no activations": run.evaluates,
         f"the config of {run.pretrained} is {run.config_from}": bool(run.config_from),
+        "another normalization of state and action takes as much": run.normalization,
         "a resumed run needs what a fresh one does; reading its checkpoint is not counted": run.resume,
         f"the command is read as lerobot {lerobot_version()} reads it: none is installed here": (
             package_version("lerobot") == UNKNOWN

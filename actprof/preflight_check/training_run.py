@@ -68,6 +68,7 @@ class TrainingRun:
         others: names of parts of the config that actprof does not know the memory of.
         evaluates: the run evaluates on held-out episodes or in an environment.
         left_out: what the command says that only another release of lerobot understands, a sentence each.
+        refused: why lerobot refuses the command, where it is read all the same, a sentence each.
         amp_ignored: the command asks for `use_amp`, and this lerobot does not train by it.
         replicas: groups of GPUs that each hold the weights, where the command names them (from 0.6.2 on).
     """
@@ -113,6 +114,7 @@ class TrainingRun:
     others: tuple[str, ...] = ()
     evaluates: bool = False
     left_out: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
     amp_ignored: bool = False
     replicas: int = 1
 

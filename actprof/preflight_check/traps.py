@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from actprof.cell_field import parse_resolution
 from actprof.policies import policy_names, policy_spec
 from actprof.policies.spec import PolicySpec
 from actprof.preflight_check.ignored_flags import ignored_flags
+from actprof.preflight_check.launcher import Launch
 from actprof.preflight_check.policy_inputs import Inputs
 from actprof.preflight_check.preflight import Preflight
 from actprof.preflight_check.release_traps import release_traps
@@ -30,11 +31,19 @@ def find_traps(answer: Preflight) -> tuple[Trap, ...]:
     """Return the traps of a run, in the order in which they stand below."""
     seen = answer.command.seen_environment()
     return (
-        *release_traps(answer.run, answer.launch, seen),
+        *run_traps(answer.run, answer.launch, seen),
         *_of_training(answer),
         *_of_allocator(answer),
         *_of_checkpoints(answer),
     )
+
+
+def run_traps(run: TrainingRun, launch: Launch, seen: Mapping[str, str]) -> tuple[Trap, ...]:
+    """Return the traps of a run that hold whatever its memory is."""
+    refused = (
+        Trap("refused", f"lerobot-train refuses this command: {text}.", stops=True) for text in run.refused
+    )
+    return (*refused, *release_traps(run, launch, seen))
 
 
 def _of_training(answer: Preflight) -> Iterator[Trap]:

@@ -114,3 +114,29 @@ def test_a_dataset_without_actions_is_no_dataset_to_learn_from():
     """The message says what is missing."""
     with pytest.raises(UsageError, match="no action among its features"):
         shapes_of({"features": {"observation.state": {"dtype": "float32", "shape": [6]}}}, "info.json")
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        ({"fps": 0}, "no_fps"),
+        ({"fps": None}, "no_fps"),
+        ({"fps": 30}, None),
+        (
+            {"features": {"observation.images.a": {"dtype": "video", "shape": [4, 6, 3], "names": None}}},
+            "no_names",
+        ),
+        ({"features": {"observation.images.a": {"dtype": "video", "shape": [4, 6, 3]}}}, None),
+        (
+            {
+                "features": {
+                    "observation.environment_state": {"dtype": "float32", "shape": [3], "names": None}
+                }
+            },
+            None,
+        ),
+    ],
+)
+def test_a_description_at_which_lerobot_stops_is_said(more, name):
+    """A rate of no frames, an image whose sides have no names."""
+    assert [(name, True)] * (name is not None) == [(trap.name, trap.stops) for trap in traps_of(**more)]

@@ -33,6 +33,7 @@ def traps_of(command):
         ("--dataset.repo_id=/home/me/data/so101", "repository_is_a_path", True),
         ("--dataset.repo_id=data/so101/pick", "repository_is_a_path", True),
         ("--dataset.repo_id=./so101", "repository_is_a_path", True),
+        ("--dataset.repo_id=['me/a','me/b']", "several_datasets", True),
         ("--dataset.root=~/so101", "tilde", False),
     ],
 )
@@ -66,7 +67,17 @@ def test_the_variable_that_was_empty_is_named():
     """Where its name is known."""
     text = "lerobot-train --dataset.repo_id=${NOBODY_SETS_THIS}/x"
     (trap,) = value_traps(parse_command_line(text))
-    assert "the variable NOBODY_SETS_THIS that it is made of was empty" in trap.text
+    assert "the variable NOBODY_SETS_THIS was empty" in trap.text
+
+
+def test_flags_that_are_empty_are_told_in_one_sentence():
+    """With the variables that nothing sets."""
+    text = "lerobot-train --dataset.repo_id=me/x --output_dir=$NOWHERE --batch_size=$NOTHING --job_name=$NONE"
+    (trap,) = value_traps(parse_command_line(text))
+    assert trap.text.startswith(
+        "--output_dir=, --batch_size= are empty: among the variables NOWHERE, NOTHING"
+    )
+    assert trap.stops
 
 
 def test_flags_and_their_values_are_read_as_lerobot_does():

@@ -93,13 +93,20 @@ def test_a_saved_config_of_another_release_is_read_without_its_fields(installed,
     assert [True] == ["--eval_freq" in sentence for sentence in run.left_out]
 
 
+def test_without_lerobot_a_push_without_a_repository_is_refused_and_the_rest_read(installed):
+    """As with it."""
+    installed("unknown")
+    words = [word for word in LEAST if "push_to_hub" not in word]
+    run = read_command([*words, "--optimizer.lr=1e-4"])
+    assert [True] == ["add --policy.push_to_hub=false" in text for text in run.refused]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--batchsize=4"], "unrecognized arguments: --batchsize=4\ndid you mean --batch_size"),
         (["--policy.chunk_size=50"], "set --policy.n_action_steps to at most the chunk size"),
         (["--batch_size=1.5"], "--batch_size=1.5 is not of the type int"),
-        (["--policy.push_to_hub=true"], "add --policy.push_to_hub=false"),
         (["junk"], "not one --flag=value after the other"),
     ],
 )

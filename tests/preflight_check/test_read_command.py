@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from actprof.errors import ActprofError, UsageError
 from actprof.preflight_check.flag_table import flag_table
+from actprof.preflight_check.named_values import last_of_each
 from actprof.preflight_check.read_command import read_command, read_quickly, read_with_lerobot
 
 pytestmark = pytest.mark.usefixtures("act_flags")  # lerobot is not imported while examples are drawn
@@ -82,13 +83,37 @@ def test_each_policy_has_a_table_of_its_own():
 
 
 @pytest.mark.parametrize(
+    ("words", "refused"),
+    [
+        (["--policy.push_to_hub=true"], ["add --policy.push_to_hub=false"]),
+        (["--output_dir=/usr"], ["folder is there already"]),
+        (["--output_dir=/usr", "--policy.push_to_hub=true"], ["push to the Hub", "folder is there already"]),
+        (["--output_dir=/usr", "--policy.push_to_hub=true", "--optimizer.lr=1"], ["push", "folder"]),
+        (["--policy.repo_id=me/act", "--policy.push_to_hub=true"], []),
+    ],
+)
+def test_a_refused_folder_or_push_is_said_and_the_rest_read(words, refused):
+    """Its memory is that of the command as its author meant it."""
+    flags = {word.partition("=")[0] for word in words}
+    run = read_command([*(word for word in LEAST if word.partition("=")[0] not in flags), *words])
+    assert len(refused) == len(run.refused)
+    assert all(said in text for said, text in zip(refused, run.refused, strict=True))
+    assert ("act", 8) == (run.policy_type, run.batch_size)
+
+
+def test_of_a_flag_that_stands_twice_the_last_counts():
+    """As argparse has it; lerobot need not be asked."""
+    words = [*LEAST, "--batch_size=4", "--steps", "7", "--batch_size", "9"]
+    assert [*LEAST, "--steps", "7", "--batch_size", "9"] == last_of_each(words)
+    assert 9 == read_command(words).batch_size == read_with_lerobot(words).batch_size
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--batchsize=4"], "unrecognized arguments: --batchsize=4\ndid you mean --batch_size"),
         (["--policy.chunk_size=50"], "set --policy.n_action_steps to at most the chunk size"),
         (["--batch_size=1.5"], "Couldn't parse '1.5' into an int"),
-        (["--policy.push_to_hub=true"], "add --policy.push_to_hub=false"),
-        (["--output_dir=/usr"], "already exists"),
         (["--batch_size=null"], "--batch_size is None; it must be a whole number"),
         (["--config_path=nowhere.json"], "No such file or directory: 'nowhere.json'"),
         (["--help"], "run `lerobot-train --help`"),

@@ -144,3 +144,51 @@ def test_transforms_that_are_off_do_nothing(config):
     """So it is by default, and where none is drawn."""
     size = transformed_size(640, 480, config)
     assert (640, 480, False) == (size.width, size.height, size.resized)
+
+
+@pytest.mark.parametrize(
+    ("shape", "names"),
+    [
+        ([48, 64, 3], ["height", "width", "channels"]),
+        ([48, 64, 3], ["height", "width", "rgb"]),
+        ([48, 64, 3], None),
+        ([3, 48, 64], ["channels", "height", "width"]),
+        ([3, 48, 64], ["c", "h", "w"]),
+        ([3, 48, 64], ["height", "width", "channels"]),
+        ([3, 48, 64], None),
+        (["48", "64", "3"], None),
+    ],
+)
+def test_the_side_with_few_is_that_of_the_channels(shape, names):
+    """Whatever the names say, as far as one has at most four."""
+    camera = {**CAMERA, "shape": shape, "names": names}
+    shapes = shapes_of(described(**{"observation.images.front": camera}), "info.json")
+    assert ({"observation.images.front": (64, 48)}, ()) == (shapes.cameras, shapes.odd)
+
+
+@pytest.mark.parametrize(
+    ("key", "shape", "said"),
+    [
+        ("action", [2, 7], "action has the shape [2, 7] in info.json, and a policy takes one length"),
+        ("action", [], "the shape []"),
+        ("action", 7, "the shape 7"),
+        ("observation.state", [1, 6], "observation.state has the shape [1, 6]"),
+        ("observation.images.front", [480, 640], "takes three sizes, like [480, 640, 3]"),
+        ("observation.images.front", None, "the shape None"),
+    ],
+)
+def test_a_shape_that_no_policy_takes_is_named(key, shape, said):
+    """With the dataset's file, and what to do."""
+    feature = {**FEATURES[key], "shape": shape}
+    with pytest.raises(UsageError) as refused:
+        shapes_of(described(**{key: feature}), "info.json")
+    assert said in str(refused.value)
+    assert "--action-dim" in str(refused.value)
+
+
+def test_a_pointer_of_git_lfs_is_named(tmp_path):
+    """With the command that fetches the file."""
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "meta" / "info.json").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(UsageError, match="git lfs pull"):
+        find_info("me/x", str(tmp_path), None, {})

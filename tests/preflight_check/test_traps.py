@@ -83,6 +83,7 @@ def test_a_checkpoint_has_states_of_what_is_trained_only(more, size):
         ({"inputs": replace(INPUTS, resized=True, resolutions=("224x224",))}, "resize_in_training_only"),
         ({"run": replace(RUN, optimizer_ignored="sgd")}, "optimizer_ignored"),
         ({"run": replace(RUN, rate_ignored=1e-4)}, "rate_ignored"),
+        ({"run": replace(RUN, refused=("it would push",))}, "refused"),
         ({"settings": AllocatorSettings(BOTH, "A")}, "expandable_and_max_split"),
         ({"settings": AllocatorSettings("", "A", "B")}, "two_allocator_variables"),
         (
@@ -116,6 +117,8 @@ def test_checkpoints_are_counted_as_lerobot_saves_them(steps, save_freq, count):
         ({"others": ("sample_weighting",)}, Launch(), "", "--sample_weighting"),
         ({"optimizer": "multi_adam"}, Launch(), "", "multi_adam"),
         ({"optimizer": "sgd", "optimizer_unusual": ("momentum",)}, Launch(), "", "--optimizer.momentum"),
+        ({"normalization": {"VISUAL": "IDENTITY"}}, Launch(), "", "normalization of images"),
+        ({"normalization": {"STATE": "MEAN_STD", "ACTION": "MIN_MAX"}}, Launch(), "", ""),
         ({}, Launch(), "backend:cudaMallocAsync", "cudaMallocAsync"),
         ({}, Launch(unsupported="because"), "", "because"),
         ({}, Launch(), "", ""),
