@@ -29,6 +29,11 @@ _RENAMED = {
     "policy.temporal_ensemble_momentum": "", "policy.n_obs_steps": "policy.n_obs_steps", "env.name": "",
     "wandb.disable_artifact": "wandb.disable_artifact", "training.grad_clip_norm": "", "fps": "",
 }  # fmt: skip
+# Flags of early 2025 (lerobot/configs/train.py, default.py), before 0.2; empty: nothing like it is left.
+_FLAGS_OF_2025 = {
+    "device": "policy.device", "use_amp": "policy.use_amp", "offline.steps": "steps", "online.steps": "",
+    "dataset.local_files_only": "",
+}  # fmt: skip
 _SAME = re.compile(r"(?:policy|dataset|eval|wandb|env|optimizer|scheduler|job)\.[\w.]+")
 _TRANSFORMS = "training.image_transforms."
 _POLICIES = ("act", "diffusion", "tdmpc", "vqbet")
@@ -47,6 +52,27 @@ def old_script(words: Sequence[str]) -> str:
     if lerobots or (head.split("/")[-1] == "train.py" and any(map(_OWN_FLAG.fullmatch, words[1:]))):
         return f"{head} is lerobot-train today (python -m lerobot.scripts.lerobot_train)"
     return ""
+
+
+def flags_of_today(line: CommandLine) -> CommandLine:
+    """Return `line` with the flags of early 2025 as they are called today; `mended` says which they are."""
+    words: list[str] = []
+    said: list[str] = []
+    rest = list(line.arguments)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or name not in _FLAGS_OF_2025:
+            words.append(word)
+            continue
+        if not equals and rest and not rest[0].startswith("--"):
+            value = rest.pop(0)
+        today = _FLAGS_OF_2025[name]
+        words += [f"--{today}={value}"] if today else []
+        said.append(
+            f"--{name} is a flag of early 2025; " + (f"today it is --{today}" if today else "leave it out")
+        )
+    return replace(line, arguments=tuple(words), mended=(*line.mended, *said)) if said else line
 
 
 def as_today(line: CommandLine) -> CommandLine:

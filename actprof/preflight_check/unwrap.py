@@ -14,7 +14,7 @@ from dataclasses import replace
 from actprof.errors import UsageError
 from actprof.preflight_check.command_line import CommandLine, expanded
 from actprof.preflight_check.inside_files import MENTION, command_in_file
-from actprof.preflight_check.old_commands import as_today, old_script
+from actprof.preflight_check.old_commands import as_today, flags_of_today, old_script
 from actprof.preflight_check.places import on_this_machine
 from actprof.preflight_check.shell_text import statements_of_text, statements_of_words
 from actprof.preflight_check.shell_values import Values, Word
@@ -56,7 +56,7 @@ def unwrap(command: str | Sequence[str]) -> CommandLine:
     if line is None:
         raise UsageError(_why_not(statements))
     line = replace(line, mended=tuple(dict.fromkeys((*mended, *line.mended))))
-    line = on_this_machine(as_today(line))
+    line = on_this_machine(flags_of_today(as_today(line)))
     text = shlex.join(text for statement in statements for word in statement for text in _written(word))
     return replace(line, text=text)
 

@@ -7,8 +7,11 @@ import shlex
 import pytest
 
 from actprof.errors import UsageError
+from actprof.policies.lerobot_versions import TESTED
 from actprof.preflight_check.command_line import expanded, parse_command_line
+from actprof.preflight_check.flag_table import tables_of
 from actprof.preflight_check.launcher import launch_of
+from actprof.preflight_check.old_commands import _FLAGS_OF_2025
 
 FLAGS = ["--policy.type=act", "--policy.push_to_hub=false", "--dataset.repo_id=me/so101", "--batch_size=8",
          "--steps=100"]  # fmt: skip
@@ -157,3 +160,31 @@ def test_a_command_of_2024_is_written_anew(start, text, flags):
     assert "in 2024, through hydra; today it reads" in line.mended[-1]
     assert f"lerobot-train {shlex.join(line.arguments)}" in line.mended[-1]
     assert ("--env.type" in " ".join(line.arguments)) == ("env=aloha" in text)
+
+
+@pytest.mark.parametrize(
+    ("flag", "today", "said"),
+    [
+        (
+            "--device=cuda",
+            ["--policy.device=cuda"],
+            "--device is a flag of early 2025; today it is --policy.device",
+        ),
+        ("--device cuda", ["--policy.device=cuda"], "today it is --policy.device"),
+        ("--use_amp=true", ["--policy.use_amp=true"], "today it is --policy.use_amp"),
+        ("--offline.steps=200", ["--steps=200"], "today it is --steps"),
+        ("--dataset.local_files_only=true", [], "leave it out"),
+    ],
+)
+def test_flags_of_early_2025_are_written_anew(flag, today, said):
+    """Tutorials of that time have them; lerobot refuses them now."""
+    line = parse_command_line(f"python lerobot/scripts/train.py --policy.type=act {flag}")
+    assert ("--policy.type=act", *today) == line.arguments
+    assert said in line.mended[-1]
+
+
+def test_no_flag_of_early_2025_is_one_of_today():
+    """Of no tested release."""
+    known = {name for version in TESTED for name in tables_of(version)["act"].names()}
+    assert set() == known & set(_FLAGS_OF_2025)
+    assert {name for name in _FLAGS_OF_2025.values() if name} <= known
