@@ -26,10 +26,11 @@ from actprof.policies.train_command import describe_fields
 from actprof.trace.derived import ANCHORS, Lengths
 from actprof.trace.model import Trace
 from actprof.trace.record import record_trace
-from actprof.trace.shipped import Shelf, anchor_cells, shelf_of, shelf_path, write_shelf
+from actprof.trace.shipped import Shelf, shelf_of, shelf_path, with_lengths, write_shelf
 from actprof.trace.storage import trace_to_bytes
 
-RESOLUTIONS = ("640x480", "480x360", "320x240", "256x256", "224x224")
+RESOLUTIONS = ("224x224", "640x480", "480x360", "320x240", "256x256")
+RESOLUTIONS_OF = {"tdmpc": ("84x84", "224x224", "256x256")}  # it takes square images only
 CAMERAS = (1, 2, 3)
 _CHUNKS = tuple({"chunk_size": size, "n_action_steps": size} for size in (100, 50))
 _AS_BASE = {
@@ -40,13 +41,12 @@ _IN_BF16 = {"dtype": "bfloat16", "gradient_checkpointing": True}
 SETTINGS = {
     "act": _CHUNKS,
     "smolvla": ({}, {"load_vlm_weights": True}, _AS_BASE),
-    "pi0": ({}, _IN_BF16),
     "pi05": ({}, _IN_BF16),
 }
 # Remedies that `actprof suggest` offers.
 CHANGES: dict[str, tuple[tuple[str, ...], ...]] = {}
 # Beside the trace that serves all batch sizes: those with one of their own, and where each size has one.
-ALONE, EACH = (1,), (1, 2, 4, 8, 16, 32)
+ALONE, EACH = (1,), (1, 2, 4, 8)
 # Policies whose sizes are no affine function of the lengths of state and action (in VQ-BeT, the launches of
 # the optimizer's multi-tensor kernels): a few lengths are traced as they are.
 NOT_AFFINE = ("vqbet",)
@@ -105,41 +105,47 @@ def traces_of(cell: Cell, *, keep: bool) -> int:
         traces[shelf.key_of(one, trace.fixed_batch_size)] = trace
         return trace
 
-    for one in cells_of(cell):
-        serves_all = take(one, alone=False).fixed_batch_size is None
-        for size in ALONE if serves_all else EACH:
+    def take_all(one: Cell) -> Trace:
+        trace = take(one, alone=False)
+        for size in ALONE if trace.fixed_batch_size is None else EACH:
             with suppress(UsageError):  # a batch of one has no two halves
                 take(replace(one, batch_size=size), alone=True)
+        return trace
+
+    for group in groups_of(cell):
+        alike = {}  # traces that differ in sizes only need anchors of one resolution
+        for one in group:
+            trace = take_all(one)
+            alike[trace.events.tobytes(), trace.ops.names] = one
+        for one in () if cell.policy in NOT_AFFINE else alike.values():
+            for lengths in ANCHORS[1:]:
+                take_all(with_lengths(one, lengths))
     write_whole(shelf.path, write_shelf(replace(shelf, traces=tuple(traces)), list(traces.values())))
     return len(traces)
 
 
-def cells_of(cell: Cell) -> Iterator[Cell]:
-    """Yield the cells of the policy and number of cameras of `cell` that are traced."""
+def groups_of(cell: Cell) -> Iterator[list[Cell]]:
+    """Yield the cells of the policy and number of cameras of `cell` that are traced, by what people set."""
+    uneven = cell.policy in NOT_AFFINE
     for overrides in SETTINGS.get(cell.policy, ({},)):
         for changes in CHANGES.get(cell.policy, ((),)):
             of_these = replace(cell, overrides=overrides, changes=changes)
-            uneven = cell.policy in NOT_AFFINE
-            for lengths in USUAL if uneven else ANCHORS[:1]:
-                for resolution in RESOLUTIONS:
-                    yield with_lengths(replace(of_these, resolution=resolution), lengths)
-            yield from () if uneven else anchor_cells(of_these)[1:]
-
-
-def with_lengths(cell: Cell, lengths: Lengths) -> Cell:
-    """Return the cell with a state and an action of such lengths."""
-    return replace(cell, state_dim=lengths.state, action_dim=lengths.action)
+            yield [
+                with_lengths(replace(of_these, resolution=resolution), lengths)
+                for lengths in (USUAL if uneven else ANCHORS[:1])
+                for resolution in RESOLUTIONS_OF.get(cell.policy, RESOLUTIONS)
+            ]
 
 
 def check(cell: Cell) -> None:
-    """Hold what is derived to fresh traces, at the first setting and resolution.
+    """Hold what is derived to fresh traces, at the first setting.
 
     Raises:
         SystemExit: they differ.
     """
-    first = next(cells_of(cell))
-    for lengths in CHECKED:
-        one = with_lengths(first, lengths)
+    first = next(groups_of(cell))
+    for at, lengths in enumerate(CHECKED):  # each at another resolution
+        one = with_lengths(first[at % len(first)], lengths)
         shelf = shelf_of(one)
         derived = shelf and shelf.find(one)
         fresh = replace(record_trace(one), trace_seconds=0.0)

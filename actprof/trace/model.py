@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from actprof.kernels.problem import GrowingProblem
 from actprof.policies.facts import PolicyFacts
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Ints = NDArray[np.int64]
 # One dimension, `constant + per_sample * batch_size`, as (constant, per_sample).

@@ -25,8 +25,6 @@ from actprof.trace.storage import trace_from_bytes, trace_to_bytes
 from actprof.versions import UNKNOWN, package_version
 
 FOLDER = Path(__file__).parent / "shipped"
-# Nothing that a policy computes of images grows with the lengths of state and action; the smallest is enough.
-ANCHOR_RESOLUTION = "224x224"
 _INDEX = "index.json"
 _HOW_MANY_RUN = "n_action_steps"  # actions of a chunk that the robot carries out; no more than the chunk has
 
@@ -94,14 +92,18 @@ class Shelf:
             return None
         if self._has_full(cell, "max_action_dim", cell.action_dim):
             return None
-        like = self.one(_with(cell, ANCHORS[0]), fixed)
+        like = self.one(with_lengths(cell, ANCHORS[0]), fixed)
         if like is None:
             return None
-        anchors = [self.one(anchor, fixed) for anchor in anchor_cells(cell)]
-        base, by_state, by_action = anchors
-        if base is None or by_state is None or by_action is None:
-            return None
-        return derive(like, (base, by_state, by_action), Lengths(cell.state_dim, cell.action_dim))
+        wanted = Lengths(cell.state_dim, cell.action_dim)
+        for resolution in dict.fromkeys(json.loads(text)["resolution"] for text in self.traces):
+            of_another = replace(cell, resolution=resolution)
+            base, by_state, by_action = (self.one(with_lengths(of_another, at), fixed) for at in ANCHORS)
+            if base is None or by_state is None or by_action is None:
+                continue
+            if (derived := derive(like, (base, by_state, by_action), wanted)) is not None:
+                return derived
+        return None
 
 
 @lru_cache(maxsize=64)
@@ -112,13 +114,8 @@ def _trace_of(shelf: Shelf, key: str, fixed: int | None) -> Trace | None:
     return None if found is None else replace(found, versions=dict(shelf.versions), shipped=True)
 
 
-def anchor_cells(cell: Cell) -> tuple[Cell, Cell, Cell]:
-    """Return the cells from whose traces those of other lengths of state and action are derived."""
-    first, second, third = (_with(replace(cell, resolution=ANCHOR_RESOLUTION), one) for one in ANCHORS)
-    return first, second, third
-
-
-def _with(cell: Cell, lengths: Lengths) -> Cell:
+def with_lengths(cell: Cell, lengths: Lengths) -> Cell:
+    """Return the cell with a state and an action of such lengths."""
     return replace(cell, state_dim=lengths.state, action_dim=lengths.action)
 
 
@@ -182,7 +179,7 @@ def write_shelf(shelf: Shelf, traces: Sequence[Trace]) -> bytes:
     for number, trace in enumerate(traces):
         named[f"{number}.npz"] = trace_to_bytes(replace(trace, trace_seconds=0.0), packed=False)
     file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w:xz", preset=6) as archive:
+    with tarfile.open(fileobj=file, mode="w:xz", preset=9) as archive:
         for name, data in named.items():
             member = tarfile.TarInfo(name)
             member.size = len(data)

@@ -1,7 +1,8 @@
 """A `Trace` as bytes and back: one NumPy archive with a JSON header, no pickle.
 
-What a replay does not need (`TraceDetails`) is an archive of its own inside, one column of bytes, which is
-opened when someone asks for it.
+Columns that count something are kept as steps from one row to the next, which traces of similar runs have in
+common. What a replay does not need (`TraceDetails`) is an archive of its own inside, one column of bytes, which
+is opened when someone asks for it.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ _DETAILS = "details"
 # Not JSON as they are, or told by where the trace is found.
 _APART = {"policy", "tensors", "ops", "events", "problems", "load_details", "shipped"}
 _Word = TypeVar("_Word", bound=Hashable)
+_COUNTING = {"events", "tensors.op", "tensors.problem", "freed_by"}
 _WORDS = ("op_lines", "op_callers", "shapes", "dtypes", "owners")
 
 
 def trace_to_bytes(trace: Trace, *, packed: bool = True) -> bytes:
     """Return the archive of `trace`; not `packed` for what packs many of them together."""
-    columns: dict[str, NDArray[Any]] = {"events": trace.events}
+    columns: dict[str, NDArray[Any]] = {"frees": trace.events < 0, "events": np.abs(trace.events)}
     for field in fields(TensorTable):
         columns[f"tensors.{field.name}"] = getattr(trace.tensors, field.name)
     for field in fields(OpTable):
@@ -60,6 +62,8 @@ def _details_to_bytes(details: TraceDetails, *, packed: bool) -> bytes:
 
 
 def _archive(header: dict[str, Any], columns: dict[str, NDArray[Any]], *, packed: bool) -> bytes:
+    for name in _COUNTING & columns.keys():
+        columns[name] = np.diff(columns[name], prepend=0)
     columns[_HEADER] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
     file = io.BytesIO()
     save = np.savez_compressed if packed else np.savez
@@ -68,18 +72,18 @@ def _archive(header: dict[str, Any], columns: dict[str, NDArray[Any]], *, packed
 
 
 def trace_from_bytes(data: bytes) -> Trace:
-    """Rebuild a trace from `trace_to_bytes`; what an older file lacks takes its default.
+    """Rebuild a trace from `trace_to_bytes`.
 
     Raises:
-        StoreError: the bytes are no such archive, or of a newer schema.
+        StoreError: the bytes are no such archive, or of another schema.
     """
     try:
         header, columns = _opened(data)
-        if header["schema_version"] <= SCHEMA_VERSION:
+        if header["schema_version"] == SCHEMA_VERSION:
             return _assemble(header, columns)
     except Exception as error:  # zip, zlib, NumPy and JSON each fail in ways of their own on damaged bytes
         raise StoreError(f"not a readable trace: {error}") from error
-    raise StoreError(f"the trace has schema {header['schema_version']}, newer than {SCHEMA_VERSION}")
+    raise StoreError(f"the trace has schema {header['schema_version']}, and {SCHEMA_VERSION} is read")
 
 
 @lru_cache(maxsize=4)
@@ -95,6 +99,8 @@ def _details_from_bytes(data: bytes) -> TraceDetails:
 def _opened(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
         columns = dict(archive)
+    for name in _COUNTING & columns.keys():
+        columns[name] = np.cumsum(columns[name])
     return json.loads(columns.pop(_HEADER).tobytes()), columns
 
 
@@ -102,6 +108,7 @@ def _assemble(header: dict[str, Any], columns: dict[str, NDArray[Any]]) -> Trace
     words, policy = header.pop("words"), header.pop("policy")
     problems = tuple(GrowingProblem(*tupled(problem)) for problem in header.pop("problems"))
     details = columns.pop(_DETAILS, None)
+    events = np.where(columns.pop("frees"), -1, 1) * columns.pop("events")
     tables: dict[str, dict[str, Any]] = {"tensors": {}, "ops": {}}
     for name, column in columns.items():
         table, _, column_name = name.partition(".")
@@ -114,7 +121,7 @@ def _assemble(header: dict[str, Any], columns: dict[str, NDArray[Any]]) -> Trace
         policy=from_plain(PolicyFacts, policy),
         tensors=TensorTable(**tables["tensors"]),
         ops=OpTable(**tables["ops"]),
-        events=columns["events"],
+        events=events,
         problems=problems,
         load_details=None if details is None else partial(_details_from_bytes, details.tobytes()),
         **plain,
