@@ -16,6 +16,7 @@ from typing import Any, Self
 from actprof.errors import UsageError
 from actprof.hardware.entries import CAUTIOUS_CONTEXT_BYTES, GENERIC_COMPUTE_CAPABILITY, gpu_from_entry
 from actprof.hardware.gpu import NVIDIA, Gpu
+from actprof.hardware.machines import gpu_of_machine
 from actprof.hardware.names import bare_keys, match_name, unknown_gpu
 from actprof.hardware.own_gpus import own_entries, own_file, shown_path
 from actprof.units import format_bytes
@@ -36,7 +37,7 @@ class Catalogue:
     own: frozenset[str] = frozenset()
 
     def find(self, name: str) -> Gpu:
-        """Return the GPU that `name` means, loosely (`3090`, `a100-80`, `NVIDIA GeForce RTX 3090`).
+        """Return the GPU that `name` means, loosely (`3090`, `NVIDIA A100-SXM4-80GB`, `g5.xlarge`).
 
         Raises:
             UsageError: the name is unknown (says the nearest) or ambiguous (says all that fit).
@@ -44,6 +45,8 @@ class Catalogue:
         exact = [gpu for gpu in self.gpus if gpu.name == name]
         own = [gpu for gpu in self.gpus if gpu.name in self.own]
         found = exact or match_name(name, own) or match_name(name, self.gpus)
+        if not found and (inside := gpu_of_machine(name)):
+            return self.find(inside)
         if len(found) == 1:
             return found[0]
         if found:

@@ -25,11 +25,11 @@ def job_machine(flavour: str) -> JobMachine:
     Raises:
         UsageError: a flavour that is not known, or has no GPU.
     """
-    entry = _flavours().get(flavour)
+    entry = flavours().get(flavour)
     if entry is None and flavour.startswith("cpu"):
         raise UsageError(f"--job.target={flavour} has no GPU; name a flavour that has one, like a10g-large")
     if entry is None:
-        near = did_you_mean(flavour, *_flavours())
+        near = did_you_mean(flavour, *flavours())
         hint = f"; {near}" if near else ""
         raise UsageError(
             f"--job.target={flavour} is no flavour with a GPU that actprof knows{hint or '.'} "
@@ -43,12 +43,13 @@ PRICE_SOURCE = "indicative, unverified: Hugging Face's price list as remembered;
 
 def job_dollars(flavour: str) -> float | None:
     """Return the indicative dollars per hour of a flavour; None where none is known."""
-    price = _flavours().get(flavour, {}).get("usd_per_hour")
+    price = flavours().get(flavour, {}).get("usd_per_hour")
     return None if price is None else float(price)
 
 
 @cache
-def _flavours() -> dict[str, dict[str, Any]]:
+def flavours() -> dict[str, dict[str, Any]]:
+    """Return flavour -> its entry in `jobs.toml`: `gpu`, `count`, and `usd_per_hour` where it is known."""
     text = resources.files("actprof.hardware").joinpath("jobs.toml").read_text(encoding="utf-8")
-    flavours: dict[str, dict[str, Any]] = tomllib.loads(text)["flavours"]
-    return flavours
+    found: dict[str, dict[str, Any]] = tomllib.loads(text)["flavours"]
+    return found

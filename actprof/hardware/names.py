@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from actprof.errors import UsageError
 from actprof.hardware.gpu import NVIDIA, Gpu
-from actprof.units import GIB
+from actprof.units import GIB, format_bytes
 
 Key: TypeAlias = tuple[str, ...]
 
@@ -27,6 +27,14 @@ _NOISE = {
     "amd", "instinct", "radeon", "rx", "intel", "graphics",
 }  # fmt: skip
 _SAME = {"mobile": "laptop"}
+# How others write a card: so many of them, where it is rented, its socket and memory; short for SUPER, and
+# NVIDIA's former word for a laptop's card.
+_COUNT = re.compile(r"^\s*(?:gpu\s+)?\d+\s*x(?=[\sa-z])\s*|\s+x\s*\d+\s*$")
+_AROUND = re.compile(r"\b(?:colab|kaggle|lambda|runpod|dgx|hgx|sxm\d?|pcie|hbm\d\w?|nvlink)\b")
+_SUPER = ((re.compile(r"\b(\d{4})\s*s\s*ti\b|\b(\d{4})\s*ti\s*s\b"), r"\1\2 ti super"),
+          (re.compile(r"\b(\d{4})\s*s\b"), r"\1 super"))  # fmt: skip
+_MAX_Q = re.compile(r"(\b(?:rtx|gtx)\s*\d{4}(?:\s*(?:ti|super))?)\s*(?:with\s+)?max-?q(?:\s+design)?")
+_NO_CUDA = re.compile(r"(?:apple\s*)?m[1-5](?:\s*(?:pro|max|ultra))?|mps|cpu|tpu.*|apple.*", re.IGNORECASE)
 _LAST_ONLY = "rtx"  # of the name of a `TITAN RTX`; elsewhere it tells no cards apart
 _NEAREST = 3
 
@@ -57,9 +65,21 @@ def bare_keys(gpu: Gpu) -> set[Key]:
 
 def match_name(name: str, gpus: Sequence[Gpu]) -> list[Gpu]:
     """Return the cards that `name` means, loosely; several where it is ambiguous."""
+    return _match(name, gpus) or _match(_plain(name), gpus)
+
+
+def _match(name: str, gpus: Sequence[Gpu]) -> list[Gpu]:
     key = name_key(name)
     exact = [gpu for gpu in gpus if key in keys_of(gpu)]
     return exact or [gpu for gpu in gpus if any(_only_size_missing(key, known) for known in keys_of(gpu))]
+
+
+def _plain(name: str) -> str:
+    """Return a name without what clouds and shops write around it."""
+    text = _MAX_Q.sub(r"\1 laptop", _COUNT.sub("", name.lower().replace("_", " ")))
+    for short, written_out in _SUPER:
+        text = short.sub(written_out, text)
+    return _AROUND.sub(" ", text)
 
 
 def _only_size_missing(key: Key, known: Key) -> bool:
@@ -76,15 +96,31 @@ def unknown_gpu(name: str, gpus: Sequence[Gpu], *, own_file: str) -> UsageError:
     `own_file` is where the user's own cards are described.
     """
     sizes = _SIZE_IN_NAME.findall(name.lower())
-    size = f"{sizes[-1]}GB" if sizes else "24GB"
+    size = f"{sizes[-1]}GB" if sizes else "SIZE (like 24GB)"
     said = [
         ("nearest by name", _nearest_by_name(name, gpus)),
         (f"by memory ({size})", _nearest_by_memory(int(sizes[-1]), gpus) if sizes else []),
     ]
     near = "".join(f"{what}: {', '.join(found)}; " for what, found in said if found)
+    near = f"{_with_other_memory(name, gpus)}{near}"
+    if _NO_CUDA.fullmatch(name.strip()):
+        near = "it has no CUDA memory, and actprof knows no other; "
     return UsageError(
         f"unknown GPU {name!r}; {near}`actprof gpus` lists all; --capacity {size} takes any card of that "
         f"size, and {own_file} can describe it"
+    )
+
+
+def _with_other_memory(name: str, gpus: Sequence[Gpu]) -> str:
+    """Return what to write for a card that is known with another memory, like a rebuilt RTX 4090 of 48 GB."""
+    size = _SIZE.search(name.lower())
+    known = match_name(name[: size.start()] + name[size.end() :], gpus) if size else []
+    if not size or len(known) != 1 or not int(size[1]):
+        return ""
+    card, held = known[0], (1019 * int(size[1]) - 410) / 1024  # tests/hardware/test_memory_rule.py
+    return (
+        f"the {card.name} is known, with {format_bytes(card.capacity_bytes)}: --gpu '{card.name}' "
+        f"--capacity {max(held, 0.5):.1f}GiB is one with {size[1]} GB; "
     )
 
 

@@ -4,10 +4,11 @@ import pytest
 
 from actprof.errors import UsageError
 from actprof.hardware import Catalogue, all_gpus, find_gpu
+from actprof.hardware.machines import _machines, gpu_of_machine
 from actprof.hardware.names import name_key
 
 
-def ways_out(size="24GB"):
+def ways_out(size="SIZE (like 24GB)"):
     """Return how the message for an unknown card ends."""
     return (
         f"`actprof gpus` lists all; --capacity {size} takes any card of that size, and "
@@ -58,6 +59,39 @@ def ways_out(size="24GB"):
         ("AMD Instinct MI300X", "MI300X"),
         ("AMD Radeon RX 7900 XTX", "Radeon RX 7900 XTX"),
         ("Intel(R) Arc(TM) A770 Graphics", "Arc A770"),
+        ("1x GH200", "GH200 96 GB"),
+        ("8x H100", "H100 80 GB"),
+        ("2xRTX4090", "RTX 4090"),
+        ("RTX 4090 x2", "RTX 4090"),
+        ("1x A10 (24 GB PCIe)", "A10"),
+        ("1x A6000 (48 GB)", "RTX A6000"),
+        ("gpu_1x_a100_sxm4", "A100 40 GB"),
+        ("A100 SXM", "A100 40 GB"),
+        ("A100 80GB SXM4", "A100 80 GB"),
+        ("H100 SXM5 80GB", "H100 80 GB"),
+        ("H100 80GB SXM5", "H100 80 GB"),
+        ("V100S-PCIE-32GB", "V100 32 GB"),
+        ("Colab T4", "T4"),
+        ("DGX Spark", "DGX Spark"),
+        ("RTX_4090", "RTX 4090"),
+        ("RTX 4080S", "RTX 4080 SUPER"),
+        ("RTX 4070S Ti", "RTX 4070 Ti SUPER"),
+        ("4070TiS", "RTX 4070 Ti SUPER"),
+        ("RTX 4050", "RTX 4050 Laptop"),
+        ("RTX 6000Ada", "RTX 6000 Ada"),
+        ("RTX PRO 6000 WS", "RTX PRO 6000 Blackwell"),
+        ("NVIDIA GeForce RTX 3080 with Max-Q Design", "RTX 3080 Laptop 8 GB"),
+        ("RTX PRO 6000 Max-Q", "RTX PRO 6000 Max-Q"),
+        ("g5.xlarge", "A10G"),
+        ("g6e.12xlarge", "L40S"),
+        ("ml.p4d.24xlarge", "A100 40 GB"),
+        ("p5en.48xlarge", "H200"),
+        ("a2-highgpu-1g", "A100 40 GB"),
+        ("a3-ultragpu-8g", "H200"),
+        ("Standard_NC24ads_A100_v4", "A100 80 GB"),
+        ("ND96isr_H100_v5", "H100 80 GB"),
+        ("a10g-large", "A10G"),
+        ("l40sx1", "L40S"),
     ],
 )
 def test_usual_names_are_understood(name, expected):
@@ -73,8 +107,9 @@ def test_usual_names_are_understood(name, expected):
             "unknown GPU 'RTX 4080 Ti'; nearest by name: RTX 4070 Ti, RTX 4060 Ti 8 GB, RTX 3080 Ti; ",
         ),
         ("", "unknown GPU ''; "),
-        ("MI400", "unknown GPU 'MI400'; nearest by name: MI300X, MI300A, MI250X; "),
-        ("g5.xlarge", "unknown GPU 'g5.xlarge'; "),
+        ("MI400", "unknown GPU 'MI400'; nearest by name: MI100, MI300X, MI300A; "),
+        ("n1-standard-4", "unknown GPU 'n1-standard-4'; "),
+        ("M2 Max", "unknown GPU 'M2 Max'; it has no CUDA memory, and actprof knows no other; "),
     ],
 )
 def test_a_name_that_means_no_card_is_refused_with_the_nearest(monkeypatch, name, expected):
@@ -91,7 +126,8 @@ def test_a_name_with_a_memory_size_also_tells_the_nearest_by_memory(monkeypatch)
     with pytest.raises(UsageError) as caught:
         find_gpu("RTX 4090 48GB")
     assert str(caught.value) == (
-        "unknown GPU 'RTX 4090 48GB'; nearest by name: RTX 4090, RTX 4090 D, RTX 4060; "
+        "unknown GPU 'RTX 4090 48GB'; the RTX 4090 is known, with 23.64 GiB: --gpu 'RTX 4090' "
+        "--capacity 47.4GiB is one with 48 GB; nearest by name: RTX 4090, RTX 4090 D, RTX 4060; "
         f"by memory (48GB): RTX A6000, RTX 6000 Ada, Quadro RTX 8000; {ways_out('48GB')}"
     )
 
@@ -125,3 +161,15 @@ def test_keys_leave_out_brand_and_unit():
     """What is left tells cards apart."""
     assert ("4090",) == name_key("NVIDIA GeForce RTX 4090")
     assert ("a", "100", "sxm", "4", "80") == name_key("NVIDIA A100-SXM4-80GB")
+
+
+def test_every_machine_has_a_card_of_the_catalogue():
+    """The table of clouds and the catalogue go together."""
+    names = {gpu.name for gpu in all_gpus()}
+    assert set() == {gpu for _, gpu in _machines()} - names
+
+
+@pytest.mark.parametrize("name", ["g6f.xlarge", "NV6ads_A10_v5", "c5.xlarge", "g5", "", "RTX 4090"])
+def test_a_part_of_a_card_is_no_machine_with_one(name):
+    """Its memory is not the card's."""
+    assert "" == gpu_of_machine(name)

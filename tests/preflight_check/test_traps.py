@@ -11,7 +11,7 @@ import pytest
 from actprof.cell import Cell
 from actprof.errors import UsageError
 from actprof.hardware import find_gpu
-from actprof.hardware.jobs import _flavours, job_machine
+from actprof.hardware.jobs import flavours, job_machine
 from actprof.policies.facts import Parameter, PolicyFacts
 from actprof.preflight_check.command_line import CommandLine, Given
 from actprof.preflight_check.launcher import AllocatorSettings, Launch
@@ -133,7 +133,7 @@ def test_what_is_not_supported_has_a_reason(run, launch, conf, said):
 
 def test_every_flavour_has_a_card_of_the_catalogue():
     """The table of jobs and the catalogue of GPUs go together."""
-    for flavour, entry in _flavours().items():
+    for flavour, entry in flavours().items():
         assert entry["gpu"] == find_gpu(job_machine(flavour).gpu).name
     with pytest.raises(UsageError, match="did you mean a10g-large"):
         job_machine("a10g-lrge")
