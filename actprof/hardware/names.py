@@ -126,6 +126,10 @@ def _with_other_memory(name: str, gpus: Sequence[Gpu]) -> str:
 
 def _nearest_by_name(name: str, gpus: Sequence[Gpu]) -> list[str]:
     spellings = {" ".join(key): gpu.name for gpu in gpus for key in keys_of(gpu)}
+    asked = set(name_key(name))
+    holding = [gpu.name for gpu in gpus if asked and any(asked <= set(key) for key in keys_of(gpu))]
+    if holding:
+        return holding[: _NEAREST + 1]
     close = difflib.get_close_matches(" ".join(name_key(name)), spellings, n=4 * _NEAREST, cutoff=0.6)
     return list(dict.fromkeys(spellings[text] for text in close))[:_NEAREST]
 

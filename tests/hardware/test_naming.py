@@ -106,6 +106,11 @@ def test_usual_names_are_understood(name, expected):
             "RTX 4080 Ti",
             "unknown GPU 'RTX 4080 Ti'; nearest by name: RTX 4070 Ti, RTX 4060 Ti 8 GB, RTX 3080 Ti; ",
         ),
+        (
+            "RTX 6000",
+            "unknown GPU 'RTX 6000'; nearest by name: Quadro RTX 6000, RTX A6000, RTX 6000 Ada, "
+            "RTX PRO 6000 Blackwell; ",
+        ),
         ("", "unknown GPU ''; "),
         ("MI400", "unknown GPU 'MI400'; nearest by name: MI100, MI300X, MI300A; "),
         ("n1-standard-4", "unknown GPU 'n1-standard-4'; "),

@@ -20,7 +20,9 @@ KEYS = (
 
 OTHER_KEYS = "name, question, ground, gpus, policies, sweep, exclude, expect"
 LISTS_ALL = "`actprof gpus` lists all"
-WAYS_OUT = "--capacity 24GB takes any card of that size, and /nowhere/actprof/gpus.toml can describe it"
+WAYS_OUT = (
+    "--capacity SIZE (like 24GB) takes any card of that size, and /nowhere/actprof/gpus.toml can describe it"
+)
 NEAREST = "nearest by name: RTX 4070 Ti, RTX 4060 Ti 8 GB, RTX 3080 Ti"
 CAMERAS = "a number from 0, or the resolution of each, like [640x480, 480x640]"
 TO_SWEEP = "to try several, write it under sweep:"
