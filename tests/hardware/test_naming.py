@@ -108,8 +108,10 @@ def test_usual_names_are_understood(name, expected):
         ),
         (
             "RTX 6000",
-            "unknown GPU 'RTX 6000'; nearest by name: Quadro RTX 6000, RTX A6000, RTX 6000 Ada, "
-            "RTX PRO 6000 Blackwell; ",
+            (
+                "unknown GPU 'RTX 6000'; nearest by name: Quadro RTX 6000, RTX A6000, RTX 6000 Ada, "
+                "RTX PRO 6000 Blackwell; "
+            ),
         ),
         ("", "unknown GPU ''; "),
         ("MI400", "unknown GPU 'MI400'; nearest by name: MI100, MI300X, MI300A; "),

@@ -190,7 +190,7 @@ REFUSALS = [
     ),
     (
         "sweep:\n  gpu:\n    - T4\n    - A101\n",
-        f"4: unknown GPU 'A101'; nearest by name: A10, A100 40 GB, A10G; {LISTS_ALL}; {WAYS_OUT}",
+        f"4: unknown GPU 'A101'; nearest by name: A10, A100 40 GB, RTX A1000; {LISTS_ALL}; {WAYS_OUT}",
     ),
     ("batch_size: 0\n", "1: batch_size must be at least 1, not 0"),
     ("sweep:\n  batch_size:\n    - 8\n    - -8\n", "4: batch_size must be at least 1, not -8"),
