@@ -56,7 +56,12 @@ def parse_capacity(text: str) -> int:
     """
     count = parse_bytes(text)
     if count < SMALLEST_CAPACITY_BYTES:
-        raise UsageError(f"{text!r} is too small for a GPU; write the unit, like 23.69GiB")
+        why = (
+            "; write the unit, like 23.69GiB"
+            if text.strip()[-1:].isdigit()
+            else ": CUDA's context takes more"
+        )
+        raise UsageError(f"{text!r} is too small for a GPU{why}")
     return count
 
 

@@ -23,6 +23,8 @@ _PRECISIONS = {"no": "fp32", "fp16": "fp16", "bf16": "bf16"}
 _WRAPS = {"use_fsdp": "FSDP", "use_deepspeed": "DeepSpeed", "use_megatron_lm": "Megatron-LM", "tpu": "a TPU"}
 _DISTRIBUTED = {"FSDP": "FSDP", "DEEPSPEED": "DeepSpeed", "MEGATRON_LM": "Megatron-LM", "XLA": "a TPU"}
 _SETTINGS = ("mixed_precision", "dynamo_backend", "cpu", "use_cpu", "gradient_accumulation_steps")
+# As many as there are GPUs: torchrun's words, and what stands for `$(nvidia-smi -L | wc -l)`.
+_AS_MANY = ("gpu", "auto", "nvidia-smi")
 _NUMBER = re.compile(r"\d+")
 _ALLOCATOR_VARIABLES = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
 
@@ -96,7 +98,7 @@ def _options(words: Sequence[str]) -> dict[str, str]:
 def _torchrun_processes(options: Mapping[str, str]) -> int | None:
     per_node = options.get("nproc_per_node", "1")
     nodes = _count("--nnodes", options.get("nnodes", "1").partition(":")[0])
-    return None if per_node in ("gpu", "auto") else nodes * _count("--nproc_per_node", per_node)
+    return None if per_node in _AS_MANY else nodes * _count("--nproc_per_node", per_node)
 
 
 def _accelerate(options: Mapping[str, str], seen: Mapping[str, str]) -> Launch:
@@ -108,7 +110,7 @@ def _accelerate(options: Mapping[str, str], seen: Mapping[str, str]) -> Launch:
         told["dynamo_backend"] = inner.get("dynamo_backend")
     return _launch(
         {name: str(told.get(name) or "") for name in (*_SETTINGS, *_WRAPS)},
-        None if processes is None else _count("--num_processes", str(processes)),
+        None if processes in (None, *_AS_MANY) else _count("--num_processes", str(processes)),
         wrapped_in=_DISTRIBUTED.get(str(config.get("distributed_type")).upper(), ""),
     )
 
@@ -157,6 +159,8 @@ def _config_file(options: Mapping[str, str], seen: Mapping[str, str]) -> dict[st
 
 
 def _count(name: str, text: str) -> int:
+    if text in ("", "true"):
+        raise UsageError(f"{name} is empty (a variable that nothing sets?); write a whole number from 1")
     if not _NUMBER.fullmatch(text) or int(text) < 1:
         raise UsageError(f"{name} is {text!r}; it must be a whole number from 1")
     return int(text)

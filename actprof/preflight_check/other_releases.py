@@ -23,6 +23,8 @@ MOVED = {
     "rabc_epsilon": "sample_weighting.epsilon",
     "rabc_head_mode": "sample_weighting.head_mode",
 }
+# Fields of early 2025 (lerobot/configs/train.py before 0.2) that no tested release has -> today's.
+EARLY = {"device": "policy.device", "use_amp": "policy.use_amp", "offline": "steps", "online": ""}
 _NEAR = 0.6
 
 
@@ -34,6 +36,9 @@ def left_out(name: str, policy: str) -> str:
     tables = {version: tables_of(version)[policy] for version in TESTED if policy in tables_of(version)}
     having = [version for version, table in tables.items() if table.has(name)]
     here = lerobot_version()
+    if not having and name in EARLY:
+        called = f"; now --{EARLY[name]}" if EARLY[name] else ""
+        return f"lerobot {here} has no {name} (those of early 2025 had it{called})"
     if not having:
         return ""
     nearest = min(having, key=lambda version: abs(_place(version) - _place(here)))

@@ -39,7 +39,7 @@ def read_by_tables(
         texts = pairs(arguments)
     except UnsureError as error:
         raise UsageError(
-            f"{_REFUSED}{' '.join(arguments)!r} is not one --flag=value after the other"
+            f"{_REFUSED}it is not one --flag=value after the other, by {_stray(arguments)!r}"
         ) from error
     saved = saved_config(texts["config_path"]) if "config_path" in texts else {}
     said: list[str] = []
@@ -65,6 +65,17 @@ def read_by_tables(
     _settle(config, asked, texts)
     _refuse(config, may_exist=may_exist)
     return config, tuple(said)
+
+
+def _stray(arguments: Sequence[str]) -> str:
+    """Return the first word that is neither a flag nor the value of one."""
+    takes = False
+    for word in arguments:
+        is_flag = word.startswith("--") and len(word) > 2
+        if not is_flag and not takes:
+            return word
+        takes = is_flag and "=" not in word
+    return arguments[-1] if arguments else ""
 
 
 def saved_config(path: str) -> dict[str, Any]:

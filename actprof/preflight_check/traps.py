@@ -10,6 +10,7 @@ from pathlib import Path
 from actprof.allocator.config import AllocatorConfig
 from actprof.cell_field import parse_resolution
 from actprof.policies import policy_names, policy_spec
+from actprof.policies.lerobot_versions import lerobot_version
 from actprof.policies.spec import PolicySpec
 from actprof.preflight_check.ignored_flags import ignored_flags
 from actprof.preflight_check.launcher import Launch
@@ -19,7 +20,6 @@ from actprof.preflight_check.release_traps import release_traps
 from actprof.preflight_check.training_run import TrainingRun, takes_precision
 from actprof.preflight_check.trap import Trap
 from actprof.units import format_bytes
-from actprof.versions import package_version
 
 _LARGE_PIXELS = 1920 * 1080
 # Tensors of a trained parameter's size that each optimizer keeps; those in 8 bits have one byte an element.
@@ -73,7 +73,7 @@ def _of_precision(run: TrainingRun, told: str) -> Iterator[Trap]:
         yield Trap(
             "use_amp",
             f"{flag} trains in fp16 with loss scaling in lerobot "
-            f"{package_version('lerobot')} (autocast's default on CUDA){over}. Releases 0.4.0 to 0.6.0 "
+            f"{lerobot_version()} (autocast's default on CUDA){over}. Releases 0.4.0 to 0.6.0 "
             f"ignored it. For bf16 {leave} and start with `accelerate launch --mixed_precision=bf16`.",
         )
 

@@ -38,6 +38,7 @@ def test_figures_are_read_with_their_units(parse, text, expected):
     ("parse", "text", "expected"),
     [
         (parse_capacity, "24", "'24' is too small for a GPU; write the unit, like 23.69GiB"),
+        (parse_capacity, "200MiB", "'200MiB' is too small for a GPU: CUDA's context takes more"),
         (parse_compute_capability, "8", "'8' is not a compute capability; write it like 8.6"),
         (parse_compute_capability, "sm_86", "'sm_86' is not a compute capability; write it like 8.6"),
         (parse_flops, "35.6", "'35.6' is not a rate of arithmetic; write it like 35.6 TFLOPS"),

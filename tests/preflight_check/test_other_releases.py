@@ -107,7 +107,10 @@ def test_without_lerobot_a_push_without_a_repository_is_refused_and_the_rest_rea
         (["--batchsize=4"], "unrecognized arguments: --batchsize=4\ndid you mean --batch_size"),
         (["--policy.chunk_size=50"], "set --policy.n_action_steps to at most the chunk size"),
         (["--batch_size=1.5"], "--batch_size=1.5 is not of the type int"),
-        (["junk"], "not one --flag=value after the other"),
+        (["junk"], "not one --flag=value after the other, by 'junk'"),
+        (["--steps", "8", "--", "--seed=1"], "after the other, by '--'"),
+        (["--steps", "8", "9"], "after the other, by '9'"),
+        (["--steps"], "after the other, by '--steps'"),
     ],
 )
 def test_without_lerobot_the_usual_slips_are_found(installed, words, said):
@@ -183,3 +186,14 @@ def test_the_command_line_prints_both(installed):
     traps = list(release_traps(read_command(line.arguments), Launch(), {}))
     assert [("other_lerobot", True)] == [(trap.name, trap.stops) for trap in traps]
     assert "--env_eval_freq" in traps[0].text
+
+
+def test_a_saved_config_of_early_2025_is_read(tmp_path):
+    """Without the fields that no release of today has."""
+    policy = {"type": "act", "push_to_hub": False}
+    early = {"device": "cuda", "use_amp": False, "offline": {"steps": 9}, "online": {"steps": 0}}
+    path = tmp_path / "train_config.json"
+    path.write_text(json.dumps({"dataset": {"repo_id": "me/x"}, "policy": policy, "batch_size": 16, **early}))
+    run = read_command([f"--config_path={path}"])
+    assert (16, len(early)) == (run.batch_size, len(run.left_out))
+    assert "has no device (those of early 2025 had it; now --policy.device)" in run.left_out[0]

@@ -28,6 +28,7 @@ SET = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
         ("docker run image accelerate launch --num_processes=2 lerobot-train", 2, "fp32"),
         ("bash -c 'accelerate launch --num_processes=2 lerobot-train FLAGS'", 2, "fp32"),
         ("python -m torch.distributed.launch --nproc_per_node=2 -m lerobot.scripts.lerobot_train", 2, "fp32"),
+        ("accelerate launch --num_processes=$(nvidia-smi -L | wc -l) lerobot-train", None, "fp32"),
         ("uv run accelerate launch --num_processes=1 src/lerobot/scripts/train.py", 1, "fp32"),
         ("export ACCELERATE_MIXED_PRECISION=bf16; lerobot-train", 1, "bf16"),
     ],
@@ -188,3 +189,10 @@ def test_no_flag_of_early_2025_is_one_of_today():
     known = {name for version in TESTED for name in tables_of(version)["act"].names()}
     assert set() == known & set(_FLAGS_OF_2025)
     assert {name for name in _FLAGS_OF_2025.values() if name} <= known
+
+
+def test_a_number_that_a_variable_left_empty_is_said_to_be_so():
+    """Nothing sets it."""
+    line = parse_command_line("accelerate launch --num_processes=$NOWHERE --multi_gpu lerobot-train")
+    with pytest.raises(UsageError, match="--num_processes is empty"):
+        launch_of(line, around={"HF_HOME": "/nowhere"})
