@@ -47,9 +47,9 @@ SETTINGS = {
 CHANGES: dict[str, tuple[tuple[str, ...], ...]] = {}
 # Beside the trace that serves all batch sizes: those with one of their own, and where each size has one.
 ALONE, EACH = (1,), (1, 2, 4, 8)
-# Policies whose sizes are no affine function of the lengths of state and action (in VQ-BeT, the launches of
-# the optimizer's multi-tensor kernels): a few lengths are traced as they are.
-NOT_AFFINE = ("vqbet",)
+# Policies whose sizes are no affine function of the lengths of state and action: multi-tensor kernels work by
+# chunks of a parameter: a few lengths are traced as they are.
+NOT_AFFINE = ("diffusion", "multi_task_dit", "tdmpc", "vqbet")
 USUAL = (Lengths(6, 6), Lengths(7, 7), Lengths(14, 14))
 CHECKED = (*USUAL, Lengths(2, 19))
 

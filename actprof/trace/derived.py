@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from actprof.kernels.multi_tensor import CHUNK
 from actprof.kernels.problem import GrowingProblem
 from actprof.trace.model import Trace
+from actprof.units import ceil_div
 
 # Beyond them nothing is known: a length of one takes other kernels.
 SHORTEST, LONGEST = 2, 32
@@ -58,11 +60,18 @@ def derive(like: Trace, anchors: tuple[Trace, Trace, Trace], wanted: Lengths) ->
         problems = blend.rows(*(_problem_of_each(trace) for trace in given))
     except _NotAffineError:
         return None
+    if any(_chunks(trace) != _chunks(derived) for trace in given):
+        return None
 
     def details() -> Any:
         return blend.records(*(trace.details() for trace in given))
 
     return replace(_with_problems(derived, problems), load_details=details if like.load_details else None)
+
+
+def _chunks(trace: Trace) -> list[int]:
+    """Return by how many blocks multi-tensor kernels work on each parameter: no affine function."""
+    return [ceil_div(parameter.count, CHUNK) for parameter in trace.policy.parameters]
 
 
 def _without_problems(trace: Trace) -> Trace:

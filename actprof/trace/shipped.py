@@ -79,7 +79,7 @@ class Shelf:
     def one(self, cell: Cell, fixed: int | None) -> Trace | None:
         """Return the trace of exactly such a cell, of all batch sizes or of one; None when there is none."""
         key = self.key_of(cell, fixed)
-        return _read(self.path, self.traces.index(key)) if key in self.traces else None
+        return _read(self.path, _stamp(self.path), self.traces.index(key)) if key in self.traces else None
 
     def _has_full(self, cell: Cell, longest: str, length: int) -> bool:
         """Tell whether a state or action is as long as the policy makes all: it is not filled up then."""
@@ -111,7 +111,9 @@ def _trace_of(shelf: Shelf, key: str, fixed: int | None) -> Trace | None:
     """Return the trace of a key, one object for all who ask: what else is known is kept by it."""
     cell = Cell.from_json(json.loads(key))
     found = shelf.one(cell, fixed) or shelf.derived(cell, fixed)
-    return None if found is None else replace(found, versions=dict(shelf.versions), shipped=True)
+    if found is None:
+        return None
+    return replace(found, key=cell.trace_key(), versions=dict(shelf.versions), shipped=True)
 
 
 def with_lengths(cell: Cell, lengths: Lengths) -> Cell:
@@ -145,12 +147,16 @@ def what_is_shipped(cell: Cell) -> str:
 def shelf_of(cell: Cell) -> Shelf | None:
     """Return what comes with actprof of the policy with as many cameras; None for nothing."""
     path = shelf_path(cell)
-    return _shelf(path, path.stat().st_mtime_ns) if path.exists() else None
+    return _shelf(path, _stamp(path)) if path.exists() else None
 
 
 def shelf_path(cell: Cell) -> Path:
     """Return the file of the policy with as many cameras, whether it is there or not."""
     return FOLDER / f"{cell.policy}-{cell.cameras}.tar.xz"
+
+
+def _stamp(path: Path) -> int:
+    return path.stat().st_mtime_ns
 
 
 @lru_cache(maxsize=64)
@@ -160,7 +166,7 @@ def _shelf(path: Path, _stamp: int) -> Shelf:
 
 
 @lru_cache(maxsize=32)
-def _read(path: Path, number: int) -> Trace:
+def _read(path: Path, _stamp: int, number: int) -> Trace:
     return trace_from_bytes(next(data for place, data in enumerate(_members(path)) if place == number + 1))
 
 

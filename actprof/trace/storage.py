@@ -1,8 +1,8 @@
 """A `Trace` as bytes and back: one NumPy archive with a JSON header, no pickle.
 
 Columns that count something are kept as steps from one row to the next, which traces of similar runs have in
-common. What a replay does not need (`TraceDetails`) is an archive of its own inside, one column of bytes, which
-is opened when someone asks for it.
+common. What a replay does not need (`TraceDetails`) is an archive of its own inside, one column of bytes,
+which is opened when someone asks for it.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from actprof.kernels.multi_tensor import CHUNK
 from actprof.trace.rules.attention import (
     efficient_attention,
     efficient_attention_backward,
@@ -44,7 +45,6 @@ from actprof.units import ceil_div
 
 aten = torch.ops.aten
 
-_CHUNK = 65_536  # elements that one block of `multi_tensor_apply` works on (ForeachReduceOp.cu)
 _PAIR_BYTES = _WELFORD_BYTES = 16
 
 
@@ -143,7 +143,7 @@ def _power_of_number(_args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any)
 def _foreach_norm(args: tuple[Any, ...], _kwargs: dict[str, Any], _out: Any) -> list[Step]:
     """One partial sum for each chunk of the longest tensor, for every tensor (cuda/ForeachReduceOp.cu)."""
     tensors = args[0]
-    chunks = max(ceil_div(tensor.numel(), _CHUNK) for tensor in tensors)
+    chunks = max(ceil_div(tensor.numel(), CHUNK) for tensor in tensors)
     wide = max(4, tensors[0].element_size())
     return [Take(len(tensors) * chunks * wide), *outputs(len(tensors)), Give(0)]
 

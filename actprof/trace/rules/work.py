@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import flop_registry
 
+from actprof.kernels.multi_tensor import CHUNK, MOST_BLOCKS
 from actprof.units import ceil_div
 
 aten = torch.ops.aten
@@ -28,9 +29,7 @@ _ATTENTION = {
     aten._scaled_dot_product_flash_attention_backward.default,
 }
 
-# MultiTensorApply.cuh: elements of a chunk, blocks of a launch (one per chunk), and the tensors of a launch
-# by the number of lists that it reads or writes.
-_CHUNK, _MOST_BLOCKS = 65_536, 320
+# MultiTensorApply.cuh: the tensors of a launch by the number of lists that it reads or writes.
 _MOST_TENSORS = (110, 64, 48, 36, 30)
 _MOST_TENSORS_WITH_SCALARS = (96, 64, 48, 36, 30)
 # They make a tensor, a copy of one number to the host or nothing at all, without a kernel.
@@ -188,11 +187,11 @@ def count_launches(sizes: Sequence[int], *, depth: int, with_scalars: bool = Fal
     launches = tensors = blocks = 0
     for size in filter(None, sizes):
         tensors += 1
-        left = ceil_div(size, _CHUNK)
+        left = ceil_div(size, CHUNK)
         while left:
-            taken = min(left, _MOST_BLOCKS - blocks)
+            taken = min(left, MOST_BLOCKS - blocks)
             left, blocks = left - taken, blocks + taken
-            if blocks == _MOST_BLOCKS or (tensors == most and not left):
+            if blocks == MOST_BLOCKS or (tensors == most and not left):
                 launches += 1
                 blocks, tensors = 0, min(left, 1)  # the tensor that goes on is the next launch's first
     return launches + (blocks > 0)
