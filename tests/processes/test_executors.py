@@ -85,3 +85,10 @@ def test_what_a_task_says_stands_behind_its_label(executor):
 def speak_and_wait():
     tell("batch size 3, 2 of 3")
     time.sleep(2)
+
+
+def test_where_no_worker_can_be_started_this_process_does_the_work(monkeypatch):
+    """As on Windows, which has no pipes to hand on by their descriptor."""
+    monkeypatch.setattr("actprof.processes.pool.CAN_START", False)
+    with worker_pool(2) as executor:
+        assert os.getpid() == executor.submit(os.getpid).result()
