@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 
 UNKNOWN = "unknown"
@@ -42,16 +40,6 @@ def code_digest(*parts: str) -> str:
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             digest.update(file.read_bytes())
     return digest.hexdigest()[:20]
-
-
-@cache
-def torch_is_for_cuda() -> bool:
-    """Tell whether the installed torch was built for CUDA, by the file that says so; True without torch."""
-    found = None if package_version("torch") == UNKNOWN else find_spec("torch")
-    told = Path(found.origin).with_name("version.py") if found and found.origin else None
-    if told is None or not told.exists():
-        return True
-    return not re.search(r"^cuda\b[^=]*= None", told.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def torch_version() -> tuple[int, int]:

@@ -1,13 +1,10 @@
 """What is installed, and what is assumed where it is not."""
 
-from importlib.machinery import PathFinder
-
 import pytest
 
-from actprof import versions
 from actprof.errors import UsageError
-from actprof.policies.libraries import missing_lerobot, require_lerobot, why_no_trace
-from actprof.versions import SHIPPED_TORCH, UNKNOWN, torch_is_for_cuda, torch_version
+from actprof.policies.libraries import missing_lerobot, require_lerobot
+from actprof.versions import SHIPPED_TORCH, UNKNOWN, torch_version
 
 
 def only(monkeypatch, installed):
@@ -32,21 +29,3 @@ def test_what_is_missing_is_told_with_how_to_get_it(monkeypatch, installed, miss
     assert f"{missing} is not installed here (pip install 'actprof[lerobot]')" == missing_lerobot()
     with pytest.raises(UsageError, match=f"measuring runs lerobot, but {missing} is not installed"):
         require_lerobot("measuring")
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [("cuda: Optional[str] = '13.0'", True), ("cuda: Optional[str] = None", False), ("cuda = None", False)],
-)
-def test_a_torch_without_cuda_is_told_by_its_own_file(monkeypatch, tmp_path, line, expected):
-    """Without importing it, which takes seconds."""
-    (tmp_path / "torch").mkdir()
-    (tmp_path / "torch" / "__init__.py").touch()
-    (tmp_path / "torch" / "version.py").write_text(f"__version__ = '2.11.0'\n{line}\nhip = None\n")
-    monkeypatch.setattr(versions, "find_spec", lambda name: PathFinder.find_spec(name, [str(tmp_path)]))
-    torch_is_for_cuda.cache_clear()
-    try:
-        assert expected == torch_is_for_cuda()
-        assert expected == (why_no_trace() == "")
-    finally:
-        torch_is_for_cuda.cache_clear()

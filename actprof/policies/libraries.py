@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from actprof.cell import Cell
 from actprof.errors import UsageError
 from actprof.policies import policy_spec
-from actprof.versions import UNKNOWN, library_versions, package_version, torch_is_for_cuda
+from actprof.versions import UNKNOWN, library_versions, package_version
 
 # Whose code runs in a training step of a policy that needs an extra of lerobot.
 _BUILT_OF = ("transformers", "diffusers")
@@ -28,13 +28,6 @@ def missing_lerobot() -> str:
     """Return what is not installed of lerobot and torch, and how to get it; nothing when both are."""
     missing = [name for name in ("lerobot", "torch") if package_version(name) == UNKNOWN]
     return f"{missing[0]} is not installed here (pip install 'actprof[lerobot]')" if missing else ""
-
-
-def why_no_trace() -> str:
-    """Return why no training step can be traced with what is installed, or nothing."""
-    if torch_is_for_cuda():
-        return missing_lerobot()
-    return "the PyTorch here is built without CUDA (as all are on macOS), and cannot trace what a GPU does"
 
 
 def require_lerobot(what: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from actprof.cell import Cell
 from actprof.errors import DiedError, TraceError, UsageError
 from actprof.hardware import Catalogue
-from actprof.policies.libraries import why_no_trace
+from actprof.policies.libraries import missing_lerobot
 from actprof.prediction.predict import predict_cell
 from actprof.processes.pool import InThisProcess, Tasks, Workers
 from actprof.results import Result
@@ -89,7 +89,7 @@ def predict_task(cell: Cell, catalogue: Catalogue) -> Result:
 
 def here_if_traced(cells: Iterable[Cell], workers: Workers) -> Workers:
     """Return this process instead, if at most one trace is to be made: starting workers would take longer."""
-    cold = set() if why_no_trace() else {_trace_key(cell) for cell in _cold(cells)}
+    cold = set() if missing_lerobot() else {_trace_key(cell) for cell in _cold(cells)}
     return workers if len(cold) > 1 else replace(workers, executor=InThisProcess())
 
 

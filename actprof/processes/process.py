@@ -16,6 +16,7 @@ from contextlib import suppress
 from multiprocessing import Pipe
 from typing import IO, Any, TypeAlias
 
+from actprof.errors import UsageError
 from actprof.processes.child import PROGRESS, RAISED, RETURNED
 from actprof.progress import Listener, nobody
 
@@ -47,9 +48,14 @@ class Process:
 
     Raises:
         OSError: it cannot be started.
+        UsageError: on Windows.
     """
 
     def __init__(self, environment: Environment, output: IO[bytes] | None = None) -> None:
+        if not CAN_START:
+            raise UsageError(
+                "this runs in a process of its own, which actprof can start on Linux and macOS only"
+            )
         self._pipe, theirs = Pipe()
         merged = {**os.environ, **environment}
         path = [os.fspath(folder) for folder in sys.path]

@@ -24,7 +24,7 @@ from unittest import mock
 from actprof.cell import Cell
 from actprof.errors import TraceError
 from actprof.files import CACHE_VARIABLE, cache_folder, keep, read_kept
-from actprof.policies.libraries import versions_for, why_no_trace
+from actprof.policies.libraries import missing_lerobot, versions_for
 from actprof.processes.child import in_worker, tell
 from actprof.processes.process import CAN_START
 from actprof.processes.worker import Worker
@@ -74,7 +74,7 @@ def trace_for(cell: Cell) -> tuple[Trace, bool]:
     trace = cached_trace(cell)
     if trace is not None:
         return trace, True
-    if lacks := why_no_trace():
+    if lacks := missing_lerobot():
         raise TraceError(f"{lacks}, and no trace of such a run comes with actprof{what_is_shipped(cell)}")
     here = in_worker() or _RECORDER in sys.modules or not CAN_START
     try:

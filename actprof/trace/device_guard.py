@@ -17,6 +17,7 @@ from unittest import mock
 
 import torch
 
+from actprof.errors import TraceError
 from actprof.versions import torch_version
 
 _REGISTRY = "_ZN3c104impl26device_guard_impl_registryE"
@@ -26,11 +27,21 @@ _to = torch.Tensor.to
 
 @contextmanager
 def driver_not_asked() -> Iterator[None]:
-    """Inside, nothing of torch asks the CUDA driver for a device or a stream."""
-    registry = _registry() if torch.version.cuda is None or torch_version() < (2, 10) else None
-    if registry is None:
+    """Inside, nothing of torch asks the CUDA driver for a device or a stream.
+
+    Raises:
+        TraceError: this torch would, and cannot be kept from it.
+    """
+    if torch.version.cuda is not None and torch_version() >= (2, 10):
         yield
         return
+    registry = _registry()
+    if registry is None:
+        raise TraceError(
+            f"PyTorch {torch.__version__} here has no guard of devices that could be replaced, so that no "
+            "GPU can be imitated with it; an environment without lerobot answers from the traces that come "
+            "with actprof"
+        )
     before, registry[_CUDA] = registry[_CUDA], registry[_META]
     try:
         with mock.patch.object(torch.Tensor, "to", _to_first):

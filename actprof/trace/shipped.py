@@ -18,7 +18,7 @@ from typing import Any
 
 from actprof.cell import Cell
 from actprof.policies import policy_spec
-from actprof.policies.libraries import why_no_trace
+from actprof.policies.libraries import missing_lerobot
 from actprof.trace.derived import ANCHORS, Lengths, derive
 from actprof.trace.model import Trace
 from actprof.trace.storage import trace_from_bytes, trace_to_bytes
@@ -65,7 +65,7 @@ class Shelf:
 
     def holds_here(self) -> bool:
         """Tell whether a trace made here would be the same, or none can be made here."""
-        if why_no_trace():
+        if missing_lerobot():
             return True
         installed = {name: package_version(name) for name in self.versions if name != "actprof"}
         return all(version in (UNKNOWN, self.versions[name]) for name, version in installed.items())

@@ -118,15 +118,6 @@ def test_a_missing_trace_is_told_with_the_remedy_and_what_there_is(monkeypatch, 
     assert "ACT with 2 cameras at 640x480, 480x360, 320x240, 256x256, 224x224" in said
 
 
-def test_a_torch_without_cuda_answers_from_what_is_shipped(monkeypatch, tmp_path):
-    """As on macOS: it cannot trace, and says so of what is not there."""
-    monkeypatch.setenv("ACTPROF_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr("actprof.policies.libraries.torch_is_for_cuda", lambda: False)
-    assert cache.trace_for(ACT)[1]
-    with pytest.raises(cache.TraceError, match="built without CUDA"):
-        cache.trace_for(replace(ACT, resolution="640x360"))
-
-
 def test_traces_that_differ_in_more_than_sizes_are_not_blended():
     """Nothing is derived of traces of two policies, nor of sizes that do not grow in whole bytes."""
     first, second = (shipped_trace(replace(ACT, cameras=cameras)) for cameras in (1, 2))
