@@ -6,6 +6,7 @@ refuses an older major version and lets newer ones pass.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,10 +14,12 @@ from typing import Any
 
 from actprof.preflight_check.training_run import TrainingRun
 from actprof.preflight_check.trap import Trap
+from actprof.units import format_bytes
 from actprof.versions import package_version
 
 FORMAT = (3, 0)
 NO_CAMERA = "no_camera"
+_LARGE_BYTES = 1 << 20
 _FROM_2_1 = "python -m lerobot.scripts.convert_dataset_v21_to_v30"
 _FROM_2_0 = "python -m lerobot.datasets.v21.convert_dataset_v20_to_v21"
 _FROM_1 = "python lerobot/common/datasets/v2/convert_dataset_v1_to_v2.py"
@@ -36,6 +39,7 @@ def dataset_traps(run: TrainingRun, info: Mapping[str, Any], where: str) -> Iter
         )
     yield from _of_description(info, where)
     yield from _of_chunks(run, counts["episodes"], counts["frames"])
+    yield from _of_large_observations(info.get("features"), run.batch_size)
     features = info.get("features")
     if isinstance(features, dict) and not any(_is_seen(key, feature) for key, feature in features.items()):
         yield Trap(NO_CAMERA, f"the dataset has no camera ({where}): no feature is an image or a video.")
@@ -58,6 +62,23 @@ def _of_description(info: Mapping[str, Any], where: str) -> Iterator[Trap]:
                 f"{key} has no names in {where}, and lerobot-train stops at that (TypeError). Write "
                 '"names": ["height", "width", "channels"], in the order of its shape.',
                 stops=True,
+            )
+
+
+def _of_large_observations(features: object, batch_size: int) -> Iterator[Trap]:
+    """Yield what goes to the GPU with each batch and no policy reads, like depth kept as numbers."""
+    for key, feature in features.items() if isinstance(features, dict) else ():
+        if not key.startswith("observation.") or not isinstance(feature, dict):
+            continue
+        shape, wide = feature.get("shape"), re.search(r"\d+$", str(feature.get("dtype")))
+        if wide is None or not isinstance(shape, list) or not all(isinstance(size, int) for size in shape):
+            continue
+        size = math.prod(shape) * int(wide[0]) // 8 * batch_size
+        if size >= _LARGE_BYTES:
+            yield Trap(
+                "large_observation",
+                f"{key} has {shape} numbers of {feature['dtype']}: {format_bytes(size)} that go to the GPU "
+                "with each batch, and no policy reads them; they are not counted. Leave it out.",
             )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -103,7 +104,10 @@ def _without(policy: str, version: str) -> str:
     said = f"lerobot {version}" if package_version("lerobot") != UNKNOWN else f"lerobot {version} (assumed)"
     having = [other for other in TESTED if policy in tables_of(other)]
     if not having:
-        return f"{said} has no policy {policy!r}; it has {', '.join(tables_of(version))}"
+        plain = re.sub(r"[^a-z0-9]", "", policy.lower())
+        near = next((name for name in tables_of(version) if name.replace("_", "") == plain), "")
+        hint = f"did you mean {near}?" if near else f"it has {', '.join(tables_of(version))}"
+        return f"{said} has no policy {policy!r}; {hint}"
     return f"{said} has no policy {policy!r}; {', '.join(having)} {'has' if len(having) == 1 else 'have'} it"
 
 

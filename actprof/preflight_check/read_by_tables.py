@@ -43,6 +43,8 @@ def read_by_tables(
         ) from error
     saved = saved_config(texts["config_path"]) if "config_path" in texts else {}
     said: list[str] = []
+    if {"policy.path", "policy.type"} <= set(texts):
+        raise UsageError(f"{_REFUSED}Cannot specify both --policy.path and --policy.type\nleave out the type")
     path = texts.pop("policy.path", None)
     found = None if path is None else pretrained_config(path, None, environment)
     own = dict(found.values if found else saved.get("policy") or {})

@@ -144,6 +144,7 @@ def _plain_lines(text: str, *, windows: bool) -> str:
     text = re.sub(r"(?m)^[ \t]*(?:```|~~~)[\w{}. -]*$", "", _PROMPT.sub("", text))
     text = re.sub(r"(?s)<<-?[ \t]*(['\"]?)(\w+)\1([^\n]*)\n(.*?)\n[ \t]*\2\b", r"\3\n\4\n", text)
     text = re.sub(r"(?m)^\s*os\.environ\[['\"](\w+)['\"]\]\s*=\s*", r"export \1=", text)
+    text = re.sub(r"(?m)^Environment=", "export ", text)  # of a unit of systemd
     text = _ALL_GIVEN.sub("", text.replace("{sys.executable}", "python"))
     text = re.sub(r"(?m)^[ \t]*\$([A-Za-z_]\w*)[ \t]*=[ \t]*", r"\1=", text)  # PowerShell's
     if re.search(r"(?m)^[ \t]*[!%]", text):

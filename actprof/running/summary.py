@@ -91,8 +91,9 @@ def read_file(path: str | Path) -> RunSummary | Result:
         return Result.from_json(data)
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror or error})") from error
-    except (ValueError, TypeError, AttributeError, ActprofError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, ActprofError) as error:
+        why = f" ({error})" if isinstance(error, ValueError | ActprofError) else ""
         raise UsageError(
             f"{path} is neither a summary of `actprof run` nor what `actprof predict --json`, "
-            f"`preflight --json` or `measure --json` prints ({error})"
+            f"`preflight --json` or `measure --json` prints{why}"
         ) from error

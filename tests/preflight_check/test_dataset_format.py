@@ -140,3 +140,20 @@ def test_a_dataset_without_actions_is_no_dataset_to_learn_from():
 def test_a_description_at_which_lerobot_stops_is_said(more, name):
     """A rate of no frames, an image whose sides have no names."""
     assert [(name, True)] * (name is not None) == [(trap.name, trap.stops) for trap in traps_of(**more)]
+
+
+@pytest.mark.parametrize(
+    ("feature", "said"),
+    [
+        (
+            {"dtype": "uint16", "shape": [480, 640]},
+            "[480, 640] numbers of uint16: 4.69 MiB that go to the GPU",
+        ),
+        ({"dtype": "float32", "shape": [6]}, None),
+        ({"dtype": "video", "shape": [480, 640, 3]}, None),
+    ],
+)
+def test_numbers_that_no_policy_reads_and_the_gpu_gets_are_said(feature, said):
+    """Depth that is no image, for one."""
+    found = traps_of(features={"observation.depth": feature, "observation.environment_state": {}})
+    assert [True] * (said is not None) == [said in trap.text and not trap.stops for trap in found]

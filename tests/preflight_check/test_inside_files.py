@@ -47,6 +47,7 @@ def test_a_file_means_what_its_command_means(kind):
         f"environment:\n  {NAME}: {VALUE}\ncommand: {PLAIN}",
         f"environment:\n  - {NAME}={VALUE}\ncommand: {PLAIN}",
         f"env:\n- name: {NAME}\n  value: {VALUE}\ncommand: {json.dumps(WORDS)}",
+        f"[Service]\nEnvironment={NAME}={VALUE}\nExecStart=/opt/venv/bin/{PLAIN}\n",
         f"envs:\n  {NAME}: {VALUE}\nrun: |\n  {PLAIN}",
     ],
 )
