@@ -31,13 +31,12 @@ from actprof.cell_field import parse_resolution
 from actprof.policies import policy_spec
 from actprof.policies.change_code import change_code
 from actprof.policies.changes import LOSSLESS, read_change
+from actprof.policies.lerobot_versions import configures_accelerator
 from actprof.policies.precision import autocast_of
-from actprof.versions import package_version
 
 # Each with its burden: the smaller the image, the more it lacks.
 RESOLUTIONS = {"320x240": 1.5, "256x256": 1.6, "224x224": 1.7}
 LORA = {"method_type": "LORA", "r": 16}
-_ACCUMULATES = (0, 6, 2)  # lerobot, whose earlier training loops never enter `Accelerator.accumulate`
 
 # What saves most in most policies, in this order; `first_remedies` takes two of them.
 _FIRST = (
@@ -88,9 +87,7 @@ def smaller_batch(cell: Cell, largest: int | None = None) -> Offer | None:
 
 def accumulate(cell: Cell) -> Offer | None:
     """Take half the batch twice for each step of the optimizer, where lerobot itself can."""
-    version = package_version("lerobot").split(".")
-    can = all(part.isdigit() for part in version[:3]) and tuple(map(int, version[:3])) >= _ACCUMULATES
-    if not can or cell.batch_size % (2 * cell.micro_batches):
+    if not configures_accelerator() or cell.batch_size % (2 * cell.micro_batches):
         return None
     size, times = cell.batch_size // 2, 2 * cell.accumulate
     return Offer(
@@ -121,10 +118,11 @@ def bf16(cell: Cell) -> Offer | None:
             cell=replace(cell, overrides={**cell.overrides, "dtype": "bfloat16"}),
             flags=("--policy.dtype=bfloat16",),
         )
+    offer = partial(offer, title="bf16 autocast", cell=replace(cell, precision="bf16"))
+    if configures_accelerator():
+        return offer(cost=FLAG, flags=("--accelerator.mixed_precision=bf16",))
     return offer(
-        title="bf16 autocast",
         cost=ENVIRONMENT,
-        cell=replace(cell, precision="bf16"),
         environment={"ACCELERATE_MIXED_PRECISION": "bf16"},
         note="with accelerate launch: --mixed_precision=bf16; --policy.use_amp=true would be fp16 on CUDA",
     )

@@ -18,7 +18,7 @@ from actprof.loading.plan import LoaderQuestion, SourceRequest, plan
 from actprof.loading.rows import COLD, TORCHCODEC, DatasetFacts, LoaderResult, LoaderRow, Source
 from actprof.loading.synthetic import quiet_environment, synthetic_dataset
 from actprof.loading.time_source import SourceAnswer, load_source, row_of
-from actprof.policies.lerobot_versions import require_lerobot
+from actprof.policies.lerobot_versions import require_release
 from actprof.processes.pool import available_cores
 from actprof.processes.worker import Conditions, WorkerError, call_alone
 from actprof.progress import Listener, Progress, nobody
@@ -35,7 +35,7 @@ def measure_loading(question: LoaderQuestion, *, listener: Listener = nobody) ->
         raise UsageError(
             f"{question.root} has no meta/info.json; give the folder of a LeRobotDataset as --root"
         )
-    require_lerobot("0.6.0", "what data loading takes")
+    require_release("0.6.0", "what data loading takes")
     planned = plan(question, cores=available_cores())
     measuring = _Measuring(question, sum(len(request.loads) for request in planned), listener)
     busy = _load_average()

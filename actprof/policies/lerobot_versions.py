@@ -22,7 +22,12 @@ def lerobot_version() -> str:
 
 def dtype_sets_autocast() -> bool:
     """Tell whether a policy's `dtype` decides about autocast: from 0.6.0 on, up to the accelerator config."""
-    return Version("0.6.0") <= Version(lerobot_version()) < Version("0.6.2")
+    return Version("0.6.0") <= Version(lerobot_version()) and not configures_accelerator()
+
+
+def configures_accelerator() -> bool:
+    """Tell whether lerobot has flags of its own for mixed precision and accumulation (`--accelerator.…`)."""
+    return Version(lerobot_version()) >= Version("0.6.2")
 
 
 def amp_sets_autocast() -> bool:
@@ -30,7 +35,7 @@ def amp_sets_autocast() -> bool:
     return Version(lerobot_version()).release == (0, 6, 1)
 
 
-def require_lerobot(least: str, what: str) -> None:
+def require_release(least: str, what: str) -> None:
     """Stop where `what` follows a newer lerobot than the one installed.
 
     Raises:

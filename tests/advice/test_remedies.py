@@ -186,12 +186,26 @@ def test_gradient_checkpointing_is_the_policys_own_flag():
 @pytest.mark.parametrize(("version", "offered"), [("0.6.1", False), ("0.6.2", True), ("unknown", False)])
 def test_batches_are_added_up_where_lerobot_can(monkeypatch, version, offered):
     """Half the batch twice a step; from 0.6.2 on."""
-    monkeypatch.setattr("actprof.advice.remedies.package_version", lambda _name: version)
+    monkeypatch.setattr("actprof.policies.lerobot_versions.package_version", lambda _name: version)
     offer = by_name(CELL).get("accumulate")
     assert offered == (offer is not None)
     if offer is not None:
         assert (32, 2, 64) == (offer.cell.batch_size, offer.cell.accumulate, offer.cell.step_samples)
         assert ("--batch_size=32", "--accelerator.gradient_accumulation.steps=2") == offer.flags
+
+
+@pytest.mark.parametrize(
+    ("version", "flags", "environment"),
+    [
+        ("0.6.1", (), {"ACCELERATE_MIXED_PRECISION": "bf16"}),
+        ("0.6.2", ("--accelerator.mixed_precision=bf16",), {}),
+    ],
+)
+def test_bf16_is_asked_for_where_lerobot_takes_it_from(monkeypatch, version, flags, environment):
+    """Of the launcher, or from 0.6.2 on of lerobot's own flag, which overrules it."""
+    monkeypatch.setattr("actprof.policies.lerobot_versions.package_version", lambda _name: version)
+    offer = by_name(CELL)["bf16"]
+    assert (flags, environment) == (offer.flags, dict(offer.environment))
 
 
 def test_an_optimizer_of_8_bits_has_no_fused_form():
