@@ -30,6 +30,11 @@ from actprof.trace.shipped import Shelf, shelf_of, shelf_path, with_lengths, wri
 from actprof.trace.storage import trace_to_bytes
 
 RESOLUTIONS = ("224x224", "640x480", "480x360", "320x240", "256x256")
+# The dataset of lerobot's first examples: one camera, a state and an action of two numbers.
+PUSHT, ON_PUSHT = (
+    Cell(cameras=1, resolution="96x96", state_dim=2, action_dim=2),
+    ("act", "diffusion", "vqbet"),
+)
 RESOLUTIONS_OF = {"tdmpc": ("84x84", "224x224", "256x256")}  # it takes square images only
 CAMERAS = (1, 2, 3)
 _CHUNKS = tuple({"chunk_size": size, "n_action_steps": size} for size in (100, 50))
@@ -117,7 +122,8 @@ def traces_of(cell: Cell, *, keep: bool) -> int:
         for one in group:
             trace = take_all(one)
             alike[trace.events.tobytes(), trace.ops.names] = one
-        for one in () if cell.policy in NOT_AFFINE else alike.values():
+        alone = cell.policy in NOT_AFFINE or group[0].resolution == PUSHT.resolution
+        for one in () if alone else alike.values():
             for lengths in ANCHORS[1:]:
                 take_all(with_lengths(one, lengths))
     write_whole(shelf.path, write_shelf(replace(shelf, traces=tuple(traces)), list(traces.values())))
@@ -127,6 +133,8 @@ def traces_of(cell: Cell, *, keep: bool) -> int:
 def groups_of(cell: Cell) -> Iterator[list[Cell]]:
     """Yield the cells of the policy and number of cameras of `cell` that are traced, by what people set."""
     uneven = cell.policy in NOT_AFFINE
+    if cell.cameras == 1 and cell.policy in ON_PUSHT:
+        yield [replace(PUSHT, policy=cell.policy)]
     for overrides in SETTINGS.get(cell.policy, ({},)):
         for changes in CHANGES.get(cell.policy, ((),)):
             of_these = replace(cell, overrides=overrides, changes=changes)
@@ -138,12 +146,12 @@ def groups_of(cell: Cell) -> Iterator[list[Cell]]:
 
 
 def check(cell: Cell) -> None:
-    """Hold what is derived to fresh traces, at the first setting.
+    """Hold what is derived to fresh traces, at the last setting.
 
     Raises:
         SystemExit: they differ.
     """
-    first = next(groups_of(cell))
+    *_, first = groups_of(cell)
     for at, lengths in enumerate(CHECKED):  # each at another resolution
         one = with_lengths(first[at % len(first)], lengths)
         shelf = shelf_of(one)

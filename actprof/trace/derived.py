@@ -9,7 +9,7 @@ for byte: when they are made (`benchmarks/ship_traces.py`), and in the tests.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -40,7 +40,7 @@ class _NotAffineError(Exception):
     """Two traces differ in more than sizes, or a size does not grow in whole bytes."""
 
 
-def derive(like: Trace, anchors: tuple[Trace, Trace, Trace], wanted: Lengths) -> Trace | None:
+def derive(like: Trace, anchors: Sequence[Trace], wanted: Lengths) -> Trace | None:
     """Return the trace for a state and an action of `wanted` lengths.
 
     Args:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,12 @@ class Shelf:
 
     def one(self, cell: Cell, fixed: int | None) -> Trace | None:
         """Return the trace of exactly such a cell, of all batch sizes or of one; None when there is none."""
+        number = self._number(cell, fixed)
+        return None if number is None else _read(self.path, _stamp(self.path), (number,))[number]
+
+    def _number(self, cell: Cell, fixed: int | None) -> int | None:
         key = self.key_of(cell, fixed)
-        return _read(self.path, _stamp(self.path), self.traces.index(key)) if key in self.traces else None
+        return self.traces.index(key) if key in self.traces else None
 
     def _has_full(self, cell: Cell, longest: str, length: int) -> bool:
         """Tell whether a state or action is as long as the policy makes all: it is not filled up then."""
@@ -92,18 +97,18 @@ class Shelf:
             return None
         if self._has_full(cell, "max_action_dim", cell.action_dim):
             return None
-        like = self.one(with_lengths(cell, ANCHORS[0]), fixed)
+        like = self._number(with_lengths(cell, ANCHORS[0]), fixed)
         if like is None:
             return None
+        anchors: list[list[Any]] = [
+            [self._number(with_lengths(replace(cell, resolution=one), at), fixed) for at in ANCHORS]
+            for one in dict.fromkeys(json.loads(text)["resolution"] for text in self.traces)
+        ]
+        triples = [numbers for numbers in anchors if None not in numbers]
+        traces = _read(self.path, _stamp(self.path), (like, *chain.from_iterable(triples)))
         wanted = Lengths(cell.state_dim, cell.action_dim)
-        for resolution in dict.fromkeys(json.loads(text)["resolution"] for text in self.traces):
-            of_another = replace(cell, resolution=resolution)
-            base, by_state, by_action = (self.one(with_lengths(of_another, at), fixed) for at in ANCHORS)
-            if base is None or by_state is None or by_action is None:
-                continue
-            if (derived := derive(like, (base, by_state, by_action), wanted)) is not None:
-                return derived
-        return None
+        made = (derive(traces[like], [traces[number] for number in numbers], wanted) for numbers in triples)
+        return next((trace for trace in made if trace is not None), None)
 
 
 @lru_cache(maxsize=64)
@@ -161,21 +166,28 @@ def _stamp(path: Path) -> int:
 
 @lru_cache(maxsize=64)
 def _shelf(path: Path, _stamp: int) -> Shelf:
-    index = json.loads(next(_members(path)))
+    index = json.loads(_members(path, {0})[0])
     return Shelf(path=path, **{**index, "traces": tuple(index["traces"])})
 
 
 @lru_cache(maxsize=32)
-def _read(path: Path, _stamp: int, number: int) -> Trace:
-    return trace_from_bytes(next(data for place, data in enumerate(_members(path)) if place == number + 1))
+def _read(path: Path, _stamp: int, numbers: tuple[int, ...]) -> dict[int, Trace]:
+    """Return the traces with these numbers, all in one pass."""
+    members = _members(path, {number + 1 for number in numbers})
+    return {place - 1: trace_from_bytes(data) for place, data in members.items()}
 
 
-def _members(path: Path) -> Iterator[bytes]:
-    """Yield what is in the file, index first."""
-    with tarfile.open(path, "r|xz") as archive:
-        for member in archive:
-            file = archive.extractfile(member)
-            yield b"" if file is None else file.read()
+def _members(path: Path, places: Collection[int]) -> dict[int, bytes]:
+    """Return the members of the file at these places, index first; what comes after them is not read."""
+    found = {}
+    with tarfile.open(path, "r:xz") as archive:
+        for place, member in enumerate(archive):
+            file = archive.extractfile(member) if place in places else None
+            if file is not None:
+                found[place] = file.read()
+            if len(found) == len(places):
+                break
+    return found
 
 
 def write_shelf(shelf: Shelf, traces: Sequence[Trace]) -> bytes:
