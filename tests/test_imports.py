@@ -14,6 +14,7 @@ ROOT = Path(actprof.__file__).parent
 LIGHT = (
     "scenario", "hardware", "allocator", "replay", "prediction", "claims", "explanation", "advice", "ledger",
     "snapshots", "sweeps", "report", "running", "cli", "api", "preflight_check", "loading",
+    "training_command",
 )  # fmt: skip
 HEAVY_MODULES = ("torch", "torchvision", "lerobot", "accelerate", "pynvml")
 

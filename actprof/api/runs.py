@@ -79,14 +79,14 @@ def preflight(
         command: the command as it would be run, one text or its words.
         config: a saved `train_config.json` instead.
         remedies: also look for them where the run does not simply fit.
-        **given: what the command does not say, fields of `actprof.preflight_check.command_line.Given`.
+        **given: what the command does not say, fields of `actprof.training_command.command_line.Given`.
 
     Raises:
         UsageError: lerobot refuses the command, or something needed is neither found nor given.
         UnknownAnswerError: the command names a file on the Hub that cannot be had.
     """
-    from actprof.preflight_check.command_line import Given, parse_command_line
     from actprof.preflight_check.run_preflight import run_preflight
+    from actprof.training_command.command_line import Given, parse_command_line
 
     if config is not None and command:
         raise UsageError("give a command or --config, not both; a command may have --config_path itself")

@@ -14,9 +14,9 @@ from typing import Any
 
 from actprof.errors import UsageError
 from actprof.policies.train_command import hub_answers
-from actprof.preflight_check.command_line import expanded, hugging_face_home
 from actprof.preflight_check.dataset_format import older_than_2
 from actprof.preflight_check.hub_files import from_hub, is_a_path, snapshots
+from actprof.training_command.command_line import expanded, hugging_face_home
 
 _INFO = Path("meta") / "info.json"
 _COLOURS, _MOST_CHANNELS = 3, 4

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from actprof.hardware.jobs import PRICE_SOURCE, job_dollars
 from actprof.loading.feed import DATA, Combined, combine
-from actprof.preflight_check.command_line import Given
 from actprof.preflight_check.training_run import TrainingRun
 from actprof.results import Result
+from actprof.training_command.command_line import Given
 
 _HOUR = 3600.0
 

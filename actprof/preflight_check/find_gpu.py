@@ -10,7 +10,7 @@ from actprof.hardware import builtin_catalogue, find_device
 from actprof.hardware.entries import parse_capacity
 from actprof.hardware.jobs import job_machine
 from actprof.measuring import nvml
-from actprof.preflight_check.command_line import Given
+from actprof.training_command.command_line import Given
 from actprof.units import format_bytes, parse_bytes
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"

@@ -15,7 +15,7 @@ from typing import Any
 from actprof.errors import UnknownAnswerError, UsageError
 from actprof.policies import policy_names, policy_spec
 from actprof.policies.train_command import HUB_SECONDS, hub_answers
-from actprof.preflight_check.command_line import expanded, hugging_face_home
+from actprof.training_command.command_line import expanded, hugging_face_home
 
 CONFIG = "config.json"
 

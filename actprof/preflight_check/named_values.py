@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from actprof.preflight_check.command_line import CommandLine, expanded
 from actprof.preflight_check.trap import Trap
+from actprof.training_command.command_line import CommandLine, expanded
 
 _FLAG = re.compile(r"--([A-Za-z_][\w.]*)(?:=(.*))?", re.DOTALL)
 _LITERAL = re.compile(r"\$env:\w+|\$\{?[A-Za-z_]\w*[^}/]*\}?|\$\(.*?\)|%\w+%|\{[A-Za-z_]\w*\}|<[^<>]+>")

@@ -10,10 +10,10 @@ from typing import Any
 from actprof.cell_field import parse_resolution
 from actprof.errors import UsageError
 from actprof.policies import policy_spec
-from actprof.preflight_check.command_line import SHAPES, Given
 from actprof.preflight_check.dataset_shapes import Shapes
 from actprof.preflight_check.image_transforms import transformed_size
 from actprof.preflight_check.training_run import TrainingRun
+from actprof.training_command.command_line import SHAPES, Given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,15 +7,15 @@ from typing import Any
 
 from actprof.advice.suggest import Remedy
 from actprof.policies.facts import PolicyFacts
-from actprof.preflight_check.command_line import CommandLine
 from actprof.preflight_check.duration import Duration
 from actprof.preflight_check.find_gpu import RunGpu
-from actprof.preflight_check.launcher import AllocatorSettings, Launch
 from actprof.preflight_check.policy_inputs import Inputs
 from actprof.preflight_check.training_run import TrainingRun
 from actprof.preflight_check.trap import Trap
 from actprof.records import to_plain
 from actprof.results import Result, Verdict
+from actprof.training_command.command_line import CommandLine
+from actprof.training_command.launcher import AllocatorSettings, Launch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,6 @@ from actprof.errors import ActprofError, UnknownAnswerError, UsageError
 from actprof.files import keep
 from actprof.policies import policy_names
 from actprof.policies.lerobot_versions import TESTED, lerobot_version
-from actprof.preflight_check.command_line import expanded
 from actprof.preflight_check.flag_table import flag_table, reader_version, tables_of
 from actprof.preflight_check.hub_files import PretrainedConfig, is_a_path, pretrained_config
 from actprof.preflight_check.named_values import flag_values, last_of_each
@@ -36,6 +35,7 @@ from actprof.preflight_check.read_by_hand import (
 from actprof.preflight_check.read_by_tables import migrated, read_by_tables, saved_config, unknown_fields
 from actprof.preflight_check.training_run import TrainingRun, training_run
 from actprof.trace.cache import cache_directory
+from actprof.training_command.command_line import expanded
 from actprof.versions import UNKNOWN, package_version
 
 _NO_PUSH = "--policy.push_to_hub=false"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from actprof.policies.lerobot_versions import lerobot_version
-from actprof.preflight_check.launcher import Launch
 from actprof.preflight_check.training_run import TrainingRun
 from actprof.preflight_check.trap import Trap
+from actprof.training_command.launcher import Launch
 
 # `guard_against_env_interference` in lerobot/distributed/factory.py of 0.6.2.
 _GUARDED = (

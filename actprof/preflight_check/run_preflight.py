@@ -17,12 +17,10 @@ from actprof.policies.facts import PolicyFacts
 from actprof.policies.lerobot_versions import lerobot_version
 from actprof.policies.precision import autocast_of
 from actprof.prediction.predict import predict_cell
-from actprof.preflight_check.command_line import CommandLine, Given
 from actprof.preflight_check.dataset_format import NO_CAMERA, dataset_traps
 from actprof.preflight_check.dataset_shapes import Shapes, find_info, shapes_of
 from actprof.preflight_check.duration import run_duration
 from actprof.preflight_check.find_gpu import RunGpu, run_gpu
-from actprof.preflight_check.launcher import Launch, allocator_settings, launch_of
 from actprof.preflight_check.named_values import value_traps
 from actprof.preflight_check.policy_inputs import Inputs, run_inputs
 from actprof.preflight_check.preflight import Preflight
@@ -33,6 +31,8 @@ from actprof.preflight_check.trap import Trap
 from actprof.preflight_check.traps import find_traps, run_traps
 from actprof.results import Result, Verdict
 from actprof.trace.cache import cached_trace
+from actprof.training_command.command_line import CommandLine, Given
+from actprof.training_command.launcher import Launch, allocator_settings, launch_of
 from actprof.units import format_bytes
 from actprof.versions import UNKNOWN, package_version
 

@@ -13,12 +13,12 @@ from actprof.policies import policy_names, policy_spec
 from actprof.policies.lerobot_versions import lerobot_version
 from actprof.policies.spec import PolicySpec
 from actprof.preflight_check.ignored_flags import ignored_flags
-from actprof.preflight_check.launcher import Launch
 from actprof.preflight_check.policy_inputs import Inputs
 from actprof.preflight_check.preflight import Preflight
 from actprof.preflight_check.release_traps import release_traps
 from actprof.preflight_check.training_run import TrainingRun, takes_precision
 from actprof.preflight_check.trap import Trap
+from actprof.training_command.launcher import Launch
 from actprof.units import format_bytes
 
 _LARGE_PIXELS = 1920 * 1080

@@ -21,12 +21,12 @@ from actprof.errors import ActprofError, UnknownAnswerError, UsageError
 from actprof.measuring.nvml import usable_gpus
 from actprof.policies.changes import LOSSLESS
 from actprof.prediction.predict import predict_cell
-from actprof.preflight_check.command_line import CommandLine, Given, parse_command_line
 from actprof.preflight_check.dataset_shapes import find_info, shapes_of
 from actprof.preflight_check.preflight import Preflight
 from actprof.preflight_check.run_preflight import policy_facts, processes_bytes, run_preflight
 from actprof.results import Verdict
 from actprof.running.edit_command import Words, words_of
+from actprof.training_command.command_line import CommandLine, Given, parse_command_line
 
 # A GPU on which everything fits, to predict a run that will not be on one: no card is meant.
 _ANY_GPU = "1024GiB"

@@ -9,8 +9,8 @@ from actprof.advice.remedies import combine, first_remedies, offers
 from actprof.cell import CELL_FIELDS, Cell
 from actprof.policies import policy_names, policy_spec
 from actprof.policies.changes import LOSSLESS, fitting_changes
-from actprof.preflight_check.command_line import CommandLine
-from actprof.preflight_check.launcher import launch_of
+from actprof.training_command.command_line import CommandLine
+from actprof.training_command.launcher import launch_of
 
 CELL = Cell(batch_size=64)
 

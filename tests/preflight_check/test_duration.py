@@ -9,10 +9,10 @@ import pytest
 from actprof.cell import Cell
 from actprof.hardware.jobs import job_dollars
 from actprof.measurement import Spread
-from actprof.preflight_check.command_line import Given
 from actprof.preflight_check.duration import run_duration
 from actprof.preflight_check.training_run import TrainingRun
 from actprof.results import GpuUse, Result, StepWork
+from actprof.training_command.command_line import Given
 
 RESULT = Result(
     source="predicted", cell=Cell(batch_size=32), gpu=GpuUse(name="it", capacity_bytes=1, context_bytes=0),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from actprof.preflight_check.command_line import parse_command_line
 from actprof.preflight_check.named_values import flag_values, value_traps
+from actprof.training_command.command_line import parse_command_line
 
 
 def traps_of(command):

@@ -8,12 +8,12 @@ import pytest
 
 from actprof.errors import UsageError
 from actprof.policies.lerobot_versions import TESTED
-from actprof.preflight_check.command_line import parse_command_line
 from actprof.preflight_check.flag_table import flag_table, tables_of
-from actprof.preflight_check.launcher import Launch
 from actprof.preflight_check.other_releases import left_out
 from actprof.preflight_check.read_command import read_command
 from actprof.preflight_check.release_traps import release_traps
+from actprof.training_command.command_line import parse_command_line
+from actprof.training_command.launcher import Launch
 
 LEAST = ["--policy.type=act", "--policy.push_to_hub=false", "--dataset.repo_id=me/x"]
 MODULES = ("actprof.policies.lerobot_versions", "actprof.preflight_check.read_command",

@@ -13,14 +13,14 @@ from actprof.errors import UsageError
 from actprof.hardware import find_gpu
 from actprof.hardware.jobs import flavours, job_machine
 from actprof.policies.facts import Parameter, PolicyFacts
-from actprof.preflight_check.command_line import CommandLine, Given
-from actprof.preflight_check.launcher import AllocatorSettings, Launch
 from actprof.preflight_check.policy_inputs import Inputs, run_inputs
 from actprof.preflight_check.preflight import Preflight
 from actprof.preflight_check.run_preflight import why_unsupported
 from actprof.preflight_check.training_run import TrainingRun
 from actprof.preflight_check.traps import checkpoint_bytes, checkpoint_count, find_traps
 from actprof.results import GpuUse, Result
+from actprof.training_command.command_line import CommandLine, Given
+from actprof.training_command.launcher import AllocatorSettings, Launch
 
 RUN = TrainingRun(policy_type="act", repo_id="me/x", batch_size=8, steps=100, save_freq=20)
 INPUTS = Inputs(resolutions=("640x480", "640x480"), raw="640x480", state_dim=6, action_dim=6)

@@ -13,8 +13,6 @@ from actprof.cell import Cell
 from actprof.hardware import LocalGpu
 from actprof.ledger.keep import add_results
 from actprof.measurement import CardUse, Spread
-from actprof.preflight_check.command_line import CommandLine
-from actprof.preflight_check.launcher import Launch
 from actprof.preflight_check.preflight import Preflight
 from actprof.preflight_check.training_run import TrainingRun
 from actprof.results import PREDICTED, GpuUse, Result, Verdict
@@ -23,6 +21,8 @@ from actprof.running.observer import Observer
 from actprof.running.passthrough import Ended
 from actprof.running.plan import Plan
 from actprof.running.summary import read_file
+from actprof.training_command.command_line import CommandLine
+from actprof.training_command.launcher import Launch
 from actprof.units import GIB
 
 CARD = LocalGpu(

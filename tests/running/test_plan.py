@@ -11,11 +11,11 @@ import pytest
 
 from actprof.errors import UsageError
 from actprof.prediction.predict import predict_cell
-from actprof.preflight_check.command_line import Given
 from actprof.preflight_check.flag_table import flag_table
 from actprof.results import Verdict
 from actprof.running.edit_command import Words, words_of
 from actprof.running.plan import NoFitError, make_plan
+from actprof.training_command.command_line import Given
 
 CAMERA = {"dtype": "video", "shape": [480, 640, 3], "names": ["height", "width", "channels"]}
 JOINTS = {"dtype": "float32", "shape": [6], "names": None}

@@ -62,11 +62,11 @@ def command(
       actprof run --target-batch 64 -- uv run lerobot-train --policy.type=pi0 …
       actprof accuracy --add outputs/train/act/actprof-run.json
     """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
-    from actprof.preflight_check.command_line import Given
     from actprof.processes.worker import Worker
     from actprof.running.edit_command import words_of
     from actprof.running.execute import execute
     from actprof.running.plan import Plan, make_plan
+    from actprof.training_command.command_line import Given
 
     console = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
     worker = Worker()  # whatever torch takes to trace a step is given back before the run begins

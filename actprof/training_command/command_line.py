@@ -107,7 +107,7 @@ def parse_command_line(command: str | Sequence[str]) -> CommandLine:
     Raises:
         UsageError: it does not run lerobot-train, or in a way that is not known.
     """
-    from actprof.preflight_check.unwrap import unwrap  # it makes `CommandLine`s
+    from actprof.training_command.unwrap import unwrap  # it makes `CommandLine`s
 
     return unwrap(command)
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actprof.errors import UsageError
-from actprof.preflight_check.command_line import CommandLine, expanded, hugging_face_home
+from actprof.training_command.command_line import CommandLine, expanded, hugging_face_home
 
 _PRECISIONS = {"no": "fp32", "fp16": "fp16", "bf16": "bf16"}
 _WRAPS = {"use_fsdp": "FSDP", "use_deepspeed": "DeepSpeed", "use_megatron_lm": "Megatron-LM", "tpu": "a TPU"}

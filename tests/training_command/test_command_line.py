@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from actprof.errors import UsageError
-from actprof.preflight_check.command_line import parse_command_line
-from actprof.preflight_check.launcher import AllocatorSettings, allocator_settings, launch_of
+from actprof.training_command.command_line import parse_command_line
+from actprof.training_command.launcher import AllocatorSettings, allocator_settings, launch_of
 
 FLAGS = ("--policy.type=act", "--batch_size=8")
 

@@ -8,10 +8,10 @@ import pytest
 
 from actprof.errors import UsageError
 from actprof.policies.lerobot_versions import TESTED
-from actprof.preflight_check.command_line import expanded, parse_command_line
 from actprof.preflight_check.flag_table import tables_of
-from actprof.preflight_check.launcher import launch_of
-from actprof.preflight_check.old_commands import _FLAGS_OF_2025
+from actprof.training_command.command_line import expanded, parse_command_line
+from actprof.training_command.launcher import launch_of
+from actprof.training_command.old_commands import _FLAGS_OF_2025
 
 FLAGS = ["--policy.type=act", "--policy.push_to_hub=false", "--dataset.repo_id=me/so101", "--batch_size=8",
          "--steps=100"]  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from actprof.preflight_check.command_line import CommandLine, expanded
+from actprof.training_command.command_line import CommandLine, expanded
 
 # Flags whose value is a path; of the first kind never a repository's name.
 _FOLDERS = ("dataset.root", "output_dir", "config_path")

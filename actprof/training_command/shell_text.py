@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from actprof.errors import UsageError
-from actprof.preflight_check.shell_values import Piece, Word
+from actprof.training_command.shell_values import Piece, Word
 
 _DASH = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
 _TYPED = str.maketrans({

@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from actprof.preflight_check.command_line import parse_command_line
+from actprof.training_command.command_line import parse_command_line
 
 FLAGS = ["--policy.type=act", "--policy.push_to_hub=false", "--dataset.repo_id=me/so101", "--batch_size=8",
          "--steps=100"]  # fmt: skip

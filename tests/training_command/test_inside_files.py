@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from actprof.preflight_check.command_line import parse_command_line
-from actprof.preflight_check.inside_files import command_in_file
+from actprof.training_command.command_line import parse_command_line
+from actprof.training_command.inside_files import command_in_file
 
 FLAGS = ["--policy.type=act", "--dataset.repo_id=me/so101", "--batch_size=8"]
 WORDS = ["lerobot-train", *FLAGS]

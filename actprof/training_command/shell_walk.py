@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from actprof.preflight_check.command_line import CommandLine, expanded
-from actprof.preflight_check.shell_text import statements_of_text
-from actprof.preflight_check.shell_values import Values, Word
+from actprof.training_command.command_line import CommandLine, expanded
+from actprof.training_command.shell_text import statements_of_text
+from actprof.training_command.shell_values import Values, Word
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\+?)=(.*)", re.DOTALL)
 _KEYWORDS = {"then", "do", "else", "elif", "if", "while", "until", "!", "{", "coproc", "%time", "%%time",

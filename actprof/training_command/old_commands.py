@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 
-from actprof.preflight_check.command_line import CommandLine
+from actprof.training_command.command_line import CommandLine
 
 _OLD_MODULES = ("lerobot.scripts.train", "lerobot.common.scripts.train")
 _OWN_FLAG = re.compile(r"--(?:policy|dataset|env|wandb|eval)\.\w+.*|--config_path.*|policy=\w+", re.DOTALL)

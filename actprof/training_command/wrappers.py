@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from actprof.preflight_check.command_line import CommandLine, expanded
+from actprof.training_command.command_line import CommandLine, expanded
 
 # What only starts what follows, with options of its own in between.
 _PLAIN = """

@@ -12,14 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from actprof.errors import UsageError
-from actprof.preflight_check.command_line import CommandLine, expanded
-from actprof.preflight_check.inside_files import MENTION, command_in_file
-from actprof.preflight_check.old_commands import as_today, flags_of_today, old_script
-from actprof.preflight_check.places import on_this_machine
-from actprof.preflight_check.shell_text import statements_of_text, statements_of_words
-from actprof.preflight_check.shell_values import Values, Word
-from actprof.preflight_check.shell_walk import Shell
-from actprof.preflight_check.wrappers import WRAPPERS, Wrapper
+from actprof.training_command.command_line import CommandLine, expanded
+from actprof.training_command.inside_files import MENTION, command_in_file
+from actprof.training_command.old_commands import as_today, flags_of_today, old_script
+from actprof.training_command.places import on_this_machine
+from actprof.training_command.shell_text import statements_of_text, statements_of_words
+from actprof.training_command.shell_values import Values, Word
+from actprof.training_command.shell_walk import Shell
+from actprof.training_command.wrappers import WRAPPERS, Wrapper
 
 TRAIN_NAMES = {"lerobot-train", "lerobot_train", "lerobot_train.py"}
 TRAIN_MODULES = {"lerobot.scripts.lerobot_train", "lerobot.scripts.train"}
