@@ -56,7 +56,7 @@ def _of_description(info: Mapping[str, Any], where: str) -> Iterator[Trap]:
         if not isinstance(feature, dict) or feature.get("dtype") not in ("image", "video"):
             continue
         names = feature.get("names", ())
-        if names is None or 0 < len(names) < 3:
+        if names is None or (isinstance(names, list) and 0 < len(names) < 3):
             yield Trap(
                 "no_names",
                 f"{key} has no names in {where}, and lerobot-train stops at that (TypeError). Write "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +37,12 @@ def start():
     started = []
 
     def begin(words, **options):
-        process = subprocess.Popen(words, **{"start_new_session": True, **options})
+        # who starts the tests may ignore Ctrl-C, as a shell does for what it puts in the background
+        former = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            process = subprocess.Popen(words, **{"start_new_session": True, **options})
+        finally:
+            signal.signal(signal.SIGINT, former)
         started.append(process)
         return process
 
