@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from actprof.cell import Cell
-from actprof.errors import UsageError
+from actprof.errors import TraceError, UsageError
 from actprof.files import write_whole
 from actprof.policies import policy_names
 from actprof.policies.libraries import versions_for
@@ -80,7 +80,7 @@ def make(policy: str, *, keep: bool) -> None:
         cell = Cell(policy=policy, cameras=cameras)
         try:
             traces = traces_of(cell, keep=keep)
-        except UsageError as error:
+        except (UsageError, TraceError) as error:
             print(f"{policy} with {cell.cameras_text}: none, {error}", flush=True)
             continue
         size = shelf_path(cell).stat().st_size
