@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 
 from actprof.cell import Cell
@@ -48,8 +47,6 @@ SETTINGS = {
     "smolvla": ({}, {"load_vlm_weights": True}, _AS_BASE),
     "pi05": ({}, _IN_BF16),
 }
-# Remedies that `actprof suggest` offers.
-CHANGES: dict[str, tuple[tuple[str, ...], ...]] = {}
 # Beside the trace that serves all batch sizes: those with one of their own, and where each size has one.
 ALONE, EACH = (1,), (1, 2, 4, 8)
 # Policies whose sizes are no affine function of the lengths of state and action: multi-tensor kernels work by
@@ -113,8 +110,7 @@ def traces_of(cell: Cell, *, keep: bool) -> int:
     def take_all(one: Cell) -> Trace:
         trace = take(one, alone=False)
         for size in ALONE if trace.fixed_batch_size is None else EACH:
-            with suppress(UsageError):  # a batch of one has no two halves
-                take(replace(one, batch_size=size), alone=True)
+            take(replace(one, batch_size=size), alone=True)
         return trace
 
     for group in groups_of(cell):
@@ -136,13 +132,11 @@ def groups_of(cell: Cell) -> Iterator[list[Cell]]:
     if cell.cameras == 1 and cell.policy in ON_PUSHT:
         yield [replace(PUSHT, policy=cell.policy)]
     for overrides in SETTINGS.get(cell.policy, ({},)):
-        for changes in CHANGES.get(cell.policy, ((),)):
-            of_these = replace(cell, overrides=overrides, changes=changes)
-            yield [
-                with_lengths(replace(of_these, resolution=resolution), lengths)
-                for lengths in (USUAL if uneven else ANCHORS[:1])
-                for resolution in RESOLUTIONS_OF.get(cell.policy, RESOLUTIONS)
-            ]
+        yield [
+            with_lengths(replace(cell, overrides=overrides, resolution=resolution), lengths)
+            for lengths in (USUAL if uneven else ANCHORS[:1])
+            for resolution in RESOLUTIONS_OF.get(cell.policy, RESOLUTIONS)
+        ]
 
 
 def check(cell: Cell) -> None:

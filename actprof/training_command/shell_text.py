@@ -28,15 +28,15 @@ _PROMPT = re.compile(
     r"(?m)^[ \t]*(?:\([\w.-]+\)[ \t]+)?"
     r"(?:PS [^\n>]*>|[A-Z]:\\[^\n>]*>|[\w.-]+@[^\n$#]*[$#]|[$%>]|>>>)[ \t]+(?=\S)"
 )
+_RUN = re.compile(r"\$\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)|`[^`\n]+`")
 _TOKEN = re.compile(
-    r"""(?P<space>[ \t\r]+)|(?P<comment>\#[^\n]*)
+    rf"""(?P<space>[ \t\r]+)|(?P<comment>\#[^\n]*)
     |(?P<single>'[^']*')|(?P<double>"(?:\\.|[^"\\])*")
-    |(?P<run>\$\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)|`[^`\n]+`)|(?P<hole><[A-Za-z][\w -]*>)
+    |(?P<run>{_RUN.pattern})|(?P<hole><[A-Za-z][\w -]*>)
     |(?P<redirect>\d?(?:>>|>\||<<<|<<|>|<)(?:&[\d-]+)?|&>>?)|(?P<operator>&&|\|\||\|&|;;|[;&|\n()])
     |(?P<escape>\\.)|(?P<plain>(?:[^\s'"\\;&|()<>`$]|\$(?!\())+)|(?P<other>.)""",
     re.VERBOSE | re.DOTALL,
 )
-_RUN = re.compile(r"\$\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)|`[^`\n]+`")
 _MENDED_ESCAPE = re.compile(r"\\([\"\\$`\n])")
 _FLAG_LINE = re.compile(r"[ \t]*--[A-Za-z]")
 _ALL_GIVEN = re.compile(r"\"\$[@*]\"|\$[@*](?!\w)|\"?\$\{[@*]\}\"?")
