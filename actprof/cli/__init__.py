@@ -5,17 +5,20 @@ Commands parse options, call the public API and print; errors travel up to `main
 
 from __future__ import annotations
 
-import logging
+import io
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from actprof.errors import ActprofError
+from actprof.printable import log_to_stderr, printable
 from actprof.progress import Progress, listening
 
 INTERRUPTED = 130
@@ -72,8 +75,13 @@ def _show_versions(ctx: click.Context, _option: click.Parameter, asked: bool) ->
     rows = installation()
     width = max(map(len, rows)) + 2
     for name, value in rows.items():
-        click.echo(f"{name:{width}}{value}")
+        echo(f"{name:{width}}{value}")
     ctx.exit()
+
+
+def echo(text: object, *, err: bool = False, nl: bool = True) -> None:
+    """Print plain text as `click.echo` does, without what would command the terminal."""
+    click.echo(printable(str(text)), err=err, nl=nl)
 
 
 @click.group(
@@ -94,9 +102,7 @@ def cli(*, verbose: bool) -> None:
     """Does this robot-policy training run fit the GPU, and where does it stop fitting?"""
     if verbose:
         os.environ["ACTPROF_VERBOSE"] = "1"
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING, format="actprof: %(message)s", stream=sys.stderr
-    )
+    log_to_stderr(verbose=verbose)
 
 
 @cache
@@ -118,16 +124,30 @@ def main() -> None:
     try:
         with listening(_show_waiting):
             code = cli.main(standalone_mode=False)
+        sys.stdout.flush()
     except ActprofError as error:
-        click.echo(f"actprof: {error}", err=True)
-        sys.exit(error.exit_code)
+        _end(f"actprof: {error}", error.exit_code)
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        shown = io.StringIO()
+        error.show(shown)
+        _end(shown.getvalue().rstrip(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("actprof: interrupted; a sweep keeps what it knew", err=True)
-        sys.exit(INTERRUPTED)
+        _end("actprof: interrupted", INTERRUPTED)
     except BrokenPipeError:  # `actprof gpus | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to be flushed
-        sys.exit(0)
+        _end("", 0)
+    except OSError as error:  # a full disk, above all: `actprof gpus > /dev/full`
+        _end(f"actprof: {error.filename or 'the output'} cannot be read or written ({error.strerror})", 1)
     sys.exit(code or 0)
+
+
+def _end(said: str, code: int) -> NoReturn:
+    """Say why on stderr, as far as there is one, and end; whatever stdout did not take is left."""
+    with suppress(OSError):
+        if said:
+            echo(said, err=True)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, ValueError):  # no stream of the system's, in tests
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to be flushed
+    sys.exit(code)

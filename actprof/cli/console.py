@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.progress import Progress as RichProgress
 from rich.progress import ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.segment import Segment
 from rich.table import Table
 
+from actprof.printable import printable
 from actprof.progress import Listener, Progress, listening
 from actprof.results import MOST_BATCH_SIZE, Result, Verdict
 
@@ -28,7 +30,18 @@ VERDICT_STYLES = {
 }
 
 
-class _Console(Console):
+class PrintableConsole(Console):
+    """The gate of all that has styles: nothing printed here commands the terminal but rich itself."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"highlight": False, "emoji": False, **options})
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Render as rich does; after its marks are read, so that none comes of what is left out."""
+        for segment in super().render(renderable, options):
+            text = segment.text if segment.control else printable(segment.text)
+            yield segment if text is segment.text else segment._replace(text=text)
+
     def on_broken_pipe(self) -> None:
         """Leave it to `main`, for which `actprof gpus | head` is no error."""
         raise BrokenPipeError
@@ -41,12 +54,12 @@ def output() -> Console:
     """
     piped = not sys.stdout.isatty()
     width = _PIPE_COLUMNS if piped and "COLUMNS" not in os.environ else None
-    return _Console(highlight=False, soft_wrap=piped, width=width)
+    return PrintableConsole(soft_wrap=piped, width=width)
 
 
 def messages() -> Console:
-    """Return a console on stderr, for progress."""
-    return Console(stderr=True, highlight=False)
+    """Return a console on stderr, for progress and notes; in a pipe lines are as long as they are."""
+    return PrintableConsole(stderr=True, soft_wrap=not sys.stderr.isatty())
 
 
 @contextmanager

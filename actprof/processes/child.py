@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from actprof.errors import UsageError
+from actprof.printable import log_to_stderr
 from actprof.progress import Progress, say
 from actprof.quiet import is_verbose
 
@@ -47,8 +47,7 @@ def serve(descriptor: int, parent: int, *, once: bool = False) -> None:
     """
     global _to_parent  # noqa: PLW0603 - it is a fact about the process
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
-    level = logging.INFO if is_verbose() else logging.WARNING
-    logging.basicConfig(level=level, format="actprof: %(message)s")
+    log_to_stderr(verbose=is_verbose())
     if once and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_end_after, args=(parent,), daemon=True).start()

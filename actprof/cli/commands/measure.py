@@ -15,6 +15,7 @@ from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from actprof import api
+from actprof.cli import echo
 from actprof.cli.console import (
     boundary_text,
     number_table,
@@ -85,7 +86,7 @@ def command(  # noqa: PLR0913 - the options of a command
             others = {"--boundary": boundary, "--snapshot": snapshot, "--steps": steps, "--json": as_json}
             if unwanted := " and ".join(name for name, value in others.items() if value):
                 raise UsageError(f"--lines prints a table instead of a result; leave out {unwanted}")
-            click.echo(api.measure_lines(**options))
+            echo(api.measure_lines(**options))
             return 0
         options["steps"] = steps
         repeat = shlex.join(["actprof", *sys.argv[1:]])

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from actprof import api
+from actprof.cli import echo
 from actprof.cli.console import VERDICT_STYLES, boundary_text, output, print_json
 from actprof.cli.options import complete_gpu, json_option
 from actprof.cli.show_remedies import added_words, script_text
@@ -91,7 +92,7 @@ def command(*, words: tuple[str, ...], require: str, as_json: bool, **options: A
     else:
         print_preflight(answer, output())
     if answer.verdict == Verdict.TIGHT:
-        click.echo(f"actprof: warning: tight: {answer.reason}", err=True)
+        echo(f"actprof: warning: tight: {answer.reason}", err=True)
     is_too_tight = answer.verdict == Verdict.TIGHT and require == Verdict.FITS
     return 1 if is_too_tight and answer.exit_code == 0 else answer.exit_code
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from actprof import api
+from actprof.cli import echo
 
 
 @click.command(name="report")
 @click.argument("folder", type=click.Path(path_type=Path))
 def command(*, folder: Path) -> None:
     """Write the HTML report of a sweep again from the results in FOLDER; needs neither torch nor lerobot."""
-    click.echo(api.write_report(folder))
+    echo(api.write_report(folder))

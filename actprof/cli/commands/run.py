@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from actprof.cli.commands import preflight
+from actprof.cli.console import messages
 from actprof.errors import ActprofError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def command(
     from actprof.running.plan import Plan, make_plan
     from actprof.training_command.command_line import Given
 
-    console = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+    console = messages()
     worker = Worker()  # whatever torch takes to trace a step is given back before the run begins
     try:
         plan = worker.call(make_plan, words, Given(**given), fit=fit, target_batch=target_batch)

@@ -8,6 +8,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
 from actprof import api
+from actprof.cli import echo
 from actprof.cli.console import output, print_json, progress_listener
 from actprof.cli.options import cell_options, json_option
 from actprof.cli.show_remedies import print_combinations, print_suggestions, print_untraced
@@ -70,7 +71,7 @@ def command(  # noqa: PLR0913 - the options of a command
     if script:
         from actprof.policies.change_code import train_script
 
-        click.echo(train_script(script, options["policy"]), nl=False)
+        echo(train_script(script, options["policy"]), nl=False)
         return
     if target_batch is not None:
         options["batch_size"] = target_batch
