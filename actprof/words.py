@@ -14,6 +14,11 @@ NARROW_SPACE = "\u202f"
 DEFAULT_ALLOCATOR = "default allocator"
 VERDICT_WORDS: dict[str, str] = {verdict: verdict.value for verdict in Verdict}
 VERDICT_WORDS |= {Verdict.OOM: "out of memory", Verdict.FAILED: "failed"}
+# What a step, or a loop, waits for.
+LIMITS = {
+    "launches": "kernel launches", "arithmetic": "arithmetic", "bandwidth": "memory bandwidth",
+    "data": "data loading",
+}  # fmt: skip
 COMPONENT_HEADS = ("Component", "Trained", "Size", "Frozen", "Size", "Dtype")
 # Fields of a cell that a headline names where they are not as usual.
 _TITLED = {"environment_dim", "task_tokens", "optimizer", "peft", "accumulate", "ema", "precision", "changes"}

@@ -1,4 +1,4 @@
-"""Remedies that are fields of a policy's own config: what learns, what runs twice, how texts are padded.
+"""Remedies that are fields of a policy's own config: what learns, what is checkpointed, how texts are padded.
 
 Which of them a policy has is said by `PolicySpec.options`; a field that has the better value already is not
 offered.
@@ -23,12 +23,12 @@ _FROZEN = {
     "kind": MODEL,
     "note": "only for a pretrained policy (--policy.path=…): what does not learn must know something",
 }
-_TWICE = {"title": "layers run twice", "family": "layers", "kind": LOSSLESS}
+_CHECKPOINTED = {"title": "gradient checkpointing", "family": "layers", "kind": LOSSLESS}
 _NO_LANGUAGE = {"title": "frozen language model", "burden": 2.0, **_FROZEN}
 # Of a field: what a remedy sets it to, and what is said of that; see `Offer`.
 _SWITCHES: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
-    "gradient_checkpointing": (True, _TWICE),
-    "use_gradient_checkpointing": (True, _TWICE),
+    "gradient_checkpointing": (True, _CHECKPOINTED),
+    "use_gradient_checkpointing": (True, _CHECKPOINTED),
     "freeze_vision_encoder": (True, {"title": "frozen vision tower", "burden": 2.0, **_FROZEN}),
     "freeze_language_encoder": (True, _NO_LANGUAGE),
     "freeze_qwen": (True, _NO_LANGUAGE),

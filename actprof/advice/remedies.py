@@ -64,11 +64,9 @@ def expandable_segments(cell: Cell) -> Offer | None:
     )
 
 
-def smaller_batch(cell: Cell, largest: int | None = None) -> Offer | None:
-    """Take half the batch, or the largest power of two that runs if that is less."""
-    size = cell.batch_size // 2
-    if largest is not None and largest < size:
-        size = 1 << (largest.bit_length() - 1) if largest else 0
+def smaller_batch(cell: Cell, fitting: int | None = None) -> Offer | None:
+    """Take the batch that fits, if that is known, or half of it."""
+    size = cell.batch_size // 2 if fitting is None else min(fitting, cell.batch_size - 1)
     size -= size % cell.micro_batches
     if size < 1:
         return None
@@ -92,7 +90,7 @@ def accumulate(cell: Cell) -> Offer | None:
     size, times = cell.batch_size // 2, 2 * cell.accumulate
     return Offer(
         name="accumulate",
-        title=f"batch size {size}, {times} a step",
+        title=f"gradient accumulation, {times} of batch {size}",
         family="batch",
         kind=LOSSLESS if "samples apart" in policy_spec(cell.policy).parts else TRAINING,
         cost=FLAG,
@@ -240,9 +238,9 @@ REMEDIES: tuple[Make, ...] = (
 )
 
 
-def offers(cell: Cell, *, largest: int | None = None) -> tuple[Offer, ...]:
-    """Return every remedy that concerns `cell`, the cheapest first; `largest` is the batch size that runs."""
-    found = [smaller_batch(cell, largest), *(make(cell) for make in REMEDIES), *policy_offers(cell)]
+def offers(cell: Cell, *, fitting: int | None = None) -> tuple[Offer, ...]:
+    """Return every remedy that concerns `cell`, the cheapest first; a batch of `fitting` samples fits."""
+    found = [smaller_batch(cell, fitting), *(make(cell) for make in REMEDIES), *policy_offers(cell)]
     return tuple(sorted((offer for offer in found if offer is not None), key=lambda offer: offer.effort))
 
 

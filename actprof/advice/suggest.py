@@ -12,6 +12,7 @@ from typing import Any
 
 from actprof.advice.offer import Offer
 from actprof.advice.remedies import offers
+from actprof.advice.room import roomy_batch
 from actprof.cell import Cell
 from actprof.hardware import Catalogue, builtin_catalogue
 from actprof.prediction.many import Answer, Predictions, here_if_traced
@@ -150,8 +151,9 @@ def suggest(  # noqa: PLR0913 - the options of a command
     if target_batch is not None:
         cell = replace(cell, batch_size=target_batch)
     before = predict_cell(cell, catalogue=known)
-    found = offers(cell, largest=before.max_batch_size)
-    if target_batch is not None:
+    roomy = None if before.verdict == Verdict.FITS else roomy_batch(before, catalogue=known)
+    found = offers(cell, fitting=None if roomy is None else roomy.cell.batch_size)
+    if target_batch is not None or before.verdict == Verdict.FITS:  # what fits is not made smaller
         found = tuple(offer for offer in found if offer.cell.step_samples == cell.step_samples)
     if names is not None:
         found = tuple(offer for offer in found if offer.name in names)
@@ -181,7 +183,7 @@ def _affordable(found: Sequence[Offer], cell: Cell, seconds: float, jobs: int) -
 
 def untraced(start: Result) -> tuple[Offer, ...]:
     """Return the remedies for a predicted run of which nothing is known until they are traced."""
-    found = offers(start.cell, largest=start.max_batch_size)
+    found = offers(start.cell)
     return tuple(offer for offer in found if cached_trace(offer.cell) is None)
 
 

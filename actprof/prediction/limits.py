@@ -11,7 +11,7 @@ from actprof.results import Result
 from actprof.units import format_seconds
 
 _BF16, _BY_FIELD = "bf16 autocast", "bf16 (--policy.dtype=bfloat16)"
-_FUSED, _SMALLER = "attention without materialised maps", "smaller images"
+_FUSED, _SMALLER = "attention without stored maps", "smaller images"
 # By what the step waits for; the first that fits the cell comes first.
 _HELP = {
     "launches": (

@@ -233,7 +233,7 @@ def _lossless(answer: Preflight, target: int) -> tuple[Offer, ...]:
     is_job = answer.run.job_target is not None  # no variable goes with it
     names = [
         offer.name
-        for offer in offers(cell, largest=start.max_batch_size)
+        for offer in offers(cell)
         if offer.kind == LOSSLESS and offer.cost not in (DATA, CODE) and not (is_job and offer.environment)
     ]
     found = reach(suggest(cell, names=names, target_batch=target)) if names else ()

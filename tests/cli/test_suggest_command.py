@@ -39,7 +39,7 @@ def test_the_table_keeps_within_the_terminal(run, monkeypatch, columns):
     assert max(map(len, table)) <= columns
     assert "smp/s" in table[0]
     assert "\u2026" not in "".join(table)
-    assert "attention without maps" in shown.out
+    assert "attention without stored maps" in shown.out
     assert "module.forward = partial(module.forward, need_weights=False)" in shown.out
     assert "--batch_size=32" in shown.out
     assert "expandable" not in shown.out

@@ -1,4 +1,4 @@
-"""Each batch in two halves."""
+"""Gradient accumulation: each batch in two halves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 OFFER = {
-    "title": "each batch in two halves",
+    "title": "gradient accumulation, two halves",
     "family": "batch",
     "needs": "samples apart",
     "halves": True,

@@ -8,7 +8,7 @@ from typing import Any
 from torch.utils.checkpoint import checkpoint
 
 OFFER = {
-    "title": "backbone runs twice",
+    "title": "gradient checkpointing, backbone",
     "family": "backbone",
     "needs": "backbone",
 }

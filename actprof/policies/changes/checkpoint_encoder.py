@@ -8,7 +8,7 @@ from typing import Any
 from torch.utils.checkpoint import checkpoint
 
 OFFER = {
-    "title": "encoder layers run twice",
+    "title": "gradient checkpointing, encoder",
     "family": "encoder checkpoints",
     "needs": "encoder layers",
 }

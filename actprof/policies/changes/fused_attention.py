@@ -1,4 +1,4 @@
-"""Attention without maps."""
+"""Attention without stored maps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 OFFER = {
-    "title": "attention without maps",
+    "title": "attention without stored maps",
     "family": "attention",
     "needs": "unused attention maps",
     "note": "lerobot has no flag for it; ACT throws the attention weights away",

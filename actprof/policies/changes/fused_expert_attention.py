@@ -1,4 +1,4 @@
-"""SmolVLA's attention without maps."""
+"""SmolVLA's attention without stored maps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 OFFER = {
-    "title": "attention without maps",
+    "title": "attention without stored maps",
     "family": "attention",
     "needs": "spelled-out attention",
     "note": "lerobot has no flag for it; only tokens of padding come out otherwise, which nothing reads",

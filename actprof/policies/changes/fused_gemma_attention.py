@@ -1,4 +1,4 @@
-"""The attention of PaliGemma and its action expert without maps."""
+"""The attention of PaliGemma and its action expert without stored maps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 OFFER = {
-    "title": "attention without maps",
+    "title": "attention without stored maps",
     "family": "attention",
     "needs": "attention of two Gemmas",
     "note": "lerobot has no flag for it; only tokens of padding come out otherwise, which nothing reads",

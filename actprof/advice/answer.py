@@ -1,0 +1,140 @@
+"""The answer in three lines: what becomes of a run, the best thing to do about it, how long it takes.
+
+Plain text. Whoever prints them gives the verdict its colour.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+from actprof.advice.offer import Offer
+from actprof.advice.suggest import Remedy
+from actprof.policies import policy_title
+from actprof.results import MOST_BATCH_SIZE, Result, Verdict
+from actprof.units import format_bytes, format_seconds
+from actprof.words import LIMITS, asked_text, cell_command
+
+HEADLINES = {
+    Verdict.FITS: "It fits.",
+    Verdict.TIGHT: "It runs, but tightly.",
+    Verdict.OOM: "It runs out of memory.",
+    Verdict.UNKNOWN: "It cannot be told.",
+    Verdict.FAILED: "It failed.",
+}
+SAMPLES = 10_000  # that the time is told of where nobody says how many steps there are
+_HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hours:
+    """How long `what` takes, with the band of the prediction; `limit` is what most of it waits for."""
+
+    what: str
+    hours: float
+    low: float
+    high: float
+    limit: str
+
+    @property
+    def text(self) -> str:
+        """`12.2 h (7.03 h to 21.2 h)`."""
+        middle, low, high = map(hours_text, (self.hours, self.low, self.high))
+        return f"{middle} ({low} to {high})"
+
+
+def subject(result: Result, place: str = "") -> str:
+    """Return what was asked: `ACT, 2 cameras at 640x480, batch size 8, on RTX 3090`."""
+    return f"{policy_title(result.cell.policy)}, {asked_text(result.cell)}, on {place or result.gpu.name}"
+
+
+def advice_line(result: Result, remedy: Remedy | None = None) -> str:
+    """Return the best thing to do: how much larger the batch may be, or else what helps, as flags to copy."""
+    if result.verdict == Verdict.FITS:
+        return f"{format_bytes(result.headroom_bytes)} to spare: {_room(result)}"
+    if result.verdict == Verdict.UNKNOWN:
+        return "What helps: to measure it where the GPU is, by actprof measure or actprof run."
+    if remedy is None:
+        return f"What helps: {cell_command(result.cell, 'suggest')} looks for it."
+    added = " ".join(added_words(remedy))
+    how = added if added and len(added) <= _LONGEST else f"{remedy.title} (--change {remedy.name})"
+    return f"What helps: {how} {_effect(remedy)}."
+
+
+_LONGEST = 60  # characters of flags that still find room in a line
+
+
+def _effect(remedy: Remedy) -> str:
+    after = remedy.after
+    if after.verdict != Verdict.FITS:
+        return "runs, tightly"
+    most, size = remedy.before.surely_fits_batch_size, after.cell.batch_size
+    if remedy.family == "batch" and most is not None and most > size:
+        return f"fits; up to {most} run, tightly"
+    return f"fits, with {format_bytes(after.headroom_bytes)} to spare"
+
+
+def _room(result: Result) -> str:
+    """Return how far the batch may grow, as a flag of lerobot-train."""
+    size, surely, likely = result.cell.batch_size, result.surely_fits_batch_size, result.max_batch_size
+    if surely is None or likely is None:
+        return "the largest batch size is not known."
+    if surely <= size:
+        return f"no larger batch surely runs{f', {likely} probably does' if likely > size else ''}."
+    more = " or more" if surely >= MOST_BATCH_SIZE else ""
+    return f"--batch_size={surely}{more} surely runs too{f', {likely} probably' if likely > surely else ''}."
+
+
+def step_hours(result: Result, steps: int | None = None) -> Hours | None:
+    """Return how long `steps` take, or so many samples; None where the speed is not known."""
+    seconds = result.step_seconds
+    if seconds is None:
+        return None
+    count = steps if steps is not None else SAMPLES / result.cell.step_samples
+    low, middle, high = (count * it / _HOUR for it in (seconds.low, seconds.median, seconds.high))
+    what = f"{SAMPLES:,} samples" if steps is None else f"{steps:,} steps"
+    return Hours(what=what, hours=middle, low=low, high=high, limit=result.limited_by)
+
+
+def time_line(result: Result, hours: Hours | None, *, cost: str = "") -> str:
+    """Return how long it takes and what limits it; of a run that runs out, what it would take."""
+    if hours is None:
+        why = "" if result.verdict == Verdict.UNKNOWN else f": the speed of {result.gpu.name} is not"
+        return f"How long it takes is not known{why}."
+    verb = "would take" if result.verdict == Verdict.OOM else "take"
+    return f"{hours.what} {verb} {hours.text}, limited by {LIMITS[hours.limit]}{cost}."
+
+
+def why_text(result: Result) -> str:
+    """Return what is behind the verdict, in sentences; nothing of a run that simply fits."""
+    if result.verdict == Verdict.FITS or not result.reason:
+        return ""
+    said = f"{result.reason.rstrip('.')}."
+    return f"{said[:1].upper()}{said[1:]}{f' {beyond}' if (beyond := beyond_text(result)) else ''}"
+
+
+def beyond_text(result: Result) -> str:
+    """Return how a run gets through whose peaks without limit are more than the card has; else nothing."""
+    need, has = result.peak_process_bytes, result.gpu.capacity_bytes
+    if result.verdict != Verdict.TIGHT or need <= has or result.source != "predicted":
+        return ""
+    return (
+        f"Without limit it would take {format_bytes(need)} ({need / has:.0%} of the card); at the limit the "
+        "allocator gives back what it has cached, and goes on."
+    )
+
+
+def added_words(offer: Offer) -> list[str]:
+    """Return the variables and flags that a remedy adds to the command, as a shell takes them."""
+    variables = (f"{name}={shlex.quote(value)}" for name, value in offer.environment.items())
+    return [*variables, *map(shlex.quote, offer.flags)]
+
+
+def hours_text(hours: float) -> str:
+    """Return `12.2 h`, or minutes and seconds below one hour."""
+    return f"{figure(hours)} h" if hours >= 1 else format_seconds(_HOUR * hours)
+
+
+def figure(number: float) -> str:
+    """Return three digits, and never a power of ten: `1.07`, `106,667`."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
