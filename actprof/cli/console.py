@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,10 @@ from actprof.printable import printable
 from actprof.progress import Listener, Progress, listening
 from actprof.results import MOST_BATCH_SIZE, Result, Verdict
 
-_PIPE_COLUMNS = 200
+_PIPE_COLUMNS = 120
+# Where a terminal can show nothing but ASCII; the widths stay as they are.
+_IN_ASCII = str.maketrans("█░✓✗–−×·“”‘’…\u202f\u00a0", "#.+x--x*\"\"''.  ")
+_ENDS_IN_BLANKS = re.compile(r" +$", re.MULTILINE)
 VERDICT_STYLES = {
     Verdict.FITS: "bold green",
     Verdict.TIGHT: "bold yellow",
@@ -38,8 +42,10 @@ class PrintableConsole(Console):
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         """Render as rich does; after its marks are read, so that none comes of what is left out."""
+        is_ascii = not self.encoding.startswith("utf")
         for segment in super().render(renderable, options):
             text = segment.text if segment.control else printable(segment.text)
+            text = text.translate(_IN_ASCII) if is_ascii else text
             yield segment if text is segment.text else segment._replace(text=text)
 
     def on_broken_pipe(self) -> None:
@@ -47,14 +53,27 @@ class PrintableConsole(Console):
         raise BrokenPipeError
 
 
+class _Trimmed:
+    """What `sys.stdout` is, but for the blanks with which tables fill their lines."""
+
+    def write(self, text: str) -> int:
+        """Write a text that ends with its line, as a console does."""
+        return sys.stdout.write(_ENDS_IN_BLANKS.sub("", text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stdout, name)
+
+
 def output() -> Console:
     """Return a console on stdout; rich leaves colours out for pipes and with `NO_COLOR`.
 
-    In a pipe lines are as long as they are: nobody wants figures cut at column 80 there.
+    In a pipe lines end at column 120, or `COLUMNS`, and have no blanks at their ends; what is to be copied is
+    printed with `soft_wrap` and keeps its line.
     """
-    piped = not sys.stdout.isatty()
-    width = _PIPE_COLUMNS if piped and "COLUMNS" not in os.environ else None
-    return PrintableConsole(soft_wrap=piped, width=width)
+    if sys.stdout.isatty():
+        return PrintableConsole()
+    width = None if "COLUMNS" in os.environ else _PIPE_COLUMNS
+    return PrintableConsole(file=_Trimmed(), width=width)
 
 
 def messages() -> Console:
