@@ -1,12 +1,14 @@
 """The memory timelines of all cells as compact JSON for the page, which draws the one that a reader chooses.
 
-Sizes are whole MiB. Cells of the same trace on several GPUs have the same timeline, so each is stored once.
+Sizes are whole MiB, each as the difference to the one before it, which packs well. Cells of the same trace on
+several GPUs have the same timeline, so each is stored once; the timelines of many cells are coarser.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from actprof.report.arrange import Setup, arrange, largest_image_first
@@ -18,13 +20,15 @@ from actprof.words import allocator_text, cameras_text, images_text
 
 # The order of the selects; each cell holds one index per axis.
 AXES = ("setup", "resolution", "cameras", "batch", "allocator")
+_MOST_POINTS = 100_000  # of a page: 150 KB
 
 
 def pack_curves(results: Sequence[Result]) -> dict[str, Any]:
     """Return `axes` (names of the choices), `cells`, `curves`, `start` (cell shown first) and `colours`.
 
     A cell is `at` (an index per axis), `curve` (index, or None), `room` in MiB, `verdict` and `note` (a
-    sentence). A curve is `allocated`, `reserved` (MiB), `phases` ((point, name), …) and `steps`.
+    sentence). A curve is `allocated`, `reserved` (MiB more than at the point before), `phases` ((point,
+    name), …) and `steps`.
     """
     setups = arrange(results)
     shown = [(setup.name, result) for setup in setups for result in setup.results]
@@ -43,10 +47,12 @@ def pack_curves(results: Sequence[Result]) -> dict[str, Any]:
         str,
         allocator_text,
     )
+    points = sum(len(result.curve.allocated_bytes) for _, result in shown if result.curve)
+    stretch = max(1, -(-points // _MOST_POINTS))
     curves: dict[str, dict[str, Any]] = {}
     cells = []
     for name, result in shown:
-        cell, curve = result.cell, result.curve and _pack_curve(result.curve)
+        cell, curve = result.cell, result.curve and _pack_curve(result.curve, stretch)
         if curve:
             curves.setdefault(repr(curve), curve)
         values = (name, cell.resolution, cell.cameras, cell.batch_size, cell.alloc_conf)
@@ -67,13 +73,19 @@ def pack_curves(results: Sequence[Result]) -> dict[str, Any]:
     }
 
 
-def _pack_curve(curve: MemoryCurve) -> dict[str, Any]:
+def _pack_curve(curve: MemoryCurve, stretch: int) -> dict[str, Any]:
+    """Return a curve with one point, the highest, for each `stretch` of them."""
     return {
-        "allocated": [round(size / MIB) for size in curve.allocated_bytes],
-        "reserved": [round(size / MIB) for size in curve.reserved_bytes],
-        "phases": [list(phase) for phase in curve.phases],
-        "steps": list(curve.steps),
+        "allocated": _pack_sizes(curve.allocated_bytes, stretch),
+        "reserved": _pack_sizes(curve.reserved_bytes, stretch),
+        "phases": [[at // stretch, name] for at, name in curve.phases],
+        "steps": [at // stretch for at in curve.steps],
     }
+
+
+def _pack_sizes(sizes: Sequence[int], stretch: int) -> list[int]:
+    highest = [round(max(sizes[at : at + stretch]) / MIB) for at in range(0, len(sizes), stretch)]
+    return [after - before for before, after in pairwise((0, *highest))]
 
 
 def _start(setups: Sequence[Setup], cells: Sequence[dict[str, Any]]) -> int:

@@ -1,10 +1,14 @@
 """The shell under all pages: a template and its values become one file that needs no network.
 
-Styles, scripts, figures and data are inlined, and every text is escaped.
+Styles, scripts, figures and data are inlined, and every text is escaped. Figures, data and the chart
+library (`vendor/`, made by `benchmarks/ship_plotly.py`) are gzip in base64; the page unpacks them once its text
+and tables are painted.
 """
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 from functools import cache
 from pathlib import Path
@@ -13,7 +17,6 @@ from typing import Any
 import jinja2
 import plotly.graph_objects as go
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from actprof.files import write_whole
 from actprof.report.parts import Panel
@@ -21,6 +24,7 @@ from actprof.units import format_bytes
 from actprof.words import VERDICT_WORDS
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_LIBRARY = Path(__file__).parent / "vendor" / "plotly.js.gz"
 
 
 class Plots(dict[str, go.Figure]):
@@ -60,11 +64,13 @@ def write_page(path: str | Path, html: str) -> Path:
 
 
 def embed_json(value: Any) -> Markup:
-    """Return JSON that may stand inside a script element whatever its texts contain."""
+    """Return JSON, packed so that it may stand inside a script element whatever its texts contain."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)  # noqa: S704  # escaped above
+    return _in_base64(gzip.compress(text.encode(), mtime=0))
+
+
+def _in_base64(packed: bytes) -> Markup:
+    return Markup(base64.b64encode(packed).decode())  # noqa: S704  # letters, digits, + / and =
 
 
 @cache
@@ -76,7 +82,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {"data": embed_json, "bytes": format_bytes}
     environment.globals |= {
         "inline": lambda name: Markup((_TEMPLATES / name).read_text(encoding="utf-8")),  # noqa: S704  # ours
-        "plotly_js": lambda: Markup(get_plotlyjs()),  # noqa: S704  # plotly's own file, made to be inlined
+        "library": lambda: _in_base64(_LIBRARY.read_bytes()),
         "verdict_words": VERDICT_WORDS,
     }
     return environment

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 import os
+import re
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -101,6 +105,18 @@ def build_oom(message="CUDA out of memory. Tried to allocate 472.00 MiB."):
         requested_bytes=470 * MIB, segment_bytes=472 * MIB, allocated_bytes=22 * GIB, reserved_bytes=23 * GIB,
         message=message,
     )  # fmt: skip
+
+
+def read_packed(text, name="figure-data"):
+    """Return the data of a page that its scripts read."""
+    packed = re.search(rf'id="{name}">(.*?)</script>', text)[1]
+    return json.loads(gzip.decompress(base64.b64decode(packed)))
+
+
+@pytest.fixture(scope="session")
+def packed():
+    """Read the data of a page; see `read_packed`."""
+    return read_packed
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 
@@ -57,9 +56,9 @@ def test_names_are_escaped(found):
     assert not any("<b>" in label for label in labels)
 
 
-def test_every_moment_has_its_figures_and_tables(text, found):
+def test_every_moment_has_its_figures_and_tables(text, found, packed):
     """An icicle, a course, kinds and ops for each; a row for each tensor of the first."""
-    figures = json.loads(re.search(r'id="figure-data">(.*?)</script>', text, re.DOTALL)[1])
+    figures = packed(text)
     assert {f"{name}-{index}" for name in ("modules", "course") for index in (0, 1)} == set(figures)
     assert 4 + 3 == text.count('<table class="bars">')  # kinds and ops twice, three of the difference
     assert len(found.moment.tensors) == text.count('class="unfold"')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -45,9 +44,9 @@ def test_names_are_escaped(text):
     assert "<b>run</b>" not in text
 
 
-def test_every_column_has_course_map_and_holders(text, replay):
+def test_every_column_has_course_map_and_holders(text, replay, packed):
     """Three columns: three figures, three maps, three tables of holders."""
-    figures = json.loads(re.search(r'id="figure-data">(.*?)</script>', text, re.DOTALL)[1])
+    figures = packed(text)
     assert 3 == len(replay.outcomes) == len(figures)
     assert 3 == text.count('<svg class="map"') == text.count('<table class="holders">')
     names = [[trace["name"] for trace in figure["data"]] for figure in figures.values()]

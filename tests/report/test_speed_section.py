@@ -223,13 +223,13 @@ def test_what_is_not_included_is_true_of_time(make_result, measure, fields, word
     assert "predicted time: all seconds are measured" not in page
 
 
-def test_names_cannot_break_out_of_the_section(make_result):
+def test_names_cannot_break_out_of_the_section(make_result, packed):
     """Ops, limits and GPUs are text."""
     costs = (replace(COSTS[0], op=EVIL, bound=EVIL),)
     result = timed(make_result(gpu=EVIL), costs=costs, shares={EVIL: 1.0}, limited_by=EVIL)
     page = render_report(Report(name="x", results=(result,)))
     assert EVIL not in re.sub(r"<script>\s*/\*\*\s*\* plotly\.js.*?</script>", "", page, flags=re.DOTALL)
-    figures = json.loads(re.search(r'id="figure-data">(.*?)</script>', page, re.DOTALL)[1])
+    figures = packed(page)
     assert EVIL not in json.dumps(figures)
 
 

@@ -2,9 +2,15 @@
 // The colours of the page for plotly, the figures, and the selects that choose among views.
 
 const byId = (id) => document.getElementById(id);
-const readData = (id) => JSON.parse(byId(id).textContent);
+const readData = async (id) => JSON.parse(await unpack(id));
 const root = document.documentElement;
 const drawn = new Set(); // plots that follow the scheme
+
+// Data and the chart library are gzip in base64.
+async function unpack(id) {
+  const bytes = Uint8Array.from(atob(byId(id).textContent), (character) => character.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+}
 
 // light-dark() in a variable is resolved only where a property uses it.
 function colour(name) {
@@ -36,10 +42,12 @@ function draw(element, figure) {
   return Plotly.react(element, figure.data, { ...figure.layout, template: template() }, CONFIG);
 }
 
-const figures = readData("figure-data");
+let figures = null; // until they are unpacked
+const starters = []; // what else begins with the library
 const isShown = (element) => element.offsetParent !== null;
 
 function drawWaiting() {
+  if (!figures) return;
   // One figure per turn of the event loop: the page stays responsive while it fills.
   const next = [...document.querySelectorAll(".plot[data-figure]")].find((e) => !drawn.has(e) && isShown(e));
   if (!next) {
@@ -110,5 +118,19 @@ const seen = new IntersectionObserver((entries) => {
 }, { rootMargin: "-15% 0px -75% 0px" });
 document.querySelectorAll("main > section").forEach((section) => seen.observe(section));
 
+// Text and tables are painted first.
+async function begin() {
+  await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+  if (byId("library")) {
+    const script = document.createElement("script");
+    script.textContent = await unpack("library");
+    document.head.append(script);
+    performance.mark("library");
+  }
+  figures = await readData("figure-data");
+  for (const start of starters) await start();
+  drawWaiting();
+}
+
 applyScheme();
-drawWaiting();
+begin();

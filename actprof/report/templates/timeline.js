@@ -1,8 +1,10 @@
 // The memory timeline of the cell that the selects name.
-(() => {
+starters.push(async () => {
   const plot = byId("timeline-plot");
   if (!plot) return;
-  const packed = readData("curve-data");
+  const packed = await readData("curve-data");
+  const summed = (changes) => { let size = 0; return changes.map((change) => (size += change)); };
+  packed.curves = packed.curves.map((curve) => ({ ...curve, allocated: summed(curve.allocated), reserved: summed(curve.reserved) }));
   const selects = [...document.querySelectorAll("#timeline-form select")];
   const { phases: PHASES, ...LINES } = packed.colours;
   const GIB = 1024;
@@ -91,4 +93,4 @@
 
   selects.forEach((select) => select.addEventListener("change", show));
   show();
-})();
+});
