@@ -12,7 +12,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from actprof.prediction.attribution import SLACK, WORKSPACES, largest_first
+from actprof.prediction.attribution import (
+    ACTIVATIONS,
+    SLACK,
+    WORKSPACES,
+    group_of_activation,
+    largest_first,
+    maps_of,
+)
 from actprof.replay.profile import MemoryProfile
 from actprof.replay.program import WORKSPACE_KIND, Program
 from actprof.trace.model import KINDS, PHASES, Trace, TraceDetails, shape_text
@@ -53,6 +60,7 @@ class HeldTensor:
         bytes: requested, `constant + per_sample * batch_size`.
         made_by: the op that allocated it.
         freed_by: the op after which it is freed, if need be in the next step; None when it stays.
+        group: of an activation inside its component, as `attention maps`; empty for anything else.
     """
 
     kind: str
@@ -65,6 +73,7 @@ class HeldTensor:
     per_sample: int
     made_by: OpSite
     freed_by: OpSite | None = None
+    group: str = ""
 
     @property
     def phase(self) -> str:
@@ -182,6 +191,7 @@ class _Reader:
         self._trace = trace
         self._program = program
         self._details: TraceDetails = trace.details()
+        self._maps = maps_of(trace)
         # What the last step leaves behind is freed as its twin of the step before was.
         self._twins = {left: found for found, left in trace.carried or ()}
 
@@ -199,9 +209,9 @@ class _Reader:
         freed_by = max(int(details.freed_by[i]) for i in (index, self._twins.get(index, index)))
         constant, per_sample = int(tensors.constant[index]), int(tensors.per_sample[index])
         size = self._program.sizes[index]
-        owner = details.owners[index]
+        owner, kind = details.owners[index], KINDS[int(tensors.kind[index])]
         return HeldTensor(
-            kind=KINDS[int(tensors.kind[index])],
+            kind=kind,
             module=owner.rpartition(".")[0] if owner else made_by.module,
             owner=owner,
             shape=shape_text(details.shapes[index]),
@@ -211,4 +221,5 @@ class _Reader:
             per_sample=per_sample,
             made_by=made_by,
             freed_by=None if freed_by < 0 else op_site(self._trace, details, freed_by),
+            group=group_of_activation(self._trace, index, self._maps) if kind == ACTIVATIONS else "",
         )

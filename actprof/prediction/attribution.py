@@ -69,21 +69,25 @@ def _activations(
     trace: Trace, tensors: NDArray[np.int64], sizes: NDArray[np.int64]
 ) -> dict[str, dict[str, int]]:
     groups: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    shapes, maps = trace.details().shapes, maps_of(trace)
+    maps = maps_of(trace)
     for tensor, size in zip(tensors.tolist(), sizes.tolist(), strict=True):
-        row = int(trace.tensors.op[tensor])
-        module, op, shape = trace.ops.modules[row], trace.ops.names[row], shapes[tensor]
-        if is_map(module, op, shape, maps):
-            group = MAPS
-        else:
-            known = find_component(module, trace.policy.groups)
-            group = known or group_of(module, op, attends=module in maps, dimensions=len(shape or ()))
-        groups[trace.policy.component_of(module)][group] += size
+        component = trace.policy.component_of(trace.ops.modules[int(trace.tensors.op[tensor])])
+        groups[component][group_of_activation(trace, tensor, maps)] += size
     by_size = sorted(groups.items(), key=lambda item: -sum(item[1].values()))
     return {name: largest_first(parts) for name, parts in by_size}
 
 
 Maps: TypeAlias = Mapping[str, set[Shape]]
+
+
+def group_of_activation(trace: Trace, tensor: int, maps: Maps) -> str:
+    """Return the group of an activation inside its component; `maps` are those of `maps_of`."""
+    row, shape = int(trace.tensors.op[tensor]), trace.details().shapes[tensor]
+    module, op = trace.ops.modules[row], trace.ops.names[row]
+    if is_map(module, op, shape, maps):
+        return MAPS
+    known = find_component(module, trace.policy.groups)
+    return known or group_of(module, op, attends=module in maps, dimensions=len(shape or ()))
 
 
 def maps_of(trace: Trace) -> Maps:
