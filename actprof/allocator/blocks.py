@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from actprof.allocator.rounding import SMALL_SEGMENT_BYTES
 
-ADDRESS_BITS = 48  # the virtual addresses that CUDA hands out fit
+ADDRESS_BITS = 64  # CUDA hands out 47; a replay without limit may ask for more than any device has
 ADDRESS_MASK = (1 << ADDRESS_BITS) - 1
 UNMAPPED = -1  # the key of a block without memory
 

@@ -14,12 +14,13 @@ from actprof.units import MIB, ceil_div
 # from Linux the next large segment lies below the last one in about two cases of three (in some runs
 # always), under WSL above it. Placed downwards, all 55 native recordings with new segments reach the
 # recorded peak of reserved bytes; placed upwards one of them misses it, by 392 MiB. The address ranges of
-# expandable segments are reserved upwards.
-_TOP_ADDRESS = 0x7F00_0000_0000
+# expandable segments are reserved upwards. CUDA's own addresses end at 1 << 47, and what a run takes without
+# limit may be more.
+_TOP_ADDRESS = 1 << 62
 _BOTTOM_ADDRESS = 1 << 40
 _RANGES_END = 1 << 46  # CUDA's own addresses on Linux lie above
 _ALIGNMENT = 1 << 25
-_ADDRESS_SPACE_BYTES = 1 << 42  # of an expandable segment, where the device's memory is not known
+_ADDRESS_SPACE_BYTES = 1 << 60  # of an expandable segment, where the device's memory is not known
 
 _PIECE_BYTES = 32 * MIB
 _HOLE_BYTES = (416 - 64) * MIB

@@ -121,26 +121,28 @@ def _merged(dimensions: list[_Dimension]) -> list[_Dimension]:
     return merged
 
 
-def _parts(dimensions: list[_Dimension], problem: Reduction) -> Iterator[list[_Dimension]]:
-    """Yield the iterators that `with_32bit_indexing` makes of one whose offsets exceed 32 bits."""
+def _parts(dimensions: Sequence[_Dimension], problem: Reduction) -> Iterator[Sequence[_Dimension]]:
+    """Yield the iterators that `with_32bit_indexing` makes of one, equal ones once: halves within 32 bits."""
+    wide: set[tuple[_Dimension, ...]] = {tuple(dimensions)}
+    while wide:
+        split = [part for part in wide if _furthest(part, problem) > _MOST_OFFSET]
+        yield from wide.difference(split)
+        wide = {half for part in split for half in _halves(part, problem)}
 
-    def reach(dimension: _Dimension) -> int:
-        widest = max(dimension.input * problem.element_bytes, dimension.output * _OUTPUT_BYTES)
-        return (dimension.size - 1) * widest
 
-    furthest = max(
-        sum((d.size - 1) * d.input for d in dimensions) * problem.element_bytes,
-        sum((d.size - 1) * d.output for d in dimensions) * _OUTPUT_BYTES,
-    )
-    if furthest <= _MOST_OFFSET:
-        yield dimensions
-        return
-    split = max(range(len(dimensions)), key=lambda index: reach(dimensions[index]))
-    half = dimensions[split].size // 2
-    for size in (half, dimensions[split].size - half):
-        part = [*dimensions]
-        part[split] = replace(part[split], size=size)
-        yield from _parts(part, problem)
+def _furthest(dimensions: Sequence[_Dimension], problem: Reduction) -> int:
+    """Return the largest offset in bytes, of the input or the output."""
+    inputs = sum((d.size - 1) * d.input for d in dimensions)
+    outputs = sum((d.size - 1) * d.output for d in dimensions)
+    return max(inputs * problem.element_bytes, outputs * _OUTPUT_BYTES)
+
+
+def _halves(dimensions: tuple[_Dimension, ...], problem: Reduction) -> Iterator[tuple[_Dimension, ...]]:
+    """Yield both halves along the dimension that reaches furthest."""
+    split = max(range(len(dimensions)), key=lambda index: _furthest([dimensions[index]], problem))
+    widest = dimensions[split]
+    for size in (widest.size // 2, widest.size - widest.size // 2):
+        yield (*dimensions[:split], replace(widest, size=size), *dimensions[split + 1 :])
 
 
 def _buffers(dimensions: Sequence[_Dimension], problem: Reduction, gpu: Architecture) -> tuple[int, int]:

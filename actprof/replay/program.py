@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actprof.cudnn import Convolution
+from actprof.errors import UsageError
 from actprof.hardware import Workspaces
 from actprof.replay.kernel_bytes import Kernels, sizes_of
 from actprof.trace.model import KINDS, PHASES, Trace
@@ -24,6 +25,7 @@ from actprof.trace.model import KINDS, PHASES, Trace
 _BACKWARD = PHASES.index("backward")
 _CUBLASLT = 2
 WORKSPACE_KIND = len(KINDS)
+_MOST_BYTES = 1 << 60  # alive at once: a quarter of all addresses, which are not filled without gaps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,11 @@ def build_program(
     """Return the events of `trace` at `batch_size` with what libraries and kernels take put in.
 
     Without `kernels` all that depends on the GPU's is left out.
+
+    Raises:
+        UsageError: a batch beyond all addresses.
     """
+    _check_addresses(trace, batch_size)
     requests = _requests(trace, workspaces)
     count = len(trace.tensors.op)
     sizes = trace.tensors.requested_bytes(batch_size)
@@ -90,6 +96,15 @@ def build_program(
             if problem in solved
         },
     )
+
+
+def _check_addresses(trace: Trace, batch_size: int) -> None:
+    signs, tensors = np.sign(trace.events), np.abs(trace.events) - 1
+    sizes = trace.tensors.constant + trace.tensors.per_sample.astype(np.float64) * batch_size
+    if np.cumsum(signs * sizes[tensors]).max(initial=0) > _MOST_BYTES:
+        raise UsageError(
+            f"batch_size is {batch_size}, for whose bytes there are no addresses; give a smaller one"
+        )
 
 
 def _solve(

@@ -92,6 +92,13 @@ def test_more_than_two_gib_is_reduced_in_parts():
     assert reduction_buffers(half, H100) == reduction_buffers(whole, H100)
 
 
+def test_parts_that_are_equal_are_worked_out_once():
+    """An exbibyte is two kinds of half, four of quarter at most; it takes no longer than a gibibyte."""
+    huge = Reduction(shape=(10**15 + 7, 300), strides=dense(10**15 + 7, 300), dims=(0,))
+
+    assert reduction_buffers(huge, RTX_3090)[0] > 0
+
+
 def test_nothing_is_needed_for_nothing():
     """An empty tensor, and one number."""
     assert (0, 0) == reduction_buffers(Reduction(shape=(0, 5), strides=(5, 1)), H100)

@@ -152,3 +152,21 @@ def test_a_forgotten_unit_is_refused(fields):
     """24 bytes are no GPU, and 2.3 bytes are nobody's."""
     with pytest.raises(UsageError, match="write"):
         make_cell(**fields)
+
+
+@pytest.mark.parametrize("alloc_conf", ["", "expandable_segments:True", "max_split_size_mb:128"])
+def test_a_batch_beyond_all_devices_runs_out_and_says_what_it_would_take(seed, alloc_conf):
+    """1.5 PiB: more than CUDA has addresses for, and yet one sum."""
+    asked = seed(batch_size=10**9, alloc_conf=alloc_conf)
+    result = predict_cell(asked)
+
+    assert "oom" == result.verdict
+    assert 10**9 * (1 << 20) < result.peak_allocated_bytes <= result.peak_reserved_bytes
+    assert result.max_batch_size < 20_000
+
+
+def test_a_batch_without_addresses_is_refused(seed):
+    """Where no replay can tell any more, the batch is named."""
+    for batch_size in (10**13, 10**30):
+        with pytest.raises(UsageError, match=f"batch_size is {batch_size}, for whose bytes"):
+            predict_cell(seed(batch_size=batch_size))
