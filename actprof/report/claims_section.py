@@ -1,4 +1,4 @@
-"""The section of claims and expectations: what the scenario expects, held or broken, broken ones first."""
+"""The section of claims and expectations: what the scenario expects and what is so, the wrong ones first."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from actprof.report.parts import dotted
 from actprof.words import capital, join, plural, spell
 
 _STATES = {True: "held", False: "broken", None: "open"}
-_WORDS = {"broken": "broken", "open": "not told", "held": "held"}
-_HEADINGS = {"broken": "Broken", "open": "Cannot be told", "held": "Held"}
+_WORDS = {"broken": "not as expected", "open": "cannot be told", "held": "as expected"}
+_HEADINGS = {"broken": "Not as expected", "open": "Cannot be told", "held": "As expected"}
 
 
 def present_expectations(outcomes: Sequence[Outcome]) -> dict[str, Any] | None:
@@ -29,7 +29,7 @@ def present_expectations(outcomes: Sequence[Outcome]) -> dict[str, Any] | None:
         "heading": "Claims and expectations" if any(said) else "Expectations",
         "summary": _summary([claim["state"] for claim in claims], "claim" if all(said) else "expectation"),
         "note": (
-            "A figure on its own is held when the actual one rounds to it as it is written; "
+            "A figure on its own is as expected when the actual one rounds to it as it is written; "
             "comparisons, ranges and tolerances are exact."
         ),
         "groups": [(heading, some) for heading, some in groups if some],
@@ -39,13 +39,11 @@ def present_expectations(outcomes: Sequence[Outcome]) -> dict[str, Any] | None:
 def _summary(states: Sequence[str], noun: str) -> str:
     total = f"{spell(len(states))} {plural(len(states), noun)}"
     if set(states) == {"held"}:
-        return f"All of {total} hold." if len(states) > 1 else f"The one {noun} holds."
-    verbs = {
-        "held": ("holds", "hold"), "broken": ("is broken", "are broken"), "open": ("cannot be told",) * 2,
-    }  # fmt: skip
+        return f"All of {total} are as expected." if len(states) > 1 else f"The one {noun} is as expected."
     counts = Counter(states)
-    found = [(counts[state], *words) for state, words in verbs.items() if counts[state]]
-    parts = [f"{spell(count)} {one if count == 1 else many}" for count, one, many in found]
+    verbs = ((counts[state], "is" if counts[state] == 1 else "are", state) for state in ("held", "broken"))
+    parts = [f"{spell(count)} {verb} {_WORDS[state]}" for count, verb, state in verbs if count]
+    parts += [f"{spell(counts['open'])} cannot be told"] if counts["open"] else []
     return f"Of {total}, {join(parts)}."
 
 

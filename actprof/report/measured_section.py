@@ -150,7 +150,7 @@ def table_pairs(groups: _Groups) -> Table:
             )  # fmt: skip
             lines.append(Row(entries, verdict=pair.run.verdict, facts=_details(pair), texts=_own_words(pair)))
     return Table(
-        "Predicted and measured, cell by cell", heads, tuple(lines), css="cells pairs", box="tall",
+        "Predicted and measured, run by run", heads, tuple(lines), css="cells pairs", box="tall",
         noun="measured run",
         groups=(("Verdict", len(verdicts)), *((heading, len(some)) for heading, some in shown.items())),
     )  # fmt: skip

@@ -48,7 +48,7 @@ def say_alarms(pairs: Sequence[Pair]) -> tuple[str, ...]:
     for verdict, words in ((Verdict.FITS, "fit"), (Verdict.TIGHT, "run tightly")):
         cells = [p for p in pairs if p.said_runs_ran_out and p.predicted.verdict == verdict]
         if cells:
-            count = f"{len(cells)} {plural(len(cells), 'cell')}"
+            count = f"{len(cells)} {plural(len(cells), 'run')}"
             said.append(f"{count} said to {words} ran out of memory: {_name_some(cells)}.")
     return tuple(said)
 
@@ -75,7 +75,7 @@ def _say_where(pairs: Sequence[Pair], total: int) -> str:
     places = [place for place in dict.fromkeys(_place(p.run) for p in pairs) if place]
     where = join(places) if len(places) <= _FEW else f"{len(places)} devices or sizes"
     on = f", on {where}" if where else ""
-    return f"{count}{of} {plural(total if of else count, 'cell')} {verb} measured{on}."
+    return f"{count}{of} {plural(total if of else count, 'run')} {verb} measured{on}."
 
 
 def _place(result: Result) -> str:

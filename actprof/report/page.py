@@ -1,8 +1,8 @@
 """The shell under all pages: a template and its values become one file that needs no network.
 
-Styles, scripts, figures and data are inlined, and every text is escaped. Figures, data and the chart
-library (`vendor/`, made by `benchmarks/ship_plotly.py`) are gzip in base64; the page unpacks them once its text
-and tables are painted.
+Styles, scripts, figures and data are inlined, and every text is escaped. Figures, data and the chart library
+(`vendor/`, made by `benchmarks/ship_plotly.py`) are gzip in base64, which the page unpacks once its text and
+tables are painted.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Any
 
 import jinja2
 import plotly.graph_objects as go
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from actprof.files import write_whole
+from actprof.glossary import GLOSSARY
 from actprof.report.parts import Panel
 from actprof.units import format_bytes
 from actprof.words import VERDICT_WORDS
@@ -73,16 +74,23 @@ def _in_base64(packed: bytes) -> Markup:
     return Markup(base64.b64encode(packed).decode())  # noqa: S704  # letters, digits, + / and =
 
 
+def _mark_code(text: str) -> Markup:
+    """Return a text with what stands between backticks as code."""
+    parts = enumerate(escape(text).split("`"))
+    return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in parts)
+
+
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"data": embed_json, "bytes": format_bytes}
+    environment.filters |= {"data": embed_json, "bytes": format_bytes, "code": _mark_code}
     environment.globals |= {
         "inline": lambda name: Markup((_TEMPLATES / name).read_text(encoding="utf-8")),  # noqa: S704  # ours
         "library": lambda: _in_base64(_LIBRARY.read_bytes()),
+        "glossary": GLOSSARY,
         "verdict_words": VERDICT_WORDS,
     }
     return environment

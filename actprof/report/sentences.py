@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from actprof.advice.answer import beyond_text
 from actprof.policies import policy_title
 from actprof.report.arrange import Setup, arrange, share_of_device
 from actprof.report.reasons import say_allocators, say_holders, say_tokens, token_ends
@@ -51,7 +52,7 @@ def answer(results: Sequence[Result], *, planned: int | None = None) -> Answer:
     """
     setups = arrange(results)
     parts = [
-        (_titled("Where it stops", setup), tuple(_say_stop(setup, name) for name in setup.resolutions))
+        (_titled("Largest batch size", setup), tuple(_say_stop(setup, name) for name in setup.resolutions))
         for setup in setups
         if _asks_limits(setup)
     ]
@@ -61,7 +62,7 @@ def answer(results: Sequence[Result], *, planned: int | None = None) -> Answer:
         parts.append((_titled("Who holds the memory", setup), say_holders(setup)))
     lead = say_lead(results)
     if planned is not None and len(results) < planned:
-        lead = f"Only {len(results)} of {planned} cells are answered so far. {lead}"
+        lead = f"Only {len(results)} of {planned} runs are answered so far. {lead}"
     return Answer(lead, tuple((heading, said) for heading, said in parts if said))
 
 
@@ -112,7 +113,7 @@ def _say_one(result: Result) -> str:
     verb = verbs.get(result.verdict, "has no verdict")
     cell = result.cell
     said = f"Training {policy_title(cell.policy)} with {cell_text(cell)}, on {device_text([result])} {verb}"
-    said += f": {result.reason.rstrip('.')}." if result.reason else "."
+    said += f": {say_why(result)}" if result.reason else "."
     if share_of_device(result) is not None:
         said += f" The process needs {gib(result.peak_process_bytes)} GiB at its peak."
     if result.max_batch_size is not None:
@@ -207,4 +208,10 @@ def summary(result: Result) -> str:
         head = "Not known" if result.verdict == Verdict.UNKNOWN else capital(VERDICT_WORDS[result.verdict])
         return f"{head}: {result.reason.rstrip('.') or 'no numbers'}."
     need, capacity = gib(result.peak_process_bytes), gib(result.gpu.capacity_bytes)
-    return f"Needs {need} of {capacity} GiB; {result.reason.rstrip('.') or result.verdict}."
+    return f"Needs {need} of {capacity} GiB; {say_why(result) or f'{result.verdict}.'}"
+
+
+def say_why(result: Result) -> str:
+    """Return the verdict's reason in sentences, and how a run gets through that needs more than there is."""
+    reason = result.reason.rstrip(".")
+    return " ".join(filter(None, (reason and f"{reason}.", beyond_text(result))))

@@ -24,6 +24,7 @@ from actprof.report.palette import GREY, LIMITS
 from actprof.report.plotting import CATEGORIES, POINTED, SEAM, axis_title, lay_out, log_axis
 from actprof.results import OpCost, Result
 from actprof.units import format_seconds
+from actprof.words import LIMITS as LIMIT_WORDS
 from actprof.words import cell_text, percent
 
 _MARK = (9.0, 30.0)  # diameters of the cheapest and of the dearest op, in pixels
@@ -77,7 +78,7 @@ def draw_shares(line: Sequence[Result]) -> go.Figure:
             for share, r in zip(shares, line, strict=True)
         ]
         figure.add_bar(
-            x=sizes, y=[round(100 * share, 2) for share in shares], name=escape(name), width=0.74,
+            x=sizes, y=[round(100 * share, 2) for share in shares], name=escape(limit_name(name)), width=0.74,
             customdata=spent,
             marker={"color": LIMITS.get(name, GREY), "line": SEAM},
             hovertemplate="<b>%{fullData.name}</b>, batch %{x}<br>%{customdata} of the step<extra></extra>",
@@ -94,6 +95,11 @@ def limits_of(results: Sequence[Result]) -> tuple[str, ...]:
     """Return what any of the steps waits for, in the order of the palette."""
     found = {name for r in results if r.work for name, share in r.work.shares.items() if share}
     return tuple(name for name in LIMITS if name in found) + tuple(sorted(found - set(LIMITS)))
+
+
+def limit_name(limit: str) -> str:
+    """Return what a step waits for in words; a limit that a newer actprof wrote is left as it is."""
+    return LIMIT_WORDS.get(limit, limit)
 
 
 def draw_roofline(result: Result, roofs: Roofs | None) -> go.Figure:
@@ -173,7 +179,7 @@ def _marks(
     spots = dict(zip(named, _SPOTS, strict=False))
     return go.Scatter(
         x=[round(place, 4) for _, place, _ in some], y=[round(height) for *_, height in some],
-        mode="markers+text", name=escape(bound),
+        mode="markers+text", name=escape(limit_name(bound)),
         text=[spots[c.op][1] + escape(short_op(c.op)) if c.op in spots else "" for c, *_ in some],
         textposition=[spots.get(cost.op, _SPOTS[0])[0] for cost, *_ in some], textfont={"size": 11},
         cliponaxis=False,
@@ -197,9 +203,9 @@ def _describe(cost: OpCost, result: Result) -> str:
     rate = _flops_text(cost.flops / cost.seconds) if cost.flops else "no FLOPs counted"
     return (
         f"<b>{escape(cost.op)}</b><br>{escape(cell_text(result.cell))}"
-        f"<br>{format_seconds(cost.seconds)} in {cost.launches:,} launches{share}"
+        f"<br>{format_seconds(cost.seconds)} in {cost.launches:,} kernel launches{share}"
         f"<br>{cost.flops / 1e9:,.1f} GFLOP, {cost.bytes / 1e6:,.0f} MB"
-        f"<br>{rate}, {cost.bytes / cost.seconds / 1e9:,.0f} GB/s: {escape(cost.bound)}"
+        f"<br>{rate}, {cost.bytes / cost.seconds / 1e9:,.0f} GB/s: {escape(limit_name(cost.bound))}"
     )
 
 

@@ -21,7 +21,7 @@ from actprof.report.measured_sentences import pair_up
 from actprof.report.page import Plots
 from actprof.report.palette import GREY, LIMITS, allocator_mark
 from actprof.report.parts import NOTHING, Entry, Table, View, columns, dotted, rows, with_first
-from actprof.report.speed_figures import Roofs, draw_roofline, draw_shares, limits_of, roofs_of
+from actprof.report.speed_figures import Roofs, draw_roofline, draw_shares, limit_name, limits_of, roofs_of
 from actprof.results import PREDICTED, Result
 from actprof.units import format_seconds
 from actprof.words import cameras_text, capital, images_text, join, percent, rate_text, views_text
@@ -60,7 +60,7 @@ def present_speed(
         "speeds": with_first([_speed_view(*view, names, points, figures) for view in views]),
         "speed_key": [*((images_text(1, name), *allocator_mark(i)) for i, name in enumerate(names)), *rings],
         "shares": with_first([_share_view(*view, figures) for view in views]),
-        "limit_key": [(name, LIMITS.get(name, LIMITS["launches"])) for name in limits_of(timed)],
+        "limit_key": [(limit_name(name), LIMITS.get(name, GREY)) for name in limits_of(timed)],
         "ops": with_first([*_op_views(views, figures)]),
     }
 
@@ -74,7 +74,7 @@ def _helps(told: Sequence[Result]) -> list[tuple[str, str]]:
             found[limit, "; ".join(helps)].append(policy_title(policy))
     texts = Counter(limit for limit, _ in found)
     return [
-        (f"{limit} ({join(policies)})" if texts[limit] > 1 else limit, text)
+        (limit_name(limit) + (f" ({join(policies)})" if texts[limit] > 1 else ""), text)
         for (limit, text), policies in found.items()
     ]
 
@@ -163,7 +163,7 @@ def _table_ops(result: Result, name: str) -> Table:
             cost.op, f"{cost.launches:,}", f"{1000 * cost.seconds:,.2f}", percent(cost.seconds, whole),
             f"{cost.flops / 1e9:,.1f}" if cost.flops else NOTHING, f"{cost.bytes / 1e6:,.0f}",
             f"{cost.flops / cost.bytes:.3g}" if cost.flops and cost.bytes else NOTHING,
-            Entry(cost.bound, colour=LIMITS.get(cost.bound, GREY)),
+            Entry(limit_name(cost.bound), colour=LIMITS.get(cost.bound, GREY)),
         )
         for cost in (result.work.costliest if result.work else ())
     ]  # fmt: skip
@@ -205,10 +205,8 @@ def _say_step(result: Result) -> str:
     if seconds is None or rate is None or work is None:
         return "as long as nobody knows"
     share = percent(work.shares.get(result.limited_by, 0.0), 1)
-    return (
-        f"{format_seconds(seconds.median)}, {rate_text(rate)} samples/s, and waits for {result.limited_by} "
-        f"({share} of it)"
-    )
+    limit = f"{limit_name(result.limited_by)} ({share} of it)"
+    return f"{format_seconds(seconds.median)}, {rate_text(rate)} samples/s, and waits for {limit}"
 
 
 def _say_band(timed: Sequence[Result]) -> str:

@@ -25,6 +25,7 @@ from actprof.report.plotting import (
     rows_axis,
     segments,
 )
+from actprof.report.sentences import say_why
 from actprof.results import Result, Verdict
 from actprof.units import GIB
 from actprof.words import (
@@ -90,7 +91,7 @@ def describe(result: Result) -> str:
             f"<br>largest batch {limit_text(result.max_batch_size)}"
             + (f", tokens {result.encoder_tokens}" if result.encoder_tokens else "")
         )
-    return head + verdict + _wrap(result.reason) + numbers
+    return head + verdict + _wrap(say_why(result)) + numbers
 
 
 def draw_limits(setup: Setup, alloc_confs: Sequence[str]) -> go.Figure:

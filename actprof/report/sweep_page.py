@@ -8,16 +8,17 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
+from actprof.advice.answer import beyond_text
 from actprof.cell import CELL_FIELDS
 from actprof.claims.judge import Outcome
 from actprof.loading.rows import LoaderResult
 from actprof.measuring.grounding import Grounding
 from actprof.policies import policy_title
-from actprof.prediction.verdict import HEADROOM_SHARE
 from actprof.records import to_plain
 from actprof.report.arrange import Setup, arrange, fixed_facts
 from actprof.report.claims_section import present_expectations
 from actprof.report.curves import AXES, pack_curves
+from actprof.report.helps_section import present_helps
 from actprof.report.loader_page import present_loading
 from actprof.report.makeup import (
     collect_cells,
@@ -89,6 +90,8 @@ def render_report(report: Report) -> str:
         report=report,
         answer=answer(results, planned=report.planned),
         counts=counts,
+        beyond=any(map(beyond_text, results)),
+        helps=present_helps(setups),
         filters=[(verdict, f"{word} ({n})") for verdict, word, n in counts],
         facts=_facts(results, setups),
         scale=_scale(verdicts),
@@ -109,7 +112,6 @@ def render_report(report: Report) -> str:
         measured=present_measured(report.results, report.measured, figures),
         expectations=present_expectations(report.outcomes),
         axes=AXES,
-        least_headroom=f"{HEADROOM_SHARE:.0%}",
         curves=pack_curves(results),
     )
 
@@ -132,7 +134,7 @@ def _heatmaps(setup: Setup, figures: Plots) -> View:
         if cells:
             title = f"{cameras_text(cameras)}, {allocator_text(conf)}"
             failing = sum(r.verdict == Verdict.OOM for r in cells)
-            label = f"Heatmap of memory needed, {title}: {len(cells)} cells, {failing} out of memory"
+            label = f"Heatmap of memory needed, {title}: {len(cells)} runs, {failing} out of memory"
             sizes = len({r.cell.batch_size for r in cells})
             panel = figures.add(draw_heatmap(setup, cameras, conf), title, label)
             panels.append(replace(panel, columns=sizes, row=conf))
@@ -240,7 +242,7 @@ def _assumptions(results: Sequence[Result]) -> list[tuple[str, str]]:
     """Return each assumption once, and in how many cells it was made if not in all."""
     counts = Counter(text for r in results for text in dict.fromkeys(r.assumptions))
     total = len(results)
-    return [(text, "" if n == total else f"{n} of {total} cells") for text, n in counts.items()]
+    return [(text, "" if n == total else f"{n} of {total} runs") for text, n in counts.items()]
 
 
 def _versions(report: Report) -> Iterator[str]:

@@ -11,6 +11,7 @@ from actprof.prediction.attribution import largest_first
 from actprof.prediction.limits import limit_shares
 from actprof.report.arrange import Setup, share_of_device
 from actprof.report.parts import NOTHING, Entry, Row, Table, columns, rows
+from actprof.report.sentences import say_why
 from actprof.results import ComponentSize, Result, Verdict
 from actprof.units import MIB, format_bytes, format_seconds
 from actprof.words import (
@@ -48,9 +49,7 @@ def table_cells(setups: Sequence[Setup]) -> Table:
         for setup in setups
         for result in setup.results
     ]
-    return Table(
-        "All cells", columns(*names), tuple(cells), css="cells", box="tall", noun="cell", sorts="none"
-    )
+    return Table("All runs", columns(*names), tuple(cells), css="cells", box="tall", noun="run", sorts="none")
 
 
 def table_tokens(setup: Setup) -> Table | None:
@@ -125,7 +124,7 @@ def _row(result: Result, setup: str | None, *, timed: bool, tokens: bool) -> Row
         *(_speed(result) if timed else ()),
     )
     message = (("PyTorch's message", result.oom.message),) if result.oom and result.oom.message else ()
-    texts = (*message, ("This cell alone", cell_command(cell)))
+    texts = (*message, ("This run alone", cell_command(cell)))
     return Row(entries, verdict=result.verdict, facts=tuple(_details(result)), texts=texts)
 
 
@@ -156,7 +155,7 @@ def _speed(result: Result) -> tuple[Entry, ...]:
 
 def _details(result: Result) -> Iterator[tuple[str, str]]:
     if result.reason:
-        yield "Why", result.reason
+        yield "Why", say_why(result)
     if oom := result.oom:
         yield "Where", f"step {oom.step}, {oom.phase} phase"
         yield "Module", oom.module or "outside the policy"
@@ -181,9 +180,9 @@ def _say_speed(result: Result) -> Iterator[tuple[str, str]]:
         return
     band = f"{format_seconds(seconds.low)} to {format_seconds(seconds.high)}"
     step = f"{format_seconds(seconds.median)} ({band}), {rate_text(rate)} samples/s"
-    launches = f"{result.kernel_launches:,} launches"
+    launches = f"{result.kernel_launches:,} kernel launches"
     flops = f"{result.flops_per_sample / 1e9:.0f} GFLOP per sample"
-    busy = f"the GPU is busy {percent(work.busy_share, 1)}"
+    busy = f"GPU busy {percent(work.busy_share, 1)}"
     yield ("Step, if it fitted" if result.oom else "Step, predicted"), step
     yield "Limited by", f"{limit_shares(result)}; {launches}, {flops}, {busy}"
 

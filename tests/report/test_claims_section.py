@@ -44,10 +44,13 @@ def test_broken_claims_come_first_and_are_counted(outcome):
     section = section_of(
         (outcome, broken(outcome, 1), replace(outcome, entry=2, held=None), replace(outcome, entry=3))
     )
-    assert ["Broken", "Cannot be told", "Held"] == [heading for heading, _ in section.groups]
-    assert "Of four claims, two hold, one is broken and one cannot be told." == section.summary
-    assert "All of two claims hold." == section_of((outcome, replace(outcome, entry=1))).summary
-    assert "The one claim holds." == section_of((outcome,)).summary
+    assert ["Not as expected", "Cannot be told", "As expected"] == [heading for heading, _ in section.groups]
+    assert (
+        "Of four claims, two are as expected, one is not as expected and one cannot be told."
+        == section.summary
+    )
+    assert "All of two claims are as expected." == section_of((outcome, replace(outcome, entry=1))).summary
+    assert "The one claim is as expected." == section_of((outcome,)).summary
 
 
 def test_a_claim_with_one_broken_quantity_is_broken(outcome):
@@ -55,14 +58,14 @@ def test_a_claim_with_one_broken_quantity_is_broken(outcome):
     pair = (outcome, broken(outcome, 0), broken(outcome, 0, quantity="retries"))
     (_, (claim,)) = section_of(pair).groups[0]
     words = [line["word"] for line in claim["lines"]]
-    assert ("broken", ["held", "broken", "broken"]) == (claim["state"], words)
+    assert ("broken", ["as expected", "not as expected", "not as expected"]) == (claim["state"], words)
     assert ["", "", "It is less."] == [line["instead"] for line in claim["lines"]]
 
 
 def test_expectations_without_words_are_no_claims(outcome):
     """A budget is nobody's claim."""
     section = section_of((replace(outcome, claim="", source=""),))
-    assert ("Expectations", "The one expectation holds.") == (section.heading, section.summary)
+    assert ("Expectations", "The one expectation is as expected.") == (section.heading, section.summary)
 
 
 def test_words_of_others_are_escaped(grid, outcome):

@@ -89,7 +89,7 @@ def test_the_sentences_count_and_name_the_device_and_the_worst_differences(make_
     results = [make_result(batch_size=n, need=9 * GIB) for n in (8, 16, 32)]
     measured = [measure(results[0], allocated=80 * MIB), measure(results[1], reserved=-850 * MIB)]
     assert (
-        "2 of 3 cells were measured, on the Big GPU (80.00 GiB). All 2 verdicts agree. "
+        "2 of 3 runs were measured, on the Big GPU (80.00 GiB). All 2 verdicts agree. "
         "Allocated memory differs by at worst +0.99 % (two 640x480 cameras, batch 8), "
         "reserved memory differs by at worst \u22128.9 % (two 640x480 cameras, batch 16)."
     ) == said_of(results, measured)
@@ -100,7 +100,7 @@ def test_a_device_that_played_another_says_so(make_result, measure):
     predicted = make_result()
     said = said_of([predicted], [measure(predicted, cap_bytes=23 * GIB)])
     assert said.startswith(
-        "1 cell was measured, on the Big GPU (80.00 GiB) whose allocator was held to 23.00 GiB to play "
+        "1 run was measured, on the Big GPU (80.00 GiB) whose allocator was held to 23.00 GiB to play "
         "the RTX 3090. The verdict agrees. Allocated memory differs by 0 %"
     )
 
@@ -124,7 +124,7 @@ def test_a_cell_that_was_said_to_run_and_ran_out_is_an_alarm(make_result, measur
     foreseen = make_result(verdict="oom", batch_size=64)
     wrong = make_result(verdict=predicted, alloc_conf="a:1")
     measured = (measure(wrong, verdict="oom"), measure(foreseen))
-    text = f"1 cell said to {words} ran out of memory: two 640x480 cameras, batch 8 under a:1."
+    text = f"1 run said to {words} ran out of memory: two 640x480 cameras, batch 8 under a:1."
     assert (text,) == say_alarms(pairs_of([wrong, foreseen], measured))
     page = render_report(Report(name="x", results=(wrong, foreseen), measured=measured))
     assert 2 == page.count(f'<p class="alarm">{text}')
@@ -135,7 +135,7 @@ def test_a_cpu_has_seconds_but_no_verdict(make_result, measure):
     predicted = make_result()
     run = measure(predicted, device="cpu", verdict="unknown", live_tensor_bytes=3 * GIB)
     said = said_of([predicted], [run])
-    assert said.startswith("1 cell was measured, on the CPU (Big GPU). A CPU has no caching allocator:")
+    assert said.startswith("1 run was measured, on the CPU (Big GPU). A CPU has no caching allocator:")
     section, figures = section_of((predicted,), (run,))
     assert ((), 1, frozenset({"cpu"})) == (section.peaks, len(figures), section.timed_on)
     assert ("Live tensors", "3.00 GiB at most") in section.table.rows[0].facts
@@ -193,15 +193,15 @@ def test_without_predictions_nothing_is_compared(make_result, measure):
     assert ("Measured", False) == (section.heading, section.has_predictions)
     page = render_report(Report(name="x", measured=runs))
     assert "All 2 runs fit the RTX 3090" in page
-    assert "2 cells were <strong>measured</strong>" in page
+    assert "2 runs were <strong>measured</strong>" in page
     assert '<th scope="col" class="n first">predicted' not in page
 
 
 def test_real_runs_alone_say_no_limit_that_nobody_looked_for(make_result, measure):
     """Unless it was asked for; and runs on the CPU fit nothing, nor do they not."""
     predicted = make_result()
-    assert "Where it stops" not in dict(answer([measure(predicted)]).parts)
-    assert "Where it stops" in dict(answer([measure(predicted, max_batch_size=9)]).parts)
+    assert "Largest batch size" not in dict(answer([measure(predicted)]).parts)
+    assert "Largest batch size" in dict(answer([measure(predicted, max_batch_size=9)]).parts)
     host = measure(predicted, verdict="unknown", device="cpu")
     assert "1 run was measured on the CPU, which says nothing about a GPU's memory." == answer([host]).lead
 
@@ -262,8 +262,8 @@ def test_a_run_that_failed_stands_with_the_others(make_result, measure):
     lost = replace(lost, device=None)
     (group,) = pair_up(results, [measure(results[0], gpu=replace(results[0].gpu, capacity_bytes=79)), lost])
     assert results == [pair.prediction for pair in group[1]]
-    assert "2 cells were measured, on the Big GPU (80.00 GiB)." == say_measured(group[1], 2)[0]
-    assert "1 cell was measured." == say_measured(group[1][1:], 1)[0]
+    assert "2 runs were measured, on the Big GPU (80.00 GiB)." == say_measured(group[1], 2)[0]
+    assert "1 run was measured." == say_measured(group[1][1:], 1)[0]
 
 
 def test_a_run_that_ran_out_has_no_peak(make_result, measure):
@@ -302,4 +302,4 @@ def test_a_page_with_timings_says_what_they_are_of(make_result, measure):
     assert "nothing here says how fast" not in page
     assert "hold for the device that is named, not for the GPU that it played" in page
     assert '<a href="#measured">Predicted and measured</a>' in page
-    assert "1 cell was <strong>predicted, without a GPU</strong>" in page
+    assert "1 run was <strong>predicted, without a GPU</strong>" in page

@@ -20,7 +20,7 @@ def test_a_grid_is_answered_with_its_counts_and_its_two_ends(grid):
 
 def test_limits_are_said_per_resolution_cameras_first_then_settings(grid):
     """The noun is said once; another setting repeats only the numbers."""
-    said = parts_of(grid)["Where it stops"]
+    said = parts_of(grid)["Largest batch size"]
     assert (
         "At 640x480 the largest batch is 92 with one camera and 46 with two; "
         "96 and 48 under expandable_segments:True."
@@ -134,7 +134,7 @@ def test_several_gpus_are_counted_one_by_one(make_result):
         "1 of 2 runs fits: 1 of 1 on the RTX 3090 (24.00 GiB) and 0 of 1 on the T4 (15.00 GiB); "
         "1 runs out of memory."
     ) == say_lead(results)
-    assert {"Where it stops: RTX 3090", "Where it stops: T4"} <= parts_of(results).keys()
+    assert {"Largest batch size: RTX 3090", "Largest batch size: T4"} <= parts_of(results).keys()
 
 
 def test_many_devices_are_counted_not_listed(make_result):
@@ -168,14 +168,14 @@ def test_limits_without_a_number_are_said_in_words(make_result, limit, said):
     (stop,) = [
         text
         for heading, text in parts_of([make_result(limit=limit, cameras=1)]).items()
-        if "stops" in heading
+        if heading == "Largest batch size"
     ]
     assert stop.endswith(said)
 
 
 def test_unknown_cells_have_no_tokens_and_no_holders(make_result):
     """No sentence rests on a number that is not known."""
-    assert ["Where it stops"] == list(parts_of([make_result(verdict="unknown")]))
+    assert ["Largest batch size"] == list(parts_of([make_result(verdict="unknown")]))
 
 
 def test_each_policy_has_its_tokens(make_result):
@@ -207,10 +207,10 @@ def test_cameras_of_unlike_sizes_and_none_at_all_read_well(make_result):
     assert "two 640x480 cameras and one 480x640, batch 8" in say_lead(unlike)
     assert (
         "At 640x480 \u00d72, 480x640 the largest batch is 40 with three cameras."
-        == parts_of(unlike)["Where it stops"]
+        == parts_of(unlike)["Largest batch size"]
     )
     assert "with no cameras, batch 8" in say_lead(blind)
-    assert "Without cameras the largest batch is 900." == parts_of(blind)["Where it stops"]
+    assert "Without cameras the largest batch is 900." == parts_of(blind)["Largest batch size"]
 
 
 def test_a_cell_is_summed_up_in_a_line(make_result):

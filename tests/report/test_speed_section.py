@@ -120,10 +120,10 @@ def test_shares_of_a_step_add_up(make_result):
     """To 100 % in every bar; what takes no time has no colour."""
     line = [timed(make_result(batch_size=n)) for n in (8, 16)]
     bars = draw_shares(line).data
-    assert ["launches", "arithmetic", "bandwidth"] == [bar.name for bar in bars]
+    assert ["kernel launches", "arithmetic", "memory bandwidth"] == [bar.name for bar in bars]
     assert [100, 100] == pytest.approx([sum(column) for column in zip(*(bar.y for bar in bars), strict=True)])
     (bar,) = draw_shares([timed(make_result(), shares={"data": 1.0, "launches": 0.0})]).data
-    assert "data" == bar.name
+    assert "data loading" == bar.name
 
 
 def test_ops_stand_at_their_flops_by_byte(make_result):
@@ -133,7 +133,7 @@ def test_ops_stand_at_their_flops_by_byte(make_result):
     figure = draw_roofline(result, roofs)
     marks = {trace.name: trace for trace in figure.data if "markers" in trace.mode}
     assert ((100,), (round(10**12 / 0.06),)) == (marks["arithmetic"].x, marks["arithmetic"].y)
-    none, bmm = marks["bandwidth"].x
+    none, bmm = marks["memory bandwidth"].x
     assert none < bmm == 10
     assert ["none"] == [
         text
@@ -198,7 +198,8 @@ def test_all_cells_have_step_and_rate_where_any_is_known(grid, make_result):
     assert ("", "", "", "") == tuple(f.text for row in (fails, unknown) for f in row.entries[-2:])
     details = {name: plain(text) for name, text in fits.facts}
     assert "80 ms (56 ms to 112 ms), 100 samples/s" == details["Step, predicted"]
-    assert details["Limited by"].startswith("arithmetic 60%, bandwidth 30%, launches 10%; 1,150 launches")
+    shares = "arithmetic 60%, memory bandwidth 30%, kernel launches 10%; 1,150 kernel launches"
+    assert details["Limited by"].startswith(shares)
     assert "Step, if it fitted" in dict(fails.facts)
 
 

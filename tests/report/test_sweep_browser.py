@@ -66,10 +66,10 @@ def test_the_table_filters_by_text_and_by_verdict(open_page):
     """Both at once, with the count beside them, and a word when nothing is left."""
     page = open_page()
     page.fill("#filter-text", "640x480 layers.3")
-    assert "4 of 24 cells" == page.inner_text("#filter-count")
+    assert "4 of 24 runs" == page.inner_text("#filter-count")
     page.fill("#filter-text", "224x224")
     page.select_option("#filter-verdict", "oom")
-    assert "0 of 24 cells" == page.inner_text("#filter-count")
+    assert "0 of 24 runs" == page.inner_text("#filter-count")
     assert page.is_visible("#filter-none")
 
 

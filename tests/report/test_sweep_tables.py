@@ -30,13 +30,13 @@ def test_numbers_sort_by_their_value(make_result):
 
 
 def test_a_run_that_runs_out_unfolds_to_its_place_and_message(make_result):
-    """Step, phase, module, op, bytes, PyTorch's words, and the command for this cell alone."""
+    """Step, phase, module, op, bytes, PyTorch's words, and the command for this run alone."""
     (row,) = table_cells(arrange([make_result(verdict="oom")])).rows
     details, texts = dict(row.facts), dict(row.texts)
     assert "model.encoder.layers.3" == details["Module"]
     assert "470.00 MiB, which takes 472.00 MiB" == details["Asked for"]
     assert "CUDA out of memory. Tried to allocate 472.00 MiB." == texts["PyTorch's message"]
-    assert texts["This cell alone"].startswith("actprof predict --policy act --set chunk_size=50")
+    assert texts["This run alone"].startswith("actprof predict --policy act --set chunk_size=50")
 
 
 def test_tokens_are_listed_by_resolution_and_cameras(grid):

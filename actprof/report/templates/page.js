@@ -104,16 +104,56 @@ byId("theme").addEventListener("click", () => {
 });
 prefersDark.addEventListener("change", applyScheme);
 
-// Paper is white, whatever the screen is.
-addEventListener("beforeprint", () => { root.style.colorScheme = "light"; repaint(); });
-addEventListener("afterprint", applyScheme);
+// Paper is white and of one width, whatever the screen is; what is folded stands open on it.
+const unfolded = [];
+addEventListener("beforeprint", () => {
+  root.style.colorScheme = "light";
+  root.classList.add("printing");
+  for (const folded of document.querySelectorAll("details:not([open])")) {
+    folded.open = true;
+    unfolded.push(folded);
+  }
+  refit();
+  for (const table of document.querySelectorAll(".scroll > table")) {
+    table.style.zoom = Math.min(1, table.parentElement.clientWidth / table.scrollWidth);
+  }
+});
+addEventListener("afterprint", () => {
+  root.classList.remove("printing");
+  for (const details of unfolded.splice(0)) details.open = false;
+  document.querySelectorAll(".scroll > table").forEach((table) => table.style.removeProperty("zoom"));
+  refit();
+  applyScheme();
+});
+
+function refit() {
+  const colours = template();
+  for (const plot of [...drawn].filter(isShown)) Plotly.relayout(plot, { width: plot.clientWidth, template: colours });
+}
+
+// What is wider than its box scrolls in it: the edge fades as long as there is more, and keys reach it.
+const watched = new ResizeObserver((entries) => entries.forEach((entry) => mark(entry.target)));
+function mark(box) {
+  const more = box.scrollWidth - box.clientWidth;
+  box.classList.toggle("wide", more > 1);
+  box.classList.toggle("more", more - box.scrollLeft > 1);
+  if (more > 1) box.tabIndex = 0;
+}
+for (const box of document.querySelectorAll(".scroll, .plot-box")) {
+  watched.observe(box);
+  box.addEventListener("scroll", () => mark(box), { passive: true });
+}
 
 // The table of contents marks where the reader is.
-const links = new Map([...document.querySelectorAll(".contents a")].map((a) => [a.hash.slice(1), a]));
+const contents = document.querySelector(".contents");
+const links = new Map([...contents.querySelectorAll("a")].map((a) => [a.hash.slice(1), a]));
 const seen = new IntersectionObserver((entries) => {
   for (const entry of entries.filter((e) => e.isIntersecting)) {
     links.forEach((link) => link.removeAttribute("aria-current"));
-    links.get(entry.target.id)?.setAttribute("aria-current", "true");
+    const link = links.get(entry.target.id);
+    if (!link) continue;
+    link.setAttribute("aria-current", "true");
+    contents.scrollLeft = link.offsetLeft - 16; // where they stand side by side
   }
 }, { rootMargin: "-15% 0px -75% 0px" });
 document.querySelectorAll("main > section").forEach((section) => seen.observe(section));

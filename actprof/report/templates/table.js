@@ -1,4 +1,4 @@
-// Sorting, filtering and saving the table of all cells (or tensors). One is one tbody: its row and its details, which unfold.
+// Sorting, filtering and saving the table of all runs (or tensors). One is one tbody: its row and its details, which unfold.
 document.addEventListener("click", (event) => {
   const button = event.target.closest(".unfold");
   if (!button) return;
@@ -10,10 +10,12 @@ document.addEventListener("click", (event) => {
 (() => {
   const table = byId("cells-table");
   if (!table) return;
-  const noun = table.dataset.noun ?? "cells";
+  const noun = table.dataset.noun;
   const bodies = [...table.tBodies];
   const headers = [...table.tHead.querySelectorAll("th[aria-sort]")];
   const texts = new Map(bodies.map((body) => [body, body.textContent.toLowerCase()]));
+  const places = new Map(headers.map((header, index) => [header.textContent.trim(), index + 1]));
+  const field = (body, name) => body.rows[0].cells[places.get(name)].textContent.trim().toLowerCase();
 
   function key(body, column) {
     const text = body.rows[0].cells[column + 1].dataset.sort;
@@ -36,12 +38,37 @@ document.addEventListener("click", (event) => {
     table.append(...order.map((entry) => entry.body));
   }
 
+  // Words that mean a column are held to it; any other word may stand anywhere in a row or its details.
+  const NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
+  const PHRASES = [
+    ["Batch", /\bbatch(?:[ _-]*size)?s?[ =:]*(\d+)(?![\dx])/g, (text, number) => text === number],
+    ["Cameras", /\b(\d+|no|one|two|three|four|five|six|seven|eight|nine)[ -]*cameras?\b/g,
+      (text, count) => text === String(NUMBERS.includes(count) ? NUMBERS.indexOf(count) : Number(count))],
+    ["Verdict", /\b(oom|out of memory)\b/g, (text) => text === "out of memory"],
+    ["Verdict", /\b(fits|tight|unknown|failed)\b/g, (text, verdict) => text === verdict],
+    ["Resolution", /\b(\d+x\d+)\b/g, (text, size) => text.split(/[ ,]+/).includes(size)],
+    ["Allocator", /\b(expandable|default allocator)\b/g, (text, name) => text.includes(name)],
+  ];
+
+  function read(text) {
+    const conditions = [];
+    for (const [name, pattern, holds] of PHRASES) {
+      if (!places.has(name)) continue;
+      text = text.replace(pattern, (_, wanted) => {
+        conditions.push((body) => holds(field(body, name), wanted));
+        return " ";
+      });
+    }
+    const words = text.split(/\s+/).filter(Boolean);
+    return [...conditions, ...words.map((word) => (body) => texts.get(body).includes(word))];
+  }
+
   function filter() {
-    const words = byId("filter-text").value.toLowerCase().split(/\s+/).filter(Boolean);
+    const conditions = read(byId("filter-text").value.toLowerCase());
     const verdict = byId("filter-verdict").value;
     let shown = 0;
     for (const body of bodies) {
-      const fits = (!verdict || body.dataset.verdict === verdict) && words.every((word) => texts.get(body).includes(word));
+      const fits = (!verdict || body.dataset.verdict === verdict) && conditions.every((holds) => holds(body));
       body.hidden = !fits;
       shown += fits;
     }
