@@ -7,7 +7,7 @@ BIN := .venv/bin
 SCENARIO ?= scenarios/3090.yaml
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: env sweep test check lint types tests format traces bench matrix clean
+.PHONY: env sweep test check lint types tests docs outputs format traces bench matrix clean
 
 env: .venv/.complete
 
@@ -37,6 +37,14 @@ types: env
 
 tests: env
 	$(BIN)/pytest --numprocesses auto --dist loadfile
+
+# The site, in build/site. Material says at each start that it will end in 2027.
+docs: env
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Print anew what README.md and docs/ show of commands.
+outputs: env
+	$(BIN)/python tests/docs/consoles.py
 
 format: env
 	$(BIN)/ruff check --fix .
