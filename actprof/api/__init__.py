@@ -11,6 +11,7 @@ from actprof.api.measurements import (
     measure_loader,
     write_loader_page,
 )
+from actprof.api.pictures import write_answer, write_picture, write_pictures
 from actprof.api.policies import known_policies
 from actprof.api.runs import explain, params, predict, preflight, write_explanation_page
 from actprof.api.scenarios import check, load_scenario, sweep, write_report
@@ -43,8 +44,11 @@ __all__ = [
     "replay_snapshot",
     "sweep",
     "verify_snapshot",
+    "write_answer",
     "write_explanation_page",
     "write_loader_page",
+    "write_picture",
+    "write_pictures",
     "write_replay_page",
     "write_report",
 ]

@@ -16,6 +16,7 @@ from actprof.results import Result
 from actprof.trace.cache import trace_for
 
 if TYPE_CHECKING:
+    from actprof.advice.suggest import Remedy
     from actprof.preflight_check.preflight import Preflight
 
 
@@ -51,11 +52,16 @@ def explain(**options: Any) -> Explanation:
 
 
 def write_explanation_page(
-    found: Explanation, path: str | Path, *, versus: Explanation | None = None
+    found: Explanation,
+    path: str | Path,
+    *,
+    versus: Explanation | None = None,
+    remedy: Remedy | None = None,
 ) -> Path:
     """Write the page of an explanation, one file that needs no network, and return its path.
 
-    With `versus`, another explanation, it shows the difference as well.
+    With `versus`, another explanation, it shows the difference as well; `remedy` is the best thing to do
+    (`actprof.advice.first_aid.first_aid`).
 
     Raises:
         StoreError: the file cannot be written.
@@ -63,7 +69,7 @@ def write_explanation_page(
     from actprof.report.explain_page import render_explanation
     from actprof.report.page import write_page
 
-    return write_page(path, render_explanation(found, versus=versus))
+    return write_page(path, render_explanation(found, versus=versus, remedy=remedy))
 
 
 def preflight(

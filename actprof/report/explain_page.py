@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from actprof.advice.answer import added_words, advice_line, beyond_text
+from actprof.advice.offer import Offer
+from actprof.advice.remedies import offers
+from actprof.advice.suggest import Remedy
 from actprof.explanation.explain import CONTEXT, RUNS_OUT, UNUSED, Change, Explanation, Holding, difference
 from actprof.explanation.holders import HeldTensor
 from actprof.explanation.sentences import first_ops, headline, request_text, share, short_op, site_text
@@ -21,11 +25,17 @@ from actprof.words import capital, cell_command, cell_text, options_text
 _MOST_TENSORS = 400
 _MOST_CHANGES = 30
 _OPS = 24
+_IN_CODE = "a few lines of Python, which actprof suggest prints"
 _LESS, _MORE = "#2f7dc4", "#cf6a17"
 
 
-def render_explanation(found: Explanation, *, versus: Explanation | None = None) -> str:
-    """Return the page as HTML text; with another explanation also how that differs."""
+def render_explanation(
+    found: Explanation, *, versus: Explanation | None = None, remedy: Remedy | None = None
+) -> str:
+    """Return the page as HTML text; with another explanation also how that differs.
+
+    `remedy` is the best thing to do about the run (`actprof.advice.first_aid.first_aid`).
+    """
     figures = Plots()
     moment, room = found.moment, found.result.available_bytes
     names = [_name(some) for some in found.moments]
@@ -51,6 +61,10 @@ def render_explanation(found: Explanation, *, versus: Explanation | None = None)
         tensor_kinds=[(kind, kind) for kind in sorted({tensor.kind for tensor in shown})],
         left=len(left),
         left_bytes=sum(tensor.bytes for tensor in left),
+        beyond=beyond_text(found.result),
+        advice=advice_line(found.result, remedy),
+        remedies=_table_remedies(offers(found.result.cell)),
+        suggest=cell_command(found.result.cell, "suggest"),
         difference=None if versus is None else _compare(found, versus),
     )
 
@@ -157,6 +171,21 @@ def _tensor(tensor: HeldTensor, moment: Holding) -> Row:
         ("Bytes", f"{tensor.bytes:,}"),
     )
     return Row(entries, verdict=tensor.kind, facts=facts)
+
+
+# -- what helps ------------------------------------------------------------------------------------------
+
+
+def _table_remedies(found: Sequence[Offer]) -> Table:
+    """Return what can be done about the run; nobody has predicted yet what it brings."""
+    lines = [(offer.title, offer.kind, _how(offer)) for offer in found]
+    heads = columns("Remedy", "What it changes", "How")
+    return Table("Remedies", heads, rows(lines), css="helps", named=True)
+
+
+def _how(offer: Offer) -> Entry:
+    notes = (offer.note,) if offer.note else ()
+    return Entry(" ".join(added_words(offer)) or _IN_CODE, "long", notes=notes)
 
 
 # -- the difference --------------------------------------------------------------------------------------

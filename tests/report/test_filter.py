@@ -1,4 +1,4 @@
-"""The filter of all runs means what it says: words of a column are held to it, others are looked for in texts."""
+"""The filter of all runs: words of a column are held to it, any other word is looked for in all texts."""
 
 from __future__ import annotations
 

@@ -1,0 +1,124 @@
+"""The answer about one run as a small page, and pages as pictures."""
+
+from __future__ import annotations
+
+import re
+import struct
+import sys
+from dataclasses import replace
+
+import pytest
+
+import actprof
+from actprof.errors import StoreError, UsageError
+from actprof.measurement import Spread
+from actprof.report.answer_page import render_answer
+from actprof.report.page import write_page
+from actprof.report.pictures import take_pictures
+from actprof.report.sweep_page import Report, render_report
+from actprof.units import GIB
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def timed(result, seconds=0.5):
+    """Return a result with a step of so many seconds, and half and double that as its band."""
+    step = Spread(low=seconds / 2, median=seconds, high=2 * seconds)
+    rate = result.cell.batch_size / seconds
+    return replace(result, step_seconds=step, samples_per_second=rate, limited_by="bandwidth")
+
+
+def png_size(path):
+    """Return width and height of a PNG file."""
+    data = path.read_bytes()
+    assert data.startswith(PNG)
+    return struct.unpack(">II", data[16:24])
+
+
+def test_it_says_verdict_advice_time_sizes_and_holders(make_result):
+    """In this order, with the batch that runs at most, and what a step takes."""
+    text = render_answer(timed(make_result(need=10 * GIB, limit=64, batch_size=8)))
+    said = [
+        "It fits.", "14.00 GiB to spare", "10,000 samples take", "limited by memory bandwidth",
+        "24.00 GiB</b> RTX 3090", "Allocated", "9.00 GiB", "Reserved", "9.50 GiB", "Process", "10.00 GiB",
+        "Largest batch size", ">64<", "500 ms", "16.0", "at the peak", "encoder (activations)",
+    ]  # fmt: skip
+    places = [text.index(words) for words in said]
+    assert sorted(places) == places
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"), [("oom", "It runs out of memory."), ("unknown", "cannot be told")]
+)
+def test_every_verdict_has_an_answer(make_result, verdict, said):
+    """Also one without any number."""
+    assert said in render_answer(make_result(verdict=verdict, need=30 * GIB))
+
+
+def test_a_tight_run_beyond_the_card_is_explained(make_result):
+    """What it takes without limit, and why it runs all the same."""
+    text = render_answer(make_result(verdict="tight", need=26 * GIB))
+    assert "Without limit it would take 26.00 GiB (108% of the card)" in text
+
+
+def test_it_is_small_and_asks_for_nothing(make_result):
+    """One file without scripts, of a few dozen KiB."""
+    text = render_answer(make_result())
+    assert "<script" not in text
+    assert not re.search(r"""(src|href)=["']""", text)
+    assert len(text) < 40_000
+
+
+def test_names_cannot_become_markup(make_result):
+    """Of a GPU that a scenario brought along."""
+    assert "<b>x" not in render_answer(make_result(gpu="<b>x"))
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_600_pixels_wide_and_fits_a_phone(open_file, make_result, tmp_path, scheme):
+    """Nothing sticks out of either."""
+    path = write_page(tmp_path / "answer.html", render_answer(timed(make_result(need=30 * GIB))))
+    page = open_file(path, scheme=scheme)
+    assert 600 == page.locator("#answer").bounding_box()["width"]
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert 390 == page.evaluate("document.documentElement.scrollWidth")
+
+
+@pytest.mark.browser
+def test_the_answer_is_a_picture(make_result, tmp_path, chromium, monkeypatch):
+    """Of 600 pixels, drawn twice as fine."""
+    monkeypatch.setenv("BROWSER_PATH", chromium)
+    page = actprof.write_answer(make_result(), tmp_path / "answer.html")
+    assert 1200 == png_size(actprof.write_picture(page, tmp_path / "answer.png"))[0]
+
+
+@pytest.mark.browser
+def test_sections_with_figures_are_pictures(grid, tmp_path, chromium, monkeypatch):
+    """Named by what they show; one of them alone on request."""
+    monkeypatch.setenv("BROWSER_PATH", chromium)
+    page = write_page(tmp_path / "report.html", render_report(Report(name="grid", results=grid)))
+    names = [path.name for path in actprof.write_pictures(page, tmp_path / "pictures")]
+    assert ["answer.png", "heatmaps.png", "limits.png", "makeup.png", "timeline.png"] == names
+    assert all(min(png_size(path)) > 400 for path in (tmp_path / "pictures").iterdir())
+    with pytest.raises(UsageError, match="no figures in a section 'method'"):
+        actprof.write_picture(page, tmp_path / "method.png", part="method")
+
+
+def test_what_is_missing_is_named(make_result, tmp_path, monkeypatch):
+    """The library, the browser, the page."""
+    page = actprof.write_answer(make_result(), tmp_path / "answer.html")
+    with pytest.raises(StoreError, match="write the page first"):
+        take_pictures(tmp_path / "none.html", lambda _name: None)
+    monkeypatch.setattr("choreographer.Browser", _no_browser)
+    with pytest.raises(UsageError, match="apt install chromium"):
+        actprof.write_picture(page, tmp_path / "answer.png")
+    monkeypatch.setitem(sys.modules, "choreographer", None)
+    with pytest.raises(UsageError, match=r"pip install 'actprof\[png\]'"):
+        actprof.write_picture(page, tmp_path / "answer.png")
+
+
+def _no_browser(**_options):
+    from choreographer.errors import ChromeNotFoundError
+
+    raise ChromeNotFoundError("none")
