@@ -2,6 +2,7 @@
 
     ActprofError (1)
     ├── UsageError (2)            the question is wrong: an option, a name, a value
+    │   ├── FieldError (2)        ... a field of the policy's config, or its value
     │   ├── ScenarioError (2)     ... in a scenario file, with its line
     │   └── SnapshotError (2)     ... in a memory snapshot
     ├── UnknownAnswerError (3)    the question is right, but cannot be answered exactly
@@ -25,6 +26,23 @@ class UsageError(ActprofError):
     """An option, a name or a value that cannot be; names it and the remedy."""
 
     exit_code = 2
+
+
+class FieldError(UsageError):
+    """Fields of a policy's config that cannot be; `str(error)` names them as `--set FIELD=VALUE` does.
+
+    Args:
+        text: for the user.
+        fields: names of the fields at fault; several where it is not known which.
+    """
+
+    def __init__(self, text: str, *fields: str) -> None:
+        super().__init__(text, *fields)
+        self.fields = fields
+
+    def __str__(self) -> str:
+        """Return the text alone."""
+        return str(self.args[0])
 
 
 class ScenarioError(UsageError):
@@ -51,6 +69,16 @@ class DiedError(TraceError):
 
 class StoreError(ActprofError):
     """A results store, report or cache file that cannot be read or written."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why there is no answer, in a sentence, whatever went wrong."""
+    if isinstance(error, ActprofError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "this machine has too little memory to work it out"
+    said = f"{type(error).__name__}: {error}".removesuffix(": ")
+    return f"actprof failed ({said}); please report this"
 
 
 def did_you_mean(word: str, *known: str, most: int = 3) -> str:

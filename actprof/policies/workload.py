@@ -6,20 +6,21 @@ Everything in it is lerobot's own (`make_policy`, the policy's pre-processor and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_type_hints
 from unittest import mock
 
 import torch
 
 from actprof.cell import Cell
-from actprof.errors import UsageError, did_you_mean
+from actprof.errors import FieldError, UsageError
 from actprof.policies import policy_spec
 from actprof.policies.accelerator import PhaseContext, StepAccelerator, no_phase
 from actprof.policies.adapter import with_adapter
 from actprof.policies.apply_changes import change_optimizer, change_policy
+from actprof.policies.config_fields import field_problem
 from actprof.policies.dataset import asks_for_rewards, batches, camera_keys, dataset_meta
 from actprof.policies.eight_bit_adamw import build_8_bit
 from actprof.policies.hub import without_hub
@@ -109,7 +110,7 @@ def build_workload(
         config = policy_config(cell)
         config.device = device.type
         meta = dataset_meta(cell, rewards=asks_for_rewards(config))
-        with refusals_are_usage_errors():
+        with refusals_are_usage_errors(cell.overrides):
             policy = make_policy(config, ds_meta=meta)
             change_policy(policy, cell.changes, spec=spec, backward=accelerator.backward)
             if cell.peft:
@@ -158,26 +159,45 @@ def policy_config(cell: Cell) -> Any:
     overrides = {**cell.overrides, **policy_spec(cell.policy).fixed}
     if overrides.get("pretrained_path"):
         raise UsageError("actprof loads no weights, and they change no size; leave out pretrained_path")
-    known = set(make_policy_config(cell.policy, device="cpu").__dataclass_fields__)
-    for name in overrides:
-        if name not in known:
-            raise UsageError(_unknown_field(cell.policy, name, known))
-    with refusals_are_usage_errors(), mock.patch.object(torch.cuda, "is_available", lambda: True):
+    known = get_type_hints(type(make_policy_config(cell.policy, device="cpu")))
+    for name, value in overrides.items():
+        if problem := field_problem(cell.policy, name, value, known):
+            raise FieldError(problem, name)
+
+    def made(**more: Any) -> Any:
         # The device is pretended so that the config does not quietly drop what only a GPU can do (AMP).
-        return make_policy_config(cell.policy, **{"device": "cuda", **overrides})
+        with mock.patch.object(torch.cuda, "is_available", lambda: True):
+            return make_policy_config(cell.policy, **{"device": "cuda", **overrides, **more})
+
+    with refusals_are_usage_errors(overrides, lambda: _shorter_run(made, overrides)):
+        return made()
 
 
-def _unknown_field(policy: str, name: str, known: set[str]) -> str:
-
-    hint = did_you_mean(name, *sorted(known)) or f"it has {', '.join(sorted(known))}"
-    return f"lerobot's {policy} config has no field {name!r}; {hint}"
+def _shorter_run(made: Callable[..., Any], overrides: Mapping[str, Any]) -> str:
+    """Return what to add where a chunk is shorter than the actions that are run of it; else nothing."""
+    chunk = overrides.get("chunk_size")
+    if chunk is None or "n_action_steps" in overrides:
+        return ""
+    with suppress(*_REFUSALS):
+        made(n_action_steps=chunk)
+        return f"; add --set n_action_steps={chunk}"
+    return ""
 
 
 _REFUSALS = (AssertionError, AttributeError, ImportError, NotImplementedError, TypeError, ValueError)
 
 
 class refusals_are_usage_errors:  # noqa: N801 - reads as a sentence in a with statement
-    """Turn lerobot's complaints about a config's values into `UsageError`."""
+    """Turn lerobot's complaints about a config's values into `FieldError`.
+
+    Args:
+        overrides: those at fault if the complaint names none of them.
+        hint: what to do about it, or nothing; asked for when it is needed.
+    """
+
+    def __init__(self, overrides: Iterable[str] = (), hint: Callable[[], str] = str) -> None:
+        self._overrides = tuple(overrides)
+        self._hint = hint
 
     def __enter__(self) -> None:
         """Nothing to set up."""
@@ -185,7 +205,9 @@ class refusals_are_usage_errors:  # noqa: N801 - reads as a sentence in a with s
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
         """Re-raise what lerobot raises for a bad value, or for a library that is not installed."""
         if isinstance(error, _REFUSALS):
-            raise UsageError(f"lerobot refuses this policy: {error}") from error
+            said = f"lerobot refuses this policy: {str(error).removesuffix('.')}{self._hint()}"
+            named = [name for name in self._overrides if name in str(error)]
+            raise FieldError(said, *(named or self._overrides)) from error
 
 
 def _build_optimizer(cell: Cell, config: Any, policy: Any) -> tuple[torch.optim.Optimizer, float]:

@@ -58,7 +58,7 @@ class Shelf:
         chunk = cell.overrides.get("chunk_size", self.defaults.get("chunk_size"))
         run = cell.overrides.get(_HOW_MANY_RUN, self.defaults.get(_HOW_MANY_RUN))
         changed.pop(_HOW_MANY_RUN, None)
-        if chunk is not None and run is not None and run > chunk:
+        if isinstance(chunk, int) and isinstance(run, int) and run > chunk:
             changed[_HOW_MANY_RUN] = run  # lerobot refuses it
         if spec.pads_task:
             key.pop("task_tokens", None)

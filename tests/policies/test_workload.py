@@ -1,5 +1,6 @@
 """A workload is lerobot's own training step, on the CPU as well."""
 
+import pickle
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 
 import actprof.policies
 from actprof.cell import CHANGES, Cell
-from actprof.errors import UsageError
+from actprof.errors import FieldError, UsageError
 from actprof.policies import policy_names, policy_spec
 from actprof.policies.accelerator import StepAccelerator
 from actprof.policies.changes import read_change
@@ -159,3 +160,25 @@ def test_an_unknown_policy_names_the_known_ones():
     """A typo is a usage error."""
     with pytest.raises(UsageError, match="'atc' is not a policy"):
         policy_spec("atc")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said", "fields"),
+    [
+        ({"chunk_size": 50}, "Got 100 for `n_action_steps` and 50 .*; add --set n_action_steps=50$", None),
+        ({"chunk_size": "abc"}, "chunk_size is 'abc'; lerobot's act config takes a whole number", None),
+        ({"dim_model": True}, "dim_model is True; .* takes a whole number", None),
+        ({"dropout": [0.1], "n_heads": 8}, "dropout is .0.1.; .* takes a number", ("dropout",)),
+        ({"temporal_ensemble_coeff": "no"}, "takes a number or null", None),
+        ({"chunck_size": 5}, "no field 'chunck_size'; did you mean chunk_size", None),
+        ({"dim_model": 64, "n_heads": 3}, "lerobot refuses this policy: ", None),
+    ],
+)
+def test_a_field_that_cannot_be_is_named_with_what_it_takes(overrides, said, fields):
+    """No TypeError of Python's, and the fields travel with the error."""
+    cell = Cell(overrides=overrides, resolution="64x64", gpu=None)
+    with pytest.raises(FieldError, match=said) as caught:
+        build_workload(cell, CPU)
+
+    travelled = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - our own
+    assert (str(caught.value), fields or tuple(overrides)) == (str(travelled), travelled.fields)
