@@ -1,8 +1,8 @@
 """What resizing at record time, image storage and torchcodec each bring: ratios of rows of one run.
 
 A ratio divides the seconds per sample of one way of loading by those of another that differs in one thing
-only, both without workers, warm and with the same batch size: above 1 it is so many times faster. Of each
-the fastest batch counts: what other programs do meanwhile slows the median of one and not of the other.
+only, both without workers, warm and with the same batch size: above 1 it is so many times faster. They are
+the medians that the rows show, so that a ratio is what a reader finds by dividing them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CODEC, IN_LOADER = "torchcodec", "resizing in the loader"
 class Ratio:
     """How many times faster one `change` (a name above) makes loading.
 
-    The seconds are those of a sample, in the fastest batch.
+    The seconds are those of a sample, in the median.
     """
 
     change: str
@@ -51,7 +51,7 @@ def _ratio(
     result: LoaderResult, change: str, before: Source, after: Source, batch_size: int | None
 ) -> Ratio | None:
     rows = (result.row(before, batch_size=batch_size), result.row(after, batch_size=batch_size))
-    seconds = [row.fastest_sample_seconds if row is not None else None for row in rows]
+    seconds = [row.sample_seconds if row is not None else None for row in rows]
     if not seconds[0] or not seconds[1]:
         return None
     return Ratio(

@@ -95,11 +95,6 @@ class LoaderRow:
         return None if self.batch_seconds is None else self.batch_seconds.median / self.batch_size
 
     @property
-    def fastest_sample_seconds(self) -> float | None:
-        """Return the seconds per sample of the fastest batch, or None."""
-        return None if self.batch_seconds is None else self.batch_seconds.low / self.batch_size
-
-    @property
     def samples_per_second(self) -> float | None:
         """Return how many samples a second are loaded, or None."""
         return 1 / self.sample_seconds if self.sample_seconds else None

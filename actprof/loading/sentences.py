@@ -85,17 +85,17 @@ def say_ratio(ratio: Ratio) -> str:
 
 
 def say_cold(result: LoaderResult) -> list[str]:
-    """Return, for each row without the page cache, what a sample takes beside the same with it."""
+    """Return, for each row without the page cache, the samples a second beside those with it."""
     said = []
     for cold in result.rows:
         warm = result.row(cold.source, batch_size=cold.batch_size)
         if cold.cache != COLD or not cold.sample_seconds or warm is None or not warm.sample_seconds:
             continue
-        ms, usual = milliseconds(cold.sample_seconds), milliseconds(warm.sample_seconds)
+        rate, usual = f"{1 / cold.sample_seconds:.3g}", f"{1 / warm.sample_seconds:.3g}"
         if cold.sample_seconds > _SAME * warm.sample_seconds:
-            said.append(f"{ms} ms a sample instead of {usual} ({cold.source})")
+            said.append(f"{rate} samples/s instead of {usual} ({cold.source})")
         else:
-            said.append(f"no slower, {ms} ms a sample and {usual} with them there ({cold.source})")
+            said.append(f"no slower than the {usual} samples/s with them there ({cold.source})")
     return said
 
 

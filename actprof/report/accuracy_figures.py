@@ -10,13 +10,13 @@ import plotly.graph_objects as go
 
 from actprof.ledger.comparison import NUMBERS
 from actprof.ledger.row import AccuracyRow
-from actprof.report.palette import GREY, allocator_mark
+from actprof.report.palette import GREY, MEMORY, PROCESS, allocator_mark
 from actprof.report.plotting import POINTED, SEAM, axis_title, in_gib, lay_out, log_axis
 from actprof.units import format_bytes
 from actprof.words import difference_text
 
 SYMBOLS = {"allocated": "circle", "reserved": "square", "process": "diamond"}
-COLOURS = {"allocated": "#2f7dc4", "reserved": "#cf6a17", "process": "#15876b"}
+COLOURS = {**MEMORY, "process": PROCESS}
 _WIDTHS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # of a bar, in percent
 _MOST_BARS = 24
 _FEW = 6  # rows in a bar, up to which each has a line

@@ -6,6 +6,7 @@ The report of a sweep has a section of the same; `actprof loader --out FOLDER` p
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 from actprof.loading.feed import Feed, workers_needed
@@ -71,6 +72,8 @@ def render_loading(
         datasets=[dataset_text(facts) for facts in result.datasets],
         tiles=change_tiles(result),
         rates=table_rates(result, of_processor=True),
+        gaps=_say_gaps(result),
+        measured_with=result.batch_sizes,
         cold=say_cold(result),
         by_workers=workers_figure,
         workers_key=[(str(source), colour) for source, (colour, _) in by_workers.items()],
@@ -92,34 +95,46 @@ def change_tiles(result: LoaderResult) -> tuple[Tile, ...]:
 
 
 def _notes(first: Ratio, *others: Ratio) -> tuple[str, ...]:
-    before, after = milliseconds(first.before_seconds), milliseconds(first.after_seconds)
-    seconds = f"{first.before} \u2192 {first.after}: {before} to {after} ms a sample"
-    return (seconds, *(f"{r.before} \u2192 {r.after}: {times(r.times)}" for r in others))
+    rates = f"{_rate_of(first.before_seconds)} to {_rate_of(first.after_seconds)} samples/s, without workers"
+    ways = f"{first.before} \u2192 {first.after}: {rates}"
+    return (ways, *(f"{r.before} \u2192 {r.after}: {times(r.times)}" for r in others))
+
+
+def _rate_of(sample_seconds: float) -> str:
+    return f"{1 / sample_seconds:.3g}"
+
+
+def _say_gaps(result: LoaderResult) -> str:
+    """Return what a dash in the table of rates means, or nothing where there is none."""
+    counts = {row.workers for row in result.rows}
+    places = product(result.sources, counts, result.batch_sizes)
+    rows = [result.row(source, workers=count, batch_size=size) for source, count, size in places]
+    if all(row and row.samples_per_second for row in rows):
+        return ""
+    refused = any(row.reason for row in result.rows)
+    why = ", or could not be (the reason stands below its name)" if refused else ""
+    return f"Where there is a {NOTHING}, it was not measured: left out to save time{why}."
 
 
 def table_rates(result: LoaderResult, *, of_processor: bool) -> Table:
-    """Return a row for each batch size and way of loading; with milliseconds of the processor if wanted."""
+    """Return a row for each batch size and way of loading: samples per second by workers.
+
+    If wanted also the milliseconds of the processor for a sample.
+    """
     counts = sorted({row.workers for row in result.rows})
-    own = ("ms a batch", "ms a sample", "of CPU") if of_processor else ("ms a batch",)
     lines = []
     for size in result.batch_sizes:
         for source in result.sources:
             found = [result.row(source, workers=count, batch_size=size) for count in counts]
             reasons = dict.fromkeys(row.reason for row in found if row and row.reason)
             notes = (f"not measured: {'; '.join(reasons)}",) if reasons else ()
-            alone = _alone(result.row(source, batch_size=size))
-            lines.append((Entry(str(source), notes=notes), str(size), *alone[: len(own)], *map(_rate, found)))
-    numbers = ("Batch", *own, *map(workers_text, counts))
+            alone = result.row(source, batch_size=size)
+            processor = _milliseconds(alone.cpu_seconds if alone else None)
+            entries = (Entry(str(source), notes=notes), str(size), *map(_rate, found))
+            lines.append((*entries, processor) if of_processor else entries)
+    numbers = ("Batch", *map(workers_text, counts), *(["CPU ms a sample"] if of_processor else []))
     heads = (("Loading", "way"), *columns(numbers=numbers))
     return Table("Samples loaded per second", heads, rows(lines), css="rates")
-
-
-def _alone(row: LoaderRow | None) -> list[str]:
-    """Return the milliseconds of a batch and of a sample without workers, and those of the processor."""
-    if row is None:
-        return [NOTHING] * 3
-    batch = row.batch_seconds.median if row.batch_seconds else None
-    return [_milliseconds(seconds) for seconds in (batch, row.sample_seconds, row.cpu_seconds)]
 
 
 def _milliseconds(seconds: float | None) -> str:
@@ -141,7 +156,8 @@ def _table_parts(apart: Sequence[LoaderRow], stages: Sequence[str]) -> Table:
         )
         for row in apart
     ]
-    heads = (("Loading", "way"), *columns(numbers=("ms in all", *stages, "frames decoded")))
+    names = [STAGE_WORDS[name] for name in stages]
+    heads = (("Loading", "way"), *columns(numbers=("in all", *names, "frames decoded")))
     return Table("Milliseconds of one sample by part", heads, rows(lines), css="parts")
 
 
@@ -169,6 +185,7 @@ def present_loading(loading: LoaderResult | None, results: Sequence[Result]) -> 
         "lead": say_result(loading),
         "tiles": change_tiles(loading),
         "rates": table_rates(loading, of_processor=False),
+        "gaps": _say_gaps(loading),
         "cold": say_cold(loading),
         "fed": [fed for end in ends if (fed := _fed(loading, end))],
         "notes": loading.notes,

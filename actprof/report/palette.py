@@ -34,7 +34,7 @@ _KINDS = {
 # Over time: what is held, what the device has for PyTorch, the phases of a step, and marks of any kind.
 MEMORY = {"allocated": "#2f7dc4", "reserved": "#7f8894"}
 PROCESS, REQUESTED = "#15876b", "#15876b"  # never in one figure
-ROOM, GREY = "#cf6a17", "#8f98a3"
+ROOM, RAN_OUT, GREY = "#cf6a17", "#c2410c", "#8f98a3"
 PHASES = {
     "setup": GREY, "data": "#aa7a18", "forward": "#2f7dc4", "backward": "#9a62c7", "optimizer": "#15876b",
 }  # fmt: skip

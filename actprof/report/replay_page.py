@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import plotly.graph_objects as go
 
 from actprof.report.page import Plots, render
+from actprof.report.palette import MEMORY, RAN_OUT, REQUESTED, ROOM
 from actprof.report.parts import Entry, Panel, Table, View, columns, rows, with_first
-from actprof.report.plotting import axis_title, in_gib, lay_out
+from actprof.report.plotting import axis_title, lay_out
 from actprof.report.segment_map import WIDTH, SegmentMap, draw_segments
 from actprof.snapshots.memory_over_time import BEFORE_RECORDING, NO_FRAME
 from actprof.snapshots.replay_recording import Outcome, SnapshotReplay
-from actprof.units import GIB, format_bytes
+from actprof.units import GIB, MIB, format_bytes
 
-_LINES = {"reserved": "#cf6a17", "allocated": "#2f7dc4", "requested": "#15876b"}
+_LINES = {"reserved": MEMORY["reserved"], "allocated": MEMORY["allocated"], "requested": REQUESTED}
 _DASHES = {"requested": "dot"}  # it often covers the line of what is allocated
-_LIMIT = "#d9662b"
+_ABOVE = 1.14  # of the highest value: room for what is written there
 
 
 def render_replay(replay: SnapshotReplay) -> str:
     """Return the page as HTML text."""
     figures = Plots()
     outcomes = replay.outcomes
-    top = 1.06 * max(max(o.peak_reserved_bytes, o.available_bytes or 0) for o in outcomes)
-    key = [(name, colour, "line") for name, colour in _LINES.items()]
+    scale = _Scale(max(max(o.peak_reserved_bytes, o.available_bytes or 0) for o in outcomes), replay.events)
+    key = [(name, colour, "line dashed" if name in _DASHES else "line") for name, colour in _LINES.items()]
     if any(outcome.available_bytes for outcome in outcomes):
-        key.append(("what the process can reserve", _LIMIT, "line dashed"))
+        key.append(("what the process can reserve", ROOM, "line dashed"))
     return render(
         "replay",
         figures,
         replay=replay,
         lead=_lead(replay),
         numbers=_table_numbers(replay),
-        courses=[_course(outcome, replay.events, top, figures) for outcome in outcomes],
+        unit=scale.unit,
+        courses=[_course(outcome, scale, figures) for outcome in outcomes],
         lines_key=key,
         maps=with_first([View(outcome.label) for outcome in outcomes]),
         pictures=[(outcome, _moment(outcome), _map(outcome)) for outcome in outcomes],
@@ -124,18 +129,38 @@ def _table_holders(outcome: Outcome) -> Table:
     return Table(f"Holders of {outcome.label}", heads, rows(lines), css="holders", named=True)
 
 
-def _course(outcome: Outcome, events: int, top: float, figures: Plots) -> Panel:
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """What the axes of all columns share, so that they compare: the highest bytes and the last event."""
+
+    top_bytes: int
+    events: int
+
+    @property
+    def unit_bytes(self) -> int:
+        return GIB if self.top_bytes >= GIB else MIB
+
+    @property
+    def unit(self) -> str:
+        return "GiB" if self.unit_bytes == GIB else "MiB"
+
+    def of(self, sizes: Iterable[int]) -> list[float]:
+        """Return bytes in the unit, as fine as a figure shows them."""
+        return [round(size / self.unit_bytes, 4) for size in sizes]
+
+
+def _course(outcome: Outcome, scale: _Scale, figures: Plots) -> Panel:
     peaks = (outcome.peak_reserved_bytes, outcome.peak_allocated_bytes, outcome.peak_requested_bytes)
     reserved, allocated, requested = map(format_bytes, peaks)
     label = (
         f"Reserved, allocated and requested memory of {outcome.label}: at most {reserved}, {allocated} and "
         f"{requested}"
     )
-    return figures.add(_draw_course(outcome, events, top), outcome.label, label)
+    return figures.add(_draw_course(outcome, scale), outcome.label, label)
 
 
-def _draw_course(outcome: Outcome, events: int, top: float) -> go.Figure:
-    """Return reserved, allocated and requested GiB over the events."""
+def _draw_course(outcome: Outcome, scale: _Scale) -> go.Figure:
+    """Return reserved, allocated and requested memory over the events."""
     course = outcome.course
     ended = outcome.oom is not None and outcome.oom.ended
     shown = course.first_event <= outcome.events if ended else course.first_event >= 0
@@ -143,15 +168,25 @@ def _draw_course(outcome: Outcome, events: int, top: float) -> go.Figure:
     figure = go.Figure()
     for name, colour in _LINES.items():
         figure.add_scatter(
-            x=places, y=in_gib(getattr(course, name)[shown].tolist()), name=name, mode="lines",
-            line={"color": colour, "width": 1.5, "shape": "hv", "dash": _DASHES.get(name, "solid")},
-            hovertemplate=f"{name} %{{y:.2f}} GiB<extra></extra>",
+            x=places, y=scale.of(getattr(course, name)[shown].tolist()), name=name, mode="lines",
+            line={"color": colour, "width": 1.75, "shape": "hv", "dash": _DASHES.get(name, "solid")},
+            hovertemplate=f"{name} %{{y:,.2f}} {scale.unit}<extra></extra>",
         )  # fmt: skip
     if outcome.available_bytes is not None:
-        figure.add_hline(y=outcome.available_bytes / GIB, line={"color": _LIMIT, "width": 2, "dash": "dash"})
+        limit = scale.of([outcome.available_bytes])[0]
+        text = format_bytes(outcome.available_bytes)
+        figure.add_hline(
+            y=limit, line={"color": ROOM, "width": 2, "dash": "dash"}, annotation_text=text,
+            annotation_position="top left", annotation_font_size=11,
+        )  # fmt: skip
     if ended:
-        figure.add_vline(x=outcome.events, line={"color": _LIMIT, "width": 2})
-    lay_out(figure, height=260, left=46, top=8, bottom=40, hovermode="x unified")
-    figure.update_xaxes(range=[0, max(events, 1)], title=axis_title("event"), nticks=6)
-    figure.update_yaxes(range=[0, top / GIB])
+        late = outcome.events > scale.events / 2
+        figure.add_vline(
+            x=outcome.events, line={"color": RAN_OUT, "width": 2}, annotation_text=" runs out ",
+            annotation_position="bottom left" if late else "bottom right", annotation_font_size=11,
+        )  # fmt: skip
+    lay_out(figure, height=280, left=52, top=8, bottom=40, hovermode="x unified")
+    figure.update_xaxes(range=[0, max(scale.events, 1)], title=axis_title("event"), nticks=6, tickformat=",d")
+    top = _ABOVE * scale.top_bytes / scale.unit_bytes or 1.0
+    figure.update_yaxes(range=[0, top], title=axis_title(scale.unit, 4), nticks=6, zeroline=False)
     return figure

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
-from loader_made import make_result
+from loader_made import PYAV, SMALL, make_result, make_row
 
 from actprof.errors import StoreError
-from actprof.report.loader_page import render_loading
+from actprof.measurement import Spread
+from actprof.report.loader_page import change_tiles, render_loading, table_rates
 from actprof.report.page import write_page
 
 
@@ -41,6 +43,22 @@ def test_the_changes_are_ratios(text):
     """Faster or slower, each in words."""
     values = re.findall(r'<p class="value">(.*?)</p>', text)
     assert ["4.0 times faster", "120 times slower", "1.1 times slower"] == values
+
+
+def test_every_ratio_is_of_two_numbers_of_the_table():
+    """A reader who divides them finds what the tile says, also where batches differ much in length."""
+    slow = replace(make_row(SMALL, 0.0125), batch_seconds=Spread(low=0.02, median=0.1, high=1.0))
+    result = make_result(rows=(make_row(PYAV, 0.05), slow))
+    (tile,) = change_tiles(result)
+    shown = [row.entries[2] for row in table_rates(result, of_processor=True).rows]
+    assert ("4.0 times faster", ["20", "80"]) == (tile.value, shown)
+    assert tile.notes[0].endswith("20 to 80 samples/s, without workers")
+
+
+def test_a_dash_is_explained_where_there_is_one(text):
+    """With the reason, where something could not be measured."""
+    assert "Where there is a \u2013, it was not measured: left out to save time, or could not be" in text
+    assert "it was not measured" not in render_loading(make_result(rows=(make_row(PYAV),)))
 
 
 def test_a_bar_that_would_hide_the_others_is_named_instead(text, packed):
