@@ -166,7 +166,7 @@ def look() -> dict[str, Any]:
 
 
 _COLUMNS = {
-    "requested": "tensors", "allocated": "allocated", "reserved": "reserved",
+    "requested": "requested", "allocated": "allocated", "reserved": "reserved",
     "predicted_allocated": "allocated, with cuDNN", "predicted_reserved": "reserved, with cuDNN",
     "max_batch_size": "largest batch",
 }  # fmt: skip
