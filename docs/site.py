@@ -1,8 +1,9 @@
 """What the site of `mkdocs.yml` has beside the pages in this folder, each made from its only source.
 
 README.md is its first page and CONTRIBUTING.md its page for contributors; the glossary comes from
-`actprof.glossary`, the options of a run from `actprof.cell`. Links between Markdown files are written as
-GitHub follows them; of a link to what is not part of the site its text is left.
+`actprof.glossary`, the options of a run from `actprof.cell`, the public names of Python from `actprof.api`.
+Links between Markdown files are written as GitHub follows them; of a link to what is not part of the site its
+text is left.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+from actprof import api
 from actprof.cell import CELL_FIELDS
 from actprof.glossary import GLOSSARY
 
@@ -63,4 +65,20 @@ def options() -> str:
     return "\n".join(["| keyword | option | what it is |", "|---|---|---|", *rows])
 
 
-GENERATED = {"every term": glossary, "every option": options}
+def functions() -> str:
+    """Return what mkdocstrings replaces by the public functions."""
+    return "\n".join(f"::: actprof.api.{name}" for name in api.__all__ if name.islower())
+
+
+def records() -> str:
+    """Return the same for the public classes."""
+    names = (name for name in api.__all__ if not name.islower())
+    return "\n".join(f"::: actprof.api.{name}\n    options: {{show_signature: false}}" for name in names)
+
+
+GENERATED = {
+    "every term": glossary,
+    "every option": options,
+    "every function": functions,
+    "every record": records,
+}
