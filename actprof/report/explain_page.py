@@ -185,7 +185,8 @@ def _table_remedies(found: Sequence[Offer]) -> Table:
 
 def _how(offer: Offer) -> Entry:
     notes = (offer.note,) if offer.note else ()
-    return Entry(" ".join(added_words(offer)) or _IN_CODE, "long", notes=notes)
+    added = " ".join(added_words(offer))
+    return Entry(added or _IN_CODE, "long" if added else "", notes=notes)
 
 
 # -- the difference --------------------------------------------------------------------------------------

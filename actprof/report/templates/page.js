@@ -37,9 +37,20 @@ function template() {
 
 const CONFIG = { responsive: true, displayModeBar: false, scrollZoom: false, doubleClick: "reset" };
 
+const prefersStill = matchMedia("(prefers-reduced-motion: reduce)");
+
 function draw(element, figure) {
+  const isNew = !drawn.has(element);
   drawn.add(element);
-  return Plotly.react(element, figure.data, { ...figure.layout, template: template() }, CONFIG);
+  Plotly.react(element, figure.data, { ...figure.layout, template: template() }, CONFIG);
+  if (isNew) element.on("plotly_icicleclick", (event) => enlarge(element, event.nextLevel));
+}
+
+// A module that is enlarged is so at once for those who want nothing to move; false: plotly need not do it.
+function enlarge(element, level) {
+  if (!prefersStill.matches || level === undefined) return true;
+  Plotly.restyle(element, { level });
+  return false;
 }
 
 let figures = null; // until they are unpacked
