@@ -11,7 +11,13 @@ from actprof.api.measurements import (
     measure_loader,
     write_loader_page,
 )
-from actprof.api.pictures import write_answer, write_picture, write_pictures
+from actprof.api.pictures import (
+    write_answer,
+    write_answer_picture,
+    write_explanation_picture,
+    write_picture,
+    write_pictures,
+)
 from actprof.api.policies import known_policies
 from actprof.api.runs import explain, params, predict, preflight, write_explanation_page
 from actprof.api.scenarios import check, load_scenario, sweep, write_report
@@ -45,7 +51,9 @@ __all__ = [
     "sweep",
     "verify_snapshot",
     "write_answer",
+    "write_answer_picture",
     "write_explanation_page",
+    "write_explanation_picture",
     "write_loader_page",
     "write_picture",
     "write_pictures",

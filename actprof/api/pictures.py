@@ -1,16 +1,22 @@
-"""Pictures: the answer about one run as a small page, and pages as PNG files."""
+"""Pictures: the answer about one run as a small page, and pages as PNG files.
+
+PNG files need choreographer (`pip install 'actprof[png]'`) and Chrome or Chromium.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from actprof.errors import UsageError
+from actprof.explanation.explain import Explanation
 from actprof.results import Result
 
 if TYPE_CHECKING:
     from actprof.advice.suggest import Remedy
 
-ANSWER = "answer"
+ANSWER, MODULES = "answer", "modules"  # parts of pages
 
 
 def write_answer(
@@ -33,8 +39,27 @@ def write_answer(
     return write_page(path, render_answer(result, remedy=remedy, steps=steps))
 
 
+def write_answer_picture(
+    result: Result, path: str | Path, *, remedy: Remedy | None = None, steps: int | None = None
+) -> Path:
+    """Write the same as a PNG file, twice as fine; errors as of `write_picture`."""
+    with TemporaryDirectory() as folder:
+        page = write_answer(result, Path(folder) / "answer.html", remedy=remedy, steps=steps)
+        return write_picture(page, path)
+
+
+def write_explanation_picture(found: Explanation, path: str | Path) -> Path:
+    """Write who holds the memory by module as a PNG file; errors as of `write_picture`."""
+    from actprof.report.explain_page import render_explanation
+    from actprof.report.page import write_page
+
+    with TemporaryDirectory() as folder:
+        page = write_page(Path(folder) / "explanation.html", render_explanation(found))
+        return write_picture(page, path, part=MODULES)
+
+
 def write_picture(page: str | Path, path: str | Path, *, part: str = ANSWER) -> Path:
-    """Write a part of a page as a PNG file and return its path; needs choreographer and Chrome or Chromium.
+    """Write a part of a page as a PNG file and return its path.
 
     Args:
         page: an HTML file of actprof's.
@@ -45,7 +70,6 @@ def write_picture(page: str | Path, path: str | Path, *, part: str = ANSWER) -> 
         UsageError: choreographer or a browser is missing, or the page has no such part.
         StoreError: a file cannot be read or written.
     """
-    from actprof.errors import UsageError
     from actprof.report.pictures import take_pictures
 
     written = take_pictures(Path(page), lambda name: Path(path) if name == part else None)

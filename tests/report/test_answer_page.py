@@ -89,8 +89,7 @@ def test_it_is_600_pixels_wide_and_fits_a_phone(open_file, make_result, tmp_path
 def test_the_answer_is_a_picture(make_result, tmp_path, chromium, monkeypatch):
     """Of 600 pixels, drawn twice as fine."""
     monkeypatch.setenv("BROWSER_PATH", chromium)
-    page = actprof.write_answer(make_result(), tmp_path / "answer.html")
-    assert 1200 == png_size(actprof.write_picture(page, tmp_path / "answer.png"))[0]
+    assert 1200 == png_size(actprof.write_answer_picture(make_result(), tmp_path / "answer.png"))[0]
 
 
 @pytest.mark.browser
