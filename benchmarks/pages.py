@@ -55,7 +55,7 @@ def main() -> None:
 def make_pages(folder: Path) -> list[Path]:
     """Write one page of each kind."""
     scenario = api.load_scenario(ROOT / "scenarios" / "3090.yaml")
-    api.sweep(scenario, mode="predict", ground=False, out=folder / "sweep")
+    api.sweep(scenario, mode="predict", cpu_check=False, out=folder / "sweep")
     run = {"batch_size": 64, "gpu": "RTX 3090"}
     explained, smaller = api.explain(**run), api.explain(**run, resolution="224x224")
     replay = api.replay_snapshot(ROOT / "tests" / "data" / "expandable-oom.pickle", compare=[""])

@@ -45,9 +45,9 @@ COMMANDS = (
     f"preflight --gpu 'RTX 3090' -- {TRAIN} --batch_sise=16",
     "replay tests/data/native-retry.pickle --compare expandable_segments:True --json",
     "replay tests/data/expandable-oom.pickle --verify",
-    "sweep scenarios/3090.yaml --no-ground --out {out}/3090",
-    "sweep scenarios/so101-baseline.yaml --no-ground --out {out}/so101-baseline",
-    "sweep scenarios/accuracy.yaml --no-ground --out {out}/accuracy",
+    "sweep scenarios/3090.yaml --no-cpu-check --out {out}/3090",
+    "sweep scenarios/so101-baseline.yaml --no-cpu-check --out {out}/so101-baseline",
+    "sweep scenarios/accuracy.yaml --no-cpu-check --out {out}/accuracy",
     "check scenarios/so101-baseline.yaml --out {out}/so101-baseline",
     "check scenarios/3090.yaml",
 )

@@ -172,16 +172,18 @@ def write_loader_page(
 
 
 def keep_loading(result: LoaderResult, folder: str | Path) -> Path | None:
-    """Put loader results into the store in `folder`; return the report, written again, if a sweep is in it.
+    """Put loader results into the store of a sweep in `folder`; return its report, written again, if any.
 
-    A folder keeps one: a later one takes its place.
+    A store keeps one: a later one takes its place. Where there is none, none is made.
 
     Raises:
         StoreError: the store or the page cannot be written.
     """
     from actprof.api.scenarios import write_report
-    from actprof.sweeps.store import ResultsStore
+    from actprof.sweeps.store import FILE_NAME, ResultsStore
 
+    if not (Path(folder) / FILE_NAME).is_file():
+        return None
     with ResultsStore(Path(folder)) as store:
         store.put_meta({"loading": result.to_json()})
         is_swept = "cells" in store.meta()

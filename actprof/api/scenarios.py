@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from actprof.claims.judge import Outcome
+    from actprof.loading.rows import LoaderResult
+    from actprof.sweeps.cpu_check import CpuCheck
 
 
 REPORT_NAME = "report.html"
 CSV_NAME = "results.csv"
+LOADING_NAME = "loader.json"
 
 
 def load_scenario(path: str | Path) -> Scenario:
@@ -42,11 +46,13 @@ def sweep(  # noqa: PLR0913 - the options of a command
     gpu: str | None = None,
     jobs: int | None = None,
     fresh: bool = False,
-    ground: bool = True,
+    cpu_check: bool = True,
     out: str | Path | None = None,
     listener: Listener = nobody,
 ) -> pd.DataFrame:
     """Answer the grid of a scenario; leave `results.sqlite`, `results.csv` and `report.html` in a folder.
+
+    A cell that cannot be answered is a row as well, with the verdict `unknown` and the reason.
 
     Args:
         scenario: the grid.
@@ -55,7 +61,7 @@ def sweep(  # noqa: PLR0913 - the options of a command
         gpu: another GPU than the scenario's.
         jobs: worker processes; one for each core if left out.
         fresh: answer again what is known already.
-        ground: also run each distinct policy on the CPU with real tensors.
+        cpu_check: then also run each distinct policy on the CPU with real tensors, and compare.
         out: the folder; `reports/<scenario>` if left out.
         listener: told about the progress after every task.
 
@@ -65,13 +71,33 @@ def sweep(  # noqa: PLR0913 - the options of a command
     Raises:
         UsageError: the scenario asks for what cannot be.
         StoreError: the folder cannot be written.
+        GroundingError: a real run on the CPU differs from what was traced.
     """
+    given: dict[str, Any] = {"gpu": gpu, "jobs": jobs, "fresh": fresh, "out": out, "listener": listener}
+    frame = answer_grid(scenario, mode=mode, **given)
+    write_results(frame, _asked(scenario, gpu, out)[1])
+    if cpu_check:
+        check_on_cpu(scenario, **given)
+    return frame
+
+
+def answer_grid(  # noqa: PLR0913 - the options of a command
+    scenario: Scenario,
+    *,
+    mode: str = "auto",
+    gpu: str | None = None,
+    jobs: int | None = None,
+    fresh: bool = False,
+    out: str | Path | None = None,
+    listener: Listener = nobody,
+) -> pd.DataFrame:
+    """Do the first part of `sweep`: return its rows, which only `results.sqlite` of the folder has."""
     from actprof.processes.pool import Workers
     from actprof.sweeps.checking import check_with
     from actprof.sweeps.measure_cells import measure_cells, plan_measuring
     from actprof.sweeps.runner import run_sweep
     from actprof.sweeps.store import ResultsStore
-    from actprof.sweeps.table import results_frame, write_csv
+    from actprof.sweeps.table import results_frame
 
     scenario, folder = _asked(scenario, gpu, out)
     plan = plan_measuring(scenario, mode)
@@ -79,14 +105,53 @@ def sweep(  # noqa: PLR0913 - the options of a command
     with ResultsStore(folder) as store:
         meta = _scenario_meta(scenario, gpu=gpu, mode=mode, measuring=plan.reason)
         store.put_meta(meta)
-        results = run_sweep(scenario, store, fresh=fresh, ground=ground, workers=workers)
+        results = run_sweep(scenario, store, fresh=fresh, workers=workers)
         results += measure_cells(plan, store, fresh=fresh, command=meta["command"], listener=listener)
         outcomes = check_with(scenario, store, fresh=fresh, workers=workers)
         store.put_meta({"outcomes": to_plain(outcomes)})
-    frame = results_frame(results)
+    return results_frame(results)
+
+
+def write_results(frame: pd.DataFrame, folder: Path) -> None:
+    """Do the second part of `sweep`: write `results.csv` and `report.html`.
+
+    Raises:
+        StoreError: they cannot be written.
+    """
+    from actprof.sweeps.table import write_csv
+
     write_csv(frame, folder / CSV_NAME)
     write_report(folder)
-    return frame
+
+
+def check_on_cpu(  # noqa: PLR0913 - the options of a command
+    scenario: Scenario,
+    *,
+    gpu: str | None = None,
+    jobs: int | None = None,
+    fresh: bool = False,
+    out: str | Path | None = None,
+    listener: Listener = nobody,
+) -> CpuCheck | None:
+    """Do the last part of `sweep`; write the report again with what came of it. None where it is left out.
+
+    Raises:
+        GroundingError: a real run on the CPU differs from what was traced.
+    """
+    from actprof.processes.pool import Workers
+    from actprof.sweeps.cpu_check import check_on_cpu as check
+    from actprof.sweeps.store import ResultsStore
+
+    scenario, folder = _asked(scenario, gpu, out)
+    if not scenario.cpu_check:
+        return None
+    with ResultsStore(folder) as store:
+        before = store.groundings(scenario.cells)
+        found = check(scenario, store, fresh=fresh, workers=Workers(jobs=jobs, listener=listener))
+        is_new = before != store.groundings(scenario.cells)
+    if is_new:
+        write_report(folder)
+    return found
 
 
 def check(
@@ -97,7 +162,7 @@ def check(
     out: str | Path | None = None,
     listener: Listener = nobody,
 ) -> tuple[Outcome, ...]:
-    """Return what becomes of each expectation of a scenario: held, broken, or not to be told.
+    """Return what becomes of each expectation of a scenario: as expected, not as expected, or not to be told.
 
     Only the cells that the expectations are about are predicted; options as in `sweep`. What names a GPU of
     its own keeps it, and `out` is read if the scenario was swept.
@@ -144,7 +209,6 @@ def write_report(folder: str | Path) -> Path:
         StoreError: there is no store, or the page cannot be written.
     """
     from actprof.claims.judge import Outcome
-    from actprof.loading.rows import LoaderResult
     from actprof.report.page import write_page
     from actprof.report.sweep_page import Report, render_report
     from actprof.sweeps.store import ResultsStore
@@ -161,6 +225,16 @@ def write_report(folder: str | Path) -> Path:
             planned=None if cells is None else len(cells),
             groundings=store.groundings(cells),
             outcomes=tuple(from_plain(Outcome, outcome) for outcome in meta.get("outcomes", [])),
-            loading=LoaderResult.from_json(meta["loading"]) if "loading" in meta else None,
+            loading=_loading(meta, folder),
         )
     return write_page(folder / REPORT_NAME, render_report(page))
+
+
+def _loading(meta: dict[str, Any], folder: Path) -> LoaderResult | None:
+    """Return the loader's results that are in the store, or beside it since before there was a sweep."""
+    from actprof.loading.rows import LoaderResult
+
+    beside = folder / LOADING_NAME
+    if "loading" not in meta and beside.is_file():
+        return LoaderResult.from_json(json.loads(beside.read_text(encoding="utf-8")))
+    return LoaderResult.from_json(meta["loading"]) if "loading" in meta else None

@@ -200,7 +200,7 @@ def _instead(expectation: Expectation, at_fault: Sequence[_Reading], count: int,
         with suppress(TraceError):  # what is true instead is more than was asked
             said = [_say_instead(expectation, first.result, first.value, facts)]
     if count > len(at_fault):
-        said.append(f"so in {len(at_fault)} of {count} cells")
+        said.append(f"so in {len(at_fault)} of {count} runs")
     return "; ".join(filter(None, said))
 
 
@@ -213,7 +213,7 @@ def _say_instead(expectation: Expectation, result: Result, value: Actual, facts:
         return _by_component(facts(result.cell))
     if name in ("backbones", "parameters.backbone"):
         return _about_backbones(facts(result.cell), result.cell)
-    if name.startswith(("share.", "held.")) and result.breakdown is not None:
+    if name.startswith(("share.", "memory.")) and result.breakdown is not None:
         return _who_holds(result.breakdown, oom=result.oom is not None)
     if expectation.quantity.kind == BYTES and not isinstance(value, str):
         return held_in_other_unit(expectation.expected, expectation.quantity, value)

@@ -1,6 +1,6 @@
 """What an expectation can be about: quantities by name, what kind of figure each is, and how it is read.
 
-Names with a dot go into parts: `parameters.backbone`, `share.encoder.attention maps`, `held.gradients`.
+Names with a dot go into parts: `parameters.backbone`, `share.encoder.attention maps`, `memory.gradients`.
 Most are read off a result, some off what the policy says of itself.
 """
 
@@ -72,7 +72,7 @@ PARTED = {
     "parameters": (COUNT, "parameters of one component"),
     "trainable": (COUNT, "trained parameters of one component"),
     "share": (SHARE, "share of the memory at the peak, or where it runs out"),
-    "held": (BYTES, "memory held at the peak, or where it runs out"),
+    "memory": (BYTES, "memory held at the peak, or where it runs out"),
 }
 
 
@@ -101,7 +101,7 @@ def _bare(part: str) -> str:
 
 @cache
 def part_names(first: str) -> tuple[str, ...]:
-    """Return what can stand after `parameters.`, `share.` or `held.`; nothing after other words."""
+    """Return what can stand after `parameters.`, `share.` or `memory.`; nothing after other words."""
     specs = [policy_spec(name) for name in policy_names()]
     components = dict.fromkeys(
         name for spec in specs for name in (*(c for _, c in spec.components), spec.other_component)
@@ -155,7 +155,7 @@ def _why_nothing(name: str, result: Result) -> str:
 
 def _read_result(name: str, result: Result) -> Actual | None:
     first, _, part = name.partition(".")
-    if first in ("share", "held"):
+    if first in ("share", "memory"):
         return None if result.breakdown is None else _held(result.breakdown, part, share=first == "share")
     if first == "oom":
         field = {"segment": "segment_bytes", "requested": "requested_bytes"}.get(part, part)

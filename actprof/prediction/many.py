@@ -1,7 +1,7 @@
 """Predict many cells: what is not cached is traced, once for all that share it, then each is predicted.
 
-Both are tasks for worker processes. Nothing is lost with a process that dies: its cell, or the cells whose
-trace it recorded, are told the error.
+Both are tasks for worker processes. Nothing is lost with what goes wrong, or with a process that dies: its
+cell, or the cells whose trace it recorded, are told the error.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from actprof.cell import Cell
-from actprof.errors import DiedError, TraceError, UsageError
 from actprof.hardware import Catalogue
 from actprof.policies.libraries import missing_lerobot
 from actprof.prediction.predict import predict_cell
@@ -22,14 +21,14 @@ from actprof.processes.pool import InThisProcess, Tasks, Workers
 from actprof.results import Result
 from actprof.trace.cache import cached_trace, trace_for
 
-Answer: TypeAlias = Result | UsageError | TraceError
+Answer: TypeAlias = Result | Exception
 
 
 class Predictions:
     """Cells to be predicted, in any order, with the GPUs that they may name.
 
     `answered` is told each cell with its result, or with what kept it from having one: a `UsageError` where
-    lerobot refuses it, a `TraceError`, a `DiedError`.
+    lerobot refuses it, a `TraceError`, a `DiedError`, or whatever else was raised.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class Predictions:
 
     def _traced(self, tasks: Tasks, group: list[Cell], future: Future[Any]) -> None:
         error = future.exception()
-        if isinstance(error, UsageError | TraceError):  # each cell would meet the same
+        if isinstance(error, Exception):  # each cell would meet the same
             tasks.leave_out(len(group))
             for cell in group:
                 self._answered(cell, error)
@@ -74,7 +73,7 @@ class Predictions:
 
     def _predicted(self, cell: Cell, future: Future[Result]) -> None:
         error = future.exception()
-        self._answered(cell, error if isinstance(error, UsageError | DiedError) else future.result())
+        self._answered(cell, error if isinstance(error, Exception) else future.result())
 
 
 def trace_task(cell: Cell) -> None:
@@ -94,7 +93,14 @@ def here_if_traced(cells: Iterable[Cell], workers: Workers) -> Workers:
 
 
 def _cold(cells: Iterable[Cell]) -> list[Cell]:
-    return [cell for cell in cells if cached_trace(cell) is None]
+    return [cell for cell in cells if _is_cold(cell)]
+
+
+def _is_cold(cell: Cell) -> bool:
+    try:
+        return cached_trace(cell) is None
+    except Exception:  # noqa: BLE001 - whoever traces it meets the same, and tells the cell
+        return True
 
 
 def _trace_key(cell: Cell) -> object:

@@ -69,7 +69,7 @@ class _Reader:
     ) -> tuple[_Point, list[_Point]] | None:
         """Return the fixed fields and the points of the grid (or beside it) that an entry is about."""
         if "where" in given and "at" in given:
-            text = "where selects cells of the grid, at states one of its own; keep one"
+            text = "where selects runs of the grid, at states one of its own; keep one"
             self._document.problem((*path, "at"), text)
             return None
         if "at" in given:
@@ -84,7 +84,7 @@ class _Reader:
             axes[key] = wanted
         found = list(points(axes, self._exclude))
         if not found:
-            self._document.problem((*path, "where"), "where selects no cell: all of them are excluded")
+            self._document.problem((*path, "where"), "where selects no run: all of them are excluded")
             return None
         return self._fixed, found
 
@@ -94,7 +94,7 @@ class _Reader:
             swept = ", ".join(self._axes) or "none"
             return f"where selects by axes, and {key} is not swept (the axes are {swept}); use at: instead"
         never = never_is(key, wanted or ["one of none"], self._axes[key])
-        return f"where selects no cell: {never}" if never else ""
+        return f"where selects no run: {never}" if never else ""
 
     def _one(self, path: Path, value: Any, fixed: _Point, found: Sequence[_Point]) -> Expectation | None:
         """Return what is expected of one quantity."""
@@ -161,7 +161,7 @@ def _scope(given: Mapping[str, Any], count: int) -> str:
     said = given.get("at") or given.get("where") or {}
     fields = ", ".join(f"{key.replace('_', ' ')} {_said(value)}" for key, value in said.items())
     if not fields:
-        return f"all {count} cells of the grid" if count > 1 else "the grid's only cell"
+        return f"all {count} runs of the grid" if count > 1 else "the grid's only run"
     return f"at {fields}" if given.get("at") else f"where {fields}"
 
 

@@ -10,7 +10,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,8 +38,9 @@ class Scenario:
         axes: name of an axis to its values, in file order; sizes are bytes, GPUs the catalogue's names.
         fixed: the fields that are the same for all cells, as given; under `policies` those of one policy.
         catalogue: the GPUs that the cells may name: the shipped ones and the file's own.
-        ground: whether a sweep also runs the policy on the CPU.
+        cpu_check: whether a sweep also runs the policy on the CPU, and compares.
         expectations: what somebody claims, or wants to hold; see `actprof.claims.judge`.
+        lines: of the keys and items in the file; see `actprof.scenario.document`.
     """
 
     name: str = "scenario"
@@ -49,8 +50,28 @@ class Scenario:
     axes: Mapping[str, tuple[Any, ...]]
     fixed: Mapping[str, Any]
     catalogue: Catalogue
-    ground: bool = True
+    cpu_check: bool = True
     expectations: tuple[Expectation, ...] = ()
+    lines: Mapping[tuple[str | int, ...], int] = field(default_factory=dict, repr=False)
+
+    def place(self, cell: Cell, names: Sequence[str]) -> str:
+        """Return `file:line` of what gives `cell` the first of the overrides `names` that the file has."""
+        for name in names:
+            for path in self._paths(cell, name):
+                if path in self.lines:
+                    return f"{self.path}:{self.lines[path]}"
+        return ""
+
+    def _paths(self, cell: Cell, name: str) -> Iterator[tuple[str | int, ...]]:
+        value = canonical(cell.overrides.get(name))
+        for index, swept in enumerate(self.axes.get(f"{_SET_PREFIX}{name}", ())):
+            if canonical(swept) == value:
+                yield "sweep", f"{_SET_PREFIX}{name}", index
+        for index, together in enumerate(self.axes.get("set", ())):
+            if name in together and canonical(together[name]) == value:
+                yield "sweep", "set", index, name
+        yield POLICIES, cell.policy, "set", name
+        yield "set", name
 
     def with_gpu(self, name: str) -> Self:
         """Return the same scenario on another GPU: replaces `gpu` and `capacity`, swept or fixed.
@@ -103,7 +124,7 @@ def build_scenario(
     _check_exclusions(axes, exclude)
     cells = expand(fixed, axes, exclude)
     if not cells:
-        raise GridError(("exclude",), "exclude leaves no cell; remove an exclusion")
+        raise GridError(("exclude",), "exclude leaves no run; remove an exclusion")
     return Scenario(
         cells=cells,
         axes={axis: tuple(values) for axis, values in axes.items()},
@@ -126,7 +147,7 @@ def _check_axes(fixed: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> 
     count = math.prod(len(values) for values in axes.values())
     if count > LARGEST_GRID:
         raise GridError(
-            ("sweep",), f"the grid has {count:,} cells; the limit is {LARGEST_GRID:,}, so sweep fewer values"
+            ("sweep",), f"the grid has {count:,} runs; the limit is {LARGEST_GRID:,}, so sweep fewer values"
         )
 
 
@@ -134,7 +155,7 @@ def _check_fixed_and_swept(fixed: Mapping[str, Any], axes: Mapping[str, Sequence
     named = axes.get("policy") or [fixed.get("policy", Cell().policy)]
     for policy, own in fixed.get(POLICIES, {}).items():
         if policy not in named:
-            raise GridError((POLICIES, policy), f"no cell has the policy {policy}; add it, or remove these")
+            raise GridError((POLICIES, policy), f"no run has the policy {policy}; add it, or remove these")
         if both := [key for key in own if key != "set" and key in axes]:
             raise GridError((POLICIES, policy, both[0]), f"{both[0]} is swept as well; keep one")
     fixed_overrides = {f"{_SET_PREFIX}{key}" for key in fixed.get("set", {})}
@@ -180,11 +201,22 @@ def expand(
     """Return the cells of the grid in a stable order: as nested loops over the axes in their order."""
     cells: dict[str, Cell] = {}
     for chosen in points(axes, exclude):
-        cell = make_cell(fixed, chosen)
+        cell = _possible_cell(fixed, chosen)
         if cell.identity() in cells:
-            raise GridError(("sweep",), f"two combinations make the same cell ({chosen}); remove one")
+            raise GridError(("sweep",), f"two combinations make the same run ({chosen}); remove one")
         cells[cell.identity()] = cell
     return tuple(cells.values())
+
+
+def _possible_cell(fixed: Mapping[str, Any], chosen: Mapping[str, Any]) -> Cell:
+    try:
+        return make_cell(fixed, chosen)
+    except GridError:
+        raise
+    except UsageError as error:
+        raise GridError(
+            ("sweep",), f"{error}, or exclude the combination" if chosen else f"{error}"
+        ) from error
 
 
 def points(
@@ -205,6 +237,7 @@ def make_cell(fixed: Mapping[str, Any], chosen: Mapping[str, Any]) -> Cell:
 
     Raises:
         GridError: `expandable_segments` is given twice, once in `alloc_conf`.
+        UsageError: no run can be like that.
     """
     common = {key: value for key, value in fixed.items() if key != POLICIES}
     policy = {**common, **chosen}.get("policy", Cell().policy)

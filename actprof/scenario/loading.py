@@ -38,7 +38,8 @@ def load_scenario(path: str | os.PathLike[str]) -> Scenario:
         name=model.name or re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-.") or "scenario",
         question=model.question or document.comment,
         path=file,
-        ground=model.ground,
+        cpu_check=model.cpu_check,
+        lines=document.lines,
         expectations=expectations,
     )
 

@@ -57,7 +57,7 @@ class _Strict(BaseModel):
 
 
 class _SweepBase(_Strict):
-    """Axes: each key a field of a cell, or `set.FIELD`, with the list of its values."""
+    """Axes: each key a field of a run, or `set.FIELD`, with the list of its values."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[_SetField, Annotated[list[Any], Field(min_length=1)]]
@@ -71,15 +71,15 @@ class _ExclusionBase(_Strict):
 
 
 class _SelectionBase(_ExclusionBase):
-    """The cells of the grid in which something is expected: axes and their value (or values) there."""
+    """The runs of the grid in which something is expected: axes and their value (or values) there."""
 
 
 class _CellChangeBase(_Strict):
-    """Fields of a cell, each with its value, instead of those of the grid's first cell."""
+    """Fields of a run, each with its value, instead of those of the grid's first run."""
 
 
 class _PolicyFieldsBase(_Strict):
-    """Fields of a cell that the cells of one policy alone have."""
+    """Fields of a run that the runs of one policy alone have."""
 
 
 def _model(
@@ -119,16 +119,16 @@ else:
 
 
 class ExpectEntry(_Strict):
-    """Quantities and what each should be (`encoder_tokens: 602`), who says so, and in which cells."""
+    """Quantities and what each should be (`encoder_tokens: 602`), who says so, and in which runs."""
 
     # Further keys are quantities; `claims_section` reads them.
     model_config = ConfigDict(extra="allow")
 
     claim: str = Field("", description="the words of who says so")
     source: str = Field("", description="where they say it")
-    where: Selection = Field(_LEFT_OUT, description="the cells of the grid that it is about; all if left out")
+    where: Selection = Field(_LEFT_OUT, description="the runs of the grid that it is about; all if left out")
     at: CellChange = Field(
-        _LEFT_OUT, description="one cell of its own: the grid's first, with these fields instead"
+        _LEFT_OUT, description="one run of its own: the grid's first, with these fields instead"
     )
 
 
@@ -158,10 +158,12 @@ class ScenarioFile(CellFields):
 
     name: f.ScenarioName = Field("", description="names the folder of the results; else the file's name")
     question: str = Field("", description="what the scenario asks; the opening comment if left out")
-    ground: bool = Field(default=True, description="whether a sweep also runs the policy on the CPU")
+    cpu_check: bool = Field(
+        default=True, description="whether a sweep also runs the policy on the CPU, and compares"
+    )
     gpus: dict[str, GpuEntry] = Field({}, description="GPUs of one's own, by name")
     policies: dict[f.PolicyName, PolicyFields] = Field(
-        {}, description="fields that the cells of one policy alone have, by its name"
+        {}, description="fields that the runs of one policy alone have, by its name"
     )
     sweep: Sweep = Field(_LEFT_OUT, description="axes: each a list of values; the grid is their product")
     exclude: list[Exclusion] = Field([], description="combinations of axis values to leave out")

@@ -52,7 +52,7 @@ def check_with(
     for some, again in ((cells, False), (beside, True)) if fresh else ((cells, False),):
         asked = replace(scenario, cells=some)
         here = here_if_traced(some, workers or Workers())
-        run_sweep(asked, store, fresh=again, ground=False, workers=here)
+        run_sweep(asked, store, fresh=again, workers=here)
     results = {result.cell.identity(): result for result in store.results(cells)}
     return evaluate(scenario.expectations, results, lambda cell: trace_for(cell)[0].policy)
 

@@ -54,9 +54,9 @@ def plan_measuring(
     reasons = dict.fromkeys(choice.reason for _cell, choice in measurable or chosen)
     reason = "; ".join(reasons)
     if mode == "measure" and not measurable:
-        raise UsageError(f"no cell of this scenario can be measured here: {reason}; use --mode predict")
+        raise UsageError(f"no run of this scenario can be measured here: {reason}; use --mode predict")
     if 0 < len(measurable) < len(chosen):
-        reason = f"{len(measurable)} of {len(chosen)} cells can be measured: {reason}"
+        reason = f"{len(measurable)} of {len(chosen)} runs can be measured: {reason}"
     decided = "measured" if measurable else "not measured"
     return MeasurePlan(scenario=scenario, choices=measurable, reason=f"{decided}: {reason}")
 

@@ -81,7 +81,7 @@ def outcome_of(name, value, *results, get_facts=facts, against=()):
         ("share.encoder.attention maps", "> 50 %", False, "27.0 %"),
         ("share.decoder", "0 %", True, "0.0 %"),
         ("share.activations", "80 %", True, "80.0 %"),
-        ("held.backbone", "40 B", True, "40.00 B"),
+        ("memory.backbone", "40 B", True, "40.00 B"),
         ("parameters.backbone", 70, True, "70"),
         ("parameters.trainable", 70, True, "70"),
         ("backbones", 2, False, "1"),
@@ -112,7 +112,7 @@ def test_one_cell_that_breaks_it_breaks_it():
     """The others are counted."""
     outcome = outcome_of("encoder_tokens", 602, result_of(), result_of(Cell(cameras=1), encoder_tokens=302))
     assert (False, "302", 1) == (outcome.held, outcome.actual, outcome.broken_cells)
-    assert "so in 1 of 2 cells" == outcome.instead
+    assert "so in 1 of 2 runs" == outcome.instead
 
 
 def test_tokens_of_a_policy_that_reads_none_are_not_nought():
@@ -195,7 +195,7 @@ BROKEN = {
     ("Why 52M", "ratio of parameters.backbone", "1.00"),
     ("Training results", "checkpoint", "206.47 MB"),
     ("No image resize", "ratio of encoder_tokens", "3.72"),
-    ("No image resize", "held.encoder.attention maps", "6.22 GiB"),
+    ("No image resize", "memory.encoder.attention maps", "6.22 GiB"),
     ("Encoder input tokens", "share.encoder.attention maps", "25.4 %"),
 }
 HELD = {

@@ -147,7 +147,7 @@ def test_every_name_of_a_quantity_is_found():
     assert all(name == find_quantity(name).name for name in quantity_names())
     assert "share.encoder.attention maps" == find_quantity("share.encoder.attention_maps").name
     assert "parameters.VAE encoder" == find_quantity("parameters.vae_encoder").name
-    assert "held.U-Net" == find_quantity("held.unet").name
+    assert "memory.U-Net" == find_quantity("memory.unet").name
 
 
 def test_the_words_are_those_of_traces_and_results():
@@ -193,7 +193,7 @@ def test_where_selects_cells_and_at_states_one(load):
         overrides={"chunk_size": 7, "n_heads": 4}, batch_size=99, cameras=1, capacity_bytes=20 * GIB,
         used_by_others_bytes=GIB,
     ) == entries[2].cells[0]  # fmt: skip
-    assert ["all 4 cells of the grid", "where batch size 16"] == [entry.scope for entry in entries[:2]]
+    assert ["all 4 runs of the grid", "where batch size 16"] == [entry.scope for entry in entries[:2]]
     assert 5 == len(expected_cells(entries))
 
 
@@ -231,14 +231,14 @@ def test_another_gpu_moves_all_but_what_names_its_own(load):
         ("retries: 3 .. 1", "retries: the range '3 .. 1' has nothing in it"),
         ("retries: 3 ± -1", "retries: the tolerance '-1' is negative"),
         ("claim: only words", "it expects nothing; add a quantity"),
-        ("where: {batch_size: 32}\n    retries: 0", "where selects no cell: batch_size never is 32"),
+        ("where: {batch_size: 32}\n    retries: 0", "where selects no run: batch_size never is 32"),
         ("where: {resolution: 64x64}\n    retries: 0", "where selects by axes, and resolution is not"),
         ("where: {batchsize: 8}\n    retries: 0", "unknown key 'batchsize'; did you mean batch_size"),
         ("at: {batchsize: 8}\n    retries: 0", "unknown key 'batchsize'; did you mean batch_size"),
         ("at: {batch_size: 0}\n    retries: 0", "batch_size must be at least 1"),
         (
             "at: {cameras: 1}\n    where: {batch_size: 8}\n    retries: 0",
-            "where selects cells of the grid, ",
+            "where selects runs of the grid, ",
         ),
         ("retries: {ratio_to: {cameras: 1}}", "retries is a mapping without exactly ratio_to and expect"),
         ("verdict: {ratio_to: {cameras: 1}, expect: 1}", "verdict is a word and has no ratio"),

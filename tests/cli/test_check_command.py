@@ -34,7 +34,7 @@ def test_what_is_held_ends_with_zero(run, scenario, tmp_path):
     assert (0, "") == (done.code, done.err)
     assert "“seven tokens <b>”  notes" in done.out
     assert "✓ encoder_tokens  expected 7     is 7" in done.out
-    assert done.out.endswith("2 expectations: 2 held\n")
+    assert done.out.endswith("2 expectations: 2 as expected\n")
     assert not (tmp_path / "reports").exists()
 
 
@@ -43,7 +43,7 @@ def test_something_broken_ends_with_one(run, scenario):
     done = run("check", scenario(HELD + BROKEN))
     assert 1 == done.code
     assert "✗ peak_allocated  expected < 1 MiB  is " in done.out
-    assert "3 expectations: 2 held, 1 broken" in done.out
+    assert "3 expectations: 2 as expected, 1 not as expected" in done.out
 
 
 def test_something_unknown_ends_with_three(run, scenario, monkeypatch):
@@ -85,7 +85,7 @@ def test_another_gpu_is_checked_instead(run, scenario):
 def test_a_sweep_keeps_the_outcomes_for_its_report(run, scenario, tmp_path):
     """The page has them, also when it is written again from the store; the grid stays what it was."""
     file = scenario(HELD + BROKEN + "  - at: {batch_size: 32}\n    verdict: fits\n")
-    assert 0 == run("sweep", file, "--no-ground", "--mode", "predict").code
+    assert 0 == run("sweep", file, "--no-cpu-check", "--mode", "predict").code
     folder = tmp_path / "reports" / "small"
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "Claims and expectations" in page

@@ -62,11 +62,11 @@ def test_a_sweep_leaves_store_table_and_report(run, seed, tmp_path, monkeypatch)
     scenario.write_text(
         "set: {chunk_size: 7}\nsweep:\n  batch_size: [8, 16]\n  expandable_segments: [false, true]\n"
     )
-    first = run("sweep", scenario, "--no-ground", "--jobs", 1)
+    first = run("sweep", scenario, "--no-cpu-check", "--jobs", 1)
     folder = tmp_path / "reports" / "small"
 
     assert 0 == first.code, first.err
-    assert "4 cells: 4 fits\nfastest that fits: 640x480, 2 cameras, batch " in first.out
+    assert "4 runs: 4 fit\nfastest that fits: 640x480, 2 cameras, batch " in first.out
     assert "samples/s predicted, limited by " in first.out
     assert {"results.sqlite", "results.csv", "report.html"} <= {path.name for path in folder.iterdir()}
     assert first.out.splitlines()[-1].endswith("report.html")
@@ -75,7 +75,7 @@ def test_a_sweep_leaves_store_table_and_report(run, seed, tmp_path, monkeypatch)
     assert 0 == run("report", folder).code
     assert (folder / "report.html").is_file()
 
-    data = json.loads(run("sweep", scenario, "--no-ground", "--json").out)
+    data = json.loads(run("sweep", scenario, "--no-cpu-check", "--json").out)
     assert (4, "small") == (len(data["results"]), data["scenario"])
 
 
@@ -86,7 +86,7 @@ def test_a_sweep_moves_to_another_gpu(run, seed, tmp_path, monkeypatch):
     scenario = tmp_path / "small.yaml"
     scenario.write_text("set: {chunk_size: 7}\nbatch_size: 8\n")
     shown = run(
-        "sweep", scenario, "--no-ground", "--jobs", 1, "--gpu", "T4", "--json", "--out", tmp_path / "t4"
+        "sweep", scenario, "--no-cpu-check", "--jobs", 1, "--gpu", "T4", "--json", "--out", tmp_path / "t4"
     )
 
     assert "T4" == json.loads(shown.out)["results"][0]["gpu"]["name"]

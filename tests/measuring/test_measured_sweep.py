@@ -31,7 +31,7 @@ def sweep(seed, tmp_path, monkeypatch):
         monkeypatch.setitem(plan_measuring.__kwdefaults__, "gpus", lambda: (card,))
         monkeypatch.setattr("actprof.sweeps.measure_cells.usable_gpus", lambda: (card,))
         monkeypatch.setattr("actprof.sweeps.measure_cells.Run", make_run)
-        arguments = [str(scenario), "--no-ground", "--jobs", "1", "--out", str(tmp_path / "out"), *options]
+        arguments = [str(scenario), "--no-cpu-check", "--jobs", "1", "--out", str(tmp_path / "out"), *options]
         done = CliRunner().invoke(command, arguments, standalone_mode=False)
         if done.exception is not None:
             raise done.exception

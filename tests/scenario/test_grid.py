@@ -185,7 +185,7 @@ def test_a_capacity_alone_stands_for_a_gpu_of_that_size(given_fields, expected):
             {"cameras": list(range(1, LARGEST_GRID + 2))},
             [],
             ("sweep",),
-            "the grid has 100,001 cells; the limit is 100,000, so sweep fewer values",
+            "the grid has 100,001 runs; the limit is 100,000, so sweep fewer values",
         ),
         ({}, {"cameras": [1]}, [{}], ("exclude", 0), "the exclusion names no axis; write like {cameras: 3}"),
         (
@@ -207,7 +207,7 @@ def test_a_capacity_alone_stands_for_a_gpu_of_that_size(given_fields, expected):
             {"cameras": [1, 2]},
             [{"cameras": [1, 2]}],
             ("exclude",),
-            "exclude leaves no cell; remove an exclusion",
+            "exclude leaves no run; remove an exclusion",
         ),
     ],
 )

@@ -18,7 +18,7 @@ KEYS = (
     "used_by_others, cudnn_benchmark, changes"
 )
 
-OTHER_KEYS = "name, question, ground, gpus, policies, sweep, exclude, expect"
+OTHER_KEYS = "name, question, cpu_check, gpus, policies, sweep, exclude, expect"
 LISTS_ALL = "`actprof gpus` lists all"
 WAYS_OUT = (
     "--capacity SIZE (like 24GB) takes any card of that size, and /nowhere/actprof/gpus.toml can describe it"
@@ -82,7 +82,7 @@ def test_a_scenario_takes_names_and_values_in_their_usual_forms(load):
     """GPUs by any usual name, sizes with units, scientific notation, yes and no."""
     scenario = load(
         "# What if?\n"
-        "gpu: 3090\ncapacity: 20GiB\nused_by_others: 0\nground: no\nexpandable_segments: on\n"
+        "gpu: 3090\ncapacity: 20GiB\nused_by_others: 0\ncpu_check: no\nexpandable_segments: on\n"
         "set: {optimizer_lr: 1e-5, use_vae: off, vision_backbone: resnet18}\n"
     )
     expected = Cell(
@@ -92,7 +92,7 @@ def test_a_scenario_takes_names_and_values_in_their_usual_forms(load):
         overrides={"optimizer_lr": 1e-5, "use_vae": False, "vision_backbone": "resnet18"},
     )
     assert [expected] == list(scenario.cells)
-    assert ("s", "What if?", False) == (scenario.name, scenario.question, scenario.ground)
+    assert ("s", "What if?", False) == (scenario.name, scenario.question, scenario.cpu_check)
 
 
 def test_cameras_may_be_the_list_of_their_resolutions(load):
@@ -239,10 +239,10 @@ REFUSALS = [
     ("exclude: {cameras: 3}\n", "1: exclude must be a list of mappings, like [{cameras: 3}], not a mapping"),
     ("sweep: {cameras: [1]}\nexclude:\n  - {camera: 3}\n", "3: unknown key 'camera'; did you mean cameras?"),
     ("sweep: {cameras: [1]}\nexclude:\n  - {cameras: 3}\n", "3: cameras never is 3; its values are 1"),
-    ("sweep: {cameras: [1]}\nexclude:\n  - {cameras: 1}\n", "2: exclude leaves no cell; remove an exclusion"),
+    ("sweep: {cameras: [1]}\nexclude:\n  - {cameras: 1}\n", "2: exclude leaves no run; remove an exclusion"),
     (
         f"cameras: 1\nsweep:\n  state_dim: {list(range(1000))}\n  batch_size: {list(range(1, 1001))}\n",
-        "2: the grid has 1,000,000 cells; the limit is 100,000, so sweep fewer values",
+        "2: the grid has 1,000,000 runs; the limit is 100,000, so sweep fewer values",
     ),
     (
         "expandable_segments: true\nalloc_conf: expandable_segments:False\n",

@@ -32,9 +32,9 @@ GOOD = {
     "used_by_others": ["2.3GiB"],
     "changes": ["[fused_attention]", "[]"],
     "name": ["a-name", "on"],
-    "ground": ["false"],
+    "cpu_check": ["false"],
 }
-AXES = {name: values for name, values in GOOD.items() if name not in ("set", "name", "ground", "changes")}
+AXES = {name: values for name, values in GOOD.items() if name not in ("set", "name", "cpu_check", "changes")}
 FIELDS = {**AXES, "set.chunk_size": ["20", "50"], "set": ["{chunk_size: 20}"]}
 EXPECTED = {
     "claim": ["words of somebody"],
@@ -45,7 +45,7 @@ EXPECTED = {
     "peak_allocated": ["< 13 GiB", "12 GiB .. 14 GiB"],
     "max_batch_size": [">= 32"],
     "share.encoder": ["more than 50 %"],
-    "held.encoder.attention maps": ["6 GiB"],
+    "memory.encoder.attention maps": ["6 GiB"],
     "oom.segment": ["76 MiB"],
     "checkpoint": ["197 MB", "{ratio_to: {cameras: 1}, expect: 1}"],
     "backbones": ["2"],

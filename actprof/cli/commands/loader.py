@@ -10,13 +10,14 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.table import Table
 
 from actprof import api
 from actprof.api.measurements import keep_loading
+from actprof.api.scenarios import LOADING_NAME
 from actprof.cli.console import messages, output, plain_table, print_json, progress_listener
 from actprof.cli.options import html_option, json_option, parse_overrides
+from actprof.cli.progress_bar import counting_columns
 from actprof.errors import UsageError
 from actprof.files import write_whole
 from actprof.loading.feed import workers_needed
@@ -133,8 +134,7 @@ def command(*, read: Path | None, as_json: bool, html: Path | None, out: Path | 
     if read is not None:
         result = _read_result(read)
     else:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(separator="/"))
-        with progress_listener(*columns, start="planning") as listener:
+        with progress_listener(*counting_columns(), start="importing lerobot, to plan") as listener:
             result = api.measure_loader(**options, listener=listener)
     written = _write(result, html, out, step)
     if as_json:
@@ -159,7 +159,7 @@ def _write(result: LoaderResult, html: Path | None, out: Path | None, step: dict
     pages = ([html] if html else []) + ([out / "loader.html"] if out else [])
     written = [api.write_loader_page(result, page, **step) for page in pages]
     if out is not None:
-        place = out / "loader.json"
+        place = out / LOADING_NAME
         write_whole(place, (json.dumps(result.to_json(), indent=1) + "\n").encode())
         written.append(place)
         report = keep_loading(result, out)
