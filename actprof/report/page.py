@@ -50,7 +50,7 @@ def render(template: str, figures: Plots, **values: Any) -> str:
     plots = {name: figure.to_plotly_json() for name, figure in figures.items()}
     for plot in plots.values():
         plot["layout"].pop("template", None)  # the page has its own, in its own colours
-    return page.render(figures=plots, contents=[], **values)  # each section names itself among the contents
+    return page.render(figures=plots, contents=[], packed=[], **values)  # the template fills both lists
 
 
 def write_page(path: str | Path, html: str) -> Path:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import gzip
 import re
+from itertools import product
 from pathlib import Path
+from random import Random
 
 import plotly.graph_objects as go
 import pytest
@@ -13,6 +15,7 @@ import pytest
 import actprof.report
 from actprof.report.page import Plots, write_page
 from actprof.report.sweep_page import Report, render_report
+from actprof.results import MemoryCurve
 
 ROOM = Path(actprof.report.__file__).parent
 LIBRARY = gzip.decompress((ROOM / "vendor" / "plotly.js.gz").read_bytes()).decode()
@@ -45,13 +48,28 @@ def test_pages_hold_the_library_as_it_is_shipped(grid):
 
 
 def test_a_page_of_many_runs_stays_small(make_result):
-    """A thousand runs with a timeline each, in less than two megabytes."""
-    results = [
-        make_result(need=(1 + batch % 20) * 2**30, batch_size=batch, cameras=cameras)
-        for batch in range(1, 251)
-        for cameras in (1, 2, 3, 4)
-    ]
+    """A thousand runs with a timeline of four hundred points each, in less than two megabytes."""
+    random = Random(14)  # noqa: S311 - the same page every time
+    results = []
+    for batch, cameras in product(range(1, 251), (1, 2, 3, 4)):
+        sizes = tuple(random.randrange(batch * 2**26, batch * 2**27) for _ in range(400))
+        curve = MemoryCurve(allocated_bytes=sizes, reserved_bytes=sizes, phases=((0, "forward"),), steps=(0,))
+        own = {"batch_size": batch, "cameras": cameras, "verdict": "oom" if batch % 2 else "fits"}
+        results.append(make_result(need=max(sizes), curve=curve, **own))
     assert len(render_report(Report(name="many", results=tuple(results)))) < 2_000_000
+
+
+@pytest.mark.browser
+def test_rows_of_a_long_table_unfold_and_are_found_by_what_is_in_them(open_file, make_result, tmp_path):
+    """What they unfold to is packed, and there as soon as the figures are."""
+    results = tuple(make_result(batch_size=n, reason=f"reason-{n}-end") for n in range(1, 401))
+    text = render_report(Report(name="many", results=results))
+    assert "reason-77-end" not in text
+    page = open_file(write_page(tmp_path / "page.html", text))
+    page.fill("#filter-text", "reason-77-end")
+    assert "1 of 400 runs" == page.inner_text("#filter-count")
+    page.locator("tbody:not([hidden]) .unfold").click()
+    assert page.locator("text=reason-77-end").is_visible()
 
 
 @pytest.mark.browser

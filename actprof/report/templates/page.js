@@ -179,6 +179,10 @@ async function begin() {
     performance.mark("library");
   }
   figures = await readData("figure-data");
+  if (byId("packed-rows")) {
+    const rows = await readData("packed-rows");
+    rows.forEach((row, index) => document.querySelector(`[data-packed="${index}"]`).insertAdjacentHTML("beforeend", row));
+  }
   for (const start of starters) await start();
   drawWaiting();
 }

@@ -13,7 +13,8 @@ document.addEventListener("click", (event) => {
   const noun = table.dataset.noun;
   const bodies = [...table.tBodies];
   const headers = [...table.tHead.querySelectorAll("th[aria-sort]")];
-  const texts = new Map(bodies.map((body) => [body, body.textContent.toLowerCase()]));
+  let texts = new Map(); // of rows and what they unfold to, once they are asked for
+  const textOf = (body) => texts.get(body) ?? texts.set(body, body.textContent.toLowerCase()).get(body);
   const places = new Map(headers.map((header, index) => [header.textContent.trim(), index + 1]));
   const field = (body, name) => body.rows[0].cells[places.get(name)].textContent.trim().toLowerCase();
 
@@ -60,7 +61,7 @@ document.addEventListener("click", (event) => {
       });
     }
     const words = text.split(/\s+/).filter(Boolean);
-    return [...conditions, ...words.map((word) => (body) => texts.get(body).includes(word))];
+    return [...conditions, ...words.map((word) => (body) => textOf(body).includes(word))];
   }
 
   function filter() {
@@ -99,5 +100,6 @@ document.addEventListener("click", (event) => {
   byId("filter-text").addEventListener("input", filter);
   byId("filter-verdict").addEventListener("change", filter);
   byId("csv").addEventListener("click", save);
+  starters.push(() => { texts = new Map(); filter(); }); // packed rows have come
   filter();
 })();
