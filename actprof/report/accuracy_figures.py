@@ -20,6 +20,8 @@ COLOURS = {**MEMORY, "process": PROCESS}
 _WIDTHS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # of a bar, in percent
 _MOST_BARS = 24
 _FEW = 6  # rows in a bar, up to which each has a line
+_LABELS = ("0.1", "0.2", "0.5", "1", "2", "5", "10", "20", "50", "100", "200")
+_TICKS = {"tickvals": [float(label) for label in _LABELS], "ticktext": _LABELS}  # GiB, of logarithmic axes
 _DECADE = 10  # from this ratio of largest to smallest on, the axes are logarithmic
 
 
@@ -59,7 +61,7 @@ def draw_scatter(rows: Sequence[AccuracyRow]) -> go.Figure:
         line={"color": GREY, "width": 1, "dash": "dash"},
     )  # fmt: skip
     figure.data = (figure.data[-1], *figure.data[:-1])  # beneath the marks
-    axis = {**log_axis(*edges), "dtick": "D2"} if is_log else {"range": list(edges), "zeroline": False}
+    axis = {**log_axis(*edges), **_TICKS} if is_log else {"range": list(edges), "zeroline": False}
     lay_out(figure, height=400, left=52, top=10, bottom=48)
     figure.update_xaxes(title=axis_title("measured, GiB"), **axis)
     figure.update_yaxes(title=axis_title("predicted, GiB", 4), **axis)

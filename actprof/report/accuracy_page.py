@@ -160,7 +160,7 @@ def _range(ends: tuple[int, int] | None) -> str:
 def _table_rows(found: Accuracy) -> Table:
     has_steps = bool(found.step.n)
     names = (*map(capital, NUMBERS), *(["Step"] if has_steps else []), "Largest batch")
-    heads = columns("Run", numbers=names) + columns("Said", "Was", "By")
+    heads = columns("Run", numbers=names) + columns("Said", "Was", "Source")
     lines = tuple(_row(row, has_steps=has_steps) for row in found.rows)
     return Table("All rows", heads, lines, css="cells ledger", box="tall", noun="row")
 

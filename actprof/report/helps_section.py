@@ -49,7 +49,7 @@ def _lead(count: int, shown: int) -> list[str]:
 
 def _table(failing: Sequence[tuple[Setup, BatchSeries, Result]], *, named: bool) -> Table:
     heads = columns(*(["Setup"] if named else []), "Runs out")
-    heads += columns("A smaller batch", "The same batch, another setting", "The same batch, smaller images")
+    heads += columns("Largest batch that runs", "This batch, another setting", "This batch, smaller images")
     lines = [
         Row((*([setup.name] if named else []), cell_text(run.cell), *_instead(setup, line, run)))
         for setup, line, run in failing
@@ -85,4 +85,4 @@ def _images(line: BatchSeries, size: int) -> str:
 
 def _to_spare(line: BatchSeries, size: int) -> str:
     run = next(r for r in line.results if r.cell.batch_size == size)
-    return ", tight" if run.verdict == Verdict.TIGHT else f", {gib(run.headroom_bytes)} GiB to spare"
+    return " (tight)" if run.verdict == Verdict.TIGHT else f" ({gib(run.headroom_bytes)} GiB to spare)"
