@@ -122,14 +122,14 @@ def cell_text(cell: Cell) -> str:
 
 
 def asked_text(cell: Cell) -> str:
-    """Return what a run is asked to do, for a headline: `2 cameras at 640x480, batch size 8, EMA on`.
+    """Return what a run is asked to do, for a headline: `2 cameras at 640x480, batch 8, EMA on`.
 
     The fields of the policy's config, its device and its allocator are left out.
     """
     (size, count), *others = _sizes(cell.cameras, cell.resolution) or [("", 0)]
     views = [f"{count} {plural(count, 'camera')} at {size}" if count else "no cameras"]
     views += [f"{count} at {size}" for size, count in others]
-    return ", ".join([join(views), f"batch size {cell.batch_size}", *options_text(cell)])
+    return ", ".join([join(views), f"batch {cell.batch_size}", *options_text(cell)])
 
 
 def options_text(cell: Cell) -> list[str]:

@@ -64,7 +64,7 @@ UNLIKE = {"cameras": 3, "resolution": "640x480,640x480,480x640"}
 def test_cameras_are_said_in_three_ways(fields, asked, views, images):
     """For a headline, for a sentence, and where there is little room; each size once."""
     cell = Cell(**fields)
-    assert f"{asked}, batch size 8" == asked_text(cell)
+    assert f"{asked}, batch 8" == asked_text(cell)
     assert views == views_text(cell.cameras, cell.resolution)
     assert images == images_text(cell.cameras, cell.resolution)
 

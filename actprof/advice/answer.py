@@ -13,7 +13,7 @@ from actprof.advice.suggest import Remedy
 from actprof.policies import policy_title
 from actprof.results import MOST_BATCH_SIZE, Result, Verdict
 from actprof.units import format_bytes, format_seconds
-from actprof.words import LIMITS, asked_text, cell_command
+from actprof.words import LIMITS, asked_text, plural
 
 HEADLINES = {
     Verdict.FITS: "It fits.",
@@ -24,6 +24,8 @@ HEADLINES = {
 }
 SAMPLES = 10_000  # that the time is told of where nobody says how many steps there are
 _HOUR = 3600.0
+_BESIDE = ", beside "  # what other processes of the run take, in a reason
+_LONGEST = 60  # characters of flags that still find room in a line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,51 +40,58 @@ class Hours:
 
     @property
     def text(self) -> str:
-        """`12.2 h (7.03 h to 21.2 h)`."""
+        """`12.2 h (7.03 to 21.2 h)`."""
         middle, low, high = map(hours_text, (self.hours, self.low, self.high))
-        return f"{middle} ({low} to {high})"
+        first = low.split()[0] if low.split()[-1] == high.split()[-1] else low
+        return f"{middle} ({first} to {high})"
 
 
 def subject(result: Result, place: str = "") -> str:
-    """Return what was asked: `ACT, 2 cameras at 640x480, batch size 8, on RTX 3090`."""
-    return f"{policy_title(result.cell.policy)}, {asked_text(result.cell)}, on {place or result.gpu.name}"
+    """Return what was asked: `ACT with 2 cameras at 640x480, batch 8, on RTX 3090`."""
+    return f"{policy_title(result.cell.policy)} with {asked_text(result.cell)}, on {place or result.gpu.name}"
 
 
 def advice_line(result: Result, remedy: Remedy | None = None) -> str:
     """Return the best thing to do: how much larger the batch may be, or else what helps, as flags to copy."""
     if result.verdict == Verdict.FITS:
-        return f"{format_bytes(result.headroom_bytes)} to spare: {_room(result)}"
+        return f"{format_bytes(result.headroom_bytes)} to spare: {_room(result, remedy)}."
     if result.verdict == Verdict.UNKNOWN:
         return "What helps: to measure it where the GPU is, by actprof measure or actprof run."
+    if not result.available_bytes and (others := result.cell.used_by_others_bytes):
+        return f"What helps: to free the card, of which other programs hold {format_bytes(others)}."
     if remedy is None:
-        return f"What helps: {cell_command(result.cell, 'suggest')} looks for it."
+        return "What helps: actprof suggest, with the same options, looks for it."
     added = " ".join(added_words(remedy))
-    how = added if added and len(added) <= _LONGEST else f"{remedy.title} (--change {remedy.name})"
+    how = added if added and len(added) <= _LONGEST else f"{remedy.title} (actprof suggest says how)"
     return f"What helps: {how} {_effect(remedy)}."
-
-
-_LONGEST = 60  # characters of flags that still find room in a line
 
 
 def _effect(remedy: Remedy) -> str:
     after = remedy.after
     if after.verdict != Verdict.FITS:
         return "runs, tightly"
-    most, size = remedy.before.surely_fits_batch_size, after.cell.batch_size
-    if remedy.family == "batch" and most is not None and most > size:
-        return f"fits; up to {most} run, tightly"
+    if remedy.family == "batch":
+        return f"fits{_up_to(remedy.before, after.cell.batch_size)}"
     return f"fits, with {format_bytes(after.headroom_bytes)} to spare"
 
 
-def _room(result: Result) -> str:
-    """Return how far the batch may grow, as a flag of lerobot-train."""
-    size, surely, likely = result.cell.batch_size, result.surely_fits_batch_size, result.max_batch_size
-    if surely is None or likely is None:
-        return "the largest batch size is not known."
-    if surely <= size:
-        return f"no larger batch surely runs{f', {likely} probably does' if likely > size else ''}."
-    more = " or more" if surely >= MOST_BATCH_SIZE else ""
-    return f"--batch_size={surely}{more} surely runs too{f', {likely} probably' if likely > surely else ''}."
+def _room(result: Result, remedy: Remedy | None) -> str:
+    """Return how far the batch may grow, as a flag of lerobot-train; `remedy` is a larger batch that fits."""
+    if result.surely_fits_batch_size is None:
+        return "the largest batch size is not known"
+    if remedy is None:
+        return f"no larger batch has room to spare{_up_to(result, result.cell.batch_size)}"
+    size = remedy.after.cell.batch_size
+    more = " or more" if size >= MOST_BATCH_SIZE else ""
+    return f"{' '.join(remedy.flags)}{more} fits too{_up_to(result, size)}"
+
+
+def _up_to(result: Result, size: int) -> str:
+    """Return how many more than `size` samples run, if any."""
+    most = result.surely_fits_batch_size or 0
+    return (
+        f"; up to {most}{' or more' if most >= MOST_BATCH_SIZE else ''} run, tightly" if most > size else ""
+    )
 
 
 def step_hours(result: Result, steps: int | None = None) -> Hours | None:
@@ -92,8 +101,13 @@ def step_hours(result: Result, steps: int | None = None) -> Hours | None:
         return None
     count = steps if steps is not None else SAMPLES / result.cell.step_samples
     low, middle, high = (count * it / _HOUR for it in (seconds.low, seconds.median, seconds.high))
-    what = f"{SAMPLES:,} samples" if steps is None else f"{steps:,} steps"
+    what = f"{SAMPLES:,} samples" if steps is None else steps_text(steps)
     return Hours(what=what, hours=middle, low=low, high=high, limit=result.limited_by)
+
+
+def steps_text(steps: int) -> str:
+    """Return `50,000 steps`."""
+    return f"{steps:,} {plural(steps, 'step')}"
 
 
 def time_line(result: Result, hours: Hours | None, *, cost: str = "") -> str:
@@ -106,11 +120,10 @@ def time_line(result: Result, hours: Hours | None, *, cost: str = "") -> str:
 
 
 def why_text(result: Result) -> str:
-    """Return what is behind the verdict, in sentences; nothing of a run that simply fits."""
-    if result.verdict == Verdict.FITS or not result.reason:
+    """Return what is behind the verdict, in sentences; nothing of one process that simply fits."""
+    if not result.reason or (result.verdict == Verdict.FITS and _BESIDE not in result.reason):
         return ""
-    said = f"{result.reason.rstrip('.')}."
-    return f"{said[:1].upper()}{said[1:]}{f' {beyond}' if (beyond := beyond_text(result)) else ''}"
+    return " ".join(filter(None, (f"Why: {result.reason.rstrip('.')}.", beyond_text(result))))
 
 
 def beyond_text(result: Result) -> str:
@@ -131,8 +144,11 @@ def added_words(offer: Offer) -> list[str]:
 
 
 def hours_text(hours: float) -> str:
-    """Return `12.2 h`, or minutes and seconds below one hour."""
-    return f"{figure(hours)} h" if hours >= 1 else format_seconds(_HOUR * hours)
+    """Return `12.2 h`, `2.5 min` below one hour, `43 s` below one minute."""
+    for unit, size in (("h", 1.0), ("min", 1 / 60)):
+        if hours >= size:
+            return f"{figure(hours / size)} {unit}"
+    return format_seconds(hours * _HOUR)
 
 
 def figure(number: float) -> str:

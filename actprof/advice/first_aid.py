@@ -1,12 +1,12 @@
-"""The cheapest remedy for a run that does not simply fit, among those that need no further trace."""
+"""The best thing to do about a run that needs no further trace: the cheapest remedy, or a larger batch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from actprof.advice.offer import Offer
-from actprof.advice.remedies import offers
+from actprof.advice.remedies import batch_size_offer, offers
 from actprof.advice.room import roomy_batch
 from actprof.advice.suggest import Remedy
 from actprof.hardware import Catalogue
@@ -20,9 +20,12 @@ _MOST_TRIED = 3
 def first_aid(result: Result, *, catalogue: Catalogue | None = None) -> Remedy | None:
     """Return the remedy of the least effort with which a predicted run fits, or else runs at all.
 
-    None where the run fits, where nothing is known of it, and where none of the few that are tried helps.
+    For a run that fits it is a larger batch that does so too. None where nothing is known of the run, and
+    where none of the few remedies that are tried helps.
     """
-    if result.verdict not in (Verdict.TIGHT, Verdict.OOM) or not result.available_bytes:
+    if result.verdict == Verdict.FITS:
+        return _larger_batch(result, catalogue)
+    if result.verdict == Verdict.UNKNOWN or not result.available_bytes:
         return None
     roomy = roomy_batch(result, catalogue=catalogue)
     tried: list[Remedy] = []
@@ -30,17 +33,32 @@ def first_aid(result: Result, *, catalogue: Catalogue | None = None) -> Remedy |
         if len(tried) == _MOST_TRIED or (tried and tried[-1].after.verdict == Verdict.FITS):
             break
         if not _is_hopeless(offer, result) and cached_trace(offer.cell) is not None:
-            is_known = roomy is not None and roomy.cell == offer.cell
-            after = roomy if is_known else predict_cell(offer.cell, catalogue=catalogue)
-            said = {f.name: getattr(offer, f.name) for f in fields(Offer)}
-            tried.append(Remedy(**said, before=result, after=after))
+            known = roomy if roomy is not None and roomy.cell == offer.cell else None
+            after = known or predict_cell(offer.cell, catalogue=catalogue)
+            tried.append(_remedy(offer, result, after))
     return cheapest(tried)
 
 
 def cheapest(remedies: Iterable[Remedy]) -> Remedy | None:
-    """Return the remedy of the least effort of those with which a run fits, or else runs; None without one."""
+    """Return the remedy of the least effort of those with which a run fits, or else runs, or None."""
     runs = (remedy for remedy in remedies if remedy.after.runs)
     return min(runs, key=lambda remedy: (remedy.after.verdict != Verdict.FITS, remedy.effort), default=None)
+
+
+def _larger_batch(result: Result, catalogue: Catalogue | None) -> Remedy | None:
+    """Return about the largest batch with room to spare; None where that is no larger than the run's own."""
+    size = result.surely_fits_batch_size
+    if size is None or size <= result.cell.batch_size:
+        return None
+    most = predict_cell(replace(result.cell, batch_size=size), catalogue=catalogue)
+    found = most if most.verdict == Verdict.FITS else roomy_batch(most, catalogue=catalogue)
+    if found is None or found.cell.batch_size <= result.cell.batch_size:
+        return None
+    return _remedy(batch_size_offer("larger_batch", found.cell), result, found)
+
+
+def _remedy(offer: Offer, before: Result, after: Result) -> Remedy:
+    return Remedy(**{f.name: getattr(offer, f.name) for f in fields(Offer)}, before=before, after=after)
 
 
 def _is_hopeless(offer: Offer, result: Result) -> bool:

@@ -70,16 +70,21 @@ def smaller_batch(cell: Cell, fitting: int | None = None) -> Offer | None:
     size -= size % cell.micro_batches
     if size < 1:
         return None
+    return batch_size_offer("smaller_batch", replace(cell, batch_size=size))
+
+
+def batch_size_offer(name: str, cell: Cell) -> Offer:
+    """Return the offer of the cell's batch size, for a run of another one."""
     return Offer(
-        name="smaller_batch",
-        title=f"batch size {size}",
+        name=name,
+        title=f"batch size {cell.batch_size}",
         family="batch",
         kind=TRAINING,
         cost=FLAG,
         burden=1.5,
-        cell=replace(cell, batch_size=size),
-        flags=(f"--batch_size={size}",),
-        note="an epoch then has more steps; raise --steps to see as many samples",
+        cell=cell,
+        flags=(f"--batch_size={cell.batch_size}",),
+        note="the steps of an epoch change with it: set --steps to see as many samples",
     )
 
 
@@ -134,7 +139,9 @@ def smaller_images(cell: Cell, resolution: str) -> Offer | None:
     width, height = parse_resolution(resolution)
     if all(width * height >= of_one[0] * of_one[1] for of_one in cell.frame_sizes):
         return None
-    transform = json.dumps({"resize": {"type": "Resize", "kwargs": {"size": [height, width]}}})
+    transform = json.dumps(
+        {"resize": {"type": "Resize", "kwargs": {"size": [height, width]}}}, separators=(",", ":")
+    )
     prefix = "--dataset.image_transforms"
     return Offer(
         name=f"resize_{resolution}",

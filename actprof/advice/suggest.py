@@ -130,8 +130,9 @@ def suggest(  # noqa: PLR0913 - the options of a command
     """Return what can be done about `cell`, the most useful first.
 
     First comes what makes it fit, then what makes it run at all; of each, what costs no speed, then what
-    gives most room for its effort; and the best of each family before the others of that family. What does
-    next to nothing is left out.
+    gives most room for its effort; and the best of each family before the others of that family. For a run
+    that fits comes first what is fastest, and nothing that makes it smaller. What does next to nothing is
+    left out.
 
     Args:
         cell: the run.
@@ -164,7 +165,10 @@ def suggest(  # noqa: PLR0913 - the options of a command
         for offer, after in zip(found, results, strict=True)
         if after is not None
     ]
-    return tuple(rank(remedy for remedy in remedies if remedy.does_something)[:limit])
+    useful = [remedy for remedy in remedies if remedy.does_something]
+    if before.verdict == Verdict.FITS and target_batch is None:
+        return tuple(sorted(useful, key=lambda remedy: -(remedy.speed_ratio or 0.0))[:limit])
+    return tuple(rank(useful)[:limit])
 
 
 def _affordable(found: Sequence[Offer], cell: Cell, seconds: float, jobs: int) -> tuple[Offer, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import Progress as RichProgress
 from rich.progress import ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.segment import Segment
@@ -23,7 +24,7 @@ from actprof.results import MOST_BATCH_SIZE, Result, Verdict
 
 _PIPE_COLUMNS = 120
 # Where a terminal can show nothing but ASCII; the widths stay as they are.
-_IN_ASCII = str.maketrans("█░✓✗–−×·“”‘’…\u202f\u00a0", "#.+x--x*\"\"''.  ")
+_IN_ASCII = str.maketrans("█░✓✗–−×·“”‘’…\u202f\u00a0", "#.+x--x*\"\"''.  ")  # noqa: RUF001 - what it is about
 _ENDS_IN_BLANKS = re.compile(r" +$", re.MULTILINE)
 VERDICT_STYLES = {
     Verdict.FITS: "bold green",
@@ -142,6 +143,11 @@ def number_table(first: str, *numbers: str, header_style: str | None = None, **c
     return table
 
 
+def print_indented(text: str, console: Console, by: int) -> None:
+    """Print a text with rich's marks so many columns to the right, all its lines."""
+    console.print(Padding(text, (0, 0, 0, by), expand=False))
+
+
 def print_json(data: Any) -> None:
     """Print exactly one JSON value on stdout."""
     sys.stdout.write(json.dumps(data, indent=2, allow_nan=False) + "\n")
@@ -162,7 +168,7 @@ def boundary_text(result: Result) -> str:
     likely = batch_size_text(result.max_batch_size)
     if surely is None or surely >= result.max_batch_size:
         return likely
-    return f"{likely} likely, {surely} whichever plans cuDNN takes"
+    return f"{surely} ({likely} with likely plans of cuDNN)"
 
 
 def batch_size_text(boundary: int) -> str:

@@ -15,6 +15,9 @@ from actprof.cell_field import CellField
 from actprof.policies import policy_names
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+markdown_option = click.option(
+    "--markdown", is_flag=True, help="Print a table for an issue or a pull request instead."
+)
 html_option = click.option(
     "--html", type=click.Path(path_type=Path), default=None, metavar="FILE", help="Write a page as well."
 )

@@ -9,17 +9,22 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from actprof.cli.console import number_table, plain_table
+from actprof.advice.answer import HEADLINES, advice_line, subject
+from actprof.advice.suggest import Remedy
+from actprof.cli.console import VERDICT_STYLES, number_table, plain_table
+from actprof.explanation.alike import alike
 from actprof.explanation.explain import CONTEXT, UNUSED, Change, Explanation, Holding, difference
 from actprof.explanation.holders import HeldTensor
 from actprof.explanation.sentences import first_ops, headline, request_text, share, short_op, site_text
 from actprof.explanation.tree_rows import TreeRow, list_rows
-from actprof.policies import policy_title
 from actprof.units import format_bytes
-from actprof.words import VERDICT_WORDS, asked_text
 
 _WIDE = 110  # columns from which on a module's bytes per sample and constant part stand beside it
 _OPS = 10
+_TENSORS = 20
+_GROUPS, _GAP = 5, 2
+_MODULES, _FEW_MODULES = 40, 8
+_LITTLE = 0.01  # of the process: kinds below it are summed up
 _CHANGES = 12
 _MOST_BAR = 30
 
@@ -27,34 +32,46 @@ _MOST_BAR = 30
 _BarRow: TypeAlias = tuple[str, int, str, Sequence[str]]
 
 
-def print_explanation(
-    found: Explanation, console: Console, *, depth: int | None = None, tensors: int = 20
+def print_explanation(  # noqa: PLR0913 - each is told apart
+    found: Explanation,
+    console: Console,
+    *,
+    full: bool = False,
+    depth: int | None = None,
+    tensors: int | None = None,
+    remedy: Remedy | None = None,
 ) -> None:
-    """Print who holds the memory at the first moment, then what the run would need if that is not enough.
+    """Print who holds the memory at the first moment, and what helps first: forty lines, or all of it.
 
-    There are `depth` levels of modules (None: as many as fit a screen), and the `tensors` largest tensors.
+    Asked for `full`, a `depth` of modules or a number of `tensors`, it prints those; `full` also the ops, and
+    what the run would need if the device is not enough.
     """
     moment = found.moment
     _print_head(found, console)
-    _print_kinds(moment, console)
-    _print_modules(moment, console, depth)
-    _print_ops(moment, console)
-    _print_tensors(moment, console, tensors)
-    if found.need is not moment:
+    if full and request_text(moment):
+        console.print(f"[dim]{escape(request_text(moment))}[/]")
+    _print_kinds(moment, console, full=full)
+    _print_modules(moment, console, depth, most=_MODULES if full or depth is not None else _FEW_MODULES)
+    if full:
+        _print_ops(moment, console)
+    if full or tensors is not None:
+        _print_tensors(moment, console, _TENSORS if tensors is None else tensors)
+    else:
+        _print_alike(moment, console)
+    if found.need is not moment and full:
         need = found.need
         console.print(f"\n[bold]On a device without limit[/] {escape(headline(need))}")
-        _print_kinds(need, console)
+        _print_kinds(need, console, full=full)
+    console.print(f"\n{escape(advice_line(found.result, remedy))}")
+    rest = "" if full else "; --full shows all of this"
+    console.print(f"[dim]more: actprof suggest, with the same options{rest}[/]")
 
 
 def _print_head(found: Explanation, console: Console) -> None:
-    cell, moment = found.result.cell, found.moment
-    console.print(
-        f"[dim]{escape(f'{policy_title(cell.policy)} with {asked_text(cell)}, on {found.result.gpu.name}')}: "
-        f"{VERDICT_WORDS[found.result.verdict]}[/]"
-    )
+    result, moment = found.result, found.moment
+    said = HEADLINES[result.verdict]
+    console.print(f"[{VERDICT_STYLES[result.verdict]}]{said}[/] {escape(subject(result))}.")
     console.print(f"[bold]{escape(headline(moment))}[/]")
-    if request_text(moment):
-        console.print(f"[dim]{escape(request_text(moment))}[/]")
 
 
 def _title(console: Console, title: str, note: str = "") -> None:
@@ -81,9 +98,14 @@ def _print_bars(
     console.print(table)
 
 
-def _print_kinds(moment: Holding, console: Console) -> None:
+def _print_kinds(moment: Holding, console: Console, *, full: bool) -> None:
     _title(console, "By kind", "shares of the process")
-    rows: list[_BarRow] = [(escape(name), size, "green", ()) for name, size in moment.by_kind.items()]
+    least = 0 if full else _LITTLE * moment.process_bytes
+    shown = {name: size for name, size in moment.by_kind.items() if size >= least}
+    left = [size for name, size in moment.by_kind.items() if name not in shown]
+    rows: list[_BarRow] = [(escape(name), size, "green", ()) for name, size in shown.items()]
+    if left:
+        rows.append((f"[dim]{len(left)} others[/]", sum(left), "green", ()))
     rows += [
         ("= allocated", moment.allocated_bytes, "", ()),
         (UNUSED, moment.unused_bytes, "blue", ()),
@@ -93,14 +115,12 @@ def _print_kinds(moment: Holding, console: Console) -> None:
     _print_bars(rows, moment.process_bytes, console, taken=48)
 
 
-def _print_modules(moment: Holding, console: Console, depth: int | None) -> None:
-    _title(
-        console, "By module", "shares of what is allocated; gradients and optimizer state with their module"
-    )
+def _print_modules(moment: Holding, console: Console, depth: int | None, most: int) -> None:
+    _title(console, "By module", "of what is allocated; gradients and optimizer state with their module")
     heads = ("per sample", "constant") if console.width >= _WIDE else ()
     rows = (
         (_label(row), row.bytes, "green", [_or_nothing(row.per_sample), _or_nothing(row.constant)])
-        for row in list_rows(moment.modules, depth=depth)
+        for row in list_rows(moment.modules, depth=depth, most=most)
     )
     _print_bars(rows, moment.allocated_bytes, console, taken=90 if heads else 62, heads=heads)
 
@@ -118,6 +138,33 @@ def _print_ops(moment: Holding, console: Console) -> None:
     _title(console, "By op", "that allocated it")
     rows = ((escape(name), size, "green", ()) for name, size in first_ops(moment, _OPS).items())
     _print_bars(rows, moment.allocated_bytes, console, taken=55)
+
+
+def _print_alike(moment: Holding, console: Console) -> None:
+    """Print the largest tensors, those that are alike in one line."""
+    groups = alike(moment.tensors)
+    shown, left = groups[:_GROUPS], groups[_GROUPS:]
+    _title(console, "The largest tensors", "B is the batch size")
+    rows = []
+    for group in shown:
+        count = f"{group.count} x " if group.count > 1 else ""
+        held = share(group.total_bytes, moment.allocated_bytes)
+        rows.append((f"{count}{format_bytes(group.bytes)}", held, group.what, group.shape, group.module))
+    sizes = sum(group.total_bytes for group in left)
+    others = f"in {sum(group.count for group in left):,} others"
+    rows.append((format_bytes(sizes), share(sizes, moment.allocated_bytes), others, "", ""))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    room = max(console.width - sum(widths) - 4 * _GAP, _GAP)
+    for size, held, what, shape, module in rows:
+        path = module if len(module) <= room else f"\u2026{module[len(module) - room + 1 :]}"
+        columns = (
+            size.rjust(widths[0]),
+            held.rjust(widths[1]),
+            what.ljust(widths[2]),
+            shape.ljust(widths[3]),
+        )
+        gap = " " * _GAP
+        console.print(f"{escape(gap.join(columns))}{gap}[dim]{escape(path)}[/]", no_wrap=True)
 
 
 def _print_tensors(moment: Holding, console: Console, count: int) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from actprof.advice.answer import added_words, step_hours
 from actprof.cell import CELL_FIELDS
-from actprof.cli.console import batch_size_text, plain_table, verdict_text
-from actprof.cli.show_result import print_verdict
+from actprof.cli.console import batch_size_text, plain_table, print_indented, verdict_text
+from actprof.cli.markdown import markdown_table
+from actprof.cli.show_result import print_answer
 from actprof.results import Result, Verdict
 from actprof.units import format_bytes
 from actprof.words import rate_text
@@ -22,27 +24,42 @@ if TYPE_CHECKING:
     from actprof.advice.offer import Offer
     from actprof.advice.suggest import Remedy
 
-_HOW = {1: "env", 2: "flag", 3: "data", 4: "code"}
+_HOW = {1: "variable", 2: "flag", 3: "dataset", 4: "code"}
 _EXPLAINED = 3
-_WIDE = 90  # columns from which on the table's columns stand further apart
-_COLUMNS = ("remedy", "changes", ">process", "verdict", ">batch", ">GFLOP", ">smp/s", "by")
+_WIDE = 110  # columns from which on there is room for all of the table
+_COLUMNS = ("remedy", "changes", ">process", "verdict", ">largest\nbatch", ">samples/s")
+_MORE_COLUMNS = (">GFLOP per\nsample", "changed by")
 _LEGEND = (
-    "process: with its CUDA context, at the peak; batch: the largest that runs; GFLOP: of one sample; "
-    "smp/s: predicted samples per second; by: environment variable, flag, dataset or code"
+    "process: with its CUDA context, at the peak; samples/s: predicted; as it is: the run without a change"
 )
 
 
-def print_suggestions(start: Result, remedies: Sequence[Remedy], console: Console) -> None:
-    """Print a table of remedies against the start, then how to apply the best."""
-    print_verdict(start, console)
-    console.print()
+def print_suggestions(
+    start: Result, remedies: Sequence[Remedy], console: Console, *, remedy: Remedy | None = None
+) -> None:
+    """Print the answer in three lines, a table of remedies against the start, and how to apply the best.
+
+    A run that fits is told how large a batch may be, and what would be faster. `remedy` is what helps first.
+    """
+    print_answer(start, console, remedy=remedy, hours=step_hours(start))
+    fits = start.verdict == Verdict.FITS
     if not remedies:
-        console.print("Nothing that could be tried concerns this run.")
+        nothing = "Nothing that was tried makes it faster, or the largest batch larger."
+        console.print(f"\n{nothing if fits else 'Nothing that could be tried concerns this run.'}")
         return
+    console.print(f"\n[bold]{'What would be faster, or leave more room' if fits else 'What helps'}[/]")
     console.print(_table(start, remedies, wide=console.width >= _WIDE))
     console.print(f"[dim]{_LEGEND}[/]")
-    for remedy in remedies[:_EXPLAINED]:
-        _print_how(f"{remedy.title} ({remedy.kind})", (remedy,), console)
+    firsts = {remedy.family: remedy for remedy in reversed(remedies)}
+    for shown in [remedy for remedy in remedies if firsts[remedy.family] is remedy][:_EXPLAINED]:
+        _print_how(f"{shown.title} ({shown.kind})", (shown,), console)
+
+
+def suggestions_markdown(start: Result, remedies: Sequence[Remedy]) -> str:
+    """Return the table of remedies in GitHub's Markdown."""
+    heads = [name.replace("\n", " ") for name in (*_COLUMNS, *_MORE_COLUMNS)]
+    rows = [[Text.from_markup(text).plain for text in row] for row in _rows(start, remedies)]
+    return markdown_table(heads, rows)
 
 
 def print_untraced(left: Sequence[Offer], console: Console) -> None:
@@ -52,58 +69,73 @@ def print_untraced(left: Sequence[Offer], console: Console) -> None:
 
 
 def _table(start: Result, remedies: Sequence[Remedy], *, wide: bool) -> Table:
-    table = plain_table(*_COLUMNS, padding=(0, 2 if wide else 1, 0, 0))
+    heads = (*_COLUMNS, *_MORE_COLUMNS) if wide else _COLUMNS
+    table = plain_table(*heads, padding=(0, 2 if wide else 1, 0, 0))
     for column in table.columns:
         column.no_wrap = True
-    table.add_row("[dim]as it is[/]", "", *_figures(start), "")
-    for remedy in remedies:
-        kind = remedy.kind.removeprefix("changes the ")
-        table.add_row(escape(remedy.title), kind, *_figures(remedy.after), _HOW[remedy.cost])
+    for row in _rows(start, remedies):
+        table.add_row(*row[: len(heads)])
     return table
 
 
-def _figures(result: Result) -> tuple[str, str, str, str, str]:
-    """Return process, verdict, largest batch, GFLOP and rate; a run that runs out has no rate."""
-    largest = "not known" if result.max_batch_size is None else batch_size_text(result.max_batch_size)
-    flops = f"{result.flops_per_sample / 1e9:.0f}" if result.flops_per_sample else ""
-    rate = result.samples_per_second if result.runs else None
-    speed = "" if rate is None else rate_text(rate)
-    return format_bytes(result.peak_process_bytes), verdict_text(result), largest, flops, speed
+def _rows(start: Result, remedies: Sequence[Remedy]) -> Iterator[tuple[str, ...]]:
+    """Yield a row of the table for the run as it is and one for each remedy, with rich's marks."""
+    for remedy in (None, *remedies):
+        result = start if remedy is None else remedy.after
+        largest = "not known" if result.max_batch_size is None else batch_size_text(result.max_batch_size)
+        rate = result.samples_per_second if result.runs else None  # a run that runs out has none
+        yield (
+            "[dim]as it is[/]" if remedy is None else escape(remedy.title),
+            "" if remedy is None else remedy.kind.removeprefix("changes the "),
+            format_bytes(result.peak_process_bytes),
+            verdict_text(result),
+            largest,
+            "" if rate is None else rate_text(rate),
+            f"{result.flops_per_sample / 1e9:.0f}" if result.flops_per_sample else "",
+            "" if remedy is None else _HOW[remedy.cost],
+        )
 
 
 def print_combinations(start: Result, together: Sequence[Combination], console: Console) -> None:
     """Print what makes a batch size fit, and how to apply the cheapest of it."""
     size = start.cell.batch_size
     if start.verdict == Verdict.FITS:
-        console.print(f"\nBatch size {size} fits as it is.")
+        console.print(f"Batch size {size} fits as it is.\n")
         return
     if not together:
-        console.print(f"\nNothing that was tried makes batch size {size} fit.")
+        console.print(f"Nothing that was tried makes batch size {size} fit.\n")
         return
-    console.print(f"\nWhat makes batch size {size} fit, the least effort first:")
+    console.print(f"[bold]What makes batch size {size} fit, the least effort first[/]")
     for combination in together:
         titles = " + ".join(offer.title for offer in combination.offers)
         process = format_bytes(combination.after.peak_process_bytes)
         kept = "lossless" if combination.is_lossless else "not lossless"
         console.print(f"  {escape(titles)}: {process}, {kept}")
-        for line in _applied(combination.offers):
-            console.print(f"    [cyan]{escape(line)}[/]", soft_wrap=True)
+        _print_applied(combination.offers, console)
     if len(together[0].offers) > 1:
         _print_how("the first of them", together[0].offers, console)
+    console.print()
 
 
-def _applied(offers: Sequence[Offer]) -> list[str]:
-    """Return lines that apply all of `offers`: variables and flags, one script with all code, or notes."""
-    added = " ".join(word for offer in offers for word in added_words(offer))
-    scripted = any(offer.code for offer in offers)
-    bare = [offer.note for offer in offers if not (offer.environment or offer.flags or offer.code)]
-    return [*filter(None, [added]), *([script_text(*offers)] if scripted else []), *bare]
+def _print_applied(offers: Sequence[Offer], console: Console) -> None:
+    """Print what applies all of `offers`: variables and flags, one script with all code, or notes."""
+    print_words([word for offer in offers for word in added_words(offer)], console)
+    if any(offer.code for offer in offers):
+        print_words([script_text(*offers)], console)
+    for offer in offers:
+        if not (offer.environment or offer.flags or offer.code):
+            print_indented(f"[cyan]{escape(offer.note)}[/]", console, 4)
 
 
-def added_words(offer: Offer) -> list[str]:
-    """Return the variables and flags that a remedy adds to the command, as a shell takes them."""
-    variables = (f"{name}={shlex.quote(value)}" for name, value in offer.environment.items())
-    return [*variables, *map(shlex.quote, offer.flags)]
+def print_words(words: Sequence[str], console: Console) -> None:
+    """Print what is added to a command, to be copied; what is too long for a line has one for each word."""
+    whole = " ".join(words)
+    fits = len(whole) + 4 <= console.width or len(words) == 1
+    if not words:
+        return
+    lines = [whole] if fits else [*(f"{word} \\" for word in words[:-1]), words[-1]]
+    for line in lines:
+        console.print(f"    [cyan]{escape(line)}[/]", soft_wrap=True)
 
 
 def script_text(*offers: Offer) -> str:
@@ -129,4 +161,4 @@ def _print_how(title: str, offers: Sequence[Offer], console: Console) -> None:
         console.print(f"  [dim]actprof suggest {words} prints a training script with it.[/]", soft_wrap=True)
     for offer in offers:
         if offer.note:
-            console.print(f"  [dim]{escape(offer.note)}[/]")
+            print_indented(f"[dim]{escape(offer.note)}[/]", console, 2)

@@ -1,4 +1,4 @@
-"""A `Result` on the terminal: verdict, PyTorch's message, memory as bars, and what else a prediction says."""
+"""A `Result` on the terminal: the answer in three lines, memory as bars, and what else a prediction says."""
 
 from __future__ import annotations
 
@@ -8,35 +8,66 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from actprof.advice.answer import (
+    HEADLINES,
+    Hours,
+    advice_line,
+    beyond_text,
+    step_hours,
+    subject,
+    time_line,
+    why_text,
+)
+from actprof.advice.suggest import Remedy
 from actprof.cli.console import VERDICT_STYLES, boundary_text, plain_table
 from actprof.out_of_memory import OutOfMemory
-from actprof.policies import policy_title, tokens_called
+from actprof.policies import tokens_called
 from actprof.prediction.attribution import rank_holders
 from actprof.prediction.limits import limit_shares, speed_text, what_helps
 from actprof.results import Result, Verdict
 from actprof.units import format_bytes, format_seconds
-from actprof.words import asked_text
 
-HEADLINES = {
-    Verdict.FITS: "It fits.",
-    Verdict.TIGHT: "It runs, but tightly.",
-    Verdict.OOM: "It runs out of memory.",
-    Verdict.UNKNOWN: "It cannot be told.",
-    Verdict.FAILED: "It failed.",
-}
 _LABEL_WIDTH = 10
-_SIZE_WIDTH = 11
+_SIZE_WIDTH = 12
 
 
-def print_result(result: Result, console: Console) -> None:
-    """Print a prediction: its verdict, then the numbers behind it."""
-    print_verdict(result, console)
+def print_result(
+    result: Result, console: Console, *, remedy: Remedy | None = None, steps: int | None = None
+) -> None:
+    """Print a prediction: the answer in three lines, the bars of memory, then the numbers behind it.
+
+    `remedy` is what helps first, `steps` those of the whole run.
+    """
+    print_answer(result, console, remedy=remedy, hours=step_hours(result, steps))
     if result.verdict == Verdict.UNKNOWN:
         return
     console.print()
     print_bars(result, console)
     console.print()
     console.print(fact_table(_facts(result)))
+    print_message(result, console)
+
+
+def print_answer(  # noqa: PLR0913 - each is told apart
+    result: Result,
+    console: Console,
+    *,
+    remedy: Remedy | None = None,
+    hours: Hours | None = None,
+    place: str = "",
+    cost: str = "",
+    instead: str = "",
+) -> None:
+    """Print the verdict, the best thing to do, and how long it takes, a line of each; then why.
+
+    `instead` is to be done whatever the prediction would advise.
+    """
+    headline = f"[{VERDICT_STYLES[result.verdict]}]{HEADLINES[result.verdict]}[/]"
+    console.print(f"{headline} {escape(subject(result, place))}.")
+    console.print(escape(instead or advice_line(result, remedy)))
+    console.print(escape(time_line(result, hours, cost=cost)))
+    if why := why_text(result):
+        console.print(f"\n{escape(why)}")
 
 
 def print_verdict(result: Result, console: Console, *, headline: str = "", place: str = "") -> None:
@@ -44,9 +75,14 @@ def print_verdict(result: Result, console: Console, *, headline: str = "", place
 
     A `headline` takes the place of the verdict's own, a `place` that of the question's GPU.
     """
-    style = VERDICT_STYLES[result.verdict]
-    said = escape(_sentence(result, place or result.gpu.name))
-    console.print(f"[{style}]{headline or HEADLINES[result.verdict]}[/] {said}")
+    reason = f": {result.reason.rstrip('.')}" if result.reason else ""
+    style, words = VERDICT_STYLES[result.verdict], headline or HEADLINES[result.verdict]
+    console.print(f"[{style}]{words}[/] {escape(subject(result, place) + reason)}.")
+    print_message(result, console)
+
+
+def print_message(result: Result, console: Console) -> None:
+    """Print PyTorch's message of a run whose memory runs out."""
     if result.oom is not None and result.oom.message:
         says = "PyTorch said:" if result.source == "measured" else "PyTorch will say:"
         console.print(f"\n[dim]{says}[/] {escape(oom_sentence(result.oom))}")
@@ -56,12 +92,12 @@ def print_bars(result: Result, console: Console) -> None:
     """Print the three memory numbers as bars against what the device has for this process."""
     capacity = result.gpu.capacity_bytes
     rows = (
-        ("tensors", result.peak_allocated_bytes, "allocated"),
-        ("segments", result.peak_reserved_bytes, "reserved"),
+        ("allocated", result.peak_allocated_bytes, "by tensors, in whole blocks"),
+        ("reserved", result.peak_reserved_bytes, "by PyTorch, of the device"),
         ("process", result.peak_process_bytes, "reserved + CUDA context"),
     )
     most = max(capacity, result.peak_process_bytes)
-    width = max(min(console.width, 100) - _LABEL_WIDTH - _SIZE_WIDTH - 30, 10)
+    width = max(min(console.width, 100) - _LABEL_WIDTH - _SIZE_WIDTH - 31, 10)
     for label, size, what in rows:
         filled = round(size / most * width)
         limit = round(capacity / most * width)
@@ -69,13 +105,15 @@ def print_bars(result: Result, console: Console) -> None:
         bar = f"[green]{'█' * inside}[/][red]{'█' * beyond}[/]"
         rest = "░" * max(limit - inside, 0) + " " * (width - max(filled, limit))
         console.print(f"{_labelled(label, size)}  {bar}[dim]{rest}[/]  [dim]{what}[/]", no_wrap=True)
+    console.print(f"{_labelled('capacity', capacity)}  [dim]{escape(result.gpu.name)}[/]")
+    if others := result.cell.used_by_others_bytes:
+        console.print(f"{_labelled('others', others)}  [dim]held on the card by other programs[/]")
     if band := band_text(result):
         console.print(f"[dim]{band}[/]")
-    console.print(f"{_labelled('capacity', capacity)}  [dim]{escape(result.gpu.name)}{_shared(result)}[/]")
     for note in result.gpu.notes:
         console.print(f"[dim]{escape(note)}[/]")
-    if result.source == "predicted" and most > capacity:
-        console.print("[dim]tensors, segments and process are what it takes on a device without limit[/]")
+    if result.source == "predicted" and most > capacity and not beyond_text(result):
+        console.print("[dim]allocated, reserved and process are what it takes on a device without limit[/]")
 
 
 def band_text(result: Result) -> str:
@@ -98,12 +136,6 @@ def fact_table(facts: Iterable[tuple[str, str]] = ()) -> Table:
     return table
 
 
-def _sentence(result: Result, place: str) -> str:
-    cell = result.cell
-    reason = f": {result.reason.rstrip('.')}" if result.reason else ""
-    return f"{policy_title(cell.policy)} with {asked_text(cell)}, on {place}{reason}."
-
-
 def oom_sentence(oom: OutOfMemory) -> str:
     """Return PyTorch's message without its advice on fragmentation."""
     return oom.message.partition(" If reserved but unallocated")[0]
@@ -111,11 +143,6 @@ def oom_sentence(oom: OutOfMemory) -> str:
 
 def _labelled(label: str, size: int) -> str:
     return f"{label:<{_LABEL_WIDTH}}{format_bytes(size):>{_SIZE_WIDTH}}"
-
-
-def _shared(result: Result) -> str:
-    others = result.cell.used_by_others_bytes
-    return f", {format_bytes(others)} of it used by others" if others else ""
 
 
 def _facts(result: Result) -> list[tuple[str, str]]:
@@ -152,7 +179,7 @@ def speed_facts(result: Result, *, limited_by: str = "", data_share: float = 0.0
     """
     if result.work is None:
         return []
-    work = f"{result.kernel_launches:,} launches, {result.flops_per_sample / 1e9:.0f} GFLOP per sample"
+    work = f"{result.kernel_launches:,} kernel launches, {result.flops_per_sample / 1e9:.0f} GFLOP per sample"
     return [
         ("step, if it fits" if result.oom else "step", speed_text(result)),
         (
@@ -178,6 +205,8 @@ def holders_facts(result: Result) -> list[tuple[str, str]]:
     if groups:
         name, size = max(groups.items(), key=lambda item: item[1])
         said[0] += f" ({name} {size / whole:.0%})"
+    if not said:
+        return []
     return [(f"memory {'where it runs out' if result.oom else 'at the peak'}", ", ".join(said))]
 
 

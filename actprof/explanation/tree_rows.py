@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from actprof.explanation.holders import ModuleNode
 
 ITSELF = "(itself)"
-_MOST_ROWS = 40
 _SMALL = 0.015  # of all: what is below it is summed up, unless a depth is asked for
 _DEEPEST = 12
 
@@ -32,11 +31,11 @@ class TreeRow:
     per_sample: int
 
 
-def list_rows(root: ModuleNode, *, depth: int | None = None) -> tuple[TreeRow, ...]:
+def list_rows(root: ModuleNode, *, depth: int | None = None, most: int = 40) -> tuple[TreeRow, ...]:
     """Return the rows of all modules down to `depth` levels beneath the root, the largest first.
 
-    A chain counts as one level. Without `depth` (at least 1) there are as many levels as fit a screen, and
-    what is below 1.5 % of all is summed up.
+    A chain counts as one level. Without `depth` (at least 1) there are as many levels as `most` rows
+    hold, and what is below 1.5 % of all is summed up.
     """
     if depth is not None:
         return tuple(_rows_beneath(root, 0, depth, 0))
@@ -44,7 +43,7 @@ def list_rows(root: ModuleNode, *, depth: int | None = None) -> tuple[TreeRow, .
     rows = _rows_beneath(root, 0, 1, small)
     for levels in range(2, _DEEPEST):
         deeper = _rows_beneath(root, 0, levels, small)
-        if len(deeper) > _MOST_ROWS:
+        if len(deeper) > most:
             break
         rows = deeper
     return tuple(rows)

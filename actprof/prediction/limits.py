@@ -9,13 +9,14 @@ from actprof.policies.changes import fitting_changes
 from actprof.policies.precision import autocast_of
 from actprof.results import Result
 from actprof.units import format_seconds
+from actprof.words import LIMITS
 
 _BF16, _BY_FIELD = "bf16 autocast", "bf16 (--policy.dtype=bfloat16)"
 _FUSED, _SMALLER = "attention without stored maps", "smaller images"
 # By what the step waits for; the first that fits the cell comes first.
 _HELP = {
     "launches": (
-        "a larger batch: the same launches for more samples",
+        "a larger batch: the same kernel launches for more samples",
         "torch.compile with CUDA graphs (mode='reduce-overhead'): one launch for many kernels",
     ),
     "arithmetic": (
@@ -82,7 +83,7 @@ def speed_text(result: Result) -> str:
 
 
 def limit_shares(result: Result, *, data_share: float = 0.0) -> str:
-    """Return `arithmetic 68 %, bandwidth 32 %`, the largest first, or nothing when it is not known.
+    """Return `arithmetic 68%, memory bandwidth 32%`, the largest first, or nothing when it is not known.
 
     Where a loop waits for data in a `data_share` of its time, the step's shares are of the rest.
     """
@@ -90,4 +91,4 @@ def limit_shares(result: Result, *, data_share: float = 0.0) -> str:
         return ""
     of_loop = {name: share * (1 - data_share) for name, share in result.work.shares.items()}
     shares = sorted({**of_loop, "data": data_share}.items(), key=lambda item: -item[1])
-    return ", ".join(f"{name} {share:.0%}" for name, share in shares if share >= 0.005)
+    return ", ".join(f"{LIMITS.get(name, name)} {share:.0%}" for name, share in shares if share >= 0.005)

@@ -21,7 +21,7 @@ from actprof.running.summary import RunSummary
 from actprof.running.training_log import settled
 
 _SMALLER_IS_BETTER = {
-    "update seconds": True, "data wait seconds": True, "step seconds": True, "tensors bytes": True,
+    "update seconds": True, "data wait seconds": True, "step seconds": True, "allocated bytes": True,
     "reserved bytes": True, "process bytes": True, "largest batch size": False,
 }  # fmt: skip
 _RANK = {Verdict.FITS: 0, Verdict.TIGHT: 1, Verdict.OOM: 2, Verdict.FAILED: 2}
@@ -175,7 +175,7 @@ def _sizes(result: Result, banded: Result | None) -> dict[str, Samples]:
     reserved = _half(None if banded is None else banded.peak_reserved_band_bytes)
     allocated = _half(None if banded is None else banded.peak_allocated_band_bytes)
     sizes = {
-        "tensors bytes": (result.peak_allocated_bytes, allocated + told.get("allocated", 0)),
+        "allocated bytes": (result.peak_allocated_bytes, allocated + told.get("allocated", 0)),
         "reserved bytes": (result.peak_reserved_bytes, reserved),
         "process bytes": (result.peak_process_bytes, reserved + told.get("process", 0)),
         "largest batch size": (result.max_batch_size or 0, 0),

@@ -51,7 +51,7 @@ def _memory(summary: RunSummary) -> str:
     said, was = summary.predicted, summary.measured
     if summary.without_cuda:
         would = "" if said is None or not said.peak_allocated_bytes else (
-            f" ({format_bytes(said.peak_allocated_bytes)} of tensors predicted for CUDA"
+            f" ({format_bytes(said.peak_allocated_bytes)} allocated is predicted for CUDA"
         )  # fmt: skip
         resident = 0 if was is None or was.measurement is None else was.measurement.resident_bytes
         held = f"{', ' if would else ' ('}{format_bytes(resident)} resident here" if resident else ""
@@ -62,7 +62,7 @@ def _memory(summary: RunSummary) -> str:
         expected = "" if said is None else f"; predicted: {said.verdict}"
         return f"it ran out of memory, asking for {tried}{expected}"
     pairs = [
-        _pair("tensors", _size(said, "allocated"), _size(was, "allocated"), format_bytes),
+        _pair("allocated", _size(said, "allocated"), _size(was, "allocated"), format_bytes),
         _pair("process", _size(said, "process"), _size(was, "process"), format_bytes),
     ]
     known = "; ".join(pair for pair in pairs if "measured" in pair)

@@ -59,10 +59,10 @@ def test_what_is_done_already_is_not_offered():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("largest", "size"), [(None, 32), (57, 32), (20, 16), (1, 1), (0, None)])
-def test_a_smaller_batch_is_one_that_runs(largest, size):
-    """Half of it, or the largest power of two that runs."""
-    offer = by_name(CELL, largest=largest).get("smaller_batch")
+@pytest.mark.parametrize(("fitting", "size"), [(None, 32), (57, 57), (20, 20), (1, 1), (0, None), (99, 63)])
+def test_a_smaller_batch_is_one_that_fits(fitting, size):
+    """As many samples as fit, or half of them where nobody knows how many."""
+    offer = by_name(CELL, fitting=fitting).get("smaller_batch")
 
     assert size == (offer and offer.cell.batch_size)
 

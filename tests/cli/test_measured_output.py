@@ -88,8 +88,8 @@ def flat(text):
 def test_a_run_on_a_gpu_shows_memory_seconds_and_the_card(measured, width):
     """Verdict first, three bars, then what each step took, and the device."""
     text = shown(measured, width=width)
-    assert text.startswith("It fits. ACT with 2 cameras at 640x480, batch size 8, on RTX 3090: it runs with")
-    assert ["tensors", "segments", "process"] == [
+    assert text.startswith("It fits. ACT with 2 cameras at 640x480, batch 8, on RTX 3090: it runs with")
+    assert ["allocated", "reserved", "process"] == [
         line.split()[0] for line in text.splitlines() if "\u2588" in line
     ]
     for words in (
@@ -154,7 +154,7 @@ def test_a_run_on_the_cpu_says_so(measured, predicted, width):
     run = failed(replace(measured, measurement=host), verdict="unknown", reason=NO_GPU, device=CPU)
     run = replace(run, step_seconds=spread(4.0), samples_per_second=2.0)
     text = shown(run, width=width, predicted=predicted)
-    assert text.startswith("There is no verdict. ACT with 2 cameras at 640x480, batch size 8, on A processor")
+    assert text.startswith("There is no verdict. ACT with 2 cameras at 640x480, batch 8, on A processor")
     assert f": {NO_GPU}." in flat(text)
     for words in (
         "live tensors 2.00 GiB", "resident memory 3.00 GiB", "update_policy 2.00 s 4.00 s 8.00 s",

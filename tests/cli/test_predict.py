@@ -48,7 +48,10 @@ def test_text_begins_with_the_verdict_and_fits_the_terminal(run, seed, monkeypat
     seed(batch_size=8)
     lines = run("predict", "--set", "chunk_size=7").out.splitlines()
 
-    assert lines[0].startswith("It fits. ACT with 2 cameras at 640x480, batch size 8, on RTX 3090:")
+    assert "It fits. ACT with 2 cameras at 640x480, batch 8, on RTX 3090." == lines[0]
+    assert " to spare: --batch_size=" in lines[1]
+    assert lines[2].startswith("10,000 samples take ")
+    assert max(map(len, lines[:3])) <= columns
     bars = [line for line in lines if "█" in line or "░" in line]
     assert 3 == len(bars)
     assert max(map(len, bars)) <= columns

@@ -37,7 +37,7 @@ def test_all_exit_codes_are_reached(train):
     texts = [answer.stdout + answer.stderr for answer in answers]
     for text, said in zip(
         texts,
-        ["It fits. ACT with 2 cameras at 640x480, batch size 4", "Tried to allocate",
+        ["It fits. ACT with 2 cameras at 640x480, batch 4", "Tried to allocate",
          "set --policy.n_action_steps to at most the chunk size", "does not trace the policy gaussian_actor"],
         strict=True,
     ):  # fmt: skip

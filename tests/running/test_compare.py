@@ -82,7 +82,7 @@ def test_few_lines_must_not_overlap_at_all():
 def test_memory_has_the_noise_of_its_digits_and_of_the_predicted_band():
     """What lerobot prints ends at 0.01 GiB; plans of cuDNN shift more."""
     first = summary()
-    for more, expected in ((0.004, []), (0.5, ["tensors bytes"])):
+    for more, expected in ((0.004, []), (0.5, ["allocated bytes"])):
         measured = replace(
             first.measured, peak_allocated_bytes=first.measured.peak_allocated_bytes + int(more * GIB)
         )

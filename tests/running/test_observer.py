@@ -84,12 +84,12 @@ def test_one_line_after_the_first_lines_and_one_at_the_end(observe):
     _, said, path = observe(*STEADY, card=card)
     first, last, wrote = said
     assert first.startswith(
-        "actprof: step 400 of 1,000; tensors 3.73 GiB predicted, 3.73 GiB measured; process 4.40 GiB "
+        "actprof: step 400 of 1,000; allocated 3.73 GiB predicted, 3.73 GiB measured; process 4.40 GiB "
         "predicted, 4.41 GiB measured; update 170 ms (100 ms to 300 ms) predicted, 180 ms measured; "
         "limited by the GPU (GPU busy 97%); "
     )
     assert first.endswith(" left")
-    assert last.startswith("actprof: step 600 of 1,000; tensors 3.73 GiB predicted, 3.73 GiB measured")
+    assert last.startswith("actprof: step 600 of 1,000; allocated 3.73 GiB predicted, 3.73 GiB measured")
     assert "190 ms measured" in last
     assert " left" not in last
     assert f"actprof: wrote {path}" == wrote
@@ -115,7 +115,7 @@ def test_on_the_cpu_memory_is_not_compared(observe):
     """It says why, what would be, what is; seconds stand side by side, and the rate."""
     found, said, _ = observe(*STEADY, device="cpu", memory="", without_cuda="this run is on the CPU")
     assert (
-        "actprof: step 600 of 1,000; memory cannot be compared: this run is on the CPU (3.73 GiB of tensors "
+        "actprof: step 600 of 1,000; memory cannot be compared: this run is on the CPU (3.73 GiB allocated is "
         "predicted for CUDA, 1.00 GiB resident here); update 170 ms (100 ms to 300 ms) predicted for RTX "
         "3090, 190 ms measured (4,211 GFLOP/s here); limited by the processor, which computes"
     ) == said[-2]

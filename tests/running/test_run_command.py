@@ -92,7 +92,7 @@ def test_a_real_training_on_the_cpu(tmp_path, start):
     assert "the batch size stays 2: this run is on the CPU" in done.stderr
     last = next(line for line in done.stderr.splitlines() if line.startswith("actprof: step 6 of 6"))
     assert "memory cannot be compared: this run is on the CPU (" in last
-    assert "of tensors predicted for CUDA, " in last
+    assert "allocated is predicted for CUDA, " in last
     assert "resident here)" in last
     assert "s measured (" in last
     kept = json.loads((tmp_path / "run.actprof-run.json").read_text())

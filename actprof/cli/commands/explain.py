@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from rich.markup import escape
 
 from actprof import api
+from actprof.advice.first_aid import first_aid
 from actprof.cli.console import messages, output, print_json
 from actprof.cli.options import cell_options, html_option, json_option, parse_overrides
 from actprof.cli.show_explanation import print_difference, print_explanation
@@ -18,9 +19,14 @@ from actprof.errors import UsageError
 from actprof.explanation.explain import difference
 from actprof.records import to_plain
 
+_TENSORS = 20  # of a JSON object
+
 
 @click.command(name="explain")
 @cell_options
+@click.option(
+    "--full", is_flag=True, help="Show all: ops, and the largest tensors with the lines that make them."
+)
 @click.option(
     "--depth",
     type=click.IntRange(min=1),
@@ -31,10 +37,9 @@ from actprof.records import to_plain
 @click.option(
     "--tensors",
     type=click.IntRange(min=0),
-    default=20,
-    show_default=True,
+    default=None,
     metavar="N",
-    help="How many of the largest tensors to show.",
+    help="Show so many of the largest tensors, one by one, with the lines that make them.",
 )
 @click.option(
     "--versus",
@@ -43,14 +48,26 @@ from actprof.records import to_plain
     help='Compare with these options on top, like "--resolution 224x224".',
 )
 @html_option
+@click.option(
+    "--png", type=click.Path(path_type=Path), default=None, metavar="FILE",
+    help="Write a picture of the modules as well; needs Chrome or Chromium, and choreographer.",
+)  # fmt: skip
 @json_option
-def command(
-    *, depth: int | None, tensors: int, versus: str | None, html: Path | None, as_json: bool, **options: Any
+def command(  # noqa: PLR0913 - the options of a command
+    *,
+    full: bool,
+    depth: int | None,
+    tensors: int | None,
+    versus: str | None,
+    html: Path | None,
+    png: Path | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Say who holds the memory of one training run, without a GPU.
 
-    At the peak, or where it runs out: by kind, by module, by op and by tensor, each with the line that made
-    it. Every list adds up to what is allocated.
+    At the peak, or where it runs out: by kind, by module and by tensor, equal ones as one; with --full also
+    by op, and each tensor with the line that made it. Every list adds up to what is allocated.
 
     \b
     Examples:
@@ -60,9 +77,13 @@ def command(
     others = None if versus is None else options_on_top(options, versus)
     found = api.explain(**options)
     second = None if others is None else api.explain(**others)
+    remedy = None if as_json and html is None else first_aid(found.result)
     if html is not None:
-        api.write_explanation_page(found, html, versus=second)
+        api.write_explanation_page(found, html, versus=second, remedy=remedy)
+    if png is not None:
+        api.write_explanation_picture(found, png)
     if as_json:
+        tensors = _TENSORS if tensors is None else tensors
         data = found.to_json(tensors=tensors)
         if second is not None:
             data |= {
@@ -72,11 +93,11 @@ def command(
         print_json(data)
         return
     console = output()
-    print_explanation(found, console, depth=depth, tensors=tensors)
+    print_explanation(found, console, full=full, depth=depth, tensors=tensors, remedy=remedy)
     if second is not None:
         print_difference(found, second, console)
-    if html is not None:
-        messages().print(f"wrote {escape(str(html))}")
+    for path in filter(None, (html, png)):
+        messages().print(f"wrote {escape(str(path))}")
 
 
 @click.command(name="--versus", add_help_option=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +11,18 @@ from rich.console import Console
 from rich.markup import escape
 
 from actprof import api
+from actprof.advice.answer import HEADLINES, Hours, added_words, figure, hours_text, steps_text
+from actprof.advice.first_aid import cheapest, first_aid
 from actprof.cli import echo
-from actprof.cli.console import VERDICT_STYLES, boundary_text, output, print_json
+from actprof.cli.console import VERDICT_STYLES, boundary_text, output, print_indented, print_json
 from actprof.cli.options import complete_gpu, json_option
-from actprof.cli.show_remedies import added_words, script_text
+from actprof.cli.show_remedies import print_words, script_text
 from actprof.cli.show_result import (
-    HEADLINES,
     fact_table,
     holders_facts,
-    oom_sentence,
+    print_answer,
     print_bars,
-    print_verdict,
+    print_message,
     size_facts,
     speed_facts,
 )
@@ -98,27 +98,42 @@ def command(*, words: tuple[str, ...], require: str, as_json: bool, **options: A
 
 
 def print_preflight(answer: Preflight, console: Console) -> None:
-    """Print verdict, memory, where it runs out, the largest batch size, remedies and traps, in this order."""
+    """Print the answer in three lines, memory, the largest batch size, remedies and traps, in this order."""
     result, gpu = answer.result, answer.gpu
     if result is None or gpu is None:
         headline = HEADLINES[answer.verdict].rstrip(".")
         reason = answer.reason.removesuffix(".")
         console.print(f"[{VERDICT_STYLES[answer.verdict]}]{headline}:[/] {escape(reason)}.")
+        console.print("What helps: actprof run --anyway, before the same command, runs and measures it.")
+        console.print("How long it takes is not known.")
     else:
-        print_verdict(replace(result, oom=None), console, place=gpu.place)
-        for trap in answer.stops:
-            console.print(f"[yellow]But it does not start:[/] {escape(trap.text)}")
+        _print_answer(answer, result, console)
         if result.peak_process_bytes:
             console.print()
             print_bars(result, console)
             _print_free(answer, result, console)
-            _print_oom(result, console)
             console.print()
             console.print(fact_table(_facts(answer, result)))
             _print_remedies(answer, console)
+            print_message(result, console)
     _print_lines("Taken for granted", answer.assumptions, console)
     shown = answer.stops if answer.result is not None and gpu is not None else ()
     _print_lines("Traps", [trap.text for trap in answer.traps if trap not in shown], console)
+
+
+def _print_answer(answer: Preflight, result: Result, console: Console) -> None:
+    stops = "\n".join(f"But it does not start: {trap.text}" for trap in answer.stops)
+    duration, hours = answer.duration, None
+    cost = ""
+    if duration is not None:
+        hours = Hours(
+            what=steps_text(answer.run.steps), hours=duration.hours, low=duration.hours_low,
+            high=duration.hours_high, limit=duration.limited_by,
+        )  # fmt: skip
+        cost = "" if duration.cost_usd is None else f", for ${duration.cost_usd:.2f}"
+    remedy = first_aid(result) if result.verdict == Verdict.FITS else cheapest(answer.remedies)
+    place = "" if answer.gpu is None else answer.gpu.place
+    print_answer(result, console, remedy=remedy, hours=hours, place=place, cost=cost, instead=stops)
 
 
 def _print_free(answer: Preflight, result: Result, console: Console) -> None:
@@ -130,17 +145,7 @@ def _print_free(answer: Preflight, result: Result, console: Console) -> None:
         for holder in (answer.gpu.holders if answer.gpu else ())
     )
     held = f"  [dim]held by {escape(holders)}[/]" if holders else ""
-    console.print(f"{'free':<10}{format_bytes(free):>11}{held}")
-
-
-def _print_oom(result: Result, console: Console) -> None:
-    oom = result.oom
-    if oom is None:
-        return
-    where = f"step {oom.step}, {oom.phase}" + (f", {oom.module}" if oom.module else "")
-    console.print(f"\n[dim]It runs out in[/] {escape(where)} [dim]at[/] {escape(oom.op)}")
-    if oom.message:
-        console.print(f"[dim]PyTorch will say:[/] {escape(oom_sentence(oom))}")
+    console.print(f"{'free':<10}{format_bytes(free):>12}{held}")
 
 
 def _facts(answer: Preflight, result: Result) -> list[tuple[str, str]]:
@@ -164,28 +169,19 @@ def _duration_facts(answer: Preflight) -> list[tuple[str, str]]:
     duration = answer.duration
     if duration is None:
         return []
-    low, hours, high = map(_hours, (duration.hours_low, duration.hours, duration.hours_high))
+    low, hours, high = map(hours_text, (duration.hours_low, duration.hours, duration.hours_high))
     text = f"{hours} ({low} to {high})"
     if duration.data_wait_seconds is None:
         text += ", data loading left out (actprof loader measures it)"
     elif duration.data_wait_seconds:
         text += f", {format_seconds(duration.data_wait_seconds)} of each step waiting for data"
-    facts = [(f"{answer.run.steps:,} steps", text)]
+    facts = [(steps_text(answer.run.steps), text)]
     if duration.epochs is not None:
-        facts.append(("epochs", f"{_figure(duration.epochs)} over the dataset"))
+        facts.append(("epochs", f"{figure(duration.epochs)} over the dataset"))
     if duration.cost_usd is not None and duration.price is not None:
         price = f"${duration.price.usd_per_hour:.2f} an hour, {duration.price.source}"
         facts.append(("cost", f"${duration.cost_usd:.2f} ({price})"))
     return facts
-
-
-def _hours(hours: float) -> str:
-    return f"{_figure(hours)} h" if hours >= 1 else format_seconds(3600 * hours)
-
-
-def _figure(number: float) -> str:
-    """Return three digits, and never a power of ten: `1.07`, `106,667`."""
-    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _print_remedies(answer: Preflight, console: Console) -> None:
@@ -194,14 +190,13 @@ def _print_remedies(answer: Preflight, console: Console) -> None:
     console.print("\n[bold]What helps[/]")
     for remedy in answer.remedies:
         after = remedy.after
-        effect = (
-            f"{after.verdict}, {format_bytes(after.peak_process_bytes)}, at most batch {boundary_text(after)}"
-        )
-        console.print(f"  {escape(remedy.title)} [dim]({escape(remedy.kind)})[/]: {escape(effect)}")
-        added = " ".join(added_words(remedy)) or script_text(remedy)
-        console.print(f"    [cyan]{escape(added)}[/]", soft_wrap=True)
+        process = format_bytes(after.peak_process_bytes)
+        effect = f"{after.verdict}, {process}, at most batch {boundary_text(after)}"
+        title = f"{escape(remedy.title)} [dim]({escape(remedy.kind)})[/]"
+        print_indented(f"{title}: {escape(effect)}", console, 2)
+        print_words(added_words(remedy) or [script_text(remedy)], console)
         if remedy.note:
-            console.print(f"    [dim]{escape(remedy.note)}[/]")
+            print_indented(f"[dim]{escape(remedy.note)}[/]", console, 4)
     asked = cell_command(answer.remedies[0].before.cell, "suggest")
     console.print(f"  [dim]more: {escape(asked)}[/]", soft_wrap=True)
 
@@ -211,4 +206,4 @@ def _print_lines(title: str, lines: Sequence[str], console: Console) -> None:
         return
     console.print(f"\n[bold]{title}[/]")
     for line in lines:
-        console.print(f"  {escape(line)}")
+        print_indented(escape(line), console, 2)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
 from actprof import api
+from actprof.advice.first_aid import cheapest, first_aid
+from actprof.advice.suggest import Remedy
 from actprof.cli import echo
 from actprof.cli.console import output, print_json, progress_listener
-from actprof.cli.options import cell_options, json_option
-from actprof.cli.show_remedies import print_combinations, print_suggestions, print_untraced
+from actprof.cli.options import cell_options, json_option, markdown_option
+from actprof.cli.show_remedies import (
+    print_combinations,
+    print_suggestions,
+    print_untraced,
+    suggestions_markdown,
+)
 from actprof.policies.change_code import SCRIPTS
-from actprof.results import Verdict
+from actprof.results import Result, Verdict
 
 
 @click.command(name="suggest")
@@ -42,6 +50,7 @@ from actprof.results import Verdict
     help="Print a training script with this change instead, to run in place of lerobot-train. Repeatable.",
 )
 @json_option
+@markdown_option
 def command(  # noqa: PLR0913 - the options of a command
     *,
     target_batch: int | None,
@@ -51,12 +60,14 @@ def command(  # noqa: PLR0913 - the options of a command
     jobs: int | None,
     script: tuple[str, ...],
     as_json: bool,
+    markdown: bool,
     **options: Any,
 ) -> None:
     """Say what to change so that a run fits, and what each change does.
 
     Each remedy that the policy can take is traced and replayed like the run itself; the most useful comes
-    first, and what does next to nothing is left out. The first time takes minutes, then the traces are there.
+    first, and what does next to nothing is left out. Of a run that fits it says how large its batch may be,
+    and what would be faster. The first time takes minutes, then the traces are there.
 
     \b
     Examples:
@@ -90,8 +101,17 @@ def command(  # noqa: PLR0913 - the options of a command
         rest = {"untraced": [offer.name for offer in left], "combinations": answers}
         print_json({"before": start.to_json(curve=False), "remedies": remedy_rows, **rest})
         return
-    print_suggestions(start, remedies, output())
-    if left:
-        print_untraced(left, output())
+    if markdown:
+        echo(suggestions_markdown(start, remedies))
+        return
+    console = output()
     if target_batch is not None and not fast:
-        print_combinations(start, together, output())
+        print_combinations(start, together, console)
+    print_suggestions(start, remedies, console, remedy=_first(start, remedies))
+    if left:
+        print_untraced(left, console)
+
+
+def _first(start: Result, remedies: Sequence[Remedy]) -> Remedy | None:
+    """Return the best thing to do: a larger batch for what fits, the cheapest remedy for what does not."""
+    return first_aid(start) if start.verdict == Verdict.FITS else cheapest(remedies)
