@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 from consoles import PAGES, ROOT, Block, blocks, difference, make_place, renewed, run
 
@@ -20,15 +22,16 @@ def block(*shown):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """The folder in which the commands are run."""
-    return make_place(tmp_path_factory.mktemp("place"))
+def printed(tmp_path_factory):
+    """Return a function that gives the lines of a command, which is run once for all pages that show it."""
+    place = make_place(tmp_path_factory.mktemp("place"))
+    return cache(lambda command: run(command, place))
 
 
 @pytest.mark.parametrize("block", [block for block in SHOWN if not block.reason], ids=named)
-def test_a_page_shows_what_its_command_prints(block, place):
+def test_a_page_shows_what_its_command_prints(block, printed):
     """`make outputs` prints it anew."""
-    assert "" == difference(block, run(block.command, place))
+    assert "" == difference(block, printed(block.command))
 
 
 def test_there_are_blocks_and_every_page_marks_them():
