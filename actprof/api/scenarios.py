@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actprof.cell import Cell
+from actprof.errors import StoreError
 from actprof.progress import Listener, nobody
 from actprof.records import from_plain, to_plain
 from actprof.results import MEASURED
@@ -74,7 +75,9 @@ def sweep(  # noqa: PLR0913 - the options of a command
         GroundingError: a real run on the CPU differs from what was traced.
     """
     given: dict[str, Any] = {"gpu": gpu, "jobs": jobs, "fresh": fresh, "out": out, "listener": listener}
-    frame = answer_grid(scenario, mode=mode, **given)
+    frame, lost = answer_grid(scenario, mode=mode, **given)
+    if lost is not None:
+        raise lost
     write_results(frame, _asked(scenario, gpu, out)[1])
     if cpu_check:
         check_on_cpu(scenario, **given)
@@ -90,8 +93,16 @@ def answer_grid(  # noqa: PLR0913 - the options of a command
     fresh: bool = False,
     out: str | Path | None = None,
     listener: Listener = nobody,
-) -> pd.DataFrame:
-    """Do the first part of `sweep`: return its rows, which only `results.sqlite` of the folder has."""
+) -> tuple[pd.DataFrame, StoreError | None]:
+    """Do the first part of `sweep`: answer; only `results.sqlite` is written.
+
+    Returns:
+        The rows, and why the store has not all of them, as on a full disk.
+
+    Raises:
+        UsageError: the scenario asks for what cannot be.
+        StoreError: the folder cannot be used from the start.
+    """
     from actprof.processes.pool import Workers
     from actprof.sweeps.checking import check_with
     from actprof.sweeps.measure_cells import measure_cells, plan_measuring
@@ -109,7 +120,7 @@ def answer_grid(  # noqa: PLR0913 - the options of a command
         results += measure_cells(plan, store, fresh=fresh, command=meta["command"], listener=listener)
         outcomes = check_with(scenario, store, fresh=fresh, workers=workers)
         store.put_meta({"outcomes": to_plain(outcomes)})
-    return results_frame(results)
+    return results_frame(results), store.lost
 
 
 def write_results(frame: pd.DataFrame, folder: Path) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS groundings (
     key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, grounding TEXT NOT NULL,
     stored_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP);
 """
-
+_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 # The code that a prediction comes from.
 _DECIDES = (
@@ -62,9 +62,14 @@ def _digest(parts: list[Any]) -> str:
 class ResultsStore:
     """Results and groundings of one scenario, in `folder/results.sqlite`.
 
+    Once the disk is full, what is put is kept in memory, so that nothing is lost that was answered; `lost` is
+    then the error.
+
     Raises:
         StoreError: the folder or file cannot be used; each method too.
     """
+
+    lost: StoreError | None = None
 
     def __init__(self, folder: Path, *, create: bool = True) -> None:
         self.path = folder / FILE_NAME
@@ -76,6 +81,9 @@ class ResultsStore:
             self._drop_old_results()
             self._connection.executescript(_TABLES)
         except (OSError, sqlite3.Error) as error:
+            with suppress(OSError):
+                if not self.path.stat().st_size:
+                    self.path.unlink()
             raise StoreError(_cannot_use(self.path, error)) from error
 
     def __enter__(self) -> Self:
@@ -143,7 +151,22 @@ class ResultsStore:
         try:
             self._connection.execute(statement, values)
         except sqlite3.Error as error:
+            failed = StoreError(_cannot_use(self.path, error))
+            if self.lost or _code(error) not in _FULL:
+                raise failed from error
+            self._go_on_in_memory()
+            self.lost = failed
+            self._write(statement, values)
+
+    def _go_on_in_memory(self) -> None:
+        memory = sqlite3.connect(":memory:", isolation_level=None)
+        try:
+            self._connection.backup(memory)
+        except sqlite3.Error as error:
+            memory.close()
             raise StoreError(_cannot_use(self.path, error)) from error
+        self._connection.close()
+        self._connection = memory
 
     def _read(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         try:
@@ -158,7 +181,11 @@ def grounding_key(cell: Cell) -> str:
     return json.dumps(cell.trace_key(), sort_keys=True, separators=(",", ":"))
 
 
+def _code(error: Exception) -> int:
+    """Return the primary code of SQLite's error; 0 of another."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
 def _cannot_use(path: Path, error: Exception) -> str:
-    return (
-        f"the results store {path} cannot be used ({error}); choose another folder with --out, or remove it"
-    )
+    remedy = "make room on the disk" if _code(error) in _FULL else "remove it"
+    return f"the results store {path} cannot be used ({error}); choose another folder with --out, or {remedy}"

@@ -15,14 +15,22 @@ from actprof.cli.console import messages, output, print_json, progress_listener
 from actprof.cli.options import complete_gpu, jobs_option, markdown_option
 from actprof.cli.progress_bar import counting_columns
 from actprof.cli.show_sweep import print_sweep, sweep_markdown
-from actprof.errors import UsageError
+from actprof.errors import StoreError, UsageError
+from actprof.progress import Listener, Progress
 from actprof.records import to_plain
 from actprof.results import MEASURED, SCHEMA_VERSION
 from actprof.words import plural
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from actprof.scenario.grid import Scenario
     from actprof.sweeps.cpu_check import CpuCheck
+
+_CHECKING = (
+    "checking on the CPU: each policy takes a real step and is compared, once on a machine; the answers are "
+    "there, and Ctrl-C leaves this out"
+)
 
 
 @click.command(name="sweep")
@@ -60,17 +68,14 @@ def command(
     folder = out or default_folder(loaded)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out {folder} is not a folder")
-    try:
-        with progress_listener(*counting_columns(), start="reading what is known") as listener:
-            frame = answer_grid(loaded, out=folder, listener=listener, **options)
-    except KeyboardInterrupt:
-        messages().print("what was answered is kept; the same command goes on from there")
-        raise
+    frame, lost = _answer(loaded, out=folder, **options)
+    lost = lost or _write(frame, folder)
     if markdown:
         echo(sweep_markdown(frame))
     elif not as_json:
         print_sweep(frame, output())
-    write_results(frame, folder)
+    if lost is not None:
+        raise lost
     if not as_json:
         _print_places(folder, quiet=markdown)
     options.pop("mode")
@@ -81,14 +86,47 @@ def command(
         _print_check(checked)
 
 
+def _answer(scenario: Scenario, **options: Any) -> tuple[pd.DataFrame, StoreError | None]:
+    try:
+        with progress_listener(*counting_columns(), start="reading what is known") as listener:
+            return answer_grid(scenario, listener=listener, **options)
+    except KeyboardInterrupt:
+        messages().print("what was answered is kept; the same command goes on from there")
+        raise
+
+
+def _write(frame: pd.DataFrame, folder: Path) -> StoreError | None:
+    """Write the table and the report; return why not, as on a full disk: the answers are shown anyway."""
+    try:
+        write_results(frame, folder)
+    except StoreError as error:
+        return error
+    return None
+
+
 def _check_on_cpu(scenario: Scenario, **options: Any) -> CpuCheck | None:
     """Run on the CPU what was not before; None where that is left out."""
     try:
-        with progress_listener(*counting_columns(), start="checking on the CPU") as listener:
-            return check_on_cpu(scenario, listener=listener, **options)
+        with progress_listener(*counting_columns(), start="looking what was checked on the CPU") as bar:
+            return check_on_cpu(scenario, listener=_Announced(bar), **options)
     except KeyboardInterrupt:
         messages().print("the check on the CPU is left out; the answers are there")
         return None
+
+
+class _Announced:
+    """Listens for a bar; where none is drawn it says once what is done, when there is something to do."""
+
+    def __init__(self, bar: Listener) -> None:
+        self._bar = bar
+        self._is_due = not messages().is_terminal
+
+    def __call__(self, progress: Progress) -> None:
+        """Say so, and move the bar."""
+        if self._is_due and progress.total:
+            self._is_due = False
+            messages().print(_CHECKING)
+        self._bar(progress)
 
 
 def _print_check(checked: CpuCheck) -> None:
