@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -93,8 +94,25 @@ def test_an_interrupt_has_code_130(run, monkeypatch):
     def interrupt(**_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("actprof.cli.commands.predict.predict", interrupt)
+    monkeypatch.setattr("actprof.api.predict", interrupt)
     shown = run("predict")
 
     assert 130 == shown.code
-    assert "interrupted" in shown.err
+    assert "actprof: interrupted\n" == shown.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
+@pytest.mark.parametrize(
+    "arguments", [["gpus"], ["schema"], ["--help"], ["--version"], ["predict", "--json"]]
+)
+def test_a_full_disk_ends_with_a_sentence(arguments):
+    """`> /dev/full`: what, why, exit code 1, and no traceback, also while the interpreter ends."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "actprof", *arguments], stdout=full, stderr=subprocess.PIPE, text=True,
+            check=False,
+        )  # fmt: skip
+
+    assert (1, "actprof: the output cannot be read or written (No space left on device)\n") == (
+        done.returncode, done.stderr,
+    )  # fmt: skip
