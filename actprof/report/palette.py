@@ -23,7 +23,7 @@ _STOPS = (
 )  # fmt: skip
 SHADES = (_STOPS[0][0], _STOPS[-1][0])
 
-_ALLOCATORS = ("#2f7dc4", "#cf6a17", "#15876b", "#9a62c7", "#b8791d", "#7a828c")
+_ALLOCATORS = ("#2f7dc4", "#cf6a17", "#15876b", "#9a62c7", "#c4568f", "#7a828c")
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up")
 # Activations have the strong hues, by component; what does not grow with the batch is grey.
 _KINDS = {

@@ -20,15 +20,17 @@ if TYPE_CHECKING:
 
 _WIDTH, _HEIGHT, _SCALE = 1200, 900, 2
 _SECONDS = 120.0  # for all pictures of a page
-_DRAWN = """new Promise((done) => {
-  const isReady = () => document.documentElement.dataset.ready;
-  const look = () => (isReady() ? requestAnimationFrame(() => done(true)) : setTimeout(look, 50));
-  look();
+_POLL_SECONDS = 0.05
+_IS_DRAWN = "location.href !== 'about:blank' && document.documentElement.dataset.ready === 'true'"
+_SETTLED = """new Promise((done) => {
+  document.documentElement.classList.add("picture");
+  requestAnimationFrame(() => requestAnimationFrame(() => done(true)));
 })"""
 # The answer, and each section that has a figure: id, place and size.
 _PLACES = """[...document.querySelectorAll("#answer, main > section:has(.plot, svg.map)")].map((part) => {
-  const { x, y, width, height } = part.getBoundingClientRect();
-  return [part.id, { x: x + scrollX, y: y + scrollY, width, height }];
+  const { x, y, width, height } = part.getBoundingClientRect(), edge = part.matches("section") ? 24 : 0;
+  const place = { x: x + scrollX - edge, y: y + scrollY + 1 };
+  return [part.id, { ...place, width: width + 2 * edge, height: height - 1 }];
 })"""
 
 
@@ -86,7 +88,9 @@ async def _pictures(tab: Tab, url: str, place: Callable[[str], Path | None]) -> 
     light = [{"name": "prefers-color-scheme", "value": "light"}]
     await _ask(tab, "Emulation.setEmulatedMedia", features=light)
     await _ask(tab, "Page.navigate", url=url)
-    await _evaluate(tab, _DRAWN)
+    while not await _evaluate(tab, _IS_DRAWN):  # noqa: ASYNC110 - no event of the browser's tells of it
+        await asyncio.sleep(_POLL_SECONDS)
+    await _evaluate(tab, _SETTLED)
     found = []
     for name, box in await _evaluate(tab, _PLACES):
         if place(name) is not None:

@@ -100,6 +100,7 @@ def test_sections_with_figures_are_pictures(grid, tmp_path, chromium, monkeypatc
     names = [path.name for path in actprof.write_pictures(page, tmp_path / "pictures")]
     assert ["answer.png", "heatmaps.png", "limits.png", "makeup.png", "timeline.png"] == names
     assert all(min(png_size(path)) > 400 for path in (tmp_path / "pictures").iterdir())
+    assert 100_000 < (tmp_path / "pictures" / "heatmaps.png").stat().st_size  # with the numbers drawn
     with pytest.raises(UsageError, match="no figures in a section 'method'"):
         actprof.write_picture(page, tmp_path / "method.png", part="method")
 

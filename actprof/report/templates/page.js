@@ -42,8 +42,9 @@ const prefersStill = matchMedia("(prefers-reduced-motion: reduce)");
 function draw(element, figure) {
   const isNew = !drawn.has(element);
   drawn.add(element);
-  Plotly.react(element, figure.data, { ...figure.layout, template: template() }, CONFIG);
+  const drawing = Plotly.react(element, figure.data, { ...figure.layout, template: template() }, CONFIG);
   if (isNew) element.on("plotly_icicleclick", (event) => enlarge(element, event.nextLevel));
+  return drawing;
 }
 
 // A module that is enlarged is so at once for those who want nothing to move; false: plotly need not do it.
@@ -65,8 +66,7 @@ function drawWaiting() {
     root.dataset.ready = "true";
     return;
   }
-  draw(next, figures[next.dataset.figure]);
-  setTimeout(drawWaiting, 0);
+  draw(next, figures[next.dataset.figure]).then(() => setTimeout(drawWaiting, 0));
 }
 
 for (const select of document.querySelectorAll("select[data-views]")) {
