@@ -119,7 +119,10 @@ def _masked(line: str) -> str:
 
 
 def renewed(block: Block, printed: list[str]) -> list[str]:
-    """Return what the block should show: as many lines of each part, from what begins most like it."""
+    """Return what the block should show: as many lines of each part, from what begins most like it.
+
+    A line that differs in nothing that is compared stays as it is.
+    """
     lines: list[str] = []
     place = 0
     for number, part in enumerate(block.parts):
@@ -130,7 +133,8 @@ def renewed(block: Block, printed: list[str]) -> list[str]:
         end = len(printed) if number == len(block.parts) - 1 and part else place + len(part)
         lines += printed[place:end]
         place = end
-    return lines
+    kept = {_masked(line): line for line in block.shown}
+    return [kept.get(_masked(line), line) for line in lines]
 
 
 def _alike(lines: list[str], wanted: str, at: int) -> int:
