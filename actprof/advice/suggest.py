@@ -15,13 +15,13 @@ from actprof.advice.remedies import offers
 from actprof.advice.room import roomy_batch
 from actprof.cell import Cell
 from actprof.hardware import Catalogue, builtin_catalogue
-from actprof.prediction.many import Answer, Predictions, here_if_traced
+from actprof.prediction.many import here_if_traced, predict_each
 from actprof.prediction.predict import predict_cell
 from actprof.processes.pool import Workers, default_jobs
 from actprof.progress import Listener, nobody
 from actprof.records import to_plain
 from actprof.results import Result, Verdict
-from actprof.trace.cache import cached_trace, usable_cache
+from actprof.trace.cache import cached_trace
 
 _RANK = {Verdict.FITS: 0, Verdict.TIGHT: 1, Verdict.OOM: 2}
 # Of a run's memory, batch or speed: less is within what predictions are off by, and not worth a change.
@@ -211,14 +211,5 @@ def rank(remedies: Iterable[Remedy]) -> list[Remedy]:
 
 def predict_all(cells: Sequence[Cell], catalogue: Catalogue, workers: Workers) -> list[Result | None]:
     """Return the prediction of each cell; None for one that cannot be traced or that lerobot refuses."""
-    answers: dict[str, Answer] = {}
-
-    def note(cell: Cell, answer: Answer) -> None:
-        answers[cell.identity()] = answer
-
-    with usable_cache():
-        predictions = Predictions(cells, catalogue, note)
-        with here_if_traced(cells, workers).tasks(predictions.tasks) as tasks:
-            predictions.run(tasks)
-    found = [answers[cell.identity()] for cell in cells]
+    found = predict_each(cells, catalogue, here_if_traced(cells, workers))
     return [it if isinstance(it, Result) and it.verdict in _RANK else None for it in found]

@@ -19,7 +19,7 @@ from actprof.api.pictures import (
     write_pictures,
 )
 from actprof.api.policies import known_policies
-from actprof.api.runs import explain, params, predict, preflight, write_explanation_page
+from actprof.api.runs import explain, params, predict, predict_cards, preflight, write_explanation_page
 from actprof.api.scenarios import check, load_scenario, sweep, write_report
 from actprof.api.snapshots import replay_snapshot, verify_snapshot, write_replay_page
 from actprof.cell import Cell
@@ -46,6 +46,7 @@ __all__ = [
     "measure_loader",
     "params",
     "predict",
+    "predict_cards",
     "preflight",
     "replay_snapshot",
     "sweep",

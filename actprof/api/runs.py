@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING, Any
 from actprof.api.cells import make_cell
 from actprof.errors import UsageError
 from actprof.explanation.explain import Explanation, explain_cell
+from actprof.hardware import builtin_catalogue
 from actprof.policies.facts import PolicyFacts
-from actprof.prediction.predict import predict_cell
+from actprof.prediction.predict import predict_cell, unknown_result
+from actprof.progress import Listener, nobody
 from actprof.results import Result
 from actprof.trace.cache import trace_for
 
 if TYPE_CHECKING:
     from actprof.advice.suggest import Remedy
+    from actprof.cell import Cell
+    from actprof.prediction.many import Answer
     from actprof.preflight_check.preflight import Preflight
+
+_MANY = 12  # cards from which on it pays to start workers
 
 
 def predict(**options: Any) -> Result:
@@ -30,6 +36,41 @@ def predict(**options: Any) -> Result:
         UsageError: an option, a GPU or a field of the policy's config that cannot be.
     """
     return predict_cell(make_cell(**options))
+
+
+def predict_cards(
+    names: Sequence[str], *, listener: Listener = nobody, jobs: int | None = None, **options: Any
+) -> tuple[Result, ...]:
+    """Predict one training run on several cards; the result of each, in their order.
+
+    Args:
+        names: of cards of the catalogue; `all` stands for every card with CUDA.
+        listener: told about the progress.
+        jobs: worker processes; one for each core if left out.
+        **options: those of `predict` but the card.
+
+    Raises:
+        UsageError: as `predict`.
+    """
+    from actprof.prediction.many import here_if_traced, predict_each
+    from actprof.processes.pool import Workers
+
+    known = builtin_catalogue()
+    cards = [gpu.name for gpu in known.cuda] if "all" in names else names
+    cells = [make_cell(**options, gpu=name) for name in dict.fromkeys(cards)]
+    workers = Workers(jobs=jobs, listener=listener)
+    few = here_if_traced(cells, workers) if len(cells) < _MANY else workers
+    answers = zip(cells, predict_each(cells, known, few), strict=True)
+    return tuple(_told(cell, answer) for cell, answer in answers)
+
+
+def _told(cell: Cell, answer: Answer) -> Result:
+    """Return the result that an answer is, or that says why there is none; a wrong question is raised."""
+    if isinstance(answer, Result):
+        return answer
+    if isinstance(answer, UsageError):
+        raise answer
+    return unknown_result(cell, str(answer))
 
 
 def params(**options: Any) -> PolicyFacts:

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Timer
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -23,6 +24,7 @@ from actprof.progress import Listener, Progress, listening
 from actprof.results import MOST_BATCH_SIZE, Result, Verdict
 
 _PIPE_COLUMNS = 120
+_PATIENCE_SECONDS = 1.5
 # Where a terminal can show nothing but ASCII; the widths stay as they are.
 _IN_ASCII = str.maketrans("█░✓✗–−×·“”‘’…\u202f\u00a0", "#.+x--x*\"\"''.  ")  # noqa: RUF001 - what it is about
 _ENDS_IN_BLANKS = re.compile(r" +$", re.MULTILINE)
@@ -86,8 +88,9 @@ def messages() -> Console:
 def progress_listener(*columns: ProgressColumn, start: str) -> Iterator[Listener]:
     """Show a progress bar on stderr that begins with the text `start`; give the listener that moves it.
 
-    It leaves nothing behind, and is not drawn where nobody looks.
+    It leaves nothing behind. Where nobody looks no bar is drawn, and `start` is told if it takes its time.
     """
+    waiting = Waiting()
     with _progress_bar(*columns) as bar:
         task = bar.add_task(escape(start), total=None)
 
@@ -96,8 +99,18 @@ def progress_listener(*columns: ProgressColumn, start: str) -> Iterator[Listener
             text = f"{first} and {len(others)} more" if others else first
             bar.update(task, total=progress.total or None, completed=progress.done, description=escape(text))
 
-        with listening(listener):
-            yield listener
+        def said(progress: Progress) -> None:
+            if progress.running:  # what a task of this process is doing; how many there are it does not know
+                bar.update(task, description=escape(progress.text))
+
+        if bar.disable:
+            waiting(Progress(running=(start,)))
+        try:
+            with listening(said):
+                yield listener
+        finally:
+            if bar.disable:
+                waiting(Progress())
 
 
 def _progress_bar(*columns: ProgressColumn) -> RichProgress:
@@ -106,13 +119,21 @@ def _progress_bar(*columns: ProgressColumn) -> RichProgress:
 
 
 class Waiting:
-    """Listens where no other bar is drawn: a spinner from the first word on until there are no more."""
+    """Listens where no other bar is drawn: a spinner from the first word on until there are no more.
+
+    Where nobody looks, what takes longer than a second is told once, in a line.
+    """
 
     def __init__(self) -> None:
         self._bar: RichProgress | None = None
+        self._line: Timer | None = None
+        self._told: set[str] = set()
 
     def __call__(self, progress: Progress) -> None:
         """Show what is running, or nothing."""
+        if not messages().is_terminal:
+            self._tell_later(progress.text)
+            return
         if self._bar is None and progress.running:
             self._bar = _progress_bar(SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
             self._bar.add_task("", total=None)
@@ -124,6 +145,19 @@ class Waiting:
         else:
             self._bar.stop()
             self._bar = None
+
+    def _tell_later(self, text: str) -> None:
+        if self._line is not None:
+            self._line.cancel()
+            self._line = None
+        if text and text not in self._told:
+            self._line = Timer(_PATIENCE_SECONDS, self._tell, (text,))
+            self._line.daemon = True
+            self._line.start()
+
+    def _tell(self, text: str) -> None:
+        self._told.add(text)
+        messages().print(f"actprof: {escape(text)}")
 
 
 def plain_table(*columns: str, **style: Any) -> Table:

@@ -14,12 +14,13 @@ def markdown_table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> st
     """
     names = list(heads)
     lines = [
-        [_text(name.removeprefix(">")) for name in names],
+        [markdown_text(name.removeprefix(">")) for name in names],
         ["--:" if name.startswith(">") else ":--" for name in names],
-        *([_text(value) for value in row] for row in rows),
+        *([markdown_text(value) for value in row] for row in rows),
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _text(value: object) -> str:
+def markdown_text(value: object) -> str:
+    """Return a text of one line in which nothing is a mark."""
     return str(value).strip().translate(_MARKS)

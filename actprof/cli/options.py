@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,16 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 markdown_option = click.option(
     "--markdown", is_flag=True, help="Print a table for an issue or a pull request instead."
 )
+png_option = click.option(
+    "--png", type=click.Path(path_type=Path), default=None, metavar="FILE", help="Write a picture as well."
+)
 html_option = click.option(
     "--html", type=click.Path(path_type=Path), default=None, metavar="FILE", help="Write a page as well."
 )
 jobs_option = click.option(
     "--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one per core]"
 )
+_CARDS = "Repeatable; `all` compares every card with CUDA."
 _CONSTANTS = {"true": True, "false": False, "none": None, "null": None}
 
 
@@ -46,7 +51,8 @@ _KINDS: dict[str, dict[str, Any]] = {
     "resolution": {"metavar": "WIDTHxHEIGHT"},
     "capacity": {"metavar": "SIZE"},
     "size": {"metavar": "SIZE", "type": str},
-    "gpu": {"default": None, "shell_complete": complete_gpu},  # the default depends on the capacity
+    # the default depends on the capacity
+    "gpu": {"default": (), "multiple": True, "shell_complete": complete_gpu},
     "policy": {"shell_complete": _complete_policy},
     "alloc_conf": {"metavar": "CONF"},
     "choices": {"metavar": "NAME", "multiple": True},
@@ -61,9 +67,39 @@ _PLAYED = {
 }
 
 
+def one_gpu(_ctx: click.Context, _option: click.Parameter, names: tuple[str, ...]) -> str | None:
+    """Return the only card that was named, or None; what was named before the last is never left out.
+
+    Raises:
+        click.BadParameter: there are several, and the command is about one.
+    """
+    if len(names) > 1:
+        raise click.BadParameter(
+            f"{' and '.join(names)}: this command is about one card; predict and preflight compare several"
+        )
+    return names[0] if names else None
+
+
 def cell_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give `command` the options of one cell, as keyword arguments of `actprof.predict`."""
     return _with_options(command, [_option(part) for part in OPTION_FIELDS])
+
+
+def cards_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let `--gpu` be repeated, or be `all`: the command is given a tuple of names."""
+    for option in getattr(command, "__click_params__", []):
+        if option.name == "gpu":
+            option.callback, option.help = None, f"{_CARDS} {option.help}"
+    return command
+
+
+def about_one_card(option: click.Parameter) -> click.Parameter:
+    """Return an option of a command that compares cards, for one that does not."""
+    if option.name != "gpu" or not isinstance(option, click.Option):
+        return option
+    alone = copy(option)
+    alone.callback, alone.help = one_gpu, (option.help or "").removeprefix(f"{_CARDS} ")
+    return alone
 
 
 def played_cell_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -80,6 +116,8 @@ def _option(part: CellField, other_name: str = "", instead: str = "") -> Callabl
     if part.kind == "choices":
         told["type"] = click.Choice(part.choices)
     name = f"{part.option}/--no-{part.noun}" if part.kind == "flag" else part.option
+    if part.kind == "gpu":
+        told["callback"] = one_gpu
     names = [name, part.keyword, *([other_name] if other_name else [])]
     return click.option(*names, **{**told, **_KINDS.get(part.kind, {})})
 

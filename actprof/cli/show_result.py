@@ -20,6 +20,7 @@ from actprof.advice.answer import (
 )
 from actprof.advice.suggest import Remedy
 from actprof.cli.console import VERDICT_STYLES, boundary_text, plain_table
+from actprof.cli.markdown import markdown_table, markdown_text
 from actprof.out_of_memory import OutOfMemory
 from actprof.policies import tokens_called
 from actprof.prediction.attribution import rank_holders
@@ -46,6 +47,25 @@ def print_result(
     console.print()
     console.print(fact_table(_facts(result)))
     print_message(result, console)
+
+
+def result_markdown(result: Result, *, remedy: Remedy | None = None, steps: int | None = None) -> str:
+    """Return the answer and the numbers behind it in GitHub's Markdown, options as of `print_result`."""
+    hours = step_hours(result, steps)
+    texts = (f"{subject(result)}.", advice_line(result, remedy), time_line(result, hours), why_text(result))
+    first, *others = map(markdown_text, texts)
+    lines = [f"**{HEADLINES[result.verdict]}** {first}", *filter(None, others)]
+    numbers = [
+        (name, format_bytes(size))
+        for name, size in (
+            ("allocated", result.peak_allocated_bytes), ("reserved", result.peak_reserved_bytes),
+            ("process", result.peak_process_bytes), ("capacity", result.gpu.capacity_bytes),
+        )
+        if size
+    ]  # fmt: skip
+    known = [] if result.verdict == Verdict.UNKNOWN else _facts(result)
+    table = markdown_table(("", result.gpu.name), [*numbers, *known])
+    return "\n\n".join([*lines, table])
 
 
 def print_answer(  # noqa: PLR0913 - each is told apart

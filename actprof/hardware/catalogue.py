@@ -53,6 +53,11 @@ class Catalogue:
             raise UsageError(f"GPU {name!r} is ambiguous; write {' or '.join(gpu.name for gpu in found)}")
         raise unknown_gpu(name, self.gpus, own_file=shown_path(own_file()))
 
+    @property
+    def cuda(self) -> tuple[Gpu, ...]:
+        """Those that run CUDA."""
+        return tuple(gpu for gpu in self.gpus if gpu.vendor == NVIDIA)
+
     def alike(self, gpu: Gpu) -> tuple[Gpu, ...]:
         """Return the other cards that have its name but for the size of the memory."""
         bare = bare_keys(gpu)

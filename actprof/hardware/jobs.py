@@ -47,6 +47,16 @@ def job_dollars(flavour: str) -> float | None:
     return None if price is None else float(price)
 
 
+def card_dollars(gpu: str) -> float | None:
+    """Return the indicative dollars per hour of the cheapest machine with one such card, or None."""
+    prices = (
+        float(entry["usd_per_hour"])
+        for entry in flavours().values()
+        if entry["gpu"] == gpu and entry["count"] == 1 and "usd_per_hour" in entry
+    )
+    return min(prices, default=None)
+
+
 @cache
 def flavours() -> dict[str, dict[str, Any]]:
     """Return flavour -> its entry in `jobs.toml`: `gpu`, `count`, and `usd_per_hour` where it is known."""

@@ -19,6 +19,7 @@ from actprof.errors import StoreError
 from actprof.files import cache_folder, read_kept, write_whole
 from actprof.prediction.largest_batch import largest_batch, surely_largest
 from actprof.prediction.plan_band import Band, memory_band
+from actprof.processes.child import tell
 from actprof.records import from_plain, to_plain
 from actprof.replay.profile import MemoryProfile
 from actprof.replay.replay import ReplayConditions
@@ -43,12 +44,16 @@ def limits_of(cell: Cell, trace: Trace, conditions: ReplayConditions, need: Memo
     known = read_kept(path, lambda text: from_plain(Limits, json.loads(text)), "largest batch size")
     if known is not None:
         return known
-    largest = largest_batch(cell, trace, conditions)
-    found = Limits(
-        band=memory_band(trace, conditions.without_limit(), need),
-        largest=largest,
-        surely=surely_largest(cell, trace, conditions, at_most=largest),
-    )
+    tell("looking for the largest batch size that runs: some seconds, and only this once")
+    try:
+        largest = largest_batch(cell, trace, conditions)
+        found = Limits(
+            band=memory_band(trace, conditions.without_limit(), need),
+            largest=largest,
+            surely=surely_largest(cell, trace, conditions, at_most=largest),
+        )
+    finally:
+        tell("")
     with suppress(StoreError):  # of a cache that cannot be written the trace says so
         write_whole(path, json.dumps(to_plain(found)).encode())
     return found

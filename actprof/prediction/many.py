@@ -7,7 +7,7 @@ cell, or the cells whose trace it recorded, are told the error.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
@@ -19,7 +19,7 @@ from actprof.policies.libraries import missing_lerobot
 from actprof.prediction.predict import predict_cell
 from actprof.processes.pool import InThisProcess, Tasks, Workers
 from actprof.results import Result
-from actprof.trace.cache import cached_trace, trace_for
+from actprof.trace.cache import cached_trace, trace_for, usable_cache
 
 Answer: TypeAlias = Result | Exception
 
@@ -74,6 +74,20 @@ class Predictions:
     def _predicted(self, cell: Cell, future: Future[Result]) -> None:
         error = future.exception()
         self._answered(cell, error if isinstance(error, Exception) else future.result())
+
+
+def predict_each(cells: Sequence[Cell], catalogue: Catalogue, workers: Workers) -> list[Answer]:
+    """Return what becomes of each cell, in their order."""
+    answers: dict[str, Answer] = {}
+
+    def note(cell: Cell, answer: Answer) -> None:
+        answers[cell.identity()] = answer
+
+    with usable_cache():
+        predictions = Predictions(cells, catalogue, note)
+        with workers.tasks(predictions.tasks) as tasks:
+            predictions.run(tasks)
+    return [answers[cell.identity()] for cell in cells]
 
 
 def trace_task(cell: Cell) -> None:

@@ -34,6 +34,7 @@ from actprof.preflight_check.read_by_hand import (
 )
 from actprof.preflight_check.read_by_tables import migrated, read_by_tables, saved_config, unknown_fields
 from actprof.preflight_check.training_run import TrainingRun, training_run
+from actprof.processes.child import tell
 from actprof.trace.cache import cache_directory
 from actprof.training_command.command_line import expanded
 from actprof.versions import UNKNOWN, package_version
@@ -156,7 +157,11 @@ def read_with_lerobot(
         found.append(pretrained_config(name, revision, os.environ if environment is None else environment))
         return found[-1].values
 
-    config = read_train_command(arguments, may_exist=may_exist, config_of=config_of)
+    tell("importing lerobot, which alone can read this command: about a quarter of a minute")
+    try:
+        config = read_train_command(arguments, may_exist=may_exist, config_of=config_of)
+    finally:
+        tell("")
     config["policy_config_from"] = found[-1].source if found else ""
     with contextlib.suppress(UnsureError, ActprofError):
         split = _split(arguments, environment)

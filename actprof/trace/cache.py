@@ -87,7 +87,7 @@ def trace_for(cell: Cell) -> tuple[Trace, bool]:
 
 def _record(cell: Cell) -> Trace:
     if _RECORDER not in sys.modules:
-        tell("importing torch and lerobot, to trace a training step")
+        tell("importing torch and lerobot to trace a training step: half a minute, and only this once")
     from actprof.trace.record import record_trace  # imports torch and lerobot
 
     return record_trace(cell)

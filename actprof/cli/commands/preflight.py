@@ -14,8 +14,17 @@ from actprof import api
 from actprof.advice.answer import HEADLINES, Hours, added_words, figure, hours_text, steps_text
 from actprof.advice.first_aid import cheapest, first_aid
 from actprof.cli import echo
-from actprof.cli.console import VERDICT_STYLES, boundary_text, output, print_indented, print_json
-from actprof.cli.options import complete_gpu, json_option
+from actprof.cli.console import (
+    VERDICT_STYLES,
+    boundary_text,
+    output,
+    print_indented,
+    print_json,
+    progress_listener,
+)
+from actprof.cli.options import cards_option, complete_gpu, json_option, markdown_option
+from actprof.cli.progress_bar import counting_columns
+from actprof.cli.show_cards import cards_markdown, print_cards
 from actprof.cli.show_remedies import print_words, script_text
 from actprof.cli.show_result import (
     fact_table,
@@ -23,23 +32,30 @@ from actprof.cli.show_result import (
     print_answer,
     print_bars,
     print_message,
+    result_markdown,
     size_facts,
     speed_facts,
 )
+from actprof.hardware import builtin_catalogue
 from actprof.policies.precision import autocast_of
+from actprof.progress import Progress
 from actprof.results import Result, Verdict
 from actprof.units import format_bytes, format_seconds
 from actprof.words import cell_command
 
 if TYPE_CHECKING:
+    from actprof.advice.suggest import Remedy
     from actprof.preflight_check.preflight import Preflight
 
 
 @click.command(name="preflight", context_settings={"allow_interspersed_args": False})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="-- lerobot-train ...")
 @click.option("--config", type=click.Path(path_type=Path), help="A train_config.json instead of a command.")
+@cards_option
 @click.option(
     "--gpu",
+    default=(),
+    multiple=True,
     shell_complete=complete_gpu,
     help="A GPU of `actprof gpus`.  [default: --job.target's, else the one in this machine]",
 )
@@ -69,15 +85,25 @@ if TYPE_CHECKING:
 @click.option(
     "--remedies/--no-remedies", default=True, help="Look for remedies where it does not simply fit."
 )
+@markdown_option
 @json_option
-def command(*, words: tuple[str, ...], require: str, as_json: bool, **options: Any) -> int:
+def command(
+    *,
+    words: tuple[str, ...],
+    gpu: tuple[str, ...],
+    require: str,
+    markdown: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
     """Say whether the lerobot-train command that follows will run out of memory.
 
     The command stands after --, just as it would be run: with environment variables, accelerate launch, uv
     run and the like before it. It is read as lerobot reads it, its dataset's metadata gives the shapes.
 
     Exit codes: 0 it fits (or is tight, with a warning), 1 it runs out of memory, 2 the command cannot be
-    run as it is (where its memory can be told all the same, it is), 3 it cannot be told.
+    run as it is (where its memory can be told all the same, it is), 3 it cannot be told. With several cards,
+    as by --gpu all, one table compares them; the exit code is then the best of theirs.
 
     \b
     Examples:
@@ -86,15 +112,42 @@ def command(*, words: tuple[str, ...], require: str, as_json: bool, **options: A
       actprof preflight --config outputs/train/act/train_config.json
       actprof preflight --require fits -- $TRAIN && $TRAIN
     """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
-    answer = api.preflight(words, **options)
+    if len(gpu) > 1 or "all" in gpu:
+        return _compare(words, gpu, markdown=markdown, as_json=as_json, **options)
+    answer = api.preflight(words, **options, gpu=gpu[0] if gpu else None)
     if as_json:
         print_json(answer.to_json())
+    elif markdown and answer.result is not None:
+        remedy = _first(answer, answer.result)
+        echo(result_markdown(answer.result, remedy=remedy, steps=answer.run.steps))
     else:
         print_preflight(answer, output())
     if answer.verdict == Verdict.TIGHT:
         echo(f"actprof: warning: tight: {answer.reason}", err=True)
     is_too_tight = answer.verdict == Verdict.TIGHT and require == Verdict.FITS
     return 1 if is_too_tight and answer.exit_code == 0 else answer.exit_code
+
+
+def _compare(
+    words: tuple[str, ...], gpu: tuple[str, ...], *, markdown: bool, as_json: bool, **options: Any
+) -> int:
+    """Print a table of the same command on several cards, and return the best of their exit codes."""
+    names = [card.name for card in builtin_catalogue().cuda] if "all" in gpu else gpu
+    answers = []
+    with progress_listener(*counting_columns(), start="reading the command") as listener:
+        for done, name in enumerate(names):
+            listener(Progress(total=len(names), done=done, running=(name,)))
+            answers.append(api.preflight(words, **{**options, "remedies": False}, gpu=name))
+    told = [answer.result for answer in answers if answer.result is not None]
+    if as_json:
+        print_json([answer.to_json() for answer in answers])
+    elif not told:
+        print_preflight(answers[0], output())
+    elif markdown:
+        echo(cards_markdown(told, steps=answers[0].run.steps))
+    else:
+        print_cards(told, output(), steps=answers[0].run.steps)
+    return min(answer.exit_code for answer in answers)
 
 
 def print_preflight(answer: Preflight, console: Console) -> None:
@@ -131,9 +184,14 @@ def _print_answer(answer: Preflight, result: Result, console: Console) -> None:
             high=duration.hours_high, limit=duration.limited_by,
         )  # fmt: skip
         cost = "" if duration.cost_usd is None else f", for ${duration.cost_usd:.2f}"
-    remedy = first_aid(result) if result.verdict == Verdict.FITS else cheapest(answer.remedies)
+    remedy = _first(answer, result)
     place = "" if answer.gpu is None else answer.gpu.place
     print_answer(result, console, remedy=remedy, hours=hours, place=place, cost=cost, instead=stops)
+
+
+def _first(answer: Preflight, result: Result) -> Remedy | None:
+    """Return the best thing to do: a larger batch for what fits, the cheapest remedy for what does not."""
+    return first_aid(result) if result.verdict == Verdict.FITS else cheapest(answer.remedies)
 
 
 def _print_free(answer: Preflight, result: Result, console: Console) -> None:

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from actprof.cli.commands import preflight
 from actprof.cli.console import messages
+from actprof.cli.options import about_one_card
 from actprof.errors import ActprofError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _GIVEN = ("gpu", "capacity", "used_by_others", "cameras", "resolution", "state_d
 @click.command(
     name="run",
     context_settings={"allow_interspersed_args": False},
-    params=[option for option in preflight.command.params if option.name in _GIVEN],
+    params=[about_one_card(option) for option in preflight.command.params if option.name in _GIVEN],
 )
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="-- lerobot-train ...")
 @click.option("--fit", is_flag=True, help="Make the batch size the largest that surely fits.")

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
 from actprof import api
 from actprof.advice.first_aid import cheapest, first_aid
@@ -14,6 +13,7 @@ from actprof.advice.suggest import Remedy
 from actprof.cli import echo
 from actprof.cli.console import output, print_json, progress_listener
 from actprof.cli.options import cell_options, json_option, markdown_option
+from actprof.cli.progress_bar import counting_columns
 from actprof.cli.show_remedies import (
     print_combinations,
     print_suggestions,
@@ -86,8 +86,8 @@ def command(  # noqa: PLR0913 - the options of a command
         return
     if target_batch is not None:
         options["batch_size"] = target_batch
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with progress_listener(*columns, start="predicting the run as it is") as listener:
+    doing = "tracing what could be changed: minutes the first time, seconds after that"
+    with progress_listener(*counting_columns(), start=doing) as listener:
         start = api.predict(**options)
         time: dict[str, Any] = {"seconds": 0 if fast else seconds, "listener": listener}
         remedies = suggest(start.cell, target_batch=target_batch, jobs=jobs, **time)
