@@ -66,6 +66,7 @@ def make_pages(folder: Path) -> list[Path]:
         api.write_explanation_page(explained, folder / "explain.html", versus=smaller),
         api.write_replay_page(replay, folder / "replay.html"),
         folder / "accuracy.html",
+        api.write_answer(explained.result, folder / "answer.html"),
     ]
 
 

@@ -8,8 +8,11 @@ import sys
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
 
 import actprof
+from actprof.cli.commands.explain import command as explain
+from actprof.cli.commands.report import command as report
 from actprof.errors import StoreError, UsageError
 from actprof.measurement import Spread
 from actprof.report.answer_page import render_answer
@@ -122,3 +125,19 @@ def _no_browser(**_options):
     from choreographer.errors import ChromeNotFoundError
 
     raise ChromeNotFoundError("none")
+
+
+def test_the_commands_write_pictures_beside_what_they_print(tmp_path, monkeypatch, seed):
+    """`report --png` all of them, `explain --png` one."""
+    seed()
+    asked = []
+    monkeypatch.setattr("actprof.api.write_report", lambda folder: folder / "report.html")
+    monkeypatch.setattr(
+        "actprof.api.write_pictures", lambda page: asked.append(page) or (tmp_path / "a.png",)
+    )
+    monkeypatch.setattr("actprof.api.write_explanation_picture", lambda _found, path: asked.append(path))
+    shown = CliRunner().invoke(report, [str(tmp_path), "--png"])
+    assert [f"{tmp_path / 'report.html'}", "a.png"] == shown.output.splitlines()
+    shown = CliRunner().invoke(explain, ["--set", "chunk_size=7", "--png", str(tmp_path / "b.png")])
+    assert 0 == shown.exit_code, shown.output
+    assert [tmp_path / "report.html", tmp_path / "b.png"] == asked
