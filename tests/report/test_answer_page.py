@@ -132,9 +132,7 @@ def test_the_commands_write_pictures_beside_what_they_print(tmp_path, monkeypatc
     seed()
     asked = []
     monkeypatch.setattr("actprof.api.write_report", lambda folder: folder / "report.html")
-    monkeypatch.setattr(
-        "actprof.api.write_pictures", lambda page: asked.append(page) or (tmp_path / "a.png",)
-    )
+    monkeypatch.setattr("actprof.api.write_pictures", lambda page: asked.append(page) or ["a.png"])
     monkeypatch.setattr("actprof.api.write_explanation_picture", lambda _found, path: asked.append(path))
     shown = CliRunner().invoke(report, [str(tmp_path), "--png"])
     assert [f"{tmp_path / 'report.html'}", "a.png"] == shown.output.splitlines()
