@@ -31,7 +31,7 @@ def replay_snapshot(  # noqa: PLR0913 - the options of a command
         path: a file of `torch.cuda.memory._dump_snapshot`.
         device: number of the GPU in it; the first one with events if left out.
         gpu: a GPU of the catalogue to replay on.
-        capacity: memory of the device to replay on, like `"24GiB"`; the CUDA context comes out of it.
+        capacity: memory of the device to replay on, like `"23.69GiB"`; the CUDA context comes out of it.
         alloc_conf: a PYTORCH_CUDA_ALLOC_CONF to replay under.
         compare: more of them, one column each.
         torch_version: the release whose rules are meant, like `"2.11"`.

@@ -80,6 +80,13 @@ def one_gpu(_ctx: click.Context, _option: click.Parameter, names: tuple[str, ...
     return names[0] if names else None
 
 
+def gpu_option(said: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the option of one card, of which `said` is the help."""
+    return click.option(
+        "--gpu", default=(), multiple=True, callback=one_gpu, shell_complete=complete_gpu, help=said
+    )
+
+
 def cell_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give `command` the options of one cell, as keyword arguments of `actprof.predict`."""
     return _with_options(command, [_option(part) for part in OPTION_FIELDS])

@@ -131,11 +131,11 @@ def find_device(
     if capacity_bytes is not None:
         return Device(custom_gpu(capacity_bytes), used_by_others_bytes)
     if here is None:
-        raise UsageError("name a GPU (see `actprof gpus`), or give its capacity, like 24GiB")
+        raise UsageError("name a GPU (see `actprof gpus`), or give its capacity, like 23.69GiB")
     if not here:
         raise UsageError(
             "there is no NVIDIA GPU here; name the one that the run is for, like --gpu 'RTX 3090' "
-            "(`actprof gpus` lists them), or give its memory, like --capacity 24GiB"
+            "(`actprof gpus` lists them), or give its memory, like --capacity 23.69GiB"
         )
     fullest = min(here, key=lambda local: local.free_bytes)
     card = fullest.as_card(catalogue)

@@ -96,10 +96,10 @@ def unknown_gpu(name: str, gpus: Sequence[Gpu], *, own_file: str) -> UsageError:
     `own_file` is where the user's own cards are described.
     """
     sizes = _SIZE_IN_NAME.findall(name.lower())
-    size = f"{sizes[-1]}GB" if sizes else "SIZE (like 24GB)"
+    size = f"{_reported_gib(int(sizes[-1])):.1f}GiB" if sizes else "SIZE (like 23.5GiB, of 24 GB)"
     said = [
         ("nearest by name", _nearest_by_name(name, gpus)),
-        (f"by memory ({size})", _nearest_by_memory(int(sizes[-1]), gpus) if sizes else []),
+        (f"by memory ({sizes[-1] if sizes else 0} GB)", _nearest_by_memory(int(sizes[-1]), gpus) if sizes else []),
     ]
     near = "".join(f"{what}: {', '.join(found)}; " for what, found in said if found)
     near = f"{_with_other_memory(name, gpus)}{near}"
@@ -117,11 +117,16 @@ def _with_other_memory(name: str, gpus: Sequence[Gpu]) -> str:
     known = match_name(name[: size.start()] + name[size.end() :], gpus) if size else []
     if not size or len(known) != 1 or not int(size[1]):
         return ""
-    card, held = known[0], (1019 * int(size[1]) - 410) / 1024  # tests/hardware/test_memory_rule.py
+    card, held = known[0], _reported_gib(int(size[1]))
     return (
         f"the {card.name} is known, with {format_bytes(card.capacity_bytes)}: --gpu '{card.name}' "
-        f"--capacity {max(held, 0.5):.1f}GiB is one with {size[1]} GB; "
+        f"--capacity {held:.1f}GiB is one with {size[1]} GB; "
     )
+
+
+def _reported_gib(gigabytes: int) -> float:
+    """Return what torch reports of a card sold with so much memory: tests/hardware/test_memory_rule.py."""
+    return max((1019 * gigabytes - 410) / 1024, 0.5)
 
 
 def _nearest_by_name(name: str, gpus: Sequence[Gpu]) -> list[str]:

@@ -8,7 +8,7 @@ from actprof.hardware.machines import _machines, gpu_of_machine
 from actprof.hardware.names import name_key
 
 
-def ways_out(size="SIZE (like 24GB)"):
+def ways_out(size="SIZE (like 23.5GiB, of 24 GB)"):
     """Return how the message for an unknown card ends."""
     return (
         f"`actprof gpus` lists all; --capacity {size} takes any card of that size, and "
@@ -135,7 +135,7 @@ def test_a_name_with_a_memory_size_also_tells_the_nearest_by_memory(monkeypatch)
     assert str(caught.value) == (
         "unknown GPU 'RTX 4090 48GB'; the RTX 4090 is known, with 23.64 GiB: --gpu 'RTX 4090' "
         "--capacity 47.4GiB is one with 48 GB; nearest by name: RTX 4090, RTX 4090 D, RTX 4060; "
-        f"by memory (48GB): RTX A6000, RTX 6000 Ada, Quadro RTX 8000; {ways_out('48GB')}"
+        f"by memory (48 GB): RTX A6000, RTX 6000 Ada, Quadro RTX 8000; {ways_out('47.4GiB')}"
     )
 
 

@@ -15,7 +15,7 @@ from actprof.claims.judge import Outcome, claims_of
 from actprof.cli import echo
 from actprof.cli.console import output, print_indented, print_json, progress_listener
 from actprof.cli.markdown import markdown_table
-from actprof.cli.options import complete_gpu, jobs_option, json_option, markdown_option
+from actprof.cli.options import gpu_option, jobs_option, json_option, markdown_option
 from actprof.cli.progress_bar import counting_columns
 from actprof.records import to_plain
 from actprof.results import SCHEMA_VERSION
@@ -29,12 +29,7 @@ _WORDS = {True: "as expected", False: "not as expected", None: "cannot be told"}
 
 @click.command(name="check")
 @click.argument("scenario", type=click.Path(path_type=Path))
-@click.option(
-    "--gpu",
-    shell_complete=complete_gpu,
-    default=None,
-    help="Another GPU than the scenario's, for what does not name its own.",
-)
+@gpu_option("Another GPU than the scenario's, for what does not name its own.")
 @jobs_option
 @click.option(
     "--out",

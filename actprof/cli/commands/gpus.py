@@ -19,8 +19,8 @@ from actprof.units import MIB, format_bytes
 _FP16_ALONE = "'"
 _WIDE = 105  # columns from which on everything finds room
 _CAPTION = (
-    "memory as torch reports it; context: CUDA's, in MiB for each process; cc: compute capability; dense "
-    "TFLOP/s, 16 bit with fp32 sums (' fp16 alone, no bf16); ~ estimate"
+    "memory as torch reports it; context: CUDA's, in MiB for each process; dense TFLOP/s, 16 bit with fp32 "
+    "sums (' fp16 alone, no bf16); ~ estimate"
 )
 _CAPTION_WIDE = "; SM: multiprocessors; MHz: their highest clock; L2 in MiB; W: of the board"
 
@@ -81,7 +81,7 @@ def _print_own(catalogue: Catalogue, console: Console) -> None:
 def _table(gpus: Sequence[Gpu], catalogue: Catalogue, *, wide: bool) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("GPU", no_wrap=True)
-    for name in ("memory", "context", "cc", "GB/s", "fp32", "tf32", "16 bit"):
+    for name in ("memory", "context", "compute\ncapability", "GB/s", "fp32", "tf32", "16 bit"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("SM", "MHz", "L2", "W") if wide else ():
         table.add_column(name, justify="right", no_wrap=True)

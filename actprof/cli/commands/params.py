@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
 from actprof.api import params
+from actprof.api.cells import make_cell
+from actprof.cell import Cell
 from actprof.cli.console import output, plain_table, print_json
 from actprof.cli.options import cell_options, json_option
-from actprof.policies import tokens_called
+from actprof.policies import policy_title, tokens_called
 from actprof.policies.facts import PolicyFacts
 from actprof.records import to_plain
 from actprof.units import format_bytes
-from actprof.words import COMPONENT_HEADS, component_rows
+from actprof.words import COMPONENT_HEADS, component_rows, views_text
 
 
 @click.command(name="params")
@@ -48,6 +51,15 @@ def command(*, show_all: bool, as_json: bool, **options: Any) -> None:
     )
     if facts.encoder_tokens:
         console.print(f"{facts.encoder_tokens:,} {tokens_called(options['policy'])}")
+    console.print(f"[dim]of {escape(_shapes(make_cell(**options)))}[/]")
+
+
+def _shapes(cell: Cell) -> str:
+    """Return for which shapes: cameras, state and action, and what of the config is set."""
+    told = [f"{policy_title(cell.policy)} with {views_text(cell.cameras, cell.resolution)}"]
+    told += [f"a state of {cell.state_dim}, an action of {cell.action_dim} numbers"]
+    told += [f"{name}={value}" for name, value in cell.overrides.items()]
+    return ", ".join(told)
 
 
 def _by_component(facts: PolicyFacts) -> Table:

@@ -22,7 +22,7 @@ from actprof.cli.console import (
     print_json,
     progress_listener,
 )
-from actprof.cli.options import cards_option, complete_gpu, json_option, markdown_option
+from actprof.cli.options import cards_option, gpu_option, json_option, markdown_option
 from actprof.cli.progress_bar import counting_columns
 from actprof.cli.show_cards import cards_markdown, print_cards
 from actprof.cli.show_remedies import print_words, script_text
@@ -52,13 +52,7 @@ if TYPE_CHECKING:
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="-- lerobot-train ...")
 @click.option("--config", type=click.Path(path_type=Path), help="A train_config.json instead of a command.")
 @cards_option
-@click.option(
-    "--gpu",
-    default=(),
-    multiple=True,
-    shell_complete=complete_gpu,
-    help="A GPU of `actprof gpus`.  [default: --job.target's, else the one in this machine]",
-)
+@gpu_option("A GPU of `actprof gpus`.  [default: --job.target's, else the one in this machine]")
 @click.option("--capacity", metavar="SIZE", help="Memory of the GPU, like 23.69GiB.  [default: the GPU's]")
 @click.option("--used-by-others", metavar="SIZE", help="Memory that other programs hold, of a GPU not here.")
 @click.option("--cameras", type=click.IntRange(min=0), help="Where the dataset is not at hand.")

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from actprof import api
 from actprof.cli.console import messages, output, plain_table, print_json, progress_listener
-from actprof.cli.options import complete_gpu, html_option, json_option
+from actprof.cli.options import gpu_option, html_option, json_option
 from actprof.errors import UsageError
 from actprof.snapshots.memory_over_time import RefusedRequest
 from actprof.snapshots.replay_recording import Outcome, SnapshotReplay, say_ambiguous
@@ -29,11 +29,9 @@ _HOLDERS = 5
 @click.option(
     "--device", type=int, default=None, metavar="N", help="GPU in the snapshot.  [default: first with events]"
 )
+@gpu_option("A GPU of `actprof gpus` to replay on.")
 @click.option(
-    "--gpu", shell_complete=complete_gpu, default=None, help="A GPU of `actprof gpus` to replay on."
-)
-@click.option(
-    "--capacity", default=None, metavar="SIZE", help="Memory of the device to replay on, like 24GiB."
+    "--capacity", default=None, metavar="SIZE", help="Memory of the device to replay on, like 23.69GiB."
 )
 @click.option("--alloc-conf", default=None, metavar="CONF", help="A PYTORCH_CUDA_ALLOC_CONF to replay under.")
 @click.option("--compare", multiple=True, metavar="CONF", help="One more of them, a column each. Repeatable.")
@@ -51,7 +49,7 @@ def command(*, snapshot: Path, verify: bool, as_json: bool, html: Path | None, *
 
     \b
     Examples:
-      actprof replay snapshot.pickle --capacity 24GiB
+      actprof replay snapshot.pickle --capacity 23.69GiB
       actprof replay snapshot.pickle --compare expandable_segments:True --compare max_split_size_mb:128
       actprof replay snapshot.pickle --verify --json
     """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
