@@ -115,8 +115,10 @@ def time_line(result: Result, hours: Hours | None, *, cost: str = "") -> str:
     if hours is None:
         why = "" if result.verdict == Verdict.UNKNOWN else f": the speed of {result.gpu.name} is not"
         return f"How long it takes is not known{why}."
-    verb = "would take" if result.verdict == Verdict.OOM else "take"
-    return f"{hours.what} {verb} {hours.text}, limited by {LIMITS[hours.limit]}{cost}."
+    alone = hours.what.startswith("1 ")
+    verb = "would take" if result.verdict == Verdict.OOM else "takes" if alone else "take"
+    limited = f", limited by {LIMITS[hours.limit]}" if hours.limit else ""
+    return f"{hours.what} {verb} {hours.text}{limited}{cost}."
 
 
 def why_text(result: Result) -> str:

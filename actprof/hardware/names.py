@@ -96,11 +96,11 @@ def unknown_gpu(name: str, gpus: Sequence[Gpu], *, own_file: str) -> UsageError:
     `own_file` is where the user's own cards are described.
     """
     sizes = _SIZE_IN_NAME.findall(name.lower())
-    size = f"{_reported_gib(int(sizes[-1])):.1f}GiB" if sizes else "SIZE (like 23.5GiB, of 24 GB)"
-    said = [
-        ("nearest by name", _nearest_by_name(name, gpus)),
-        (f"by memory ({sizes[-1] if sizes else 0} GB)", _nearest_by_memory(int(sizes[-1]), gpus) if sizes else []),
-    ]
+    size, said = "SIZE (like 23.5GiB, of 24 GB)", [("nearest by name", _nearest_by_name(name, gpus))]
+    if sizes:
+        sold = int(sizes[-1])
+        size = f"{_reported_gib(sold):.1f}GiB"
+        said.append((f"by memory ({sold} GB)", _nearest_by_memory(sold, gpus)))
     near = "".join(f"{what}: {', '.join(found)}; " for what, found in said if found)
     near = f"{_with_other_memory(name, gpus)}{near}"
     if _NO_CUDA.fullmatch(name.strip()):

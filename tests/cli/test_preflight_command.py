@@ -296,7 +296,7 @@ def test_long_and_short_runs_have_figures_to_read(run, words, steps, unit):
     """Nobody reads 1.07e+05 epochs, or 0.0457 hours."""
     out = run("preflight", "--gpu", "3090", "--no-remedies", "--", *words(f"--steps={steps}")).out
     line = next(line for line in out.splitlines() if line.startswith(f"{steps:,} step"))
-    assert re.search(rf"steps? take [\d.,]+ {unit} \([\d.,]+ to [\d.,]+ {unit}\)", line)
+    assert re.search(rf"steps? takes? [\d.,]+ {unit} \([\d.,]+ to [\d.,]+ {unit}\)", line)
 
 
 ASK = """
