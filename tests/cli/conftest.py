@@ -22,7 +22,6 @@ class Outcome:
 @pytest.fixture
 def run(capsys, monkeypatch):
     """Return a function that runs `actprof ARGUMENTS…`."""
-
     monkeypatch.setattr("actprof.cli.console._PATIENCE_SECONDS", 1e6)  # however slow the machine is today
 
     def run_command(*arguments: object) -> Outcome:

@@ -27,7 +27,7 @@ def test_bars_and_marks_have_a_form_in_ascii(monkeypatch):
     """Where the terminal shows nothing else, and as wide as before."""
     shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="replace")
     monkeypatch.setattr(sys, "stdout", shown)
-    output().print("█░ ✓ ✗ 640×480 “x” −1")
+    output().print("█░ ✓ ✗ 640×480 “x” −1")  # noqa: RUF001 - what it is about
     shown.flush()
 
     assert b'#. + x 640x480 "x" -1\n' == shown.buffer.getvalue()

@@ -132,8 +132,8 @@ def test_the_answer_comes_before_its_numbers(run, words):
     """Verdict, remedy, time, where, bars, largest batch size, PyTorch's words: in this order."""
     out = run("preflight", "--no-remedies", "--capacity", "2GiB", "--", *words("--batch_size=4000")).out
     marks = [
-        "It runs out of memory.", "What helps: ", "How long it takes is not known", "it runs out in", "allocated",
-        "largest batch size", "PyTorch will say",
+        "It runs out of memory.", "What helps: ", "How long it takes is not known", "it runs out in",
+        "allocated", "largest batch size", "PyTorch will say",
     ]  # fmt: skip
     places = [out.index(mark) for mark in marks]
     assert sorted(places) == places

@@ -115,8 +115,8 @@ def test_on_the_cpu_memory_is_not_compared(observe):
     """It says why, what would be, what is; seconds stand side by side, and the rate."""
     found, said, _ = observe(*STEADY, device="cpu", memory="", without_cuda="this run is on the CPU")
     assert (
-        "actprof: step 600 of 1,000; memory cannot be compared: this run is on the CPU (3.73 GiB allocated is "
-        "predicted for CUDA, 1.00 GiB resident here); update 170 ms (100 ms to 300 ms) predicted for RTX "
+        "actprof: step 600 of 1,000; memory cannot be compared: this run is on the CPU (3.73 GiB allocated "
+        "is predicted for CUDA, 1.00 GiB resident here); update 170 ms (100 ms to 300 ms) predicted for RTX "
         "3090, 190 ms measured (4,211 GFLOP/s here); limited by the processor, which computes"
     ) == said[-2]
     assert found.measured.on_cpu
