@@ -6,6 +6,7 @@ Plain data: what reads options, YAML or keyword arguments has a parser for each 
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -91,6 +92,8 @@ class CellField:
                 raise UsageError(
                     f"{unknown[0]!r} is not a {self.noun}; choose among {', '.join(self.choices)}"
                 )
+            case "overrides" if endless := [name for name, given in value.items() if _is_endless(given)]:
+                raise UsageError(f"{endless[0]} is {value[endless[0]]}; give a number that is finite")
             case "resolution":
                 for size in value.split(","):
                     parse_resolution(size)
@@ -128,6 +131,10 @@ class CellField:
             case _:
                 given = [str(value)]
         return [word for text in given for word in (self.option, text)]
+
+
+def _is_endless(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def read_cameras(value: Any) -> tuple[Any, str]:

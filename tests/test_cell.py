@@ -186,3 +186,10 @@ def test_each_field_has_a_name_of_its_own_everywhere():
     """In Python, as a keyword, in scenario files and as an option."""
     for names in ("name", "keyword", "key", "option", "called"):
         assert len(CELL_FIELDS) == len({getattr(part, names) for part in CELL_FIELDS})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_override_without_end_is_refused(value):
+    """JSON has no such numbers, and so no row could hold them."""
+    with pytest.raises(UsageError, match=r"dropout is .*finite"):
+        Cell(overrides={"dropout": value})

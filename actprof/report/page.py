@@ -60,14 +60,14 @@ def write_page(path: str | Path, html: str) -> Path:
         StoreError: the file cannot be written.
     """
     target = Path(path)
-    write_whole(target, html.encode())
+    write_whole(target, html.encode(errors="replace"))
     return target
 
 
 def embed_json(value: Any) -> Markup:
     """Return JSON, packed so that it may stand inside a script element whatever its texts contain."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    return _in_base64(gzip.compress(text.encode(), mtime=0))
+    return _in_base64(gzip.compress(text.encode(errors="replace"), mtime=0))
 
 
 def _in_base64(packed: bytes) -> Markup:

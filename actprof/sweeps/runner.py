@@ -70,24 +70,21 @@ def _refusal(scenario: Scenario, cell: Cell, error: FieldError) -> str:
 def _unknown(scenario: Scenario, cell: Cell, reason: str) -> Result:
     try:
         return unknown_result(cell, reason, catalogue=scenario.catalogue)
-    except UsageError:  # its device is what nobody knows
+    except UsageError:
         use = GpuUse(name=str(cell.gpu), capacity_bytes=cell.capacity_bytes or 0, context_bytes=0)
         return Result(source=PREDICTED, cell=cell, gpu=use, reason=reason)
 
 
 def _stamp(cell: Cell, scenario: Scenario) -> str:
-    return fingerprint(cell, device_of(cell, scenario.catalogue).gpu)
+    try:
+        return fingerprint(cell, device_of(cell, scenario.catalogue).gpu)
+    except UsageError:  # its device is what nobody knows
+        return _ASK_AGAIN
 
 
 def _missing(scenario: Scenario, known: dict[str, str]) -> list[Cell]:
-    return [cell for cell in scenario.cells if not _is_known(cell, scenario, known)]
-
-
-def _is_known(cell: Cell, scenario: Scenario, known: dict[str, str]) -> bool:
-    try:
-        return known.get(cell.identity()) == _stamp(cell, scenario)
-    except UsageError:  # answering it says why
-        return False
+    stamps = ((cell, _stamp(cell, scenario)) for cell in scenario.cells)
+    return [cell for cell, stamp in stamps if not stamp or known.get(cell.identity()) != stamp]
 
 
 def default_folder(scenario: Scenario) -> Path:

@@ -86,4 +86,4 @@ def write_csv(frame: pd.DataFrame, path: Path) -> None:
     Raises:
         StoreError: the file cannot be written.
     """
-    write_whole(path, frame.to_csv(index=False).encode())
+    write_whole(path, frame.to_csv(index=False).encode(errors="replace"))
