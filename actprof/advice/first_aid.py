@@ -15,6 +15,7 @@ from actprof.results import Result, Verdict
 from actprof.trace.cache import cached_trace
 
 _MOST_TRIED = 3
+_MOST_LAUNCHES = 5000  # of a step whose other batch sizes are replayed in a moment
 
 
 def first_aid(result: Result, *, catalogue: Catalogue | None = None) -> Remedy | None:
@@ -46,9 +47,12 @@ def cheapest(remedies: Iterable[Remedy]) -> Remedy | None:
 
 
 def _larger_batch(result: Result, catalogue: Catalogue | None) -> Remedy | None:
-    """Return about the largest batch with room to spare; None where that is no larger than the run's own."""
+    """Return about the largest batch with room to spare.
+
+    None where that is no larger than the run's own, and of a policy that is replayed for half a minute.
+    """
     size = result.surely_fits_batch_size
-    if size is None or size <= result.cell.batch_size:
+    if size is None or size <= result.cell.batch_size or result.kernel_launches > _MOST_LAUNCHES:
         return None
     most = predict_cell(replace(result.cell, batch_size=size), catalogue=catalogue)
     found = most if most.verdict == Verdict.FITS else roomy_batch(most, catalogue=catalogue)

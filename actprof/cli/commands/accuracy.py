@@ -189,7 +189,7 @@ def _verdict(row: AccuracyRow) -> str:
 
 def _summary(found: Accuracy) -> Table:
     columns = ("rows", "exact", "median", "worst", "in band", "width")
-    table = number_table("difference", *columns, no_wrap=True)
+    table = number_table("difference", *columns, overflow="fold")
     for number in ("allocated", "reserved"):
         table.add_row(number, style="dim")
         for kind in found.kinds:
