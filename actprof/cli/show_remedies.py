@@ -158,7 +158,8 @@ def _print_how(title: str, offers: Sequence[Offer], console: Console) -> None:
     for line in "\n\n".join(offer.code for offer in offers if offer.code).splitlines():
         console.print(escape(f"  {line}".rstrip()), soft_wrap=True)
     if words := _scripted(offers):
-        console.print(f"  [dim]actprof suggest {words} prints a training script with it.[/]", soft_wrap=True)
+        asked = f"actprof suggest {escape(words)}"
+        console.print(f"  [dim]{asked} prints a training script with it.[/]", soft_wrap=True)
     for offer in offers:
         if offer.note:
             print_indented(f"[dim]{escape(offer.note)}[/]", console, 2)

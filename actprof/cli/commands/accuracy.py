@@ -184,7 +184,7 @@ def _verdict(row: AccuracyRow) -> str:
     if row.verdict_agrees is None:
         return _NOTHING
     colour = "green" if row.verdict_agrees else "bold red"
-    return f"[{colour}]{row.predicted.verdict}: {row.measured.verdict}[/]"
+    return f"[{colour}]{row.predicted.verdict}: {escape(row.measured.verdict)}[/]"
 
 
 def _summary(found: Accuracy) -> Table:
@@ -194,7 +194,9 @@ def _summary(found: Accuracy) -> Table:
         table.add_row(number, style="dim")
         for kind in found.kinds:
             if (errors := getattr(kind, number)).n:
-                table.add_row(f"  {kind.title}", *_errors(errors), *_bands(getattr(kind, f"{number}_band")))
+                table.add_row(
+                    f"  {escape(kind.title)}", *_errors(errors), *_bands(getattr(kind, f"{number}_band"))
+                )
     for name, errors in (("process", found.process), ("seconds of a step", found.step)):
         table.add_row(name, *_errors(errors))
     for name, matches in (("largest batch size", found.boundaries), ("tried to allocate", found.tried)):

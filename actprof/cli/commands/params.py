@@ -67,7 +67,7 @@ def _by_component(facts: PolicyFacts) -> Table:
     table = plain_table(heads[0], *(f">{name}" for name in heads[1:-1]), heads[-1], pad_edge=True)
     *components, total = component_rows(facts.by_component)
     for row in components:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     table.add_section()
     table.add_row(*total, style="bold")
     return table
@@ -77,5 +77,5 @@ def _every(facts: PolicyFacts) -> Table:
     table = plain_table("parameter", "component", ">elements", "dtype", "trainable", pad_edge=True)
     for p in facts.parameters:
         kind = "buffer" if p.is_buffer else "yes" if p.trainable else "no"
-        table.add_row(p.path, p.component, f"{p.count:,}", p.dtype, kind)
+        table.add_row(escape(p.path), escape(p.component), f"{p.count:,}", escape(p.dtype), kind)
     return table

@@ -80,7 +80,7 @@ def _table(first: str, *others: str) -> Table:
 
 
 def _show_one(policy: KnownPolicy, console: Console) -> None:
-    console.print(f"[bold]{escape(policy.title)}[/], lerobot's {policy.name}")
+    console.print(f"[bold]{escape(policy.title)}[/], lerobot's {escape(policy.name)}")
     if not policy.traced:
         console.print(f"not traced: {policy.reason}", markup=False)
         return
