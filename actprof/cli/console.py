@@ -79,9 +79,11 @@ def output() -> Console:
     return PrintableConsole(file=_Trimmed(), width=width)
 
 
-def messages() -> Console:
-    """Return a console on stderr, for progress and notes; in a pipe lines are as long as they are."""
-    return PrintableConsole(stderr=True, soft_wrap=not sys.stderr.isatty())
+def messages(*, tables: bool = False) -> Console:
+    """Return a console on stderr, for progress and notes; in a pipe notes keep their line, `tables` do not."""
+    piped = not sys.stderr.isatty()
+    width = _PIPE_COLUMNS if piped and tables and "COLUMNS" not in os.environ else None
+    return PrintableConsole(stderr=True, soft_wrap=piped and not tables, width=width)
 
 
 @contextmanager

@@ -69,7 +69,7 @@ def command(
     from actprof.running.plan import Plan, make_plan
     from actprof.training_command.command_line import Given
 
-    console = messages()
+    console = messages(tables=True)
     worker = Worker()  # whatever torch takes to trace a step is given back before the run begins
     try:
         plan = worker.call(make_plan, words, Given(**given), fit=fit, target_batch=target_batch)
