@@ -55,14 +55,14 @@ class Scenario:
     lines: Mapping[tuple[str | int, ...], int] = field(default_factory=dict, repr=False)
 
     def place(self, cell: Cell, names: Sequence[str]) -> str:
-        """Return `file:line` of what gives `cell` the first of the overrides `names` that the file has."""
+        """Return `file:line` of what gives `cell` one of the overrides `names`, rather of what is swept."""
+        paths = [path for name in names for path in self._swept(cell, name)]
         for name in names:
-            for path in self._paths(cell, name):
-                if path in self.lines:
-                    return f"{self.path}:{self.lines[path]}"
-        return ""
+            paths += [(POLICIES, cell.policy, "set", name), ("set", name)]
+        line = next((self.lines[path] for path in paths if path in self.lines), 0)
+        return f"{self.path}:{line}" if line else ""
 
-    def _paths(self, cell: Cell, name: str) -> Iterator[tuple[str | int, ...]]:
+    def _swept(self, cell: Cell, name: str) -> Iterator[tuple[str | int, ...]]:
         value = canonical(cell.overrides.get(name))
         for index, swept in enumerate(self.axes.get(f"{_SET_PREFIX}{name}", ())):
             if canonical(swept) == value:
@@ -70,8 +70,6 @@ class Scenario:
         for index, together in enumerate(self.axes.get("set", ())):
             if name in together and canonical(together[name]) == value:
                 yield "sweep", "set", index, name
-        yield POLICIES, cell.policy, "set", name
-        yield "set", name
 
     def with_gpu(self, name: str) -> Self:
         """Return the same scenario on another GPU: replaces `gpu` and `capacity`, swept or fixed.

@@ -86,6 +86,8 @@ def measure_cells(
         result = Run(choice=choice, catalogue=plan.scenario.catalogue, command=command).measure(cell)
         failed = result.verdict == Verdict.FAILED
         store.put_result(result, _FAILED if failed else _stamp(cell, choice))
+        if store.lost is not None:  # a card's time is not spent on what cannot be kept
+            raise store.lost
         if failed:
             _check_there(choice, usable_gpus())
     listener(Progress(total=len(missing), done=len(missing)))
