@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from actprof.errors import UsageError
-from actprof.units import format_bytes
+from actprof.units import exact_bytes, format_bytes
 
 _RESOLUTION = re.compile(r"(?P<width>[1-9]\d*)x(?P<height>[1-9]\d*)")
 
@@ -127,7 +127,7 @@ class CellField:
             case "choices":
                 given = value
             case "size" | "capacity":
-                given = [f"{value}B"]
+                given = [exact_bytes(value)]
             case _:
                 given = [str(value)]
         return [word for text in given for word in (self.option, text)]

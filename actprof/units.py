@@ -43,6 +43,16 @@ def format_bytes(count: int, *, digits: int = 2) -> str:
     return f"{count} bytes"
 
 
+def exact_bytes(count: int) -> str:
+    """Return `count` bytes as `parse_bytes` reads them back, in few digits: `2.3GiB`, `512MiB`, `1000B`."""
+    for unit, scale in (("GiB", GIB), ("MiB", MIB)):
+        for digits in range(4):
+            text = f"{count / scale:.{digits}f}{unit}"
+            if parse_bytes(text) == count:
+                return text
+    return f"{count}B"
+
+
 def format_seconds(seconds: float) -> str:
     """Return a duration with a sensible unit (`470 ms`, `1.10 s`, `3 min 20 s`, `2 h 05 min`)."""
     if seconds < 1:

@@ -103,7 +103,7 @@ def test_a_card_that_played_another_was_held_to_its_room(rows_of):
     assert (23 * GIB, 8_519_680, "H100 80 GB") == (
         row.held_to_bytes, row.cublas_workspace_bytes, row.cell.gpu,
     )  # fmt: skip
-    assert row.name.endswith("NVIDIA H100 80GB HBM3 as RTX 3090, held to 23.00 GiB")
+    assert row.name.endswith("NVIDIA H100 80GB HBM3 as RTX 3090, limited to 23.00 GiB")
     assert row.command.startswith("actprof measure --policy act")
     assert row.command.endswith("--gpu 'RTX 3090'")
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actprof.errors import UsageError
-from actprof.units import GIB, KIB, MIB, format_bytes, format_seconds, parse_bytes
+from actprof.units import GIB, KIB, MIB, exact_bytes, format_bytes, format_seconds, parse_bytes
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,13 @@ from actprof.units import GIB, KIB, MIB, format_bytes, format_seconds, parse_byt
 def test_sizes_are_read_with_their_units(text, expected):
     """GiB is a power of 1024, GB a power of 1000, a bare number is bytes."""
     assert expected == parse_bytes(text)
+
+
+@given(st.one_of(st.integers(0, 1 << 50), st.integers(0, 10_000).map(lambda tenths: tenths * GIB // 10)))
+def test_a_size_for_a_command_is_read_back(count):
+    """In few digits where there are few."""
+    assert count == parse_bytes(exact_bytes(count))
+    assert "2.3GiB" == exact_bytes(parse_bytes("2.3GiB"))
 
 
 @pytest.mark.parametrize("text", ["", "GiB", "12 parsecs", "-1GiB", "1,5GiB", "1e3", "1.2.3MB"])

@@ -81,7 +81,8 @@ def _room(result: Result, remedy: Remedy | None) -> str:
         return "the largest batch size is not known"
     if remedy is None:
         most = result.surely_fits_batch_size
-        return f"--batch_size={most} surely runs too" if most > result.cell.batch_size else "no larger one runs"
+        is_larger = most > result.cell.batch_size
+        return f"--batch_size={most} surely runs too" if is_larger else "no larger batch surely runs"
     size = remedy.after.cell.batch_size
     more = " or more" if size >= MOST_BATCH_SIZE else ""
     return f"{' '.join(remedy.flags)}{more} fits too{_up_to(result, size)}"

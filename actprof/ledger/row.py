@@ -89,7 +89,7 @@ class AccuracyRow(Comparison):
             "resolution": [],
             "batch_size": [f"batch {cell.batch_size}"],
             "gpu": [self.gpu],
-            "capacity_bytes": [f"held to {format_bytes(held_to)}"] if held_to else [],
+            "capacity_bytes": [f"limited to {format_bytes(held_to)}"] if held_to else [],
         }
         words = tuple(word for name in dict.fromkeys((*_TOLD_FIRST, *told)) for word in told[name])
         return (*words, PASSES_ONLY) if self.passes else words

@@ -26,6 +26,7 @@ from actprof.replay.replay import ReplayConditions
 from actprof.trace.model import Trace
 from actprof.versions import code_digest, library_versions, torch_version
 
+_LONG = 20_000  # events of a trace of which each replay takes seconds
 _CODE = ("allocator", "cudnn", "hardware", "kernels", "prediction", "replay")
 
 
@@ -44,7 +45,7 @@ def limits_of(cell: Cell, trace: Trace, conditions: ReplayConditions, need: Memo
     known = read_kept(path, lambda text: from_plain(Limits, json.loads(text)), "largest batch size")
     if known is not None:
         return known
-    tell("looking for the largest batch size that runs: some seconds, and only this once")
+    tell(f"looking for the largest batch size that runs: {_how_long(trace)}, and only this once")
     try:
         largest = largest_batch(cell, trace, conditions)
         found = Limits(
@@ -57,6 +58,10 @@ def limits_of(cell: Cell, trace: Trace, conditions: ReplayConditions, need: Memo
     with suppress(StoreError):  # of a cache that cannot be written the trace says so
         write_whole(path, json.dumps(to_plain(found)).encode())
     return found
+
+
+def _how_long(trace: Trace) -> str:
+    return "some seconds" if len(trace.events) < _LONG else "minutes"
 
 
 def _key(cell: Cell, trace: Trace, conditions: ReplayConditions) -> str:

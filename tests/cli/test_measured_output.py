@@ -120,7 +120,7 @@ def test_a_predicted_step_stands_beside_the_measured_one(measured, predicted):
 def test_a_device_that_played_another_is_named(measured):
     """With what it was held to."""
     capped = replace(measured, measurement=replace(measured.measurement, cap_bytes=23 * GIB))
-    assert "on RTX 3090 (played by NVIDIA H100 80GB HBM3, held to 23.00 GiB): it" in flat(shown(capped))
+    assert "on RTX 3090 (played by NVIDIA H100 80GB HBM3, limited to 23.00 GiB): it" in flat(shown(capped))
 
 
 def test_a_run_that_ran_out_quotes_pytorch_in_the_past_and_has_no_bars(measured, predicted):

@@ -159,10 +159,11 @@ def test_a_name_tells_what_sets_a_row_apart():
     small = replace(CELL, overrides={"use_vae": False, "chunk_size": 50}, action_dim=14)
     named = make_row(cell=small, held_to_bytes=GIB).name
     assert (
-        "ACT, 2 cameras 640x480, batch 8, chunk_size=50, use_vae=False, action 14, RTX 3090, held to 1.00 GiB"
+        "ACT, 2 cameras 640x480, batch 8, chunk_size=50, use_vae=False, action 14, RTX 3090, "
+        "limited to 1.00 GiB"
     ) == named
     assert (
-        "ACT, 2 cameras 640x480, batch 8, bf16, RTX 3090, a:b, held to 2.00 GiB, 1.00 GiB used by others"
+        "ACT, 2 cameras 640x480, batch 8, bf16, RTX 3090, a:b, limited to 2.00 GiB, 1.00 GiB used by others"
     ) == make_row(cell=cell).name
     cell = replace(CELL, optimizer="adam", changes=("checkpoint_encoder",), cudnn_benchmark=False)
     assert make_row(cell=cell).name.endswith("adam, checkpoint_encoder, RTX 3090, cudnn.benchmark off")

@@ -74,7 +74,7 @@ def test_a_gpu_that_played_another_is_what_ran():
     assert "NVIDIA H100 80GB HBM3 as RTX 3090" == row.gpu
     assert replace(CELL, gpu="H100 80 GB") == row.cell
     assert (GIB, 8_519_680) == (row.held_to_bytes, row.cublas_workspace_bytes)
-    assert row.name.endswith("NVIDIA H100 80GB HBM3 as RTX 3090, held to 1.00 GiB")
+    assert row.name.endswith("NVIDIA H100 80GB HBM3 as RTX 3090, limited to 1.00 GiB")
 
 
 @pytest.mark.parametrize("name", ["NVIDIA GeForce RTX 3090", "a card of tomorrow"])

@@ -152,7 +152,7 @@ def _place(result: Result) -> str:
     cap = result.measurement.cap_bytes if result.measurement else None
     if cap is None or result.device is None:
         return result.device.name if result.device and result.on_cpu else result.gpu.name
-    return f"{result.gpu.name} (played by {result.device.name}, held to {format_bytes(cap)})"
+    return f"{result.gpu.name} (played by {result.device.name}, limited to {format_bytes(cap)})"
 
 
 def _print_stderr(result: Result, console: Console) -> None:
