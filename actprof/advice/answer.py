@@ -141,6 +141,14 @@ def beyond_text(result: Result) -> str:
     )
 
 
+def band_text(result: Result) -> str:
+    """Return in a sentence how far repeated runs differ in reserved memory; nothing where they do not."""
+    low, high = result.peak_reserved_band_bytes or (0, 0)
+    if low == high:
+        return ""
+    return f"repeated runs reserve {format_bytes(low)} to {format_bytes(high)}: cuDNN times its plans anew"
+
+
 def added_words(offer: Offer) -> list[str]:
     """Return the variables and flags that a remedy adds to the command, as a shell takes them."""
     variables = (f"{name}={shlex.quote(value)}" for name, value in offer.environment.items())

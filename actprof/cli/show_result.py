@@ -12,6 +12,7 @@ from actprof.advice.answer import (
     HEADLINES,
     Hours,
     advice_line,
+    band_text,
     beyond_text,
     step_hours,
     subject,
@@ -134,16 +135,6 @@ def print_bars(result: Result, console: Console) -> None:
         console.print(f"[dim]{escape(note)}[/]")
     if result.source == "predicted" and most > capacity and not beyond_text(result):
         console.print("[dim]allocated, reserved and process are what it takes on a device without limit[/]")
-
-
-def band_text(result: Result) -> str:
-    """Return in a sentence how far repeated runs differ in reserved memory; nothing where they do not."""
-    if result.peak_reserved_band_bytes is None:
-        return ""
-    low, high = result.peak_reserved_band_bytes
-    if low == high:
-        return ""
-    return f"repeated runs reserve {format_bytes(low)} to {format_bytes(high)}: cuDNN times its plans anew"
 
 
 def fact_table(facts: Iterable[tuple[str, str]] = ()) -> Table:

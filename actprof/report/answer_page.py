@@ -4,22 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from actprof.advice.answer import HEADLINES, advice_line, beyond_text, figure, step_hours, subject, time_line
+from actprof.advice.answer import (
+    HEADLINES,
+    advice_line,
+    band_text,
+    beyond_text,
+    figure,
+    step_hours,
+    subject,
+    time_line,
+    why_text,
+)
 from actprof.advice.suggest import Remedy
 from actprof.report.arrange import share_of_device
 from actprof.report.makeup import colour_parts, list_components, merge_small, split_by_kind
 from actprof.report.page import Plots, render
 from actprof.report.palette import MEMORY, PROCESS
-from actprof.report.parts import NOTHING, Tile
+from actprof.report.parts import Tile
 from actprof.results import PREDICTED, Result
 from actprof.units import format_bytes, format_seconds
-from actprof.words import LIMITS, limit_text, percent, rate_text
+from actprof.words import LIMITS, capital, limit_text, percent, rate_text
 
 _MEANINGS = {
     "allocated": "what tensors take",
     "reserved": "what PyTorch took for them",
     "process": "with the CUDA context, as nvidia-smi shows it",
 }
+_BEYOND = "with the CUDA context: what it takes without limit"  # of a process that no card can show
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +63,13 @@ def render_answer(result: Result, *, remedy: Remedy | None = None, steps: int | 
         result=result,
         subject=subject(result),
         headline=HEADLINES[result.verdict],
-        lines=[_advice(result, remedy), time_line(result, step_hours(result, steps)), beyond_text(result)],
+        lines=[
+            _advice(result, remedy),
+            time_line(result, step_hours(result, steps)),
+            _why(result),
+        ],
         bars=[] if share_of_device(result) is None else _bars(result, scale),
-        beyond=max(result.peak_process_bytes - capacity, 0),
+        notes=_notes(result),
         capacity_part=capacity / scale,
         capacity=format_bytes(capacity),
         tiles=_tiles(result),
@@ -73,29 +88,47 @@ def _advice(result: Result, remedy: Remedy | None) -> str:
     return advice_line(result, remedy) if result.source == PREDICTED else ""
 
 
+def _why(result: Result) -> str:
+    """Return what is behind the verdict, with the op at which it runs out."""
+    op = result.oom.op if result.oom else ""
+    return " ".join(filter(None, (why_text(result), op and f"The op is {op}.")))
+
+
+def _notes(result: Result) -> list[str]:
+    """Return what the bars do not say of themselves: without which limit, and what repeated runs take."""
+    is_beyond = result.peak_process_bytes > result.gpu.capacity_bytes
+    limitless = result.source == PREDICTED and is_beyond and not beyond_text(result)
+    without = "The bars are what it takes on a device without limit." if limitless else ""
+    band = band_text(result)
+    return list(filter(None, (without, band and f"{capital(band)}.")))
+
+
 def _bars(result: Result, scale: float) -> list[Bar]:
     sizes = {
         "allocated": result.peak_allocated_bytes, "reserved": result.peak_reserved_bytes,
         "process": result.peak_process_bytes,
     }  # fmt: skip
     colours = {**MEMORY, "process": PROCESS}
+    beyond = {"process": _BEYOND} if result.peak_process_bytes > result.gpu.capacity_bytes else {}
     return [
-        Bar(name, _MEANINGS[name], format_bytes(size), size / scale, colours[name])
+        Bar(name, {**_MEANINGS, **beyond}[name], format_bytes(size), size / scale, colours[name])
         for name, size in sizes.items()
         if size
     ]
 
 
-def _tiles(result: Result) -> tuple[Tile, ...]:
-    seconds, rate = result.step_seconds, result.samples_per_second
-    limit = limit_text(result.max_batch_size).partition(" (")[0]
-    step = rates = NOTHING
-    if seconds is not None and rate is not None:
-        step, rates = format_seconds(seconds.median), rate_text(rate)
+def _tiles(result: Result) -> list[Tile]:
+    """Return largest batch size, step and rate, as far as they are known."""
+    seconds, rate, tiles = result.step_seconds, result.samples_per_second, []
+    if result.max_batch_size is not None:
+        limit = limit_text(result.max_batch_size).partition(" (")[0]
+        tiles.append(Tile("Largest batch size", limit, (f"this run has {result.cell.batch_size}",)))
+    if seconds is None or rate is None:
+        return tiles
     why = LIMITS.get(result.limited_by, "")
-    verb = "would take, if it fitted" if not result.runs else "takes"
-    return (
-        Tile("Largest batch size", limit, (f"this run has {result.cell.batch_size}",)),
-        Tile(f"A step {verb}", step, (f"limited by {why}",) if why else ()),
-        Tile("Samples/s", rates, (f"{figure(3600 * rate)} an hour",) if rate else ()),
-    )
+    verb, fitted = ("takes", "") if result.runs else ("would take, if it fitted", ", if it fitted")
+    return [
+        *tiles,
+        Tile(f"A step {verb}", format_seconds(seconds.median), (f"limited by {why}",) if why else ()),
+        Tile(f"Samples/s{fitted}", rate_text(rate), (f"{figure(3600 * rate)} an hour",)),
+    ]

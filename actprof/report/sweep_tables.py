@@ -13,7 +13,7 @@ from actprof.report.arrange import Setup, share_of_device
 from actprof.report.parts import NOTHING, Entry, Row, Table, columns, rows
 from actprof.report.sentences import say_why
 from actprof.results import ComponentSize, Result, Verdict
-from actprof.units import MIB, format_bytes, format_seconds
+from actprof.units import format_bytes, format_seconds
 from actprof.words import (
     COMPONENT_HEADS,
     VERDICT_WORDS,
@@ -162,7 +162,7 @@ def _details(result: Result) -> Iterator[tuple[str, str]]:
         if oom.op:
             yield "Op", oom.op
         yield "Asked for", asked_for(oom)
-        yield "Held", held_text(oom)
+        yield "In memory", held_text(oom)
     if held := result.breakdown:
         moment = "When it ran out" if oom else "At the peak"
         kinds = [f"{kind} {format_bytes(size)}" for kind, size in largest_first(held.by_kind).items()]
@@ -189,8 +189,8 @@ def _say_speed(result: Result) -> Iterator[tuple[str, str]]:
 
 def asked_for(oom: OutOfMemory) -> str:
     """Return both sizes; of a real run only the segment's is known, which PyTorch's message names."""
-    segment = format_bytes(oom.segment_bytes)
-    return f"{oom.requested_bytes / MIB:.2f} MiB, which takes {segment}" if oom.requested_bytes else segment
+    requested, segment = format_bytes(oom.requested_bytes), format_bytes(oom.segment_bytes)
+    return segment if not oom.requested_bytes else f"{requested}, which takes {segment}"
 
 
 def held_text(oom: OutOfMemory) -> str:

@@ -21,6 +21,14 @@ from actprof.report.pictures import take_pictures
 from actprof.report.sweep_page import Report, render_report
 from actprof.units import GIB
 
+BROKEN_WORDS = """() => [...document.querySelectorAll('.tile :is(h2, .value, li)')].flatMap((element) => {
+    const node = element.firstChild, range = document.createRange();
+    return [...node.data.matchAll(/\\S+/g)].filter(({ 0: word, index }) => {
+      range.setStart(node, index);
+      range.setEnd(node, index + word.length);
+      return new Set([...range.getClientRects()].map((box) => box.top)).size > 1;
+    }).map((found) => found[0]);
+  })"""
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -58,6 +66,35 @@ def test_every_verdict_has_an_answer(make_result, verdict, said):
     assert said in render_answer(make_result(verdict=verdict, need=30 * GIB))
 
 
+def test_a_run_that_cannot_be_told_says_why(make_result):
+    """And has no tile without a number."""
+    text = render_answer(make_result(verdict="unknown", reason="it is compiled"))
+    assert "Why: it is compiled." in text
+    assert 'class="tile' not in text
+
+
+def test_a_run_that_runs_out_says_where_and_what_its_bars_are(make_result):
+    """They are no card's; neither nvidia-smi nor anybody shows more than there is; its speed is conditional."""
+    text = render_answer(
+        timed(make_result(verdict="oom", need=30 * GIB, reason="it runs out in the encoder"))
+    )
+    said = [
+        "Why: it runs out in the encoder. The op is aten.relu.default.", "what it takes without limit",
+        "The bars are what it takes on a device without limit.", "A step would take, if it fitted",
+        "Samples/s, if it fitted", "when it runs out",
+    ]  # fmt: skip
+    places = [text.index(words) for words in said]
+    assert sorted(places) == places
+    assert "nvidia-smi" not in text
+
+
+def test_the_band_of_repeated_runs_is_below_the_bars(make_result):
+    """Where there is one."""
+    text = render_answer(make_result(peak_reserved_band_bytes=(9 * GIB, 11 * GIB)))
+    assert "Repeated runs reserve 9.00 GiB to 11.00 GiB" in text
+    assert "Repeated runs" not in render_answer(make_result())
+
+
 def test_a_tight_run_beyond_the_card_is_explained(make_result):
     """What it takes without limit, and why it runs all the same."""
     text = render_answer(make_result(verdict="tight", need=26 * GIB))
@@ -86,6 +123,7 @@ def test_it_is_600_pixels_wide_and_fits_a_phone(open_file, make_result, tmp_path
     assert 600 == page.locator("#answer").bounding_box()["width"]
     page.set_viewport_size({"width": 390, "height": 800})
     assert 390 == page.evaluate("document.documentElement.scrollWidth")
+    assert [] == page.evaluate(BROKEN_WORDS)
 
 
 @pytest.mark.browser
