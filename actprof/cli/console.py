@@ -80,7 +80,7 @@ def output() -> Console:
 
 
 def messages(*, tables: bool = False) -> Console:
-    """Return a console on stderr, for progress and notes, whose lines stay whole in a pipe but for `tables`."""
+    """Return a console on stderr, for progress and notes; but for `tables`, lines stay whole in a pipe."""
     piped = not sys.stderr.isatty()
     width = _PIPE_COLUMNS if piped and tables and "COLUMNS" not in os.environ else None
     return PrintableConsole(stderr=True, soft_wrap=piped and not tables, width=width)

@@ -25,7 +25,7 @@ _TENSORS = 20
 _GROUPS, _GAP = 5, 2
 _MODULES, _FEW_MODULES = 40, 8
 _LITTLE = 0.01  # of the process: kinds below it are summed up
-_CHANGES = 12
+_CHANGES, _FEW_CHANGES = 12, 6
 _MOST_BAR = 30
 
 # name, bytes, colour of the bar (none of a sum), texts under the heads that there is room for
@@ -40,14 +40,18 @@ def print_explanation(  # noqa: PLR0913 - each is told apart
     depth: int | None = None,
     tensors: int | None = None,
     remedy: Remedy | None = None,
+    brief: bool = False,
 ) -> None:
     """Print who holds the memory at the first moment, and what helps first: forty lines, or all of it.
 
     Asked for `full`, a `depth` of modules or a number of `tensors`, it prints those; `full` also the ops, and
-    what the run would need if the device is not enough.
+    what the run would need if the device is not enough. `brief` stops after the first sentences, for a
+    difference to follow.
     """
     moment = found.moment
     _print_head(found, console)
+    if brief:
+        return
     if full and request_text(moment):
         console.print(f"[dim]{escape(request_text(moment))}[/]")
     _print_kinds(moment, console, full=full)
@@ -197,8 +201,10 @@ def _describe(tensor: HeldTensor) -> str:
 # -- the difference --------------------------------------------------------------------------------------
 
 
-def print_difference(first: Explanation, second: Explanation, console: Console) -> None:
-    """Print what the second run needs at its peak, more or less than the first."""
+def print_difference(
+    first: Explanation, second: Explanation, console: Console, *, full: bool = False
+) -> None:
+    """Print what the second run needs at its peak, without limit, more or less than the first."""
     found = difference(first.need, second.need)
     names = _name_both(first, second)
     change = found.second_bytes - found.first_bytes
@@ -206,17 +212,18 @@ def print_difference(first: Explanation, second: Explanation, console: Console) 
     sizes = f"{format_bytes(found.second_bytes)} instead of {format_bytes(found.first_bytes)}"
     console.print(
         f"\n[bold]Difference[/] With {escape(names[1])} it needs {how} than with {escape(names[0])}: "
-        f"{sizes} for the process at its peak."
+        f"{sizes} for the process at its peak, without limit."
     )
     for title, note, changes in (
         ("by kind", "adds up to the processes", found.by_kind),
         ("by module", "each with those inside it", found.by_module),
-        ("by op", "adds up to what is allocated", found.by_op),
+        ("by op", "adds up to what is allocated", found.by_op if full else ()),
     ):
-        _print_changes(title, note, changes, console)
+        if changes:
+            _print_changes(title, note, changes, console, most=_CHANGES if full else _FEW_CHANGES)
 
 
-def _print_changes(title: str, note: str, changes: Sequence[Change], console: Console) -> None:
+def _print_changes(title: str, note: str, changes: Sequence[Change], console: Console, *, most: int) -> None:
     changed = [change for change in changes if change.change_bytes]
     _title(console, f"Difference {title}", note)
     if not changed:
@@ -224,13 +231,13 @@ def _print_changes(title: str, note: str, changes: Sequence[Change], console: Co
         return
     heads = (f"[dim]{name}[/]" for name in ("first", "second", "change"))
     table = number_table("", *heads, overflow="fold")
-    for change in changed[:_CHANGES]:
+    for change in changed[:most]:
         name = short_op(change.name)
         sizes = (format_bytes(change.first_bytes), format_bytes(change.second_bytes))
         table.add_row(escape(name), *sizes, _signed(change.change_bytes))
     console.print(table)
-    if len(changed) > _CHANGES:
-        console.print(f"[dim]and {len(changed) - _CHANGES} smaller ones[/]")
+    if len(changed) > most:
+        console.print(f"[dim]and {len(changed) - most} smaller ones[/]")
 
 
 def _signed(size: int) -> str:

@@ -43,8 +43,11 @@ _LARGEST = "largest batch size"
 _TITLE = "Process memory in GiB by batch size"
 _WHAT = "reserved + CUDA context, what nvidia-smi shows"
 _ABOVE = (
-    "a tight run may show more than the GPU has: what it takes without limit; at the limit the allocator "
-    "gives back what it cached"
+    "what is above the card's memory is what the run takes without limit; a tight run gets through all the "
+    "same, as the allocator gives back at the limit what it cached"
+)
+_BELOW = (
+    "a run below it is tight where less than 3 % of the card is to spare, or repeated runs may reserve more"
 )
 _MOST_REASONS = 10
 
@@ -100,9 +103,14 @@ def _legend(frame: pd.DataFrame) -> Iterator[str]:
     marks = [f"{mark} {_COUNTED[name]}" for name, mark in _MARKS.items() if mark and name in verdicts]
     if marks:
         yield ", ".join(marks)
+    others = set(frame["used_by_others_bytes"])
+    if len(others) == 1 and any(others):
+        yield f"beside {format_bytes(int(others.pop()))} that other programs hold on the card"
     tight = frame["verdict"] == Verdict.TIGHT
     if (tight & (frame["peak_process_bytes"] > frame["capacity_bytes"])).any():
         yield _ABOVE
+    if (tight & (frame["peak_process_bytes"] <= frame["capacity_bytes"])).any():
+        yield _BELOW
 
 
 def _counts(frame: pd.DataFrame, *, styled: bool = True) -> str:

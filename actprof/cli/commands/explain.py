@@ -93,9 +93,10 @@ def command(  # noqa: PLR0913 - the options of a command
         print_json(data)
         return
     console = output()
-    print_explanation(found, console, full=full, depth=depth, tensors=tensors, remedy=remedy)
+    brief = second is not None and not full
+    print_explanation(found, console, full=full, depth=depth, tensors=tensors, remedy=remedy, brief=brief)
     if second is not None:
-        print_difference(found, second, console)
+        print_difference(found, second, console, full=full)
     for path in filter(None, (html, png)):
         messages().print(f"wrote {escape(str(path))}")
 
