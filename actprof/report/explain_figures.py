@@ -13,6 +13,9 @@ from actprof.explanation.explain import RUNS_OUT, Holding
 from actprof.explanation.holders import ModuleNode
 from actprof.explanation.sentences import share
 from actprof.explanation.tree_rows import ITSELF, end_of_chain
+from actprof.policies import policy_names, policy_spec
+from actprof.policies.facts import find_component
+from actprof.report.makeup import known_components
 from actprof.report.palette import GREY, MEMORY, PHASES, ROOM, component_colour, kind_colour, text_on
 from actprof.report.plotting import POINTED, axis_title, in_gib, lay_out
 from actprof.units import GIB, format_bytes
@@ -27,9 +30,9 @@ _ROOT, _ROOT_COLOUR = "allocated", "#8a95a3"
 _KINDS_SHOWN = 4
 
 
-def draw_modules(moment: Holding) -> go.Figure:
-    """Return all modules as an icicle whose rectangles add up at every level."""
-    tiles = _tiles(moment.modules, moment.allocated_bytes)
+def draw_modules(moment: Holding, policy: str) -> go.Figure:
+    """Return all modules of a policy as an icicle whose rectangles add up at every level."""
+    tiles = _tiles(moment.modules, moment.allocated_bytes, policy)
     ids, parents, labels, sizes, colours, texts = zip(*tiles, strict=True)
     icicle = go.Icicle(
         ids=ids, parents=parents, labels=[escape(label).replace(".", "<br>.") for label in labels],
@@ -45,36 +48,34 @@ def draw_modules(moment: Holding) -> go.Figure:
     )
 
 
-def _tiles(root: ModuleNode, whole: int) -> Iterator[tuple[Any, ...]]:
+def _tiles(root: ModuleNode, whole: int, policy: str) -> Iterator[tuple[Any, ...]]:
     """Yield the rectangles: id, its parent's, label, bytes, colour, and what is said on pointing at it."""
     yield _ROOT, "", root.name, root.total_bytes, _ROOT_COLOUR, _text(root, whole, root.name)
-    branches = _branches(root)
     stack = [(child, _ROOT, 0) for child in reversed(root.children)]
     while stack:
         first, parent, level = stack.pop()
         label, node = end_of_chain(first)
         name = f"{parent}/{label}{'' if node.path else ' (no module)'}"
-        colour = _colour(node, branches, level)
+        colour = _colour(node, policy, level)
         yield name, parent, label, node.total_bytes, colour, _text(node, whole, node.path or node.name)
         if node.children and node.own_bytes:
             size = f"{format_bytes(node.own_bytes)}, {share(node.own_bytes, whole)}"
             text = f"<b>{escape(node.path)}</b> {ITSELF}<br>{size}"
-            yield f"{name}/", name, ITSELF, node.own_bytes, _colour(node, branches, level + 1), text
+            yield f"{name}/", name, ITSELF, node.own_bytes, _colour(node, policy, level + 1), text
         stack += [(child, name, level + 1) for child in reversed(node.children)]
 
 
-def _branches(root: ModuleNode) -> dict[str, int]:
-    """Return a number for every part of the policy, by size: the paths of two names (`model.encoder`)."""
-    parts = [part for top in root.children if top.path for part in (top.children or (top,))]
-    ordered = sorted(parts, key=lambda node: -node.total_bytes)
-    return {node.path: index for index, node in enumerate(ordered)}
-
-
-def _colour(node: ModuleNode, branches: dict[str, int], level: int) -> str:
+def _colour(node: ModuleNode, policy: str, level: int) -> str:
+    """Return the colour of the module's component, lighter below it; modules around components are grey."""
     if not node.path:
         return kind_colour(node.name)
-    branch = ".".join(node.path.split(".")[:2])
-    return component_colour(branches[branch], max(level - 1, 0)) if branch in branches else _ROOT_COLOUR
+    prefixes = policy_spec(policy).components if policy in policy_names() else ()
+    component = find_component(node.path, prefixes)
+    if component is None and any(f"{prefix}.".startswith(f"{node.path}.") for prefix, _ in prefixes):
+        return _ROOT_COLOUR
+    names = known_components(policy)
+    index = len(names) - 1 if component is None else names.index(component)
+    return component_colour(max(index, 0), max(level - 1, 0))
 
 
 def _text(node: ModuleNode, whole: int, name: str) -> str:

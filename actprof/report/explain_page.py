@@ -49,7 +49,9 @@ def render_explanation(
         lead=headline(moment),
         request=request_text(moment),
         need=headline(found.need) if found.need is not moment else "",
-        modules=[_modules(some, i, figures) for i, some in enumerate(found.moments)],
+        modules=[
+            _modules(some, i, figures, found.result.cell.policy) for i, some in enumerate(found.moments)
+        ],
         courses=[_course(some, i, room, figures) for i, some in enumerate(found.moments)],
         kinds=_views(names, [_table_kinds(some) for some in found.moments]),
         ops=_views(names, [_table_ops(some) for some in found.moments]),
@@ -92,10 +94,10 @@ def _views(names: Sequence[str], tables: Sequence[Table]) -> tuple[View, ...]:
     return with_first([View(name, table=table) for name, table in zip(names, tables, strict=True)])
 
 
-def _modules(moment: Holding, index: int, figures: Plots) -> View:
+def _modules(moment: Holding, index: int, figures: Plots, policy: str) -> View:
     label = "Allocated memory by module; the terminal's `actprof explain --depth 9` has the figures"
     title = f"{_name(moment)}: {format_bytes(moment.allocated_bytes)} allocated"
-    panel = figures.add(draw_modules(moment), title, label, f"modules-{index}")
+    panel = figures.add(draw_modules(moment, policy), title, label, f"modules-{index}")
     return View(_name(moment), (panel,), first=not index)
 
 
@@ -104,7 +106,7 @@ def _course(moment: Holding, index: int, room: int, figures: Plots) -> View:
     limit = room if moment.limited else 0
     size = format_bytes(moment.allocated_bytes)
     label = f"Allocated memory over time, stacked by kind: at most {size}"
-    title = "Held to the device" if moment.limited else "On a device without limit"
+    title = "On this device" if moment.limited else "On a device without limit"
     panel = figures.add(draw_course(moment, limit), title, label, f"course-{index}")
     kinds = [(name, kind_colour(name)) for name in reversed(stacked_kinds(moment.course))]
     lines = [("reserved", MEMORY["reserved"], "line")]

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from actprof.policies import policy_names, policy_spec
 from actprof.prediction.attribution import ACTIVATIONS, largest_first, rank_holders
 from actprof.report.arrange import Setup
 from actprof.report.palette import component_colour, kind_colour
@@ -67,8 +68,22 @@ def merge_small(bars: Sequence[Bar]) -> list[Bar]:
 
 
 def list_components(results: Iterable[Result]) -> list[str]:
-    """Return the policy's components that hold activations anywhere; their places decide their colours."""
-    return sorted({name for r in results if r.breakdown for name in r.breakdown.activations})
+    """Return the components of one policy; their places decide their colours, on every page the same.
+
+    Those that only the results name, of a policy that is not known here, come last.
+    """
+    runs = list(results)
+    known = known_components(runs[0].cell.policy) if runs else []
+    found = {name for r in runs if r.breakdown for name in r.breakdown.activations}
+    return [*known, *sorted(found.difference(known))]
+
+
+def known_components(policy: str) -> list[str]:
+    """Return the components as the policy's description lists them, the nameless rest last."""
+    if policy not in policy_names():
+        return []
+    spec = policy_spec(policy)
+    return list(dict.fromkeys((*(name for _, name in spec.components), spec.other_component)))
 
 
 def colour_parts(bars: Iterable[Bar], components: Sequence[str]) -> list[tuple[str, str]]:

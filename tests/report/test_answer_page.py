@@ -74,7 +74,7 @@ def test_a_run_that_cannot_be_told_says_why(make_result):
 
 
 def test_a_run_that_runs_out_says_where_and_what_its_bars_are(make_result):
-    """They are no card's; neither nvidia-smi nor anybody shows more than there is; its speed is conditional."""
+    """The bars are no card's: nvidia-smi shows none of them. Its speed is conditional."""
     text = render_answer(
         timed(make_result(verdict="oom", need=30 * GIB, reason="it runs out in the encoder"))
     )

@@ -11,6 +11,7 @@ from actprof.errors import StoreError
 from actprof.explanation.explain import RUNS_OUT, explain_cell
 from actprof.report.explain_figures import draw_course, draw_modules, stacked_kinds
 from actprof.report.explain_page import render_explanation
+from actprof.report.makeup import colour_parts, list_components, split_by_kind
 from actprof.report.page import write_page
 from actprof.results import ComponentSize
 from actprof.units import GIB
@@ -52,7 +53,7 @@ def test_names_are_escaped(found):
     own = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
     assert "&lt;b&gt;M&lt;/b&gt;" in own
     assert "<b>M</b>" not in page
-    labels = draw_modules(moment)["data"][0]["labels"]
+    labels = draw_modules(moment, found.result.cell.policy)["data"][0]["labels"]
     assert not any("<b>" in label for label in labels)
 
 
@@ -89,10 +90,22 @@ def test_parameters_are_shown_frozen_ones_apart(found):
     assert 'id="parameters"' not in render_explanation(found)
 
 
+@pytest.mark.parametrize(("path", "name"), [("model.encoder", "encoder"), ("model.backbone", "backbone")])
+def test_a_component_has_the_colour_that_it_has_on_every_page(found, make_result, path, name):
+    """That of the peak's makeup in the report, and on the answer's page."""
+    modules = found.moment.modules
+    only = replace(modules.children[0], name=path, path=path, children=())
+    moment = replace(found.moment, modules=replace(modules, children=(only,)))
+    (icicle,) = draw_modules(moment, "act")["data"]
+    result = make_result()
+    parts = dict(colour_parts(split_by_kind([result]), list_components([result])))
+    assert parts[f"activations: {name}"] == icicle["marker"]["colors"][1]
+
+
 def test_rectangles_add_up_at_every_level(found):
     """Of each parent with children the children's values are its value, and the root's is all."""
     for moment in found.moments:
-        (icicle,) = draw_modules(moment)["data"]
+        (icicle,) = draw_modules(moment, found.result.cell.policy)["data"]
         values = dict(zip(icicle["ids"], icicle["values"], strict=True))
         inside = {}
         for name, parent in zip(icicle["ids"], icicle["parents"], strict=True):

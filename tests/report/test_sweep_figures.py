@@ -157,3 +157,15 @@ def test_a_component_has_one_colour_in_both_figures(setup):
     kinds = dict(colour_parts(split_by_kind(cells), components))
     groups = dict(colour_parts(split_activations(cells), components))
     assert kinds["activations: backbone"] == groups["backbone: feature maps"]
+
+
+def test_a_component_has_one_colour_whatever_else_is_drawn(make_result):
+    """A run without a decoder has the encoder's colour of one with it; a policy unknown here has colours too."""
+    held = make_result(need=9 * GIB).breakdown
+    other = replace(
+        held, activations={**held.activations, "VAE encoder": {"maps": 1}, "decoder": {"maps": 1}}
+    )
+    cells = [make_result(breakdown=some) for some in (held, other)]
+    colours = [dict(colour_parts(split_activations([c]), list_components([c]))) for c in cells]
+    assert colours[0]["encoder: feed-forward"] == colours[1]["encoder: feed-forward"]
+    assert ["backbone", "encoder"] == list_components([make_result(policy="theirs", overrides={})])
