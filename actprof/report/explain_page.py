@@ -38,6 +38,7 @@ def render_explanation(
     """
     figures = Plots()
     moment, room = found.moment, found.result.available_bytes
+    policy = found.result.cell.policy
     names = [_name(some) for some in found.moments]
     shown, left = moment.tensors[:_MOST_TENSORS], moment.tensors[_MOST_TENSORS:]
     return render(
@@ -57,7 +58,7 @@ def render_explanation(
         ops=_views(names, [_table_ops(some) for some in found.moments]),
         phases=list(PHASES.items()),
         components=table_components(found.result.components) if found.result.components else None,
-        called=tokens_called(found.result.cell.policy),
+        called=tokens_called(policy),
         tensors=_table_tensors(shown, moment),
         example=_example(shown),
         tensor_kinds=[(kind, kind) for kind in sorted({tensor.kind for tensor in shown})],

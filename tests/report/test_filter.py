@@ -15,6 +15,10 @@ pytestmark = pytest.mark.browser
 
 SCENARIO = Path(__file__).resolve().parents[2] / "scenarios" / "3090.yaml"
 
+MESSAGE = (
+    "CUDA out of memory. Tried to allocate 708.00 MiB. If reserved but unallocated memory is large "
+    "try setting PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True to avoid fragmentation."
+)
 COUNTS = {
     "": 210,
     "batch 64": 30,
@@ -29,7 +33,25 @@ COUNTS = {
     "fits": 200,
     "tight": 0,
     "expandable": 105,
+    "expandable_segments:True": 105,
+    "expandable segments": 105,
+    "expandable_segments:True oom": 5,
+    "default": 105,
     "default allocator": 105,
+    "PyTorch's defaults": 105,
+    "max_split_size_mb:128": 0,
+    "cameras 3": 70,
+    "cameras=1": 70,
+    "camera 2": 70,
+    "2 cam": 70,
+    "cameras 4": 0,
+    "batch 64 cameras 3": 10,
+    "cameras 3 batch 64": 10,
+    "(": 0,
+    "128 (": 0,
+    "fragmentation": 0,
+    "addmm": 10,
+    "aten.addmm": 10,
     "640x480": 42,
     "640x480 batch 64": 6,
     "batch 64 640x480 2 cameras expandable": 1,
@@ -47,7 +69,9 @@ def page(open_file, make_result, tmp_path):
     for cell in load_scenario(SCENARIO).cells:
         runs_out = (cell.batch_size, cell.cameras) == (128, 3)
         made = make_result(verdict="oom" if runs_out else "fits")
-        results.append(replace(made, cell=cell, reason=f"it takes {cell.batch_size + 1}.64 GiB"))
+        oom = replace(made.oom, op="aten.addmm.default", message=MESSAGE) if made.oom else None
+        reason = f"it takes {cell.batch_size + 1}.64 GiB"
+        results.append(replace(made, cell=cell, reason=reason, oom=oom))
     report = render_report(Report(name="3090", results=tuple(results)))
     return open_file(write_page(tmp_path / "report.html", report))
 

@@ -160,7 +160,7 @@ def test_a_component_has_one_colour_in_both_figures(setup):
 
 
 def test_a_component_has_one_colour_whatever_else_is_drawn(make_result):
-    """A run without a decoder has the encoder's colour of one with it; a policy unknown here has colours too."""
+    """A run without a decoder has the colours of one with it; a policy that is unknown here has some too."""
     held = make_result(need=9 * GIB).breakdown
     other = replace(
         held, activations={**held.activations, "VAE encoder": {"maps": 1}, "decoder": {"maps": 1}}

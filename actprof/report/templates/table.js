@@ -14,9 +14,17 @@ document.addEventListener("click", (event) => {
   const bodies = [...table.tBodies];
   const headers = [...table.tHead.querySelectorAll("th[aria-sort]")];
   let texts = new Map(); // of rows and what they unfold to, once they are asked for
-  const textOf = (body) => texts.get(body) ?? texts.set(body, body.textContent.toLowerCase()).get(body);
+  const textOf = (body) => texts.get(body) ?? texts.set(body, searched(body)).get(body);
   const places = new Map(headers.map((header, index) => [header.textContent.trim(), index + 1]));
-  const field = (body, name) => body.rows[0].cells[places.get(name)].textContent.trim().toLowerCase();
+  const cellOf = (body, name) => body.rows[0].cells[places.get(name)];
+  const field = (body, name) => cellOf(body, name).textContent.trim().toLowerCase();
+
+  // A row and its facts, ops without their overload. PyTorch's message speaks of settings that the run has not; a command
+  // repeats the row in other words.
+  function searched(body) {
+    const parts = [...body.rows[0].cells, ...body.querySelectorAll(".inside :is(dt, dd, th, td)")];
+    return parts.map((part) => part.textContent).join(" ").toLowerCase().replace(/\b(aten\.\w+)\.\w+/g, "$1");
+  }
 
   function key(body, column) {
     const text = body.rows[0].cells[column + 1].dataset.sort;
@@ -39,16 +47,20 @@ document.addEventListener("click", (event) => {
     table.append(...order.map((entry) => entry.body));
   }
 
-  // Words that mean a column are held to it; any other word may stand anywhere in a row or its details.
+  // Words that mean a column are held to it; any other word may stand anywhere in a row or its facts.
   const NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
+  const COUNT = `(\\d+|${NUMBERS.join("|")})`;
+  const counts = (text, count) => text === String(NUMBERS.includes(count) ? NUMBERS.indexOf(count) : Number(count));
   const PHRASES = [
     ["Batch", /\bbatch(?:[ _-]*size)?s?[ =:]*(\d+)(?![\dx])/g, (text, number) => text === number],
-    ["Cameras", /\b(\d+|no|one|two|three|four|five|six|seven|eight|nine)[ -]*cameras?\b/g,
-      (text, count) => text === String(NUMBERS.includes(count) ? NUMBERS.indexOf(count) : Number(count))],
+    ["Cameras", new RegExp(`\\b${COUNT}[ -]*cam(?:era)?s?\\b`, "g"), counts],
+    ["Cameras", new RegExp(`\\bcam(?:era)?s?[ =:]*${COUNT}\\b`, "g"), counts],
     ["Verdict", /\b(oom|out of memory)\b/g, (text) => text === "out of memory"],
     ["Verdict", /\b(fits|tight|unknown|failed)\b/g, (text, verdict) => text === verdict],
     ["Resolution", /\b(\d+x\d+)\b/g, (text, size) => text.split(/[ ,]+/).includes(size)],
-    ["Allocator", /\b(expandable|default allocator)\b/g, (text, name) => text.includes(name)],
+    ["Allocator", /\b(expandable)(?:[ _]segments)?(?:[:=]true)?\b/g, (text, name) => text.includes(name)],
+    ["Allocator", /(?:\bpytorch['\u2019]?s )?\b(default)s?(?: allocator)?\b/g, (text, name) => text.includes(name)],
+    ["Allocator", /\b([a-z_]+[:=][\w.-]+)/g, (_, setting, cell) => cell.dataset.sort.toLowerCase().includes(setting.replace("=", ":"))],
   ];
 
   function read(text) {
@@ -56,12 +68,13 @@ document.addEventListener("click", (event) => {
     for (const [name, pattern, holds] of PHRASES) {
       if (!places.has(name)) continue;
       text = text.replace(pattern, (_, wanted) => {
-        conditions.push((body) => holds(field(body, name), wanted));
+        conditions.push((body) => holds(field(body, name), wanted, cellOf(body, name)));
         return " ";
       });
     }
     const words = text.split(/\s+/).filter(Boolean);
-    return [...conditions, ...words.map((word) => (body) => textOf(body).includes(word))];
+    // A mark alone says nothing, and finds nothing.
+    return [...conditions, ...words.map((word) => (body) => /[\p{L}\p{N}]/u.test(word) && textOf(body).includes(word))];
   }
 
   function filter() {
