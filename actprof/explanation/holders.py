@@ -221,5 +221,8 @@ class _Reader:
             per_sample=per_sample,
             made_by=made_by,
             freed_by=None if freed_by < 0 else op_site(self._trace, details, freed_by),
-            group=group_of_activation(self._trace, index, self._maps) if kind == ACTIVATIONS else "",
+            group=self._group(index) if kind == ACTIVATIONS else "",
         )
+
+    def _group(self, index: int) -> str:
+        return group_of_activation(self._trace, index, self._details.shapes[index], self._maps)

@@ -69,10 +69,10 @@ def _activations(
     trace: Trace, tensors: NDArray[np.int64], sizes: NDArray[np.int64]
 ) -> dict[str, dict[str, int]]:
     groups: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    maps = maps_of(trace)
+    maps, shapes = maps_of(trace), trace.details().shapes
     for tensor, size in zip(tensors.tolist(), sizes.tolist(), strict=True):
         component = trace.policy.component_of(trace.ops.modules[int(trace.tensors.op[tensor])])
-        groups[component][group_of_activation(trace, tensor, maps)] += size
+        groups[component][group_of_activation(trace, tensor, shapes[tensor], maps)] += size
     by_size = sorted(groups.items(), key=lambda item: -sum(item[1].values()))
     return {name: largest_first(parts) for name, parts in by_size}
 
@@ -80,9 +80,9 @@ def _activations(
 Maps: TypeAlias = Mapping[str, set[Shape]]
 
 
-def group_of_activation(trace: Trace, tensor: int, maps: Maps) -> str:
-    """Return the group of an activation inside its component; `maps` are those of `maps_of`."""
-    row, shape = int(trace.tensors.op[tensor]), trace.details().shapes[tensor]
+def group_of_activation(trace: Trace, tensor: int, shape: Shape | None, maps: Maps) -> str:
+    """Return the group of an activation of that shape in its component; `maps` are those of `maps_of`."""
+    row = int(trace.tensors.op[tensor])
     module, op = trace.ops.modules[row], trace.ops.names[row]
     if is_map(module, op, shape, maps):
         return MAPS
