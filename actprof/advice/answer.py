@@ -80,9 +80,7 @@ def _room(result: Result, remedy: Remedy | None) -> str:
     if result.surely_fits_batch_size is None:
         return "the largest batch size is not known"
     if remedy is None:
-        most = result.surely_fits_batch_size
-        is_larger = most > result.cell.batch_size
-        return f"--batch_size={most} surely runs too" if is_larger else "no larger batch surely runs"
+        return f"no larger batch has room to spare{_up_to(result, result.cell.batch_size)}"
     size = remedy.after.cell.batch_size
     more = " or more" if size >= MOST_BATCH_SIZE else ""
     return f"{' '.join(remedy.flags)}{more} fits too{_up_to(result, size)}"

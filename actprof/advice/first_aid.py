@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields, replace
+from dataclasses import fields
 
 from actprof.advice.offer import Offer
 from actprof.advice.remedies import batch_size_offer, offers
@@ -15,7 +15,6 @@ from actprof.results import Result, Verdict
 from actprof.trace.cache import cached_trace
 
 _MOST_TRIED = 3
-_MOST_LAUNCHES = 5000  # of a step whose other batch sizes are replayed in a moment
 
 
 def first_aid(result: Result, *, catalogue: Catalogue | None = None) -> Remedy | None:
@@ -47,15 +46,11 @@ def cheapest(remedies: Iterable[Remedy]) -> Remedy | None:
 
 
 def _larger_batch(result: Result, catalogue: Catalogue | None) -> Remedy | None:
-    """Return about the largest batch with room to spare.
-
-    None where that is no larger than the run's own, and of a policy that is replayed for half a minute.
-    """
+    """Return about the largest batch with room to spare; None where that is no larger than the run's own."""
     size = result.surely_fits_batch_size
-    if size is None or size <= result.cell.batch_size or result.kernel_launches > _MOST_LAUNCHES:
+    if size is None or size <= result.cell.batch_size:
         return None
-    most = predict_cell(replace(result.cell, batch_size=size), catalogue=catalogue)
-    found = most if most.verdict == Verdict.FITS else roomy_batch(most, catalogue=catalogue)
+    found = roomy_batch(result, catalogue=catalogue)
     if found is None or found.cell.batch_size <= result.cell.batch_size:
         return None
     return _remedy(batch_size_offer("larger_batch", found.cell), result, found)

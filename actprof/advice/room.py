@@ -10,25 +10,45 @@ from actprof.prediction.verdict import HEADROOM_SHARE
 from actprof.results import Result, Verdict
 from actprof.trace.cache import cached_trace
 
-_MOST_TRIED = 4
+_MOST_TRIED = 12
 
 
 def roomy_batch(result: Result, *, catalogue: Catalogue | None = None) -> Result | None:
-    """Return the prediction of about the largest batch size with which the run fits; None when not known.
+    """Return the prediction of the largest batch size with which the run fits; None when not known.
 
-    Memory grows by no more than in proportion to the batch, so that a few predictions come close from above.
+    Memory grows by no more than in proportion to the batch, so that a few predictions come close from above:
+    from the largest that surely runs, where that is known, whatever batch is asked about. What lies between
+    the first that fits and the last that does not is halved.
     """
-    found = result
+    step, most = result.cell.micro_batches, result.surely_fits_batch_size
+    above = _predicted(result, most, catalogue) if most else result
+    if above is None or above.verdict == Verdict.FITS:
+        return above
+    found: Result | None = None
     for _ in range(_MOST_TRIED):
-        low, high = found.peak_reserved_band_bytes or (found.peak_reserved_bytes,) * 2
-        room = found.available_bytes - HEADROOM_SHARE * found.gpu.capacity_bytes
-        size = int(found.cell.batch_size * room / max(low, high, 1))
-        size = min(size, found.surely_fits_batch_size or size, found.cell.batch_size - 1)
-        size -= size % found.cell.micro_batches
-        cell = replace(found.cell, batch_size=size) if size >= 1 else None
-        if cell is None or cached_trace(cell) is None:
-            return None
-        found = predict_cell(cell, catalogue=catalogue)
-        if found.verdict == Verdict.FITS:
+        size = _proportional(above) if found is None else _between(found, above)
+        size -= size % step
+        if size < 1 or (found is not None and size <= found.cell.batch_size):
             return found
-    return None
+        tried = _predicted(above, size, catalogue)
+        if tried is None:
+            return found
+        found, above = (tried, above) if tried.verdict == Verdict.FITS else (found, tried)
+    return found
+
+
+def _proportional(result: Result) -> int:
+    """Return how many samples have room, if memory grows in proportion to them; fewer than `result` has."""
+    _low, high = result.peak_reserved_band_bytes or (0, result.peak_reserved_bytes)
+    room = result.available_bytes - HEADROOM_SHARE * result.gpu.capacity_bytes
+    return min(int(result.cell.batch_size * room / max(high, 1)), result.cell.batch_size - 1)
+
+
+def _between(found: Result, above: Result) -> int:
+    return (found.cell.batch_size + above.cell.batch_size) // 2
+
+
+def _predicted(result: Result, size: int, catalogue: Catalogue | None) -> Result | None:
+    """Return the prediction of another batch size, if it needs no further trace."""
+    cell = replace(result.cell, batch_size=size)
+    return predict_cell(cell, catalogue=catalogue) if cached_trace(cell) is not None else None
