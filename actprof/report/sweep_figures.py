@@ -43,7 +43,8 @@ _MARKS = {
     Verdict.FITS: "", Verdict.TIGHT: "tight", Verdict.OOM: "OOM", Verdict.UNKNOWN: "?",
     Verdict.FAILED: "fail",
 }  # fmt: skip
-_HOVER_WIDTH = 56
+_HOVER_WIDTH = 42  # characters: no wider than a figure on a phone, or it would be cut off
+_LEAST_HEIGHT = 258  # of a heat map: plotly leaves a label out that is higher than the figure
 
 
 def draw_heatmap(setup: Setup, cameras: int, alloc_conf: str) -> go.Figure:
@@ -63,7 +64,8 @@ def draw_heatmap(setup: Setup, cameras: int, alloc_conf: str) -> go.Figure:
         )
     )  # fmt: skip
     figure.add_trace(_cell_texts(grid, columns, names))
-    lay_out(figure, height=58 + 40 * len(rows), left=62, top=4)
+    label = {"hoverlabel": {"align": "left", "font": {"size": 11}}}
+    lay_out(figure, height=max(58 + 40 * len(rows), _LEAST_HEIGHT), left=62, top=4, **label)
     figure.update_xaxes(title=axis_title("batch size"), **CATEGORIES)
     figure.update_yaxes(autorange="reversed", **CATEGORIES)
     return figure
@@ -71,22 +73,22 @@ def draw_heatmap(setup: Setup, cameras: int, alloc_conf: str) -> go.Figure:
 
 def _band(result: Result) -> str:
     low, high = result.peak_reserved_band_bytes or (0, 0)
-    return f" ({gib(low)} to {gib(high)} in repeated runs)" if low < high else ""
+    return f"<br>repeated runs reserve {gib(low)} to {gib(high)} GiB" if low < high else ""
 
 
 def describe(result: Result) -> str:
     """Return all numbers of a cell as lines of plotly's HTML, for hovering."""
     cell, gpu = result.cell, result.gpu
     share = share_of_device(result)
-    head = f"<b>{escape(cell_text(cell))}</b><br>{escape(allocator_text(cell.alloc_conf))}"
-    verdict = f"<br><b>{VERDICT_WORDS.get(result.verdict, escape(result.verdict))}</b>: "
+    head = f"<b>{_wrap(cell_text(cell))}</b><br>{_wrap(allocator_text(cell.alloc_conf))}"
+    verdict = f"<br><b>{VERDICT_WORDS.get(result.verdict, escape(result.verdict))}</b><br>"
     numbers = ""
     if share is not None:
         used = f" + {gib(cell.used_by_others_bytes)} of others" if cell.used_by_others_bytes else ""
         process, reserved = gib(result.peak_process_bytes), gib(result.peak_reserved_bytes)
         numbers = (
-            f"<br>process {process}{used} of {gib(gpu.capacity_bytes)} GiB ({percent(share, 1)})"
-            f"<br>reserved {reserved}{_band(result)}, allocated {gib(result.peak_allocated_bytes)} GiB"
+            f"<br>{_wrap(f'process {process}{used} of {gib(gpu.capacity_bytes)} GiB ({percent(share, 1)})')}"
+            f"<br>reserved {reserved}, allocated {gib(result.peak_allocated_bytes)} GiB{_band(result)}"
             f"<br>headroom {gib(result.headroom_bytes)} GiB, cache flushes {result.retries}"
             f"<br>largest batch {limit_text(result.max_batch_size)}"
             + (f", tokens {result.encoder_tokens}" if result.encoder_tokens else "")
@@ -183,7 +185,7 @@ def cell_label(result: Result) -> str:
 
 
 def _wrap(text: str) -> str:
-    return "<br>".join(wrap(escape(text), _HOVER_WIDTH, break_long_words=False, break_on_hyphens=False))
+    return "<br>".join(escape(line) for line in wrap(text, _HOVER_WIDTH, break_on_hyphens=False))
 
 
 def _row_names(rows: Sequence[tuple[str, int]]) -> list[str]:

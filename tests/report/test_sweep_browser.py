@@ -1,9 +1,13 @@
 """The page in a real browser, without a network."""
 
+from dataclasses import replace
+from itertools import product
+
 import pytest
 
 from actprof.report.page import write_page
 from actprof.report.sweep_page import Report, render_report
+from actprof.units import GIB
 
 pytestmark = pytest.mark.browser
 
@@ -16,6 +20,14 @@ LABELS_OUTSIDE = """() => [...document.querySelectorAll('.plot')].filter(p => p.
       })
       .map(t => t.textContent);
   })"""
+
+
+# Left and right of the label that is shown, and of the figure.
+LABEL = """plot => {
+    const label = plot.querySelector('.hovertext').getBoundingClientRect();
+    const { left, right } = plot.getBoundingClientRect();
+    return [label.left, label.right, left, right];
+  }"""
 
 
 @pytest.fixture
@@ -60,6 +72,27 @@ def test_labels_of_figures_are_not_cut_off(open_page):
     """Every tick label lies within its figure."""
     page = open_page(width=390, height=844)
     assert [] == page.evaluate(LABELS_OUTSIDE)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_labels_on_pointing_are_not_cut_off(open_file, grid, tmp_path, width):
+    """With all that a run may say: a band, a long reason, a module deep inside."""
+    where = "model.vlm_with_expert.lm_expert.layers.12.self_attn.rotary_embedding"
+    long = [
+        replace(r, reason=f"it runs out in {where}, asking for 708.00 MiB", peak_reserved_band_bytes=(1, GIB))
+        for r in grid
+    ]
+    page = render_report(Report(name="grid", results=tuple(long)))
+    shown = open_file(write_page(tmp_path / "long.html", page), width=width, reduced_motion="reduce")
+    plot = shown.locator("#heatmaps .plot").first
+    plot.scroll_into_view_if_needed()
+    box = plot.locator(".nsewdrag").bounding_box()
+    for column, row in product(range(3), range(2)):
+        x = box["x"] + box["width"] * (column + 0.5) / 3
+        shown.mouse.move(x, box["y"] + box["height"] * (row + 0.5) / 2)
+        shown.wait_for_timeout(250)
+        left, right, first, last = plot.evaluate(LABEL)
+        assert first <= left < right <= last, (column, row)
 
 
 def test_the_table_filters_by_text_and_by_verdict(open_page):

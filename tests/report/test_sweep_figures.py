@@ -63,7 +63,7 @@ def test_every_verdict_has_its_label(make_result, verdict, label):
 
 def test_hovering_tells_all_numbers(make_result):
     """Process, capacity, reserved, allocated, headroom, limit, tokens."""
-    text = describe(make_result(used_by_others_bytes=GIB))
+    text = describe(make_result(used_by_others_bytes=GIB)).replace("<br>", " ")
     for number in (
         "10.00 + 1.00 of others of 24.00 GiB",
         "reserved 9.50",
