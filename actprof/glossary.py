@@ -25,9 +25,14 @@ GLOSSARY: dict[str, str] = {
     "blocks that tensors get.",
     "expandable segments": "A setting of PyTorch (`PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True`) by "
     "which a segment grows page by page where it is, so that less is lost to fragmentation.",
+    "native": "PyTorch's default allocator settings, under which a segment keeps its size; the accuracy "
+    "ledger tells such runs from those with expandable segments.",
+    "cache flush (retry)": "The card is full, so PyTorch gives the free segments that it cached back to the device "
+    "and asks again: the run goes on, and each time costs time.",
     "workspace": "Memory that a kernel needs only while it computes, as convolutions of cuDNN and matrix "
     "multiplications of cuBLAS do; PyTorch takes it from its reserved memory.",
-    "headroom": "What is left of the card's memory at the peak of the process; negative where it lacks.",
+    "headroom": "Of a run that gets through, what is left of the card at its peak, held to the card; of one "
+    "that runs out, negative: what lacks for what it would take on a card without limit.",
     "activation": "A tensor of the forward pass that is kept until the backward pass needs it; activations "
     "grow with the batch size and are mostly the largest part.",
     "optimizer state": "What the optimizer keeps for each parameter from step to step, for AdamW two "
@@ -54,6 +59,8 @@ GLOSSARY: dict[str, str] = {
     "while activations stay.",
     "8-bit AdamW (adamw_8bit)": "AdamW of bitsandbytes, whose state takes one byte a number instead of "
     "four.",
+    "lossless": "A remedy that keeps the mathematics of the training: the same gradients but for rounding; "
+    "others change its numerics, the input, the model or the training, and say which.",
     # -- speed --
     "cuDNN plan": "One of the ways in which cuDNN can compute a convolution, each with a speed and a "
     "workspace of its own.",
