@@ -27,8 +27,8 @@ GLOSSARY: dict[str, str] = {
     "which a segment grows page by page where it is, so that less is lost to fragmentation.",
     "native": "PyTorch's default allocator settings, under which a segment keeps its size; the accuracy "
     "ledger tells such runs from those with expandable segments.",
-    "cache flush (retry)": "The card is full, so PyTorch gives the free segments that it cached back to the device "
-    "and asks again: the run goes on, and each time costs time.",
+    "cache flush (retry)": "The card is full, so PyTorch gives the free segments that it cached back "
+    "to the device and asks again: the run goes on, and each time costs time.",
     "workspace": "Memory that a kernel needs only while it computes, as convolutions of cuDNN and matrix "
     "multiplications of cuBLAS do; PyTorch takes it from its reserved memory.",
     "headroom": "Of a run that gets through, what is left of the card at its peak, held to the card; of one "
