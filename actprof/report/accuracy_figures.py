@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from actprof.ledger.comparison import NUMBERS
 from actprof.ledger.row import AccuracyRow
-from actprof.report.palette import GREY, MEMORY, PROCESS, allocator_mark
+from actprof.report.palette import GREY, MEMORY, PROCESS, device_colour
 from actprof.report.plotting import POINTED, SEAM, axis_title, in_gib, lay_out, log_axis
 from actprof.units import format_bytes
 from actprof.words import difference_text
@@ -28,7 +28,7 @@ _DECADE = 10  # from this ratio of largest to smallest on, the axes are logarith
 def devices_of(rows: Sequence[AccuracyRow]) -> dict[tuple[str, str], str]:
     """Return the colour of each (origin, device) with a number to compare, sorted by name."""
     pairs = sorted({(row.origin, row.gpu) for row in rows if numbers_of([row])})
-    return {pair: allocator_mark(index)[0] for index, pair in enumerate(pairs)}
+    return {pair: device_colour(index, len(pairs)) for index, pair in enumerate(pairs)}
 
 
 def numbers_of(rows: Sequence[AccuracyRow]) -> tuple[str, ...]:

@@ -83,7 +83,8 @@ def _tiles(found: Accuracy) -> list[Tile]:
     notes = tuple(f"{name}: {count}" for name, count in counts.items())
     wide = f"the band is {percent_text(band.width_percent or 0.0)} wide in the median"
     return [
-        *(_error_tile(number, getattr(found, number)) for number in NUMBERS),
+        *(_error_tile(number, getattr(found, number)) for number in NUMBERS if number != "process"),
+        _error_tile("process beyond its band", found.process, "in it or exact"),
         _count_tile("Reserved within its band", band.held, band.n, wide),
         _error_tile("seconds of a step", found.step),
         Tile("Ran or ran out as said", agree, notes, "bad" if wrong else ""),
@@ -102,13 +103,14 @@ def _match_tile(title: str, matches: Matches, show: Callable[[int], str]) -> Til
     return _count_tile(title, matches.exact, matches.n, note)
 
 
-def _error_tile(number: str, errors: Errors) -> Tile:
+def _error_tile(number: str, errors: Errors, exact: str = "exact") -> Tile:
+    """Return a tile of differences; `exact` is what a row without one is."""
     title = f"{capital(number)}, median"
     if not errors.n:
         return Tile(title, NOTHING, _MISSING)
     rows = f"{errors.n} {plural(errors.n, 'row')}"
     notes = (
-        f"exact in {errors.exact} of {rows}" if errors.exact else rows,
+        f"{exact} in {errors.exact} of {rows}" if errors.exact else rows,
         f"95{NARROW_SPACE}% within {_percent(errors.p95_percent)}",
         f"worst {_percent(errors.worst_percent)}",
     )

@@ -14,10 +14,12 @@ _ENOUGH = 3  # rows from which on a median means something
 
 
 def lead(found: Accuracy) -> str:
-    """Return the two sentences that matter most, of as many rows as there are."""
+    """Return the sentences that matter most, of as many rows as there are."""
     if not found.rows:
         return "No run has been compared with its prediction yet."
-    return " ".join(filter(None, (_say_allocated(found.allocated), _say_verdicts(found))))
+    return " ".join(
+        filter(None, (_say_allocated(found.allocated), _say_off(found.reserved), _say_verdicts(found)))
+    )
 
 
 def more(found: Accuracy) -> str:
@@ -34,6 +36,15 @@ def _say_allocated(errors: Errors) -> str:
         return f"In {runs}, predicted allocated memory is within {worst} of what was measured."
     median = percent_text(errors.median_percent)
     return f"Over {runs}, predicted allocated memory is {median} off in the median, and {worst} at worst."
+
+
+def _say_off(errors: Errors) -> str:
+    """Return how far reserved memory is off, the band left aside, once a median means something."""
+    if errors.n < _ENOUGH or errors.worst_percent is None or errors.median_percent is None:
+        return ""
+    median, worst = percent_text(errors.median_percent), percent_text(errors.worst_percent)
+    off = f"{median} off in the median, and {worst} at worst"
+    return f"Reserved memory, which decides whether a run fits, is {off}."
 
 
 def _say_expandable(found: Accuracy) -> str:

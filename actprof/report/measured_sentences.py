@@ -82,7 +82,9 @@ def _place(result: Result) -> str:
     cap = result.measurement.cap_bytes if result.measurement else None
     if cap is None or result.device is None:
         return device_name(result)
-    return f"{device_name(result)} whose allocator was held to {gib(cap)} GiB to play the {result.gpu.name}"
+    return (
+        f"{device_name(result)} whose allocator was limited to {gib(cap)} GiB to play the {result.gpu.name}"
+    )
 
 
 def _say_verdicts(pairs: Sequence[Pair]) -> str:

@@ -99,6 +99,16 @@ def allocator_mark(index: int) -> tuple[str, str]:
     return _ALLOCATORS[index % len(_ALLOCATORS)], _SYMBOLS[index % len(_SYMBOLS)]
 
 
+def device_colour(index: int, count: int) -> str:
+    """Return the colour of one of several devices; no two have the same.
+
+    Those beyond the first six are mixed of two neighbours, which keeps the contrast of both to either page.
+    """
+    base = _ALLOCATORS[index % len(_ALLOCATORS)]
+    rounds, later = -(-count // len(_ALLOCATORS)), index // len(_ALLOCATORS)
+    return mix(base, _ALLOCATORS[(index + 1) % len(_ALLOCATORS)], later / max(rounds, 1))
+
+
 def kind_colour(kind: str) -> str:
     """Return the colour of a kind of memory other than activations."""
     return _KINDS.get(kind, _KINDS["other"])

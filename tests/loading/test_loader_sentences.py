@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from loader_made import PYAV, SMALL, make_result, make_row
+from loader_made import IMAGES_ALONE, PYAV, SMALL, make_result, make_row
 
 from actprof.loading.feed import workers_needed
 from actprof.loading.rows import COLD
@@ -14,6 +14,13 @@ def test_the_lead_compares_what_runs_today_with_the_fastest():
     """Over all numbers of workers."""
     said = "synthetic 2x640x480 on 2 cores: video 640x480, pyav gives at most 33.3 samples/s; "
     assert said + "the most is 80, by video 224x224, pyav with no workers." == say_result(make_result())
+
+
+def test_the_lead_says_what_it_compares():
+    """Where a way that lerobot does not have is faster, and the table has its number."""
+    made = make_result(rows=(make_row(PYAV, 0.02), make_row(IMAGES_ALONE, 0.004)))
+    said = "at most 50 samples/s, more than any other of lerobot's ways that was measured"
+    assert f"{said} (250 with actions read alone, which lerobot does not do)." in say_result(made)
 
 
 def test_nothing_measured_is_said():

@@ -104,7 +104,7 @@ def test_the_lead_tells_as_much_as_there_is():
     three = summarise([make_row(size, off=off) for size, off in ((8, 0.01), (16, 0.02), (32, 1.0))])
     assert lead(three).startswith(
         "Over three runs, predicted allocated memory is 0.020\u202f% off in the median, "
-        "and 1.00\u202f% at worst."
+        "and 1.00\u202f% at worst. Reserved memory, which decides whether a run fits, is "
     )
     verdict = make_row(predicted=Figures(verdict="oom"), measured=Figures(verdict="ran"))
     assert (

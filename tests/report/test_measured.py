@@ -96,11 +96,11 @@ def test_the_sentences_count_and_name_the_device_and_the_worst_differences(make_
 
 
 def test_a_device_that_played_another_says_so(make_result, measure):
-    """With the bytes that its allocator was held to."""
+    """With the bytes that its allocator was limited to."""
     predicted = make_result()
     said = said_of([predicted], [measure(predicted, cap_bytes=23 * GIB)])
     assert said.startswith(
-        "1 run was measured, on the Big GPU (80.00 GiB) whose allocator was held to 23.00 GiB to play "
+        "1 run was measured, on the Big GPU (80.00 GiB) whose allocator was limited to 23.00 GiB to play "
         "the RTX 3090. The verdict agrees. Allocated memory differs by 0 %"
     )
 

@@ -44,3 +44,11 @@ def test_plotly_gets_the_scale_from_zero_to_one():
 def test_neighbouring_settings_differ_in_shape_too():
     """Colour is never the only difference."""
     assert 4 == len({palette.allocator_mark(i)[1] for i in range(4)})
+
+
+@pytest.mark.parametrize("count", [1, 6, 7, 20])
+def test_no_two_devices_share_a_colour(count):
+    """However many there are; each stands out from both pages."""
+    colours = {palette.device_colour(index, count) for index in range(count)}
+    assert count == len(colours)
+    assert 3 <= min(palette.contrast(colour, page) for colour in colours for page in ("#ffffff", "#15181d"))
