@@ -184,7 +184,5 @@ def _cold_notes(rows: tuple[LoaderRow, ...]) -> tuple[str, ...]:
         return ("whether the files left the page cache cannot be told here, so that cold may mean warm",)
     kept = max((row.cached_share or 0.0 for row in measured), default=0.0)
     if kept > 0.5:
-        return (
-            f"the file system kept up to {kept:.0%} of the files in the page cache, so that cold is part warm",
-        )
+        return (f"the file system kept up to {kept:.0%} of the files in the page cache: cold is part warm",)
     return ()

@@ -41,7 +41,7 @@ def present_measured(
     """Return what the template shows of the measured results, or None where there are none.
 
     Of its names, `alarms` are sentences that nobody may overlook, `peaks_left_out` counts the runs for which
-    the figures of peaks have no row, `capped` tells whether a run's allocator was limited to the size of another
+    the figures of peaks have no row, `capped` tells whether an allocator was limited to the size of another
     card, and `timed_on` has `cuda`, `cpu`, both or neither, of the runs with seconds.
     """
     groups = pair_up(results, measured)

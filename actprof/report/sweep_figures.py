@@ -64,8 +64,8 @@ def draw_heatmap(setup: Setup, cameras: int, alloc_conf: str) -> go.Figure:
         )
     )  # fmt: skip
     figure.add_trace(_cell_texts(grid, columns, names))
-    label = {"hoverlabel": {"align": "left", "font": {"size": 11}}}
-    lay_out(figure, height=max(58 + 40 * len(rows), _LEAST_HEIGHT), left=62, top=4, **label)
+    label = {"align": "left", "font": {"size": 11}}
+    lay_out(figure, height=max(58 + 40 * len(rows), _LEAST_HEIGHT), left=62, top=4, hoverlabel=label)
     figure.update_xaxes(title=axis_title("batch size"), **CATEGORIES)
     figure.update_yaxes(autorange="reversed", **CATEGORIES)
     return figure
