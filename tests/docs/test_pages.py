@@ -67,6 +67,14 @@ def test_options_exist(page):
             assert set(_OPTION.findall(words)) <= options(commands[name[0]]), words
 
 
+def test_what_is_copied_sets_its_variables():
+    """A block of shell in README uses no variable that it does not set before."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```sh\n([^`]*)^```", readme, re.MULTILINE)
+    for used in re.finditer(r"\$\{?(\w+)", block):
+        assert re.search(rf"^{used[1]}=", block[: used.start()], re.MULTILINE), used[0]
+
+
 def test_a_citation_has_what_it_needs():
     """CITATION.cff, of the version that is here."""
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
