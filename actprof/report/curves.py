@@ -59,7 +59,7 @@ def pack_curves(results: Sequence[Result]) -> dict[str, Any]:
         cells.append({
             "at": [some.index(value) for some, value in zip(choices, values, strict=True)],
             "curve": list(curves).index(repr(curve)) if curve else None,
-            "room": round(result.available_bytes / MIB),
+            "room": round(result.available_bytes / MIB, 3),
             "verdict": result.verdict,
             "note": summary(result),
         })  # fmt: skip

@@ -19,13 +19,14 @@ from actprof.report.page import Plots, render
 from actprof.report.palette import MEMORY, PHASES, ROOM, kind_colour
 from actprof.report.parts import Entry, Row, Table, View, columns, rows, with_first
 from actprof.report.sweep_tables import table_components
+from actprof.results import Result
 from actprof.units import format_bytes
 from actprof.words import capital, cell_command, cell_text, options_text
 
 _MOST_TENSORS = 400
 _MOST_CHANGES = 30
 _OPS = 24
-_IN_CODE = "a few lines of Python, which actprof suggest prints"
+_IN_CODE = "in Python"
 _LESS, _MORE = "#2f7dc4", "#cf6a17"
 
 
@@ -66,7 +67,7 @@ def render_explanation(
         left_bytes=sum(tensor.bytes for tensor in left),
         beyond=beyond_text(found.result),
         advice=advice_line(found.result, remedy),
-        remedies=_table_remedies(offers(found.result.cell)),
+        remedies=_table_remedies(_offers(found.result, remedy)),
         suggest=cell_command(found.result.cell, "suggest"),
         difference=None if versus is None else _compare(found, versus),
     )
@@ -177,6 +178,12 @@ def _tensor(tensor: HeldTensor, moment: Holding) -> Row:
 
 
 # -- what helps ------------------------------------------------------------------------------------------
+
+
+def _offers(result: Result, remedy: Remedy | None) -> Sequence[Offer]:
+    """Return what can be done, with the batch size that the advice names if it names one."""
+    is_smaller = remedy is not None and remedy.after.cell.batch_size < result.cell.batch_size
+    return offers(result.cell, fitting=remedy.after.cell.batch_size if remedy and is_smaller else None)
 
 
 def _table_remedies(found: Sequence[Offer]) -> Table:

@@ -90,7 +90,7 @@ def _say_flips(pairs: Sequence[tuple[BatchSeries, BatchSeries]]) -> str:
         return ""
     saved = sum(after.runs and before.verdict == Verdict.OOM for before, after in both)
     lost = sum(before.runs and after.verdict == Verdict.OOM for before, after in both)
-    verb = "run" if saved > 1 else "runs"
+    verb = "get through" if saved > 1 else "gets through"
     tried = f"the {len(both)} {plural(len(both), 'run')} tried both ways"
     said = f"Of {tried}, {saved or 'none'} {verb} only with it"
     return f"{said}, {lost} only without it." if lost else f"{said}."

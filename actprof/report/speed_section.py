@@ -224,7 +224,7 @@ def _say_caveat(band: str, results: Sequence[Result], *, has_points: bool) -> st
     real = (
         f"The real runs here that were timed on {where} are drawn as rings."
         if has_points
-        else f"No step time of {where} was measured by actprof here."
+        else f"This report has no timed run on {where}."
     )
     return (
         "These are predictions from data sheets and rules of thumb: a real step may take "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import product
 from typing import Any
 
@@ -105,6 +106,7 @@ def render_report(report: Report) -> str:
         groundings=table_groundings(report.groundings) if report.groundings else None,
         assumptions=_assumptions(results),
         versions=_versions(report),
+        created=_date_text(report.created),
         work=_work(results),
         sources=Counter(r.source for r in (*report.results, *report.measured)),
         speed=present_speed(report.results, report.measured, figures),
@@ -243,6 +245,15 @@ def _assumptions(results: Sequence[Result]) -> list[tuple[str, str]]:
     counts = Counter(text for r in results for text in dict.fromkeys(r.assumptions))
     total = len(results)
     return [(text, "" if n == total else f"{n} of {total} runs") for text, n in counts.items()]
+
+
+def _date_text(created: str) -> str:
+    """Return an ISO 8601 time as `26 November 2026, 15:38 UTC`; anything else as it is."""
+    try:
+        at = datetime.fromisoformat(created).astimezone(UTC)
+    except ValueError:
+        return created
+    return f"{at.day} {at:%B %Y, %H:%M} UTC"
 
 
 def _versions(report: Report) -> Iterator[str]:

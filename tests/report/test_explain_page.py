@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from actprof.advice.first_aid import first_aid
 from actprof.errors import StoreError
 from actprof.explanation.explain import RUNS_OUT, explain_cell
 from actprof.report.explain_figures import draw_course, draw_modules, stacked_kinds
@@ -100,6 +101,15 @@ def test_a_component_has_the_colour_that_it_has_on_every_page(found, make_result
     result = make_result()
     parts = dict(colour_parts(split_by_kind([result]), list_components([result])))
     assert parts[f"activations: {name}"] == icicle["marker"]["colors"][1]
+
+
+def test_the_remedies_have_the_batch_that_the_advice_names(found):
+    """And not half of the run's."""
+    aid = first_aid(found.result)
+    page = render_explanation(found, remedy=aid)
+    assert aid.family == "batch"
+    assert page.count(f"--batch_size={aid.after.cell.batch_size}") > 1
+    assert f"--batch_size={found.result.cell.batch_size // 2}" not in page
 
 
 def test_rectangles_add_up_at_every_level(found):

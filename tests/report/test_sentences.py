@@ -31,7 +31,7 @@ def test_an_allocator_setting_is_said_to_move_the_limits_by_what_it_moves_them(g
     """Counts, span, and the largest gain in proportion."""
     said = parts_of(grid)["What expandable_segments changes"]
     assert said.startswith("It raises all 4 limits by 2 to 24 samples; the largest gain is at ")
-    assert said.endswith("Of the 12 runs tried both ways, none runs only with it.")
+    assert said.endswith("Of the 12 runs tried both ways, none gets through only with it.")
 
 
 def test_a_setting_that_saves_runs_and_loses_others_says_both(make_result):
@@ -46,7 +46,7 @@ def test_a_setting_that_saves_runs_and_loses_others_says_both(make_result):
     ]
     said = parts_of(results)["What max_split_size_mb:64 changes"]
     assert "It raises the limit by 5 samples" in said
-    assert "Of the 2 runs tried both ways, 1 runs only with it, 1 only without it." in said
+    assert "Of the 2 runs tried both ways, 1 gets through only with it, 1 only without it." in said
 
 
 def test_a_setting_that_changes_nothing_is_said_to(make_result):

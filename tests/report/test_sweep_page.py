@@ -171,3 +171,12 @@ def test_rendering_needs_neither_torch_nor_lerobot_nor_pydantic():
         "from actprof.report.sweep_page import Report, render_report; render_report(Report(name='x'))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("created", "said"),
+    [("2026-11-06T15:08:52+00:00", "written 6 November 2026, 15:08 UTC"), ("of old", "written of old")],
+)
+def test_the_time_is_written_as_people_do(grid, created, said):
+    """And left as it is where it is none."""
+    assert said in render_report(Report(name="grid", results=grid, created=created))
