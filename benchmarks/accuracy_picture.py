@@ -21,8 +21,8 @@ from actprof.units import GIB
 ROOT = Path(__file__).resolve().parents[1]
 GREY = "#77808a"
 COLOURS = {"measured": "#2f7dc4", "published": "#cf6a17"}
-WIDTH, HEIGHT, PANEL, LEFT, TOP = 960, 376, 250, 46, 62
-STYLE = f'font-family="system-ui, sans-serif" font-size="13" fill="{GREY}"'
+WIDTH, HEIGHT, PANEL, LEFT, TOP = 960, 380, 250, 46, 64
+STYLE = f'font-family="system-ui, sans-serif" font-size="15" fill="{GREY}"'
 TICKS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 
 
@@ -44,7 +44,7 @@ def main() -> None:
         points = [point for row in rows for point in _point(row, field, scale)]
         told = f"{len(points)} runs, {errors.median_percent:.2g} % off in the median"
         parts += [f'<g transform="translate({LEFT + number * (PANEL + 65)} {TOP})">']
-        parts += [f'<text y="-32" font-size="16" font-weight="600">{title}, {unit}</text>']
+        parts += [f'<text y="-34" font-size="19" font-weight="600">{title}, {unit}</text>']
         parts += [f'<text y="-12">{told}</text>', *_axes(ends), *_marks(points, ends), "</g>"]
     parts += [_legend(), "</svg>"]
     file.write_text("\n".join(parts) + "\n", encoding="utf-8")
@@ -68,8 +68,8 @@ def _axes(ends: tuple[float, float]) -> Iterator[str]:
                 f'<path d="M{place:.1f} 0v{PANEL}M0 {PANEL - place:.1f}h{PANEL}" '
                 f'stroke="{GREY}" stroke-opacity=".2"/>'
             )
-            yield f'<text x="{place:.1f}" y="{PANEL + 17}" text-anchor="middle">{tick:g}</text>'
-            yield f'<text x="-6" y="{PANEL - place + 4:.1f}" text-anchor="end">{tick:g}</text>'
+            yield f'<text x="{place:.1f}" y="{PANEL + 19}" text-anchor="middle">{tick:g}</text>'
+            yield f'<text x="-6" y="{PANEL - place + 5:.1f}" text-anchor="end">{tick:g}</text>'
 
 
 def _marks(points: list[tuple[str, float, float]], ends: tuple[float, float]) -> Iterator[str]:
@@ -85,7 +85,7 @@ def _place(value: float, ends: tuple[float, float]) -> float:
 
 
 def _legend() -> str:
-    x, y, words = LEFT, TOP + PANEL + 48, "across: measured, up: predicted; the line is where both are equal."
+    x, y, words = LEFT, TOP + PANEL + 50, "across: measured, up: predicted; the line is where both are equal."
     for origin, text in (("measured", "measured on one H100"), ("published", "published by others")):
         words += f'<tspan dx="16" fill="{COLOURS[origin]}">●</tspan><tspan dx="5">{text}</tspan>'
     return f'<text x="{x}" y="{y}">{words}</text>'
