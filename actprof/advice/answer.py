@@ -9,9 +9,11 @@ import shlex
 from dataclasses import dataclass
 
 from actprof.advice.offer import Offer
+from actprof.advice.remedies import first_remedies, offers
 from actprof.advice.suggest import Remedy
 from actprof.policies import policy_title
 from actprof.results import MOST_BATCH_SIZE, Result, Verdict
+from actprof.trace.cache import STOPS
 from actprof.units import format_bytes, format_seconds
 from actprof.words import LIMITS, asked_text, plural
 
@@ -51,19 +53,43 @@ def subject(result: Result, place: str = "") -> str:
     return f"{policy_title(result.cell.policy)} with {asked_text(result.cell)}, on {place or result.gpu.name}"
 
 
-def advice_line(result: Result, remedy: Remedy | None = None) -> str:
-    """Return the best thing to do: how much larger the batch may be, or else what helps, as flags to copy."""
+def advice_line(
+    result: Result, remedy: Remedy | None = None, *, where: str = "actprof suggest says how"
+) -> str:
+    """Return the best thing to do: how much larger the batch may be, or else what helps, as flags to copy.
+
+    What is too long for a line stands elsewhere: `where` says so.
+    """
     if result.verdict == Verdict.FITS:
         return f"{format_bytes(result.headroom_bytes)} to spare: {_room(result, remedy)}."
     if result.verdict == Verdict.UNKNOWN:
-        return "What helps: to measure it where the GPU is, by actprof measure or actprof run."
+        return _measured(result)
     if not result.available_bytes and (others := result.cell.used_by_others_bytes):
         return f"What helps: to free the card, of which other programs hold {format_bytes(others)}."
     if remedy is None:
-        return "What helps: actprof suggest, with the same options, looks for it."
+        return _untried(result)
     added = " ".join(added_words(remedy))
-    how = added if added and len(added) <= _LONGEST else f"{remedy.title} (actprof suggest says how)"
+    how = added if added and len(added) <= _LONGEST else f"{remedy.title} ({where})"
     return f"What helps: {how} {_effect(remedy)}."
+
+
+def _measured(result: Result) -> str:
+    """Return what tells more of a run of which nothing can be predicted."""
+    if result.cell.compiled:
+        return "What helps: to leave out compile_model, or to measure it where the GPU is, by actprof run."
+    if result.reason.startswith(STOPS):
+        return "What helps: another config, as lerobot itself stops with this one."
+    return "What helps: to measure it where the GPU is, by actprof measure or actprof run."
+
+
+def _untried(result: Result) -> str:
+    """Return what would be tried first, of a policy whose remedies have to be traced."""
+    names = first_remedies(result.cell)
+    flags = [offer.flags[0] for offer in offers(result.cell) if offer.name in names and len(offer.flags) == 1]
+    tried = [flag for flag in flags if not flag.startswith("--batch_size")]
+    if not tried:
+        return "What helps: actprof suggest, with the same options, looks for it."
+    return f"May help: {tried[0]}; actprof suggest tries it."
 
 
 def _effect(remedy: Remedy) -> str:

@@ -95,7 +95,7 @@ def accumulate(cell: Cell) -> Offer | None:
     size, times = cell.batch_size // 2, 2 * cell.accumulate
     return Offer(
         name="accumulate",
-        title=f"gradient accumulation, {times} of batch {size}",
+        title=f"gradient accumulation ({times} of {size})",
         family="batch",
         kind=LOSSLESS if "samples apart" in policy_spec(cell.policy).parts else TRAINING,
         cost=FLAG,

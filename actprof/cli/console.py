@@ -57,14 +57,18 @@ class PrintableConsole(Console):
 
 
 class _Trimmed:
-    """What `sys.stdout` is, but for the blanks with which tables fill their lines."""
+    """What a stream of `sys` is, but for the blanks with which tables fill their lines."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
 
     def write(self, text: str) -> int:
         """Write a text that ends with its line, as a console does."""
-        return sys.stdout.write(_ENDS_IN_BLANKS.sub("", text))
+        written: int = getattr(sys, self._name).write(_ENDS_IN_BLANKS.sub("", text))
+        return written
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(sys.stdout, name)
+        return getattr(getattr(sys, self._name), name)
 
 
 def output() -> Console:
@@ -76,14 +80,16 @@ def output() -> Console:
     if sys.stdout.isatty():
         return PrintableConsole()
     width = None if "COLUMNS" in os.environ else _PIPE_COLUMNS
-    return PrintableConsole(file=_Trimmed(), width=width)
+    return PrintableConsole(file=_Trimmed("stdout"), width=width)
 
 
 def messages(*, tables: bool = False) -> Console:
     """Return a console on stderr, for progress and notes; but for `tables`, lines stay whole in a pipe."""
     piped = not sys.stderr.isatty()
-    width = _PIPE_COLUMNS if piped and tables and "COLUMNS" not in os.environ else None
-    return PrintableConsole(stderr=True, soft_wrap=piped and not tables, width=width)
+    if not (piped and tables):
+        return PrintableConsole(stderr=True, soft_wrap=piped)
+    width = None if "COLUMNS" in os.environ else _PIPE_COLUMNS
+    return PrintableConsole(file=_Trimmed("stderr"), width=width)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from actprof.results import Result, Verdict
 from actprof.units import format_bytes
 from actprof.words import asked_text, plural
 
+_WIDE = 100  # columns from which on the table's columns stand further apart
 _ORDER = {Verdict.FITS: 0, Verdict.TIGHT: 1, Verdict.OOM: 2, Verdict.UNKNOWN: 3}
 
 
@@ -30,7 +31,7 @@ def print_cards(results: Sequence[Result], console: Console, *, steps: int | Non
     said = f"{policy_title(cell.policy)} with {asked_text(cell)}"
     headline = f"It runs on {runs} of {len(results)} {plural(len(results), 'card')}{tightly}."
     console.print(f"[{VERDICT_STYLES[verdict]}]{headline}[/] {escape(said)}.\n")
-    table = plain_table(*_heads(steps))
+    table = plain_table(*_heads(steps), padding=(0, 2 if console.width >= _WIDE else 1, 0, 0))
     for column in table.columns:
         column.no_wrap = True
     for row in _rows(results, steps):

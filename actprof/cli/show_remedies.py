@@ -41,18 +41,28 @@ def print_suggestions(
 
     A run that fits is told how large a batch may be, and what would be faster. `remedy` is what helps first.
     """
-    print_answer(start, console, remedy=remedy, hours=step_hours(start))
+    print_answer(start, console, remedy=remedy, hours=step_hours(start), where="below")
     fits = start.verdict == Verdict.FITS
     if not remedies:
         nothing = "Nothing that was tried makes it faster, or the largest batch larger."
         console.print(f"\n{nothing if fits else 'Nothing that could be tried concerns this run.'}")
         return
-    console.print(f"\n[bold]{'What would be faster, or leave more room' if fits else 'What helps'}[/]")
+    console.print(
+        f"\n[bold]{'What would be faster, or leave more room' if fits else 'What each change does'}[/]"
+    )
     console.print(_table(start, remedies, wide=console.width >= _WIDE))
     console.print(f"[dim]{_LEGEND}[/]")
-    firsts = {remedy.family: remedy for remedy in reversed(remedies)}
-    for shown in [remedy for remedy in remedies if firsts[remedy.family] is remedy][:_EXPLAINED]:
+    for shown in _explained(remedies, remedy):
         _print_how(f"{shown.title} ({shown.kind})", (shown,), console)
+
+
+def _explained(remedies: Sequence[Remedy], first: Remedy | None) -> Sequence[Remedy]:
+    """Return what helps first, and the best of other families with which the run gets through, if any."""
+    useful = [remedy for remedy in remedies if remedy.after.runs] or remedies
+    firsts: dict[str, Remedy] = {}
+    for remedy in (*(remedy for remedy in useful if remedy is first), *useful):
+        firsts.setdefault(remedy.family, remedy)
+    return list(firsts.values())[:_EXPLAINED]
 
 
 def suggestions_markdown(start: Result, remedies: Sequence[Remedy]) -> str:
@@ -153,8 +163,7 @@ def _scripted(offers: Sequence[Offer]) -> str:
 def _print_how(title: str, offers: Sequence[Offer], console: Console) -> None:
     console.print(f"\n[bold]{escape(title)}[/]")
     for offer in offers:
-        for word in added_words(offer):
-            console.print(escape(f"  {word}"), soft_wrap=True)
+        print_words(added_words(offer), console)
     for line in "\n\n".join(offer.code for offer in offers if offer.code).splitlines():
         console.print(escape(f"  {line}".rstrip()), soft_wrap=True)
     if words := _scripted(offers):

@@ -78,14 +78,15 @@ def print_answer(  # noqa: PLR0913 - each is told apart
     place: str = "",
     cost: str = "",
     instead: str = "",
+    where: str = "actprof suggest says how",
 ) -> None:
     """Print the verdict, the best thing to do, and how long it takes, a line of each; then why.
 
-    `instead` is to be done whatever the prediction would advise.
+    `instead` is to be done whatever the prediction would advise; `where` stands what is long.
     """
     headline = f"[{VERDICT_STYLES[result.verdict]}]{HEADLINES[result.verdict]}[/]"
     console.print(f"{headline} {escape(subject(result, place))}.")
-    console.print(escape(instead or advice_line(result, remedy)))
+    console.print(escape(instead or advice_line(result, remedy, where=where)))
     console.print(escape(time_line(result, hours, cost=cost)))
     if why := why_text(result):
         console.print(f"\n{escape(why)}")
@@ -171,9 +172,13 @@ def size_facts(result: Result) -> list[tuple[str, str]]:
     called = tokens_called(result.cell.policy)
     return [
         ("largest batch size", boundary_text(result)),
-        ("headroom", format_bytes(result.headroom_bytes)),
+        ("headroom", _headroom(result.headroom_bytes)),
         *([(called, f"{result.encoder_tokens:,}")] if result.encoder_tokens else []),
     ]
+
+
+def _headroom(size: int) -> str:
+    return format_bytes(size) if size >= 0 else f"none: {format_bytes(-size)} too little"
 
 
 def parameters_text(result: Result) -> str:
@@ -211,6 +216,7 @@ def holders_facts(result: Result) -> list[tuple[str, str]]:
     said = [
         f"{holder.component} {holder.kind} {holder.bytes / whole:.0%}".strip()  # most have no component
         for holder in largest
+        if holder.bytes >= whole / 100
     ]
     groups = breakdown.activations.get(largest[0].component, {}) if largest else {}
     if groups:

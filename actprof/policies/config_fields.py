@@ -27,7 +27,8 @@ _JSON: dict[Any, tuple[str, Any]] = {
 def field_problem(policy: str, name: str, value: Any, hints: Mapping[str, Any]) -> str:
     """Return what is wrong with `name=value` for a config whose fields have the types `hints`, or nothing."""
     if name not in hints:
-        hint = did_you_mean(name, *sorted(hints)) or f"it has {', '.join(sorted(hints))}"
+        fields = sorted(field for field in hints if not field.startswith("_"))
+        hint = did_you_mean(name, *fields) or f"it has {', '.join(fields)}"
         return f"lerobot's {policy} config has no field {name!r}; {hint}"
     if _takes(hints[name], value):
         return ""

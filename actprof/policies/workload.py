@@ -6,6 +6,7 @@ Everything in it is lerobot's own (`make_policy`, the policy's pre-processor and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -110,7 +111,7 @@ def build_workload(
         config = policy_config(cell)
         config.device = device.type
         meta = dataset_meta(cell, rewards=asks_for_rewards(config))
-        with refusals_are_usage_errors(cell.overrides):
+        with refusals_are_usage_errors(cell.overrides, lambda: _fewer_cameras(cell)):
             policy = make_policy(config, ds_meta=meta)
             change_policy(policy, cell.changes, spec=spec, backward=accelerator.backward)
             if cell.peft:
@@ -184,6 +185,13 @@ def _shorter_run(made: Callable[..., Any], overrides: Mapping[str, Any]) -> str:
     return ""
 
 
+def _fewer_cameras(cell: Cell) -> str:
+    """Return what to add for a policy that takes one camera; else nothing."""
+    return "; add --cameras 1" if cell.cameras > 1 and cell.policy in _ONE_CAMERA else ""
+
+
+_ONE_CAMERA = ("vqbet", "tdmpc")
+_FEATURES = re.compile(r" Got image keys \{.*\}")  # as Python shows them
 _REFUSALS = (AssertionError, AttributeError, ImportError, NotImplementedError, TypeError, ValueError)
 
 
@@ -205,7 +213,8 @@ class refusals_are_usage_errors:  # noqa: N801 - reads as a sentence in a with s
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
         """Re-raise what lerobot raises for a bad value, or for a library that is not installed."""
         if isinstance(error, _REFUSALS):
-            said = f"lerobot refuses this policy: {str(error).removesuffix('.')}{self._hint()}"
+            told = _FEATURES.sub("", str(error)).removesuffix(".")
+            said = f"lerobot refuses this policy: {told}{self._hint()}"
             named = [name for name in self._overrides if name in str(error)]
             raise FieldError(said, *(named or self._overrides)) from error
 

@@ -53,8 +53,8 @@ def judge(
         return Judgement(Verdict.TIGHT, reason, headroom)
     if available_bytes - most_reserved_bytes < least:
         reason = (
-            "it runs, but which plans cuDNN takes decides how much is left: repeated runs reserve up to "
-            f"{format_bytes(most_reserved_bytes)} of {format_bytes(available_bytes)}"
+            "it runs, but which plans cuDNN takes decides how much is left: some repeated runs leave less "
+            f"than {HEADROOM_SHARE:.0%} of the device"
         )
         return Judgement(Verdict.TIGHT, reason, headroom)
     return Judgement(Verdict.FITS, f"it runs with {format_bytes(headroom)} to spare", headroom)

@@ -37,6 +37,7 @@ _RECORDER = "actprof.trace.record"
 _log = logging.getLogger(__name__)
 _worker = Worker()  # one for all traces: importing lerobot takes as long as a trace
 atexit.register(_worker.close)
+STOPS = "lerobot's own code for"  # how the reason begins where a GPU would change nothing
 
 
 def cache_directory() -> Path:

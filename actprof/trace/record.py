@@ -23,6 +23,7 @@ from actprof.policies.probe import Probe, policy_facts
 from actprof.policies.workload import Workload, build_workload, import_lerobot
 from actprof.processes.child import tell
 from actprof.trace.affine import fit
+from actprof.trace.cache import STOPS
 from actprof.trace.fake import fake_cuda
 from actprof.trace.model import Trace
 from actprof.trace.recorder import Recorder
@@ -146,7 +147,18 @@ def record(
     except (ActprofError, MemoryError, OSError):
         raise
     except Exception as error:
-        raise TraceError(f"{cell.policy} cannot be traced without the device: {error}") from error
+        raise TraceError(_why_not(cell, error)) from error
+
+
+def _why_not(cell: Cell, error: Exception) -> str:
+    """Return what kept a step from being traced: what a library itself raises for a value stops a GPU too."""
+    title, place = policy_title(cell.policy), error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    file = "" if place is None else place.tb_frame.f_code.co_filename.replace("\\", "/")
+    if isinstance(error, ValueError) and "/lerobot/" in file:
+        return f"{STOPS} {title} stops, and would on a GPU: {error}"
+    return f"{title} cannot be traced without the device: {error}"
 
 
 def _build(cell: Cell, recorder: Recorder, device: torch.device) -> Workload:

@@ -151,7 +151,8 @@ def print_preflight(answer: Preflight, console: Console) -> None:
         headline = HEADLINES[answer.verdict].rstrip(".")
         reason = answer.reason.removesuffix(".")
         console.print(f"[{VERDICT_STYLES[answer.verdict]}]{headline}:[/] {escape(reason)}.")
-        console.print("What helps: actprof run --anyway, before the same command, runs and measures it.")
+        anyway = "" if answer.launch.on_cpu or answer.run.device == "cpu" else " --anyway"
+        console.print(f"What helps: actprof run{anyway}, before the same command, runs and measures it.")
         console.print("How long it takes is not known.")
     else:
         _print_answer(answer, result, console)
@@ -180,7 +181,9 @@ def _print_answer(answer: Preflight, result: Result, console: Console) -> None:
         cost = "" if duration.cost_usd is None else f", for ${duration.cost_usd:.2f}"
     remedy = _first(answer, result)
     place = "" if answer.gpu is None else answer.gpu.place
-    print_answer(result, console, remedy=remedy, hours=hours, place=place, cost=cost, instead=stops)
+    print_answer(
+        result, console, remedy=remedy, hours=hours, place=place, cost=cost, instead=stops, where="below"
+    )
 
 
 def _first(answer: Preflight, result: Result) -> Remedy | None:

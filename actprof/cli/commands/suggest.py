@@ -86,7 +86,8 @@ def command(  # noqa: PLR0913 - the options of a command
         return
     if target_batch is not None:
         options["batch_size"] = target_batch
-    doing = "tracing what could be changed: minutes the first time, seconds after that"
+    tracing = "tracing what could be changed: minutes the first time, seconds after that"
+    doing = "replaying what could be changed: some seconds" if fast else tracing
     with progress_listener(*counting_columns(), start=doing) as listener:
         start = api.predict(**options)
         time: dict[str, Any] = {"seconds": 0 if fast else seconds, "listener": listener}

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 OFFER = {
-    "title": "gradient accumulation, two halves",
+    "title": "gradient accumulation (2 parts)",
     "family": "batch",
     "needs": "samples apart",
     "halves": True,

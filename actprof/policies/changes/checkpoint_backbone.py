@@ -8,7 +8,7 @@ from typing import Any
 from torch.utils.checkpoint import checkpoint
 
 OFFER = {
-    "title": "gradient checkpointing, backbone",
+    "title": "gradient checkpointing (backbone)",
     "family": "backbone",
     "needs": "backbone",
 }

@@ -8,7 +8,7 @@ from typing import Any
 from torch.utils.checkpoint import checkpoint
 
 OFFER = {
-    "title": "gradient checkpointing, encoder",
+    "title": "gradient checkpointing (encoder)",
     "family": "encoder checkpoints",
     "needs": "encoder layers",
 }
