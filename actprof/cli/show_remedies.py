@@ -14,7 +14,7 @@ from actprof.advice.answer import added_words, step_hours
 from actprof.cell import CELL_FIELDS
 from actprof.cli.console import batch_size_text, plain_table, print_indented, verdict_text
 from actprof.cli.markdown import markdown_table
-from actprof.cli.show_result import print_answer
+from actprof.cli.show_result import answer_markdown, print_answer
 from actprof.results import Result, Verdict
 from actprof.units import format_bytes
 from actprof.words import rate_text
@@ -65,11 +65,11 @@ def _explained(remedies: Sequence[Remedy], first: Remedy | None) -> Sequence[Rem
     return list(firsts.values())[:_EXPLAINED]
 
 
-def suggestions_markdown(start: Result, remedies: Sequence[Remedy]) -> str:
-    """Return the table of remedies in GitHub's Markdown."""
+def suggestions_markdown(start: Result, remedies: Sequence[Remedy], *, remedy: Remedy | None = None) -> str:
+    """Return the answer and the table of remedies in GitHub's Markdown."""
     heads = [name.replace("\n", " ") for name in (*_COLUMNS, *_MORE_COLUMNS)]
     rows = [[Text.from_markup(text).plain for text in row] for row in _rows(start, remedies)]
-    return markdown_table(heads, rows)
+    return f"{answer_markdown(start, remedy=remedy)}\n\n{markdown_table(heads, rows)}"
 
 
 def print_untraced(left: Sequence[Offer], console: Console) -> None:

@@ -52,10 +52,6 @@ def print_result(
 
 def result_markdown(result: Result, *, remedy: Remedy | None = None, steps: int | None = None) -> str:
     """Return the answer and the numbers behind it in GitHub's Markdown, options as of `print_result`."""
-    hours = step_hours(result, steps)
-    texts = (f"{subject(result)}.", advice_line(result, remedy), time_line(result, hours), why_text(result))
-    first, *others = map(markdown_text, texts)
-    lines = [f"**{HEADLINES[result.verdict]}** {first}", *filter(None, others)]
     numbers = [
         (name, format_bytes(size))
         for name, size in (
@@ -66,7 +62,15 @@ def result_markdown(result: Result, *, remedy: Remedy | None = None, steps: int 
     ]  # fmt: skip
     known = [] if result.verdict == Verdict.UNKNOWN else _facts(result)
     table = markdown_table(("", result.gpu.name), [*numbers, *known])
-    return "\n\n".join([*lines, table])
+    return f"{answer_markdown(result, remedy=remedy, steps=steps)}\n\n{table}"
+
+
+def answer_markdown(result: Result, *, remedy: Remedy | None = None, steps: int | None = None) -> str:
+    """Return the three lines of the answer, and why, in GitHub's Markdown."""
+    hours = step_hours(result, steps)
+    texts = (f"{subject(result)}.", advice_line(result, remedy), time_line(result, hours), why_text(result))
+    first, *others = map(markdown_text, texts)
+    return "\n\n".join([f"**{HEADLINES[result.verdict]}** {first}", *filter(None, others)])
 
 
 def print_answer(  # noqa: PLR0913 - each is told apart

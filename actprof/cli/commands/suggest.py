@@ -103,7 +103,7 @@ def command(  # noqa: PLR0913 - the options of a command
         print_json({"before": start.to_json(curve=False), "remedies": remedy_rows, **rest})
         return
     if markdown:
-        echo(suggestions_markdown(start, remedies))
+        echo(suggestions_markdown(start, remedies, remedy=_first(start, remedies)))
         return
     console = output()
     if target_batch is not None and not fast:
