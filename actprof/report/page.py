@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -80,13 +81,25 @@ def _mark_code(text: str) -> Markup:
     return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in parts)
 
 
+def _keep_flags(text: str) -> Markup:
+    """Return a command whose flags are not broken at their hyphens."""
+    parts = enumerate(re.split(r"(?<!\S)(--[\w-]+)", text))
+    flag = Markup('<span class="flag">{}</span>')
+    return Markup("").join(flag.format(part) if i % 2 else escape(part) for i, part in parts)
+
+
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"data": embed_json, "bytes": format_bytes, "code": _mark_code}
+    environment.filters |= {
+        "data": embed_json,
+        "bytes": format_bytes,
+        "code": _mark_code,
+        "shell": _keep_flags,
+    }
     environment.globals |= {
         "inline": lambda name: Markup((_TEMPLATES / name).read_text(encoding="utf-8")),  # noqa: S704  # ours
         "library": lambda: _in_base64(_LIBRARY.read_bytes()),

@@ -24,6 +24,7 @@ _STOPS = (
 SHADES = (_STOPS[0][0], _STOPS[-1][0])
 
 _ALLOCATORS = ("#2f7dc4", "#cf6a17", "#15876b", "#9a62c7", "#c4568f", "#7a828c")
+_DEVICES = (*_ALLOCATORS[:5], "#7a8a2e", "#d64545", "#7a828c", "#2492ad", "#a97c12")
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up")
 # Activations have the strong hues, by component; what does not grow with the batch is grey.
 _KINDS = {
@@ -102,11 +103,11 @@ def allocator_mark(index: int) -> tuple[str, str]:
 def device_colour(index: int, count: int) -> str:
     """Return the colour of one of several devices; no two have the same.
 
-    Those beyond the first six are mixed of two neighbours, which keeps the contrast of both to either page.
+    Those beyond the first ten are mixed of two neighbours, which keeps the contrast of both to either page.
     """
-    base = _ALLOCATORS[index % len(_ALLOCATORS)]
-    rounds, later = -(-count // len(_ALLOCATORS)), index // len(_ALLOCATORS)
-    return mix(base, _ALLOCATORS[(index + 1) % len(_ALLOCATORS)], later / max(rounds, 1))
+    base = _DEVICES[index % len(_DEVICES)]
+    rounds, later = -(-count // len(_DEVICES)), index // len(_DEVICES)
+    return mix(base, _DEVICES[(index + 1) % len(_DEVICES)], later / max(rounds, 1))
 
 
 def kind_colour(kind: str) -> str:

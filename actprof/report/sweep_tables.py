@@ -49,7 +49,8 @@ def table_cells(setups: Sequence[Setup]) -> Table:
         for setup in setups
         for result in setup.results
     ]
-    return Table("All runs", columns(*names), tuple(cells), css="cells", box="tall", noun="run", sorts="none")
+    heads = tuple((name, "whole" if name == "Samples/s" else css) for name, css in columns(*names))
+    return Table("All runs", heads, tuple(cells), css="cells", box="tall", noun="run", sorts="none")
 
 
 def table_tokens(setup: Setup) -> Table | None:

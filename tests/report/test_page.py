@@ -85,3 +85,9 @@ def test_figures_are_numbered_unless_they_are_named():
     figures = Plots()
     assert "figure-0" == figures.add(go.Figure(), "", "").figure
     assert "own" == figures.add(go.Figure(), "", "", "own").figure
+
+
+def test_the_flags_of_a_command_are_not_broken(grid):
+    """At their hyphens; what else stands in it is escaped."""
+    page = render_report(Report(name="grid", results=grid, command="actprof predict --batch-size 8 <x>--y"))
+    assert '<pre>actprof predict <span class="flag">--batch-size</span> 8 &lt;x&gt;--y</pre>' in page
