@@ -11,7 +11,7 @@ from actprof.words import NARROW_SPACE, capital, percent
 # What no line break parts.
 _SPACE = "\u00a0"
 # actprof drives that part of lerobot's loop itself (`Workload.step`).
-_OUR_LOOP = "actprof/policies/workload.py:"
+_OUR_LOOP = "actprof/policies/workload.py"
 LOOP = "lerobot's training loop"
 _MENTIONED = 0.02  # of all: smaller holders are not worth a word
 OTHER = "other"  # what a policy calls the component of all that it has no name for

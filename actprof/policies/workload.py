@@ -160,9 +160,12 @@ def policy_config(cell: Cell) -> Any:
     overrides = {**cell.overrides, **policy_spec(cell.policy).fixed}
     if overrides.get("pretrained_path"):
         raise UsageError("actprof loads no weights, and they change no size; leave out pretrained_path")
-    known = get_type_hints(type(make_policy_config(cell.policy, device="cpu")))
+    plain = make_policy_config(cell.policy, device="cpu")
+    known = get_type_hints(type(plain))
     for name, value in overrides.items():
-        if problem := field_problem(cell.policy, name, value, known):
+        is_switch = isinstance(getattr(plain, name, None), bool)  # of ACT one is declared as a number
+        hints = {**known, name: bool | known[name]} if is_switch else known
+        if problem := field_problem(cell.policy, name, value, hints):
             raise FieldError(problem, name)
 
     def made(**more: Any) -> Any:

@@ -191,7 +191,10 @@ class SourceLines:
         return ("" if last is None else self._text(last)), ""
 
     def _text(self, frame: FrameType) -> str:
-        return f"{self._paths[frame.f_code.co_filename]}:{frame.f_lineno} {frame.f_code.co_name}"
+        """Return `path:line function`; of our own loop without the line, which moves with any edit."""
+        file = frame.f_code.co_filename
+        line = "" if self._kinds[file] == _OURS else f":{frame.f_lineno}"
+        return f"{self._paths[file]}{line} {frame.f_code.co_name}"
 
     def _classify(self, frame: FrameType) -> int:
         file = frame.f_code.co_filename

@@ -22,6 +22,7 @@ class Outcome:
 @pytest.fixture
 def run(capsys, monkeypatch):
     """Return a function that runs `actprof ARGUMENTS…`."""
+    monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.setattr("actprof.cli.console._PATIENCE_SECONDS", 1e6)  # however slow the machine is today
 
     def run_command(*arguments: object) -> Outcome:

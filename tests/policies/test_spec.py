@@ -199,13 +199,11 @@ def test_a_spec_names_groups_of_activations(make_trace):
     assert {"feature maps"} == {group for groups in breakdown.activations.values() for group in groups}
 
 
-def test_a_sweep_grounds_what_the_cpu_can_run(small_cell, respecify, tmp_path):
+def test_a_sweep_checks_what_the_cpu_can_run(small_cell, respecify):
     """A policy of billions of parameters is left out."""
-    from actprof.sweeps.runner import _missing_groundings
-    from actprof.sweeps.store import ResultsStore
+    from actprof.sweeps.cpu_check import _distinct
 
     scenario = SimpleNamespace(cells=[small_cell])
-    with ResultsStore(tmp_path) as store:
-        assert [small_cell] == _missing_groundings(scenario, store, fresh=True)
-        respecify(grounded=False)
-        assert [] == _missing_groundings(scenario, store, fresh=True)
+    assert [small_cell] == _distinct(scenario)
+    respecify(grounded=False)
+    assert [] == _distinct(scenario)

@@ -58,8 +58,8 @@ def test_waiting_for_data_takes_its_share_of_the_loop():
     work = StepWork(device_seconds=1.0, host_seconds=0.1, busy_share=1.0, bytes_per_sample=1, shares=shares)
     timed = replace(RESULT, work=work)
 
-    assert "arithmetic 70%, bandwidth 30%" == limit_shares(timed)
-    assert "data 50%, arithmetic 35%, bandwidth 15%" == limit_shares(timed, data_share=0.5)
+    assert "arithmetic 70%, memory bandwidth 30%" == limit_shares(timed)
+    assert "data loading 50%, arithmetic 35%, memory bandwidth 15%" == limit_shares(timed, data_share=0.5)
 
 
 def test_a_policy_that_decides_its_dtype_is_told_of_its_own_field():

@@ -105,7 +105,7 @@ def test_a_target_is_reached_by_variables_before_the_command(words, monkeypatch)
     conf = "expandable_segments:True"
 
     def offered(answer, _target):
-        offers = planning.offers(answer.result.cell, largest=None)
+        offers = planning.offers(answer.result.cell)
         return tuple(offer for offer in offers if offer.name == "expandable_segments")
 
     monkeypatch.setattr(planning, "_lossless", offered)

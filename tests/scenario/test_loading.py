@@ -21,7 +21,8 @@ KEYS = (
 OTHER_KEYS = "name, question, cpu_check, gpus, policies, sweep, exclude, expect"
 LISTS_ALL = "`actprof gpus` lists all"
 WAYS_OUT = (
-    "--capacity SIZE (like 24GB) takes any card of that size, and /nowhere/actprof/gpus.toml can describe it"
+    "--capacity SIZE (like 23.5GiB, of 24 GB) takes any card of that size, and "
+    "/nowhere/actprof/gpus.toml can describe it"
 )
 NEAREST = "nearest by name: RTX 4070 Ti, RTX 4060 Ti 8 GB, RTX 3080 Ti"
 CAMERAS = "a number from 0, or the resolution of each, like [640x480, 480x640]"

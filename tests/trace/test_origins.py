@@ -51,7 +51,7 @@ LINEAR, FUNCTIONAL = "torch.nn.modules.linear", "torch.nn.functional"
             ("torch/optim/adam.py:4 adam", "lerobot/scripts/lerobot_train.py:2 lerobot_train"),
         ),
         (["accelerate.utils.operations"], ("accelerate/utils/operations.py:2 operations", "")),
-        (["actprof.policies.workload", "torch._tensor"], ("actprof/policies/workload.py:2 workload", "")),
+        (["actprof.policies.workload", "torch._tensor"], ("actprof/policies/workload.py workload", "")),
         (["lerobots", "torch.nnn.linear", "somebody.elses"], NOWHERE),
     ],
     ids=[

@@ -328,7 +328,7 @@ def test_an_op_that_cannot_be_traced_is_a_trace_error(small_cell, monkeypatch):
         raise NotImplementedError("no fake kernel")
 
     monkeypatch.setattr(Workload, "step", step)
-    with pytest.raises(TraceError, match="act cannot be traced without the device: no fake kernel"):
+    with pytest.raises(TraceError, match="ACT cannot be traced without the device: no fake kernel"):
         record(small_cell)
 
 
