@@ -86,12 +86,17 @@ def make_place(folder: Path) -> Path:
 
 
 def run(command: str, place: Path) -> list[str]:
-    """Return the lines that a command prints on stdout in that folder."""
+    """Return the lines that a command prints on stdout in that folder.
+
+    What is traced already decides what `--fast` tells of: there it is what comes with actprof alone.
+    """
     before, words = command.removeprefix("$ ").split("actprof", 1)
     arguments = shlex.split(words.replace("\\\n", " "), comments=True)
     columns = before.strip().removeprefix("COLUMNS=") or "100"
-    told = io.StringIO()
-    called = patch.object(sys, "argv", ["actprof", *arguments]), patch.dict(os.environ, COLUMNS=columns)
+    told, settings = io.StringIO(), {"COLUMNS": columns}
+    if "--fast" in arguments:
+        settings["ACTPROF_CACHE_DIR"] = str(place / "cache")
+    called = patch.object(sys, "argv", ["actprof", *arguments]), patch.dict(os.environ, settings)
     with chdir(place), called[0], called[1], redirect_stdout(told), suppress(SystemExit):
         main()
     return [line.rstrip() for line in told.getvalue().splitlines()]
