@@ -59,3 +59,11 @@ def test_lerobot_takes_its_use_amp_for_fp16():
     """It is on by default, and asks accelerate for autocast's default; the policy's own is bf16."""
     assert "fp16" == autocast_of(CELL)
     assert "fp32" == autocast_of(replace(CELL, overrides={"use_amp": False}))
+
+
+@pytest.mark.slow
+def test_the_real_size_is_traced_for_every_batch_size():
+    """The mask of image tokens over the embeddings of seven samples is followed, large as it is."""
+    trace = record_trace(Cell(policy="evo1"))
+
+    assert (None, 775_124_912) == (trace.fixed_batch_size, trace.policy.parameter_count)
