@@ -18,8 +18,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 aten = torch.ops.aten
 
 _TWIN = "_known_values"
-# Larger ones decide no size, and would make a trace wait; the largest that does is EVO1's mask of image tokens
-# over the embeddings of seven samples, 7 x 1,024 x 896.
+# Larger ones decide no size, and would make a trace wait; the largest that does is EVO1's mask of image
+# tokens over the embeddings of seven samples, 7 x 1,024 x 896.
 _MOST_ELEMENTS = 2**24
 _AS_LARGE_AS_VALUES_SAY = {aten.unique_consecutive.default, aten.unique_dim.default, aten._unique2.default}
 _UNKNOWN = 1  # what a value that nobody has counts as, like the hints of `.item()`
