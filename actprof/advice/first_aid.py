@@ -39,6 +39,11 @@ def first_aid(result: Result, *, catalogue: Catalogue | None = None) -> Remedy |
     return cheapest(tried)
 
 
+def first_of(result: Result, remedies: Iterable[Remedy]) -> Remedy | None:
+    """Return the best thing to do: a larger batch for what fits, the cheapest of `remedies` for others."""
+    return first_aid(result) if result.verdict == Verdict.FITS else cheapest(remedies)
+
+
 def cheapest(remedies: Iterable[Remedy]) -> Remedy | None:
     """Return the remedy of the least effort of those with which a run fits, or else runs, or None."""
     runs = (remedy for remedy in remedies if remedy.after.runs)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
-from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ markdown_option = click.option(
     "--markdown", is_flag=True, help="Print a table for an issue or a pull request instead."
 )
 png_option = click.option(
-    "--png", type=click.Path(path_type=Path), default=None, metavar="FILE", help="Write a picture as well."
-)
+    "--png", type=click.Path(path_type=Path), default=None, metavar="FILE",
+    help="Write a picture as well; needs Chrome or Chromium, and choreographer.",
+)  # fmt: skip
 html_option = click.option(
     "--html", type=click.Path(path_type=Path), default=None, metavar="FILE", help="Write a page as well."
 )
@@ -98,15 +98,6 @@ def cards_option(command: Callable[..., Any]) -> Callable[..., Any]:
         if option.name == "gpu":
             option.callback, option.help = None, f"{_CARDS} {option.help}"
     return command
-
-
-def about_one_card(option: click.Parameter) -> click.Parameter:
-    """Return an option of a command that compares cards, for one that does not."""
-    if option.name != "gpu" or not isinstance(option, click.Option):
-        return option
-    alone = copy(option)
-    alone.callback, alone.help = one_gpu, (option.help or "").removeprefix(f"{_CARDS} ")
-    return alone
 
 
 def played_cell_options(command: Callable[..., Any]) -> Callable[..., Any]:

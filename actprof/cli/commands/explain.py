@@ -13,7 +13,7 @@ from rich.markup import escape
 from actprof import api
 from actprof.advice.first_aid import first_aid
 from actprof.cli.console import messages, output, print_json
-from actprof.cli.options import cell_options, html_option, json_option, parse_overrides
+from actprof.cli.options import cell_options, html_option, json_option, parse_overrides, png_option
 from actprof.cli.show_explanation import print_difference, print_explanation
 from actprof.errors import UsageError
 from actprof.explanation.explain import difference
@@ -48,10 +48,7 @@ _TENSORS = 20  # of a JSON object
     help='Compare with these options on top, like "--resolution 224x224".',
 )
 @html_option
-@click.option(
-    "--png", type=click.Path(path_type=Path), default=None, metavar="FILE",
-    help="Write a picture of the modules as well; needs Chrome or Chromium, and choreographer.",
-)  # fmt: skip
+@png_option
 @json_option
 def command(  # noqa: PLR0913 - the options of a command
     *,

@@ -60,7 +60,7 @@ def command(  # noqa: PLR0913 - the options of a command
         _compare(gpu, steps=steps, markdown=markdown, as_json=as_json, **options)
         return
     result = api.predict(**options, gpu=gpu[0] if gpu else None)
-    remedy = first_aid(result)
+    remedy = None if as_json and not (html or png) else first_aid(result)
     said: dict[str, Any] = {"remedy": remedy, "steps": steps}
     written = [api.write_answer(result, html, **said)] if html else []
     written += [api.write_answer_picture(result, png, **said)] if png else []

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from actprof import api
 from actprof.advice.answer import HEADLINES, Hours, added_words, figure, hours_text, steps_text
-from actprof.advice.first_aid import cheapest, first_aid
+from actprof.advice.first_aid import first_of
 from actprof.cli import echo
 from actprof.cli.console import (
     VERDICT_STYLES,
@@ -44,15 +44,17 @@ from actprof.units import format_bytes, format_seconds
 from actprof.words import cell_command
 
 if TYPE_CHECKING:
-    from actprof.advice.suggest import Remedy
     from actprof.preflight_check.preflight import Preflight
+
+
+GPU_HELP = "A GPU of `actprof gpus`.  [default: --job.target's, else the one in this machine]"
 
 
 @click.command(name="preflight", context_settings={"allow_interspersed_args": False})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="-- lerobot-train ...")
 @click.option("--config", type=click.Path(path_type=Path), help="A train_config.json instead of a command.")
 @cards_option
-@gpu_option("A GPU of `actprof gpus`.  [default: --job.target's, else the one in this machine]")
+@gpu_option(GPU_HELP)
 @click.option("--capacity", metavar="SIZE", help="Memory of the GPU, like 23.69GiB.  [default: the GPU's]")
 @click.option("--used-by-others", metavar="SIZE", help="Memory that other programs hold, of a GPU not here.")
 @click.option("--cameras", type=click.IntRange(min=0), help="Where the dataset is not at hand.")
@@ -112,7 +114,7 @@ def command(
     if as_json:
         print_json(answer.to_json())
     elif markdown and answer.result is not None:
-        remedy = _first(answer, answer.result)
+        remedy = first_of(answer.result, answer.remedies)
         echo(result_markdown(answer.result, remedy=remedy, steps=answer.run.steps))
     else:
         print_preflight(answer, output())
@@ -179,16 +181,11 @@ def _print_answer(answer: Preflight, result: Result, console: Console) -> None:
             high=duration.hours_high, limit=duration.limited_by,
         )  # fmt: skip
         cost = "" if duration.cost_usd is None else f", for ${duration.cost_usd:.2f}"
-    remedy = _first(answer, result)
+    remedy = first_of(result, answer.remedies)
     place = "" if answer.gpu is None else answer.gpu.place
     print_answer(
         result, console, remedy=remedy, hours=hours, place=place, cost=cost, instead=stops, where="below"
     )
-
-
-def _first(answer: Preflight, result: Result) -> Remedy | None:
-    """Return the best thing to do: a larger batch for what fits, the cheapest remedy for what does not."""
-    return first_aid(result) if result.verdict == Verdict.FITS else cheapest(answer.remedies)
 
 
 def _print_free(answer: Preflight, result: Result, console: Console) -> None:

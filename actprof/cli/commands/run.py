@@ -11,20 +11,21 @@ from rich.markup import escape
 
 from actprof.cli.commands import preflight
 from actprof.cli.console import messages
-from actprof.cli.options import about_one_card
+from actprof.cli.options import gpu_option
 from actprof.errors import ActprofError
 
 if TYPE_CHECKING:
     from actprof.running.plan import Plan
 
-_GIVEN = ("gpu", "capacity", "used_by_others", "cameras", "resolution", "state_dim", "action_dim")
+_GIVEN = ("capacity", "used_by_others", "cameras", "resolution", "state_dim", "action_dim")
 
 
 @click.command(
     name="run",
     context_settings={"allow_interspersed_args": False},
-    params=[about_one_card(option) for option in preflight.command.params if option.name in _GIVEN],
+    params=[option for option in preflight.command.params if option.name in _GIVEN],
 )
+@gpu_option(preflight.GPU_HELP)
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="-- lerobot-train ...")
 @click.option("--fit", is_flag=True, help="Make the batch size the largest that surely fits.")
 @click.option(

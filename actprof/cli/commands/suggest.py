@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from actprof import api
-from actprof.advice.first_aid import cheapest, first_aid
-from actprof.advice.suggest import Remedy
+from actprof.advice.first_aid import first_of
 from actprof.cli import echo
 from actprof.cli.console import output, print_json, progress_listener
 from actprof.cli.options import cell_options, json_option, markdown_option
@@ -21,7 +19,7 @@ from actprof.cli.show_remedies import (
     suggestions_markdown,
 )
 from actprof.policies.change_code import SCRIPTS
-from actprof.results import Result, Verdict
+from actprof.results import Verdict
 
 
 @click.command(name="suggest")
@@ -103,16 +101,11 @@ def command(  # noqa: PLR0913 - the options of a command
         print_json({"before": start.to_json(curve=False), "remedies": remedy_rows, **rest})
         return
     if markdown:
-        echo(suggestions_markdown(start, remedies, remedy=_first(start, remedies)))
+        echo(suggestions_markdown(start, remedies, remedy=first_of(start, remedies)))
         return
     console = output()
     if target_batch is not None and not fast:
         print_combinations(start, together, console)
-    print_suggestions(start, remedies, console, remedy=_first(start, remedies))
+    print_suggestions(start, remedies, console, remedy=first_of(start, remedies))
     if left:
         print_untraced(left, console)
-
-
-def _first(start: Result, remedies: Sequence[Remedy]) -> Remedy | None:
-    """Return the best thing to do: a larger batch for what fits, the cheapest remedy for what does not."""
-    return first_aid(start) if start.verdict == Verdict.FITS else cheapest(remedies)
