@@ -57,12 +57,16 @@ def _rebuild(hint: Any, value: Any) -> Any:
     if origin is tuple:
         parts = inside[:1] * len(value) if inside[-1] is Ellipsis else inside
         return tuple(_rebuild(part, item) for part, item in zip(parts, value, strict=True))
+    if origin is Mapping and isinstance(value, Mapping):
+        return {name: _rebuild(inside[1], item) for name, item in value.items()}
     if isinstance(hint, type) and issubclass(hint, Enum):
         return hint(value)
-    if is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            raise TypeError(f"{value!r} cannot be read as {hint}")
-        # A record that knows how to read itself (older names, checks) does.
-        read = getattr(hint, "from_json", None)
-        return read(value) if read else from_plain(hint, value)  # type: ignore[arg-type] # a class
-    return value
+    return _record(hint, value) if is_dataclass(hint) else value
+
+
+def _record(hint: Any, value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{value!r} cannot be read as {hint}")
+    # A record that knows how to read itself (older names, checks) does.
+    read = getattr(hint, "from_json", None)
+    return read(value) if read else from_plain(hint, value)

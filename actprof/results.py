@@ -132,6 +132,17 @@ class OpCost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KindCost:
+    """What all kernels of one kind (`matrix product`, `elementwise`) take of the device in one step."""
+
+    kind: str
+    kernels: int
+    seconds: float
+    flops: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepWork:
     """What a predicted `update_policy` does with its time.
 
@@ -142,6 +153,12 @@ class StepWork:
         bytes_per_sample: of the device's memory traffic.
         shares: of the step: `launches` (the device waits for the host), `arithmetic`, `bandwidth`.
         costliest: the ten most expensive ops.
+        kinds: the device's time by kind of kernel, the longest first.
+        components: the device's seconds by component of the policy, and of the `optimizer`.
+        phases: by phase of the update, [host seconds, device seconds].
+        host: the name of the host that launches.
+        variants: seconds that the same step would take, by what is different: `a host twice as fast`, …; of
+            what is known as a band only, its ends.
     """
 
     device_seconds: float
@@ -150,6 +167,11 @@ class StepWork:
     bytes_per_sample: int
     shares: Mapping[str, float]
     costliest: tuple[OpCost, ...] = ()
+    kinds: tuple[KindCost, ...] = ()
+    components: Mapping[str, float] = field(default_factory=dict)
+    phases: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    host: str = ""
+    variants: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,8 +206,8 @@ class Result:
         measurement: what else a real run found.
         flops_per_sample: floating-point operations of one step, by samples, as `torch.utils.flop_counter`
             counts; 0 when not known.
-        limited_by: `launches`, `arithmetic` or `bandwidth`, whichever the step waits for most; empty when
-            not known.
+        limited_by: `launches` where the host takes longer than the device, else `arithmetic` or `bandwidth`,
+            whichever the device takes longer with; empty when not known.
         kernel_launches: of one step; 0 when not known.
         work: what a predicted step does with its time; None when the GPU's speed is not known.
     """

@@ -6,7 +6,7 @@ GPU that is only described.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -19,7 +19,9 @@ _CROSS_CORRELATION = 1
 _FLOAT = 0
 _DTYPES = {"float32": _FLOAT, "float16": 2, "bfloat16": 9}
 _ALIGNMENT = 32  # bytes; what the allocator hands out is aligned to 512, and PyTorch looks no further
-_DOWN_CONVERTS, _NONDETERMINISTIC = 1, 4  # cudnnBackendNumericalNote_t
+# cudnnBackendNumericalNote_t
+_TENSOR_CORES, _DOWN_CONVERTS, _NONDETERMINISTIC, _WINOGRAD = 0, 1, 4, 5
+TENSOR_CORES, CUDA_CORES, WINOGRAD = "tensor cores", "cuda cores", "winograd"
 _OPERATIONS = {
     # kind: (operation, its convolution, weight, image, output, alpha, beta)
     "forward": (Kind.FORWARD, 702, 703, 704, 705, 700, 701),
@@ -37,12 +39,14 @@ class Plan:
         workspace_bytes: what it asks for beside image, weight and output.
         deterministic: whether two runs give the same bits.
         knobs: (type, value) of what the engine can be set to.
+        arithmetic: on what it multiplies: `tensor cores`, `cuda cores`, or there by `winograd`'s transforms.
     """
 
     engine: int
     workspace_bytes: int
     deterministic: bool
     knobs: tuple[tuple[int, int], ...] = ()
+    arithmetic: str = TENSOR_CORES
 
 
 def ask_plans(problem: Convolution, architecture: Architecture) -> Iterator[Plan]:
@@ -132,7 +136,14 @@ def _plans(graph: Descriptor, device: Descriptor, mode: int, problem: Convolutio
             plan.numbers(Attribute.PLAN_WORKSPACE_BYTES, Type.INT64)[0],
             _NONDETERMINISTIC not in notes,
             tuple(sorted(map(_knob, knobs))),
+            _arithmetic(notes),
         )
+
+
+def _arithmetic(notes: Sequence[int]) -> str:
+    if _TENSOR_CORES in notes:
+        return TENSOR_CORES
+    return WINOGRAD if _WINOGRAD in notes else CUDA_CORES
 
 
 def _knob(choice: Descriptor) -> tuple[int, int]:

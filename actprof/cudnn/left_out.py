@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from math import prod
 
-from actprof.cudnn.ask import Plan
+from actprof.cudnn.ask import WINOGRAD, Plan
 from actprof.cudnn.problem import Architecture, Convolution
 from actprof.units import ceil_div
 
@@ -33,7 +33,7 @@ def plans_left_out(problem: Convolution, architecture: Architecture) -> tuple[Pl
             Plan(_PRODUCT_ENGINES[problem.kind], _product_bytes(problem), deterministic=True),
         ) * _PRODUCTS
     if _winograd_comes_first(problem):
-        return (Plan(_WINOGRAD_ENGINE, _winograd_bytes(problem), deterministic=True),)
+        return (Plan(_WINOGRAD_ENGINE, _winograd_bytes(problem), deterministic=True, arithmetic=WINOGRAD),)
     return ()
 
 

@@ -18,7 +18,7 @@ from itertools import chain, islice
 from math import prod
 from pathlib import Path
 
-from actprof.cudnn.ask import Plan, ask_plans
+from actprof.cudnn.ask import CUDA_CORES, TENSOR_CORES, Plan, ask_plans
 from actprof.cudnn.left_out import plans_left_out
 from actprof.cudnn.library import CudnnError, installed_version
 from actprof.cudnn.problem import Architecture, Convolution, Dims
@@ -28,7 +28,7 @@ from actprof.units import ceil_div
 
 _log = logging.getLogger(__name__)
 _TABLE = "CREATE TABLE IF NOT EXISTS plans (key TEXT PRIMARY KEY, complete INTEGER, plans TEXT NOT NULL)"
-_SCHEMA = 7
+_SCHEMA = 8
 STAND_IN = -1  # engine of what stands in for cuDNN's first plan
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _GRANULE_BYTES = 16
@@ -125,8 +125,8 @@ def _known(problem: Convolution, architecture: Architecture) -> _Known:
         )
         if row is not None:
             known.plans = [
-                Plan(engine, size, bool(same), tuple((kind, value) for kind, value in knobs))
-                for engine, size, same, knobs in json.loads(row[1])
+                Plan(engine, size, bool(same), tuple((kind, value) for kind, value in knobs), arithmetic)
+                for engine, size, same, knobs, arithmetic in json.loads(row[1])
             ]
             known.complete = bool(row[0])
     return known
@@ -134,7 +134,7 @@ def _known(problem: Convolution, architecture: Architecture) -> _Known:
 
 def _write(key: str, known: _Known) -> None:
     """Keep what is known for the next process; a cache that cannot be written is none."""
-    rows = [[p.engine, p.workspace_bytes, p.deterministic, p.knobs] for p in known.plans]
+    rows = [[p.engine, p.workspace_bytes, p.deterministic, p.knobs, p.arithmetic] for p in known.plans]
     try:
         _database(cache_folder() / "cudnn", os.getpid()).execute(
             "INSERT OR REPLACE INTO plans VALUES (?, ?, ?)", (key, known.complete, json.dumps(rows))
@@ -172,7 +172,7 @@ def closed_form(problem: Convolution, architecture: Architecture) -> Plan:
     channels_last = problem.image_strides[1] == 1 and problem.image[1] > 1
     cores = problem.dtype != "float32" or architecture.compute_capability >= _TENSOR_CORES_FOR_FLOAT32
     if channels_last or not cores:
-        return Plan(STAND_IN, 0, deterministic=True)
+        return Plan(STAND_IN, 0, deterministic=True, arithmetic=TENSOR_CORES if cores else CUDA_CORES)
     size = _BYTES[problem.dtype]
     granule = _GRANULE_BYTES // size
     elements = sum(_filled(dims, granule) for dims in (problem.image, problem.weight, problem.output))

@@ -156,6 +156,8 @@ FIGURES = {
     "l2_cache": Figure("l2_bytes", parse_bytes),
     "clock": Figure("clock_hz", parse_clock),
     "memory_clock": Figure("memory_clock_hz", parse_clock),
+    "sustained_clock": Figure("sustained_clock_hz", parse_clock),
+    "sustained_bandwidth": Figure("sustained_bandwidth_bytes_per_s", parse_bandwidth),
     "power": Figure("power_watts", parse_power),
 }
 COUNTS = ("multiprocessors", "threads_per_multiprocessor")

@@ -35,6 +35,8 @@ class Gpu:
         shared_memory_bytes: that one block can have, opted in.
         l2_bytes: of the level-2 cache.
         clock_hz: of the multiprocessors, as `cudaDeviceProp.clockRate` says: the boost clock of a GeForce.
+        sustained_clock_hz: under a load that goes on, where the board has not the power for `clock_hz`.
+        sustained_bandwidth_bytes_per_s: of a copy, where it is less than other cards' nine tenths.
         memory_clock_hz: None where nothing that is asked depends on it.
         power_watts: highest power of the board.
         cublas_workspace_bytes: of one cuBLAS workspace where a `CUBLAS_WORKSPACE_CONFIG` sets it, as where a
@@ -59,6 +61,8 @@ class Gpu:
     shared_memory_bytes: int | None = None
     l2_bytes: int | None = None
     clock_hz: float | None = None
+    sustained_clock_hz: float | None = None
+    sustained_bandwidth_bytes_per_s: float | None = None
     memory_clock_hz: float | None = None
     power_watts: float | None = None
     cublas_workspace_bytes: int | None = None

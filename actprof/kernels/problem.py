@@ -1,7 +1,7 @@
 """A problem whose numbers grow with the batch size: what a trace keeps instead of bytes.
 
 How much a reduction or a convolution takes inside depends on the GPU, and not in a straight line on the batch
-size. Its dimensions do, so they are kept: `(constant + per_sample * batch_size) / divisor`, each.
+size. Its dimensions do, so they are kept.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from actprof.cudnn.problem import Architecture, Convolution
+from actprof.kernels.growing import Growing
 from actprof.kernels.indexing import (
     EmbeddingGradient,
     IndexSort,
@@ -89,19 +90,9 @@ def _taken(numbers: Iterator[int], count: int) -> int | tuple[int, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class GrowingProblem:
-    """A problem as a function of the batch size; `constant` and `per_sample` are numbers of the form.
-
-    The divisor is more than one where a batch goes through the policy in parts.
-    """
-
-    form: Form
-    constant: tuple[int, ...]
-    per_sample: tuple[int, ...]
-    divisor: int = 1
+class GrowingProblem(Growing):
+    """A problem as a function of the batch size."""
 
     def at(self, batch_size: int) -> Problem:
         """Return the problem at `batch_size`."""
-        pairs = zip(self.constant, self.per_sample, strict=True)
-        numbers = ((constant + each * batch_size) // self.divisor for constant, each in pairs)
-        return put_together(self.form, tuple(numbers))
+        return put_together(self.form, self.numbers_at(batch_size))

@@ -14,12 +14,13 @@ from actprof.hardware import Catalogue, Device, Gpu, builtin_catalogue, find_dev
 from actprof.policies.precision import autocast_of
 from actprof.prediction.attribution import attribute
 from actprof.prediction.kept_limits import limits_of
-from actprof.prediction.step_time import predict_step_time
 from actprof.prediction.verdict import compiled_reason, judge, too_small_reason
 from actprof.replay.kernel_bytes import Kernels, architecture_of
 from actprof.replay.profile import MemoryProfile, thin
 from actprof.replay.replay import ReplayConditions, replay
 from actprof.results import PREDICTED, Result, Timing
+from actprof.step_time.calibration import calibration_of
+from actprof.step_time.predict import predict_step_time
 from actprof.trace.cache import trace_for
 from actprof.trace.model import Trace
 from actprof.versions import library_versions, torch_version
@@ -208,7 +209,13 @@ def _judged(
 def _with_speed(answer: Result, trace: Trace, gpu: Gpu) -> Result:
     """Return the answer with what a step takes, where the speed of the GPU is known."""
     cell = answer.cell
-    found = predict_step_time(trace, cell.batch_size, gpu, precision=autocast_of(cell))
+    found = predict_step_time(
+        trace,
+        cell.batch_size,
+        gpu,
+        benchmark=cell.cudnn_benchmark,
+        calibration=calibration_of(gpu.name, gpu.aliases),
+    )
     if found is None:
         return answer
     return replace(

@@ -18,11 +18,11 @@ import plotly.graph_objects as go
 from actprof.cell import Cell
 from actprof.explanation.sentences import short_op
 from actprof.hardware import Gpu
-from actprof.hardware.efficiency import DEFAULT_EFFICIENCY
 from actprof.policies.precision import autocast_of
 from actprof.report.palette import GREY, LIMITS
 from actprof.report.plotting import CATEGORIES, POINTED, SEAM, axis_title, lay_out, log_axis
 from actprof.results import OpCost, Result
+from actprof.step_time.rates import default_rates
 from actprof.units import format_seconds
 from actprof.words import LIMITS as LIMIT_WORDS
 from actprof.words import cell_text, percent
@@ -58,8 +58,8 @@ def roofs_of(gpu: Gpu, cell: Cell) -> Roofs | None:
     return Roofs(
         flops=peak,
         bandwidth=gpu.memory_bandwidth_bytes_per_s,
-        reachable_flops=DEFAULT_EFFICIENCY.product * peak,
-        reachable_bandwidth=DEFAULT_EFFICIENCY.bandwidth * gpu.memory_bandwidth_bytes_per_s,
+        reachable_flops=default_rates().best * peak,
+        reachable_bandwidth=default_rates().best_bandwidth * gpu.memory_bandwidth_bytes_per_s,
     )
 
 

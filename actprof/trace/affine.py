@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import gcd
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from actprof.kernels.problem import Form, GrowingProblem, take_apart
+from actprof.kernels.growing import Growing
+from actprof.kernels.problem import GrowingProblem, take_apart
+from actprof.trace.calls import UNKNOWN_CALL, GrowingCall
 from actprof.trace.model import Ints, OpTable, Shape, TensorTable, TraceDetails
 from actprof.trace.recorder import Recorder
+
+_Kind = TypeVar("_Kind", bound=Growing)
 
 
 def fit(recorders: Sequence[Recorder], batch_sizes: Sequence[int]) -> dict[str, Any] | None:
@@ -50,7 +54,7 @@ def fit(recorders: Sequence[Recorder], batch_sizes: Sequence[int]) -> dict[str, 
             phase=np.array(first.op_phases, dtype=np.int64),
             blas=np.array(first.op_blas, dtype=np.int64),
             sync=np.array(first.op_syncs, dtype=np.bool_),
-            kernels=np.array(first.op_kernels, dtype=np.int64),
+            dispatches=np.array(first.op_dispatches, dtype=np.int64),
             flops_constant=flops[0],
             flops_per_sample=flops[1],
             bytes_constant=moved[0],
@@ -84,7 +88,7 @@ def _problems(
     problem, part = (np.full(len(first.sizes), value, dtype=np.int64) for value in (-1, 0))
     for tensor, (_problem, which) in first.problems.items():
         forms, rows = zip(*(take_apart(r.problems[tensor][0]) for r in recorders), strict=True)
-        growing = _growing(forms[0], rows, batch_sizes) if len(set(forms)) == 1 else None
+        growing = _growing(GrowingProblem, forms[0], rows, batch_sizes) if len(set(forms)) == 1 else None
         if growing is None:
             return None
         problem[tensor] = index.setdefault(growing, len(index))
@@ -93,8 +97,8 @@ def _problems(
 
 
 def _growing(
-    form: Form, rows: Sequence[tuple[int, ...]], batch_sizes: Sequence[int]
-) -> GrowingProblem | None:
+    kind: type[_Kind], form: tuple[Any, ...], rows: Sequence[tuple[int, ...]], batch_sizes: Sequence[int]
+) -> _Kind | None:
     """Return the numbers of `rows` as functions of the batch size, whole or in equal parts."""
     divisor = batch_sizes[1] - batch_sizes[0] if len(batch_sizes) > 1 else 1
     fitted = _affine([[number * divisor for number in row] for row in rows], batch_sizes)
@@ -103,7 +107,22 @@ def _growing(
     constant, per_sample = (column.tolist() for column in fitted)
     common = gcd(divisor, *constant, *per_sample)
     constant, per_sample = ([number // common for number in column] for column in (constant, per_sample))
-    return GrowingProblem(form, tuple(constant), tuple(per_sample), divisor // common)
+    return kind(form, tuple(constant), tuple(per_sample), divisor // common)
+
+
+def _calls(recorders: Sequence[Recorder], batch_sizes: Sequence[int]) -> tuple[tuple[GrowingCall, ...], Ints]:
+    """Return the distinct calls, and which of them each op is; one that grows otherwise is unknown."""
+    known: dict[Any, GrowingCall] = {}
+    index: dict[GrowingCall, int] = {}
+    places = []
+    for described in zip(*(recorder.op_calls for recorder in recorders), strict=True):
+        if described not in known:
+            forms, rows = zip(*described, strict=True)
+            alike = len(set(forms)) == 1
+            growing = _growing(GrowingCall, forms[0], rows, batch_sizes) if alike else None
+            known[described] = growing or UNKNOWN_CALL
+        places.append(index.setdefault(known[described], len(index)))
+    return tuple(index), np.array(places, dtype=np.int64)
 
 
 def _settled(recorder: Recorder) -> list[int]:
@@ -147,6 +166,7 @@ def _details(recorders: Sequence[Recorder], batch_sizes: Sequence[int]) -> Trace
         if sizes not in known:
             known[sizes] = _shape(sizes, batch_sizes)
         shapes.append(known[sizes])
+    calls, op_calls = _calls(recorders, batch_sizes)
     return TraceDetails(
         op_lines=tuple(line for line, _caller in first.op_sites),
         op_callers=tuple(caller for _line, caller in first.op_sites),
@@ -154,6 +174,8 @@ def _details(recorders: Sequence[Recorder], batch_sizes: Sequence[int]) -> Trace
         dtypes=tuple("" if dtype is None else str(dtype).removeprefix("torch.") for dtype in first.dtypes),
         owners=tuple(first.owners.get(tensor, "") for tensor in range(len(first.sizes))),
         freed_by=np.array(first.freed_by, dtype=np.int64),
+        calls=calls,
+        op_calls=op_calls,
     )
 
 

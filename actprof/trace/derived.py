@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from actprof.kernels.growing import Growing
 from actprof.kernels.multi_tensor import CHUNK
 from actprof.kernels.problem import GrowingProblem
-from actprof.trace.model import Trace
+from actprof.trace.calls import GrowingCall
+from actprof.trace.model import Trace, TraceDetails
 from actprof.units import ceil_div
 
 # Beyond them nothing is known: a length of one takes other kernels.
@@ -63,10 +65,22 @@ def derive(like: Trace, anchors: Sequence[Trace], wanted: Lengths) -> Trace | No
     if any(_chunks(trace) != _chunks(derived) for trace in given):
         return None
 
-    def details() -> Any:
-        return blend.records(*(trace.details() for trace in given))
+    def details() -> TraceDetails:
+        return _with_calls_once(blend.records(*(_with_each_call(trace.details()) for trace in given)))
 
     return replace(_with_problems(derived, problems), load_details=details if like.load_details else None)
+
+
+def _with_each_call(details: TraceDetails) -> TraceDetails:
+    """Return details whose calls are those of the ops, one by one: which are equal may differ as well."""
+    calls = tuple(details.calls[index] for index in details.op_calls.tolist())
+    return replace(details, calls=calls, op_calls=np.zeros_like(details.op_calls))
+
+
+def _with_calls_once(details: TraceDetails) -> TraceDetails:
+    index: dict[GrowingCall, int] = {}
+    places = [index.setdefault(call, len(index)) for call in details.calls]
+    return replace(details, calls=tuple(index), op_calls=np.array(places, dtype=np.int64))
 
 
 def _chunks(trace: Trace) -> list[int]:
@@ -109,16 +123,17 @@ class _Blend:
         )
 
     def values(self, *given: Any) -> Any:
-        """Return whole numbers blended, alone, in rows or in records; anything else has to be equal."""
-        like = given[0]
+        """Return whole numbers blended, alone, in rows or in records; anything else has to be that of all."""
+        like, *anchors = given
         if any(type(one) is not type(like) for one in given):
             raise _NotAffineError
         if isinstance(like, np.ndarray):
             return self._column(*given)
-        if is_dataclass(like):
+        is_record = is_dataclass(like)
+        if (isinstance(like, Growing) or not is_record) and all(one == anchors[0] for one in anchors):
+            return like  # what does not grow with the lengths, as a list of as many tensors as pixels
+        if is_record:
             return self.records(*given)
-        if all(one == like for one in given):
-            return like
         if isinstance(like, Mapping) and all(one.keys() == like.keys() for one in given):
             return {name: self.values(*(one[name] for one in given)) for name in like}
         if isinstance(like, tuple | list) and all(len(one) == len(like) for one in given):
@@ -136,8 +151,6 @@ class _Blend:
     def _single(self, like: Any, *anchors: Any) -> Any:
         if isinstance(like, int) and not isinstance(like, bool):
             return int(self._column(*(np.array(one, dtype=np.int64) for one in (like, *anchors))))
-        if isinstance(like, str) and all(one == anchors[0] for one in anchors):
-            return like  # the resolution, in the key
         raise _NotAffineError
 
     def _column(self, like: Any, base: Any, by_state: Any, by_action: Any) -> Any:

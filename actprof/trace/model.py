@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from actprof.kernels.problem import GrowingProblem
 from actprof.policies.facts import PolicyFacts
+from actprof.trace.calls import UNKNOWN_CALL, GrowingCall
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 Ints = NDArray[np.int64]
 # One dimension, `constant + per_sample * batch_size`, as (constant, per_sample).
@@ -49,7 +50,7 @@ class OpTable:
         phase: index into `PHASES`.
         blas: 0 no matrix product, 1 through cuBLAS, 2 through cuBLASLt (fused bias).
         sync: True where the host waits for the device (`.item()`).
-        kernels: launched by each; see `actprof.trace.rules.work`.
+        dispatches: calls of the dispatcher since the row before, this one and views counted.
         flops_constant, flops_per_sample: floating-point operations as `torch.utils.flop_counter` counts.
         bytes_constant, bytes_per_sample: inputs read once plus outputs written once.
     """
@@ -59,7 +60,7 @@ class OpTable:
     phase: Ints
     blas: Ints
     sync: NDArray[np.bool_]
-    kernels: Ints
+    dispatches: Ints
     flops_constant: Ints
     flops_per_sample: Ints
     bytes_constant: Ints
@@ -106,6 +107,8 @@ class TraceDetails:
         owners: path of the parameter or buffer that the tensor is, or belongs to (gradient, optimizer
             state); empty for every other tensor.
         freed_by: row of the last op that was launched when it was freed; -1 when the trace does not free it.
+        calls: distinct calls, as functions of the batch size.
+        op_calls: index into `calls` of each op's.
     """
 
     op_lines: tuple[str, ...]
@@ -114,6 +117,8 @@ class TraceDetails:
     dtypes: tuple[str, ...]
     owners: tuple[str, ...]
     freed_by: Ints
+    calls: tuple[GrowingCall, ...]
+    op_calls: Ints
 
     @classmethod
     def unknown(cls, *, ops: int, tensors: int) -> Self:
@@ -125,6 +130,8 @@ class TraceDetails:
             dtypes=("",) * tensors,
             owners=("",) * tensors,
             freed_by=np.full(tensors, -1, dtype=np.int64),
+            calls=(UNKNOWN_CALL,),
+            op_calls=np.zeros(ops, dtype=np.int64),
         )
 
     def itself(self) -> Self:
@@ -173,7 +180,7 @@ class Trace:
     load_details: Callable[[], TraceDetails] | None = field(default=None, repr=False)
 
     def details(self) -> TraceDetails:
-        """Return source lines, shapes, dtypes, owners and frees; a cached trace reads them now."""
+        """Return source lines, calls, shapes, dtypes, owners and frees; a cached trace reads them now."""
         if self.load_details is None:
             return TraceDetails.unknown(ops=len(self.ops.names), tensors=len(self.tensors.op))
         return self.load_details()

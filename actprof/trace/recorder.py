@@ -21,10 +21,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from actprof.kernels.problem import Problem
 from actprof.trace.model import KINDS, PHASES
 from actprof.trace.origins import Origins, Site
+from actprof.trace.rules.describe import Described, describe
 from actprof.trace.rules.masks import as_without_modes, masks_of, without_masks
 from actprof.trace.rules.steps import Give, Output, Step
 from actprof.trace.rules.temporaries import is_known, steps_inside
-from actprof.trace.rules.work import blas_route, bytes_moved, flops_of, kernels_of, tensors_in
+from actprof.trace.rules.work import blas_route, bytes_moved, flops_of, tensors_in
 from actprof.trace.values import count_true, known_values
 
 _SETUP, _DATA, _FORWARD, _BACKWARD, _OPTIMIZER = range(len(PHASES))
@@ -45,7 +46,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         shapes, dtypes: per tensor, of the output that brought it; None for a kernel's temporary.
         freed_by: per tensor, row of the last op launched when it was freed; -1 while it lives.
         owners: of some tensors, the parameter or buffer that they are or belong to.
-        op_names, op_modules, op_phases, op_blas, op_syncs, op_kernels, op_flops, op_bytes: per op.
+        op_names, op_modules, op_phases, op_blas, op_syncs, op_flops, op_bytes: per op.
+        op_calls: per op, what it was called with; see `actprof.trace.calls`.
+        op_dispatches: per op, how many calls of the dispatcher there were since the one before, views too.
         op_sites: per op, the lines that made it; empty ones without `sources`.
         step_starts, update_starts: event index at which each step, each `update_policy`, begins.
         phase_starts: (event index, index into PHASES) wherever the phase changes.
@@ -70,7 +73,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.op_phases: list[int] = []
         self.op_blas: list[int] = []
         self.op_syncs: list[bool] = []
-        self.op_kernels: list[int] = []
+        self.op_calls: list[Described] = []
+        self.op_dispatches: list[int] = []
         self.op_flops: list[int] = []
         self.op_bytes: list[int] = []
         self.op_sites: list[Site] = []
@@ -80,6 +84,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.notes: dict[str, None] = {}
         self._alive: dict[int, tuple[int, weakref.ref[Any]]] = {}  # storage -> its tensor, told of its end
         self._phase = _SETUP
+        self._dispatched = 0
         self.origins = Origins(sources=sources)
 
     # -- what the workload tells us ------------------------------------------------------------------
@@ -133,6 +138,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func is torch.ops.prim.device.default and isinstance(args[0], FakeTensor):
             return args[0].fake_device  # no op, and asked for more often than all ops together
         self.origins.begin_op()
+        self._dispatched += 1
         if func is torch.ops.aten._local_scalar_dense.default:
             return self._item(func, args)
         if self._phase == _BACKWARD:
@@ -228,7 +234,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.op_phases.append(self._phase)
         self.op_blas.append(blas_route(func, args))
         self.op_syncs.append(func in _WAITING)
-        self.op_kernels.append(kernels_of(func, args, out))
+        self.op_calls.append(describe(func, args, out))
+        self.op_dispatches.append(self._dispatched)
+        self._dispatched = 0
         self.op_flops.append(flops_of(func, args, kwargs, out))
         self.op_bytes.append(bytes_moved(func, args, kwargs, out))
         self.op_sites.append(self.origins.site())

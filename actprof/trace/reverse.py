@@ -230,13 +230,16 @@ def _validate(node: Any, outputs: Buffer) -> None:
 
 
 def _accumulate(buffer: Buffer, slot: int, outputs: Buffer, index: int) -> None:
-    """Move `outputs[index]` into `buffer[slot]`, adding to what is there (`InputBuffer::add`)."""
-    new, outputs[index] = outputs[index], None
+    """Move `outputs[index]` into `buffer[slot]`, or add it to what is there (`InputBuffer::accumulate`).
+
+    What is added stays among the outputs, and lives until all of them are delivered.
+    """
+    new = outputs[index]
     if new is None:
         return
     old, buffer[slot] = buffer[slot], None
     if old is None:
-        buffer[slot] = new
+        buffer[slot], outputs[index] = new, None
     elif _has_one_holder(old) and _owns_dense_storage(old):
         buffer[slot] = old.add_(new)
     else:

@@ -22,7 +22,9 @@ NOTE = (
     "each kernel"
 )
 _DATA, _FORWARD = PHASES.index("data"), PHASES.index("forward")
-_OP_COLUMNS = ("names", "modules", "phases", "blas", "syncs", "kernels", "flops", "bytes", "sites")
+_OP_COLUMNS = (
+    "names", "modules", "phases", "blas", "syncs", "calls", "dispatches", "flops", "bytes", "sites",
+)  # fmt: skip
 
 
 def without_sample_loops(recorder: Recorder, modules: Sequence[str] = ()) -> Recorder:

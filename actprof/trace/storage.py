@@ -21,6 +21,7 @@ from actprof.errors import StoreError
 from actprof.kernels.problem import GrowingProblem
 from actprof.policies.facts import PolicyFacts
 from actprof.records import from_plain, to_plain, tupled
+from actprof.trace.calls import GrowingCall
 from actprof.trace.model import SCHEMA_VERSION, OpTable, TensorTable, Trace, TraceDetails
 
 _HEADER = "header"
@@ -54,8 +55,8 @@ def trace_to_bytes(trace: Trace, *, packed: bool = True) -> bytes:
 
 
 def _details_to_bytes(details: TraceDetails, *, packed: bool) -> bytes:
-    columns: dict[str, NDArray[Any]] = {"freed_by": details.freed_by}
-    words: dict[str, list[Any]] = {}
+    columns: dict[str, NDArray[Any]] = {"freed_by": details.freed_by, "op_calls": details.op_calls}
+    words: dict[str, list[Any]] = {"calls": [astuple(call) for call in details.calls]}
     for name in _WORDS:
         words[name], columns[name] = _encode(getattr(details, name))
     return _archive(words, columns, packed=packed)
@@ -91,7 +92,8 @@ def _details_from_bytes(data: bytes) -> TraceDetails:
     try:
         words, columns = _opened(data)
         texts = {name: _decode([tupled(word) for word in words[name]], columns[name]) for name in _WORDS}
-        return TraceDetails(freed_by=columns["freed_by"], **texts)
+        calls = tuple(GrowingCall(*tupled(call)) for call in words["calls"])
+        return TraceDetails(freed_by=columns["freed_by"], op_calls=columns["op_calls"], calls=calls, **texts)
     except Exception as error:  # as above
         raise StoreError(f"not readable details of a trace: {error}") from error
 

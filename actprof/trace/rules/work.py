@@ -1,8 +1,7 @@
-"""What is known of the work of the kernels behind an op: operations, traffic, matrix library, launches.
+"""What is known of an op's work when it is called: operations, traffic, matrix library, launches of lists.
 
-How many kernels it launches is told as far as PyTorch's source says (torch 2.6 to 2.11); most ops launch one.
-What a library decides for the GPU at hand (cuDNN's changes of layout, products that cuBLAS splits) is not
-counted.
+Which kernels it takes otherwise depends on the GPU, and is worked out when one is named
+(`actprof.step_time`).
 """
 
 from __future__ import annotations
@@ -32,15 +31,6 @@ _ATTENTION = {
 # MultiTensorApply.cuh: the tensors of a launch by the number of lists that it reads or writes.
 _MOST_TENSORS = (110, 64, 48, 36, 30)
 _MOST_TENSORS_WITH_SCALARS = (96, 64, 48, 36, 30)
-# They make a tensor, a copy of one number to the host or nothing at all, without a kernel.
-_NONE = ("aten.empty", "aten.new_empty", "aten.detach", "aten._local_scalar_dense")
-_SEVERAL = {
-    aten.native_layer_norm_backward.default: 2,  # the input's gradient; those of weight and bias
-    aten.max_pool2d_with_indices_backward.default: 2,  # zeros, then the gradient
-    aten.slice_backward.default: 2,  # zeros, then a copy into them
-    aten.select_backward.default: 2,
-    aten.baddbmm.default: 2,  # a copy of what is added, then the product
-}
 _NORM_BESIDES = 2  # zeros for the partial sums, and the kernel that adds them up
 
 
@@ -144,24 +134,14 @@ def tensors_in(value: Any) -> Iterator[torch.Tensor]:
             yield from tensors_in(item)
 
 
-def kernels_of(func: Any, args: tuple[Any, ...], out: Any) -> int:
-    """Return how many kernels one op launches."""
+def launches_of_lists(func: Any, args: tuple[Any, ...], out: Any) -> int:
+    """Return how many kernels an op on lists of tensors launches; 0 for any other op.
+
+    The step counts of a fused optimizer are left out.
+    """
     name = str(func)
-    if name.startswith(_NONE):
+    if not name.startswith(("aten._foreach", "aten._fused", "aten._amp_foreach")):
         return 0
-    if name.startswith(("aten._foreach", "aten._fused")):
-        return _of_lists(name, args, out)
-    if func is aten.convolution.default:
-        return 1 if args[2] is None else 2  # the bias is added afterwards
-    if func is aten.convolution_backward.default:
-        return sum(args[-1])  # gradients of input, weight and bias, as far as they are wanted
-    if blas_route(func, args) == CUBLAS and func in _ADDMM:
-        return 2  # as baddbmm
-    return _SEVERAL.get(func, 1)
-
-
-def _of_lists(name: str, args: tuple[Any, ...], out: Any) -> int:
-    """Return the launches of an op on lists of tensors; of a fused optimizer, its step counts left out."""
     lists = [value for value in args if _is_list(value)]
     if name.startswith("aten._fused"):
         lists = lists[:-1]
@@ -169,10 +149,19 @@ def _of_lists(name: str, args: tuple[Any, ...], out: Any) -> int:
         lists.append(out)
     if not lists:
         return 1
+    if _goes_one_by_one(name, args):
+        return len(lists[0])
     sizes = [tensor.numel() for tensor in lists[0]]
     if "_foreach_norm" in name:
         return count_launches(sizes, depth=1) + _NORM_BESIDES
     return count_launches(sizes, depth=len(lists), with_scalars="ScalarList" in name)
+
+
+def _goes_one_by_one(name: str, args: tuple[Any, ...]) -> bool:
+    """Mirror `can_use_fast_route` (ForeachUtils.h): a factor of another dtype takes one kernel a tensor."""
+    return (
+        name.endswith(".Tensor") and isinstance(args[1], torch.Tensor) and args[1].dtype != args[0][0].dtype
+    )
 
 
 def count_launches(sizes: Sequence[int], *, depth: int, with_scalars: bool = False) -> int:

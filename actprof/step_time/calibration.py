@@ -1,0 +1,124 @@
+"""What `actprof calibrate` measured of one machine: its host, and how its GPU differs from what is predicted.
+
+A file in the user's configuration folder, or the one that `ACTPROF_CALIBRATION` names. It holds for the GPU
+that it was measured on; one without a GPU says what launching costs the host, for any of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from actprof.errors import UsageError
+from actprof.files import config_folder
+from actprof.records import from_plain, to_plain
+from actprof.step_time.host import Host
+from actprof.step_time.kernel import (
+    ATTENTION,
+    CONVOLUTION,
+    MULTI_TENSOR,
+    NORM,
+    NORM_INPUT,
+    NORM_WEIGHT,
+    POOL,
+    POOL_BACKWARD,
+    PRODUCT,
+    REDUCTION,
+    SOFTMAX,
+    SPLIT_REDUCTION,
+    STRIDED,
+    Kernel,
+)
+from actprof.step_time.kernel_time import KernelTime
+
+VARIABLE = "ACTPROF_CALIBRATION"
+SCHEMA_VERSION = 1
+MEMORY, STRIDES, SUMS, TF32, HALF, CONV = (
+    "memory",
+    "strided",
+    "reductions",
+    "products",
+    "half products",
+    "convolutions",
+)
+GROUPS = (MEMORY, STRIDES, SUMS, TF32, HALF, CONV)
+_GROUP = {STRIDED: STRIDES, POOL: STRIDES, POOL_BACKWARD: STRIDES, CONVOLUTION: CONV}
+_GROUP |= dict.fromkeys((REDUCTION, SPLIT_REDUCTION, NORM, NORM_INPUT, NORM_WEIGHT, SOFTMAX), SUMS)
+_GROUP |= {MULTI_TENSOR: MEMORY}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What was measured.
+
+    Attributes:
+        gpu: name of the GPU as the driver says it; empty for none.
+        host: what launching costs there; None when that was not measured.
+        factors: measured over predicted seconds, by group of kernels; 1 where there is none.
+        date, versions: when, and with what.
+    """
+
+    gpu: str = ""
+    host: Host | None = None
+    factors: Mapping[str, float] = field(default_factory=dict)
+    date: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def corrected(self, kernel: Kernel, time: KernelTime) -> KernelTime:
+        """Return what a kernel takes here, from what is predicted of any machine."""
+        factor = self.factors.get(group_of(kernel), 1.0)
+        return KernelTime(time.least, time.arithmetic * factor, time.traffic * factor)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a dict of JSON values with one entry per field."""
+        data: dict[str, Any] = to_plain(self)
+        return data
+
+
+def group_of(kernel: Kernel) -> str:
+    """Return the group of kernels whose factor holds for a kernel."""
+    if kernel.kind in {PRODUCT, ATTENTION}:
+        return TF32 if kernel.dtype == "float32" else HALF
+    return _GROUP.get(kernel.kind, MEMORY)
+
+
+def calibration_file() -> Path:
+    """Return where a calibration is looked for: `$ACTPROF_CALIBRATION`, else the user's own."""
+    chosen = os.environ.get(VARIABLE)
+    return Path(chosen) if chosen else config_folder() / "calibration.json"
+
+
+def calibration_of(gpu: str, aliases: tuple[str, ...] = ()) -> Calibration | None:
+    """Return the calibration that holds for a GPU of the catalogue, None where there is none.
+
+    Raises:
+        UsageError: there is a file, and it cannot be read.
+    """
+    path = calibration_file()
+    try:
+        written = path.stat().st_mtime_ns
+    except OSError as error:
+        if VARIABLE in os.environ:
+            raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+        return None
+    known = _read(str(path), written)
+    return known if not known.gpu or known.gpu in {gpu, *aliases} else None
+
+
+@lru_cache(maxsize=4)
+def _read(path: str, _written: int) -> Calibration:
+    try:
+        found = from_plain(Calibration, json.loads(Path(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path} is no calibration ({error}); make one with actprof calibrate") from error
+    if found.schema_version == SCHEMA_VERSION:
+        return found
+    raise UsageError(
+        f"{path} has schema {found.schema_version}, and {SCHEMA_VERSION} is read; calibrate anew"
+    )

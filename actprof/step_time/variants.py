@@ -1,0 +1,45 @@
+"""What a step would take if the machine or the way of launching were another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from actprof.step_time.kernel import (
+    ELEMENTWISE,
+    FILL,
+    NORM,
+    NORM_INPUT,
+    RANDOM,
+    REDUCTION,
+    SOFTMAX,
+    STRIDED,
+)
+from actprof.step_time.step import PlayedStep
+
+FASTER_HOST, GRAPHS, COMPILED = "a host twice as fast", "CUDA graphs", "torch.compile"
+# What torch.compile's Inductor writes anew, several ops in one kernel. How much of their time is left is not
+# known of any of these policies: from a quarter, where chains of ops share their tensors, to all but a tenth.
+_FUSED = {ELEMENTWISE, STRIDED, RANDOM, SOFTMAX, NORM, NORM_INPUT, REDUCTION, FILL}
+_LEFT = (0.25, 0.9)
+_LAUNCH = 5e-6  # of the host, for a kernel that compiled code launches; an estimate
+
+
+def variants_of(step: PlayedStep) -> Mapping[str, tuple[float, float]]:
+    """Return the seconds of the step (lowest, highest) by what is different.
+
+    A host that is twice as fast, or one that launches the whole step as one graph: the device's work is as it
+    was. Compiled: some kernels become fewer, and the host launches without Python.
+    """
+    faster = step.with_host(step.host.faster(2.0)).seconds
+    graph = step.played.device_seconds + step.host.step
+    compiled = tuple(_compiled(step, left) for left in _LEFT)
+    return {FASTER_HOST: (faster, faster), GRAPHS: (graph, graph), COMPILED: (compiled[0], compiled[1])}
+
+
+def _compiled(step: PlayedStep, left: float) -> float:
+    fused = [
+        time.seconds for kernel, time in zip(step.kernels, step.times, strict=True) if kernel.kind in _FUSED
+    ]
+    device = step.played.device_seconds - (1 - left) * sum(fused)
+    launches = len(step.kernels) - (1 - left) * len(fused)
+    return max(device, launches * _LAUNCH) + step.host.step
