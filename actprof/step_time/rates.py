@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,6 @@ def default_rates() -> Rates:
 
 
 def rates_of(table: Mapping[str, Any]) -> Rates:
-    """Return the rates of a table like that of `rates.toml`: `memory` in microseconds."""
+    """Return the rates of a table like that of `rates.toml`, whose least times are in microseconds."""
     memory = {kind: MemoryRate(us * 1e-6, share) for kind, (us, share) in table["memory"].items()}
-    numbers = {field.name: table[field.name] for field in fields(Rates) if field.name != "memory"}
-    return Rates(memory=memory, **numbers)
+    return Rates(memory=memory, products=table["products"], **table["kernels"])
