@@ -19,7 +19,15 @@ from actprof.api.pictures import (
     write_pictures,
 )
 from actprof.api.policies import known_policies
-from actprof.api.runs import explain, params, predict, predict_cards, preflight, write_explanation_page
+from actprof.api.runs import (
+    explain,
+    params,
+    predict,
+    predict_cards,
+    preflight,
+    write_explanation_page,
+    write_perfetto,
+)
 from actprof.api.scenarios import check, load_scenario, sweep, write_report
 from actprof.api.snapshots import replay_snapshot, verify_snapshot, write_replay_page
 from actprof.cell import Cell
@@ -56,6 +64,7 @@ __all__ = [
     "write_explanation_page",
     "write_explanation_picture",
     "write_loader_page",
+    "write_perfetto",
     "write_picture",
     "write_pictures",
     "write_replay_page",

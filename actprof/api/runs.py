@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from actprof.api.cells import make_cell
 from actprof.errors import UsageError
 from actprof.explanation.explain import Explanation, explain_cell
+from actprof.files import write_whole
 from actprof.hardware import builtin_catalogue
 from actprof.policies.facts import PolicyFacts
 from actprof.prediction.predict import predict_cell, unknown_result
@@ -111,6 +113,23 @@ def write_explanation_page(
     from actprof.report.page import write_page
 
     return write_page(path, render_explanation(found, versus=versus, remedy=remedy))
+
+
+def write_perfetto(found: Explanation, path: str | Path) -> Path:
+    """Write the predicted step as a file for Perfetto (https://ui.perfetto.dev) and return its path.
+
+    It is in the trace event format of PyTorch's profiler: JSON, gzipped if the path ends with `.gz`.
+
+    Raises:
+        UsageError: no step is predicted, as the speed of the GPU is unknown.
+        StoreError: the file cannot be written.
+    """
+    from actprof.prediction.perfetto import perfetto_json
+
+    text, path = perfetto_json(found.prediction), Path(path)
+    data = text.encode()
+    write_whole(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+    return path
 
 
 def preflight(

@@ -25,7 +25,7 @@ from actprof.explanation.holders import (
 )
 from actprof.hardware import Catalogue
 from actprof.prediction.attribution import attribute, largest_first
-from actprof.prediction.predict import predict_in_full
+from actprof.prediction.predict import Prediction, predict_in_full
 from actprof.records import to_plain
 from actprof.replay.profile import MemoryProfile
 from actprof.replay.program import Program
@@ -109,10 +109,12 @@ class Explanation:
         result: what `predict` says of the cell.
         moments: of a run that gets through, its peak on the device. Of one that does not, where it runs
             out, and then the peak of the same run on a device without limit: what it would need.
+        prediction: that both were drawn from; not kept in JSON.
     """
 
     result: Result
     moments: tuple[Holding, ...]
+    prediction: Prediction
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -147,7 +149,7 @@ def explain_cell(cell: Cell, *, catalogue: Catalogue | None = None) -> Explanati
     moments = [explain_moment(told.trace, told.limited, told.conditions, limited=True)]
     if told.limited.oom is not None:
         moments.append(explain_moment(told.trace, told.unlimited, told.conditions, limited=False))
-    return Explanation(result=told.result, moments=tuple(moments))
+    return Explanation(result=told.result, moments=tuple(moments), prediction=told)
 
 
 def explain_moment(

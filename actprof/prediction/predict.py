@@ -21,6 +21,8 @@ from actprof.replay.replay import ReplayConditions, replay
 from actprof.results import PREDICTED, Result, Timing
 from actprof.step_time.calibration import calibration_of
 from actprof.step_time.predict import predict_step_time
+from actprof.step_time.step import play_step
+from actprof.step_time.timeline import StepTimeline, timeline_of
 from actprof.trace.cache import trace_for
 from actprof.trace.model import Trace
 from actprof.versions import library_versions, torch_version
@@ -204,6 +206,22 @@ def _judged(
         assumptions=(*base.gpu.notes, *_assumed(base.cell, trace, need, conditions.kernels)),
         flops_per_sample=trace.flops(base.cell.batch_size) // base.cell.step_samples,
     )
+
+
+def step_timeline(told: Prediction) -> StepTimeline | None:
+    """Return the predicted step, launch by launch; None where it or the speed of the GPU is unknown."""
+    cell, device = told.result.cell, told.conditions.device
+    if told.trace is None or device is None:
+        return None
+    gpu = device.gpu
+    step = play_step(
+        told.trace,
+        cell.batch_size,
+        gpu,
+        benchmark=cell.cudnn_benchmark,
+        calibration=calibration_of(gpu.name, gpu.aliases),
+    )
+    return None if step is None else timeline_of(step, told.trace, cell.batch_size, gpu)
 
 
 def _with_speed(answer: Result, trace: Trace, gpu: Gpu) -> Result:

@@ -199,17 +199,17 @@ def _queue(timeline: StepTimeline) -> Iterator[Event]:
     depth = 0
     for seconds, change in sorted(changes):
         depth += change
-        yield _counter("kernels in the queue", GPU, seconds, depth)
+        yield _counter(("kernels", "in the queue"), GPU, seconds, depth)
 
 
 def _memory(course: Iterable[tuple[float, int, int]]) -> Iterator[Event]:
     """Yield the sizes where they change."""
     before: dict[str, int] = {}
     for seconds, allocated, reserved in course:
-        for name, size in (("allocated bytes", allocated), ("reserved bytes", reserved)):
+        for name, size in (("allocated", allocated), ("reserved", reserved)):
             if before.get(name) != size:
                 before[name] = size
-                yield _counter(name, HOST, seconds, size)
+                yield _counter((name, "bytes"), HOST, seconds, size)
 
 
 # -- events ----------------------------------------------------------------------------------------------
@@ -242,9 +242,10 @@ def _arrow(ph: str, index: int, track: Track, seconds: float) -> Event:
     return event | ({"bp": "e"} if ph == "f" else {})
 
 
-def _counter(name: str, pid: int, seconds: float, value: int) -> Event:
-    at = _microseconds(seconds)
-    return {"ph": "C", "name": name, "pid": pid, "tid": 0, "ts": at, "args": {"value": value}}
+def _counter(name: tuple[str, str], pid: int, seconds: float, value: int) -> Event:
+    """Return a value from then on; Perfetto shows both parts of the name as one."""
+    at, (what, unit) = _microseconds(seconds), name
+    return {"ph": "C", "name": what, "pid": pid, "tid": 0, "ts": at, "args": {unit: value}}
 
 
 def _names(gpu: str, host: str) -> Iterator[Event]:

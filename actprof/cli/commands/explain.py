@@ -49,6 +49,14 @@ _TENSORS = 20  # of a JSON object
 )
 @html_option
 @png_option
+@click.option(
+    "--perfetto",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="FILE",
+    help="Write the predicted step as a trace for ui.perfetto.dev as well, as PyTorch's profiler has it; "
+    "gzipped as .json.gz.",
+)
 @json_option
 def command(  # noqa: PLR0913 - the options of a command
     *,
@@ -58,6 +66,7 @@ def command(  # noqa: PLR0913 - the options of a command
     versus: str | None,
     html: Path | None,
     png: Path | None,
+    perfetto: Path | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -70,6 +79,7 @@ def command(  # noqa: PLR0913 - the options of a command
     Examples:
       actprof explain --batch-size 64 --gpu "RTX 3090"
       actprof explain --batch-size 64 --versus "--resolution 224x224" --html explain.html
+      actprof explain --batch-size 64 --gpu H100 --perfetto step.json.gz
     """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
     others = None if versus is None else options_on_top(options, versus)
     found = api.explain(**options)
@@ -79,6 +89,8 @@ def command(  # noqa: PLR0913 - the options of a command
         api.write_explanation_page(found, html, versus=second, remedy=remedy)
     if png is not None:
         api.write_explanation_picture(found, png)
+    if perfetto is not None:
+        api.write_perfetto(found, perfetto)
     if as_json:
         tensors = _TENSORS if tensors is None else tensors
         data = found.to_json(tensors=tensors)
@@ -94,7 +106,7 @@ def command(  # noqa: PLR0913 - the options of a command
     print_explanation(found, console, full=full, depth=depth, tensors=tensors, remedy=remedy, brief=brief)
     if second is not None:
         print_difference(found, second, console, full=full)
-    for path in filter(None, (html, png)):
+    for path in filter(None, (html, png, perfetto)):
         messages().print(f"wrote {escape(str(path))}")
 
 
