@@ -3,10 +3,10 @@
     python benchmarks/fit_rates.py [PROFILE ...]
 
 Without profiles those of the H100 that the constants of `actprof/step_time/rates.toml` are from. The rule: of
-each kind that moves memory, the least seconds and the share of the bandwidth with the smallest sum of absolute
-differences over its kernels, on a grid; of products and convolutions, each share by itself likewise, the
-others as they are shipped. Kernels count where an op launched as many as are predicted. Profiles that were not
-given are printed as a test.
+each kind that moves memory, the least seconds and the share of the bandwidth with the smallest sum of
+absolute differences over its kernels, on a grid; of products and convolutions, each share by itself likewise,
+the others as they are shipped. Kernels count where an op launched as many as are predicted. Profiles that
+were not given are printed as a test.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ Pair = tuple[Kernel, float]  # and its microseconds
 _LEAST = (0.7, 0.8, 0.9, *np.arange(1.0, 3.0, 0.1), *np.arange(3.0, 11.0, 0.5))
 _SHARES = np.exp(np.arange(np.log(0.05), np.log(1.3), 0.02))
 _CONVERSIONS = re.compile("nchwToNhwc|nhwcToNchw")
-_BESIDE = re.compile("Memset|init_device|reduce_kernel|ReduceSplit|reduce_wgrad|elementwise|splitK")
+_ASIDE = re.compile(
+    "nchwToNhwc|nhwcToNchw|Memset|init_device|reduce_kernel|ReduceSplit|reduce_wgrad|elementwise|splitK"
+)
 
 
 def main() -> None:
@@ -66,7 +68,7 @@ def pairs_of(profile: MatchedProfile) -> Iterator[Pair]:
         seen = profile.seen.get(row, ())
         solving = [kernel for kernel in kernels if kernel.kind in {PRODUCT, CONVOLUTION}]
         if solving:
-            mine = [one.microseconds for one in seen if not (_BESIDE.search(one.name) or _CONVERSIONS.search(one.name))]
+            mine = [one.microseconds for one in seen if not _ASIDE.search(one.name)]
             if len(mine) == len(solving):
                 yield from zip(solving, mine, strict=True)
             converted = [kernel for kernel in kernels if kernel.kind in {LAYOUT, NARROW_LAYOUT}]
@@ -95,7 +97,7 @@ def _memory(rates: Rates, kind: str) -> Iterator[Rates]:
 
 
 def _products(rates: Rates, name: str) -> Iterator[Rates]:
-    for share in _SHARES[_SHARES < rates.best]:
+    for share in (one for one in _SHARES if one < rates.best):
         yield replace(rates, products={**rates.products, name: float(share)})
 
 

@@ -1,7 +1,7 @@
 """Recorded profiles of training steps beside the kernels that are predicted: read, and matched op by op.
 
-A profile is what `benchmarks/gpu/profile_step.py` writes. Its ops and those of a trace come in the same order,
-so that the longest common subsequence of their names pairs them; a few ops have other names where the
+A profile is what `benchmarks/gpu/profile_step.py` writes. Its ops and those of a trace come in the same
+order, so that the longest common subsequence of their names pairs them; a few ops have other names where the
 dispatcher shows them and where the profiler does.
 """
 
@@ -28,9 +28,9 @@ OWN = tuple(sorted((ROOT / "reports/accuracy/h100/profiles").glob("*.json.gz")))
 SHARED = tuple(sorted((ROOT.parent / "shared/measured/h100/profiles").glob("*.json.gz")))
 TASK_TOKENS = {"smolvla": 14}  # of the task that was trained; the profiles do not tell
 
-_FILLS = "zeros full zeros_like full_like ones ones_like new_zeros new_full new_ones fill_ zero_ scalar_tensor"
+_FILLS = "zeros full zeros_like full_like ones ones_like new_zeros new_full new_ones fill_ zero_"
 _SAME = {
-    **dict.fromkeys(_FILLS.split(), ("fill_",)),
+    **dict.fromkeys((*_FILLS.split(), "scalar_tensor"), ("fill_",)),
     **dict.fromkeys(("clone", "_to_copy", "repeat"), ("copy_",)),
     "convolution": ("cudnn_convolution",),
     "stack": ("cat",),

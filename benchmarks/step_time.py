@@ -2,10 +2,10 @@
 
     python benchmarks/step_time.py [--write]
 
-Profiles first: the device's time and the kernels of `update_policy`. Then every row of the accuracy ledger with
-a step time, by what takes longer in it, device or host. Rows that helped to fit a constant are marked and
-count for nothing: `FITTED` says which they are and for what. With `--write` the residuals of the others go to
-`actprof/step_time/residuals.toml`, which the band rests on.
+Profiles first: the device's time and the kernels of `update_policy`. Then every row of the accuracy ledger
+with a step time, by what takes longer in it, device or host. Rows that helped to fit a constant are marked
+and count for nothing: `FITTED` says which they are and for what. With `--write` the residuals of the others
+go to `actprof/step_time/residuals.toml`, which the band rests on.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 
 from profiles import OWN, ROOT, SHARED, read_profile
 
@@ -68,7 +67,8 @@ class Scored:
         """The constant that the row helped to fit, if any."""
         cell = self.row.cell
         precision = "fp16" if cell.overrides.get("use_amp") else cell.precision
-        return FITTED.get((self.card, cell.policy, cell.batch_size, precision, round(self.measured * 1e3)), "")
+        milliseconds = round(self.measured * 1e3)
+        return FITTED.get((self.card, cell.policy, cell.batch_size, precision, milliseconds), "")
 
 
 def main() -> None:
@@ -133,8 +133,8 @@ def print_sums(scored: Sequence[Scored]) -> None:
     print(f"published: {errors(published)}")
     for host_bound in (False, True):
         cards = by_card(one for one in tests if one.host_bound == host_bound)
-        worst = {card: math.exp(sum(map(math.log, ratios)) / len(ratios)) for card, ratios in cards.items()}
-        told = ", ".join(f"{card} {ratio:.2f}" for card, ratio in sorted(worst.items()))
+        means = {card: math.exp(fmean(map(math.log, ratios))) for card, ratios in cards.items()}
+        told = ", ".join(f"{card} {ratio:.2f}" for card, ratio in sorted(means.items()))
         print(f"predicted over measured by card, {'host' if host_bound else 'device'}-bound: {told}")
     held = [one for one in tests if inside_without_its_card(one)]
     print(f"inside the band that the other cards make: {len(held)} of {len(tests)}")
@@ -143,7 +143,9 @@ def print_sums(scored: Sequence[Scored]) -> None:
 def errors(scored: Iterable[Scored]) -> str:
     """Return median and worst of the differences without sign."""
     found = sorted(abs(one.ratio - 1) for one in scored)
-    return f"{median(found):.1%} in the median, {found[-1]:.1%} at worst, of {len(found)}" if found else "none"
+    return (
+        f"{median(found):.1%} in the median, {found[-1]:.1%} at worst, of {len(found)}" if found else "none"
+    )
 
 
 def by_card(scored: Iterable[Scored]) -> dict[str, list[float]]:
@@ -163,7 +165,9 @@ def inside_without_its_card(one: Scored) -> bool:
 
 def residuals_of(scored: Sequence[Scored]) -> str:
     """Return the text of `residuals.toml`: measured over predicted seconds of what fitted nothing."""
-    lines = ["# Measured over predicted seconds of the ledger's rows that fitted no constant, by what took longer."]
+    lines = [
+        "# Measured over predicted seconds of the ledger's rows that fitted no constant, by what is slower."
+    ]
     lines.append("# Written by `python benchmarks/step_time.py --write`.")
     for kind in ("device", "host"):
         lines += ["", f"[{kind}]"]

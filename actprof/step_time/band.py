@@ -64,17 +64,15 @@ def step_band(gpu: str, *, host_bound: bool, evidence: Sequence[StepEvidence] | 
     kind = "the host holds up" if host_bound else "the GPU is busy with"
     own = residuals.get(gpu, [])
     if len(own) >= _ENOUGH:
-        scatter = math.sqrt(_mean_square(own))
-        return _band(
-            scatter, len(own), f"the band is that of {len(own)} such steps, which {kind}, of the {gpu}"
-        )
+        source = f"the band is that of {len(own)} steps of the {gpu} that {kind}"
+        return _band(math.sqrt(_mean_square(own)), len(own), source)
     if len(residuals) < _ENOUGH:
         return Band(*_NOTHING_KNOWN, f"too few steps that {kind} are known: the band is a wide guess")
     means = [sum(values) / len(values) for values in residuals.values()]
     scatter = math.sqrt(_mean_square(means) + _within(residuals))
-    steps = {0: "no such step", 1: "one such step", 2: "two such steps"}[len(own)]
+    count = ("none is", "one is", "two are")[len(own)]
     source = (
-        f"{steps} of the {gpu} known, the band is as wide as {len(means)} GPUs differ in steps that {kind}"
+        f"the band is as wide as {len(means)} GPUs differ in steps that {kind}, of which {count} of the {gpu}"
     )
     return _band(scatter, len(means), source)
 

@@ -44,12 +44,17 @@ def convolution_kernels(
     if not problems:
         kernels.append(Kernel(CONVOLUTION, moved, flops=flops, dtype=_dtype(call), engine=CUDA_CORES))
     output, wanted = call.outputs[0], call.arguments[-1]
-    if not isinstance(wanted, tuple):  # forward: the bias is added afterwards
+    if not _is_mask(wanted):  # forward: the bias is added afterwards
         if output is not None and call.arguments[2] is not None:
             kernels.append(Kernel(STRIDED, 2.0 * output.bytes))
-    elif len(wanted) == 3 and wanted[2]:
+    elif wanted[2]:
         kernels.append(Kernel(SPLIT_REDUCTION, float(call.operands[0].bytes)))
     return kernels
+
+
+def _is_mask(value: object) -> bool:
+    """Tell the reverse's last argument: which of the gradients of image, weight and bias are wanted."""
+    return isinstance(value, tuple) and all(isinstance(item, bool) for item in value)
 
 
 def _dtype(call: Call) -> str:

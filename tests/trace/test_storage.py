@@ -13,6 +13,7 @@ from hypothesis import given, settings
 
 from actprof.errors import StoreError
 from actprof.policies.facts import Parameter, PolicyFacts
+from actprof.trace.calls import GrowingCall
 from actprof.trace.model import SCHEMA_VERSION, OpTable, TensorTable, Trace, TraceDetails
 from actprof.trace.storage import trace_from_bytes, trace_to_bytes
 
@@ -28,6 +29,13 @@ DETAILS = TraceDetails(
     dtypes=("", "float32"),
     owners=("a.weight", ""),
     freed_by=ints(-1, 2),
+    calls=(
+        GrowingCall(("m3",), (), ()),
+        GrowingCall(
+            ("t2 float32", "i", "o", ">", "t1 bool"), (2, 3, 3, 1, 0, 7, 1), (1, 0, 0, 0, 1, 0, 0), 2
+        ),
+    ),
+    op_calls=ints(0, 1, 1),
 )
 TRACE = Trace(
     key={"policy": "act", "overrides": {"chunk_size": 50, "vision_backbone": "resnet18"}, "cameras": 2},
@@ -56,7 +64,7 @@ TRACE = Trace(
         phase=ints(0, 2, 3),
         blas=ints(0, 1, 2),
         sync=np.array([False, True, False]),
-        kernels=ints(1, 2, 3),
+        dispatches=ints(1, 2, 3),
         flops_constant=ints(1, 2, 3),
         flops_per_sample=ints(4, 5, 6),
         bytes_constant=ints(7, 8, 9),

@@ -7,7 +7,7 @@ import torch
 
 from actprof.trace.fake import fake_cuda
 from actprof.trace.recorder import Recorder
-from actprof.trace.rules.work import bytes_moved, count_launches, kernels_of
+from actprof.trace.rules.work import bytes_moved, count_launches, launches_of_lists
 
 aten = torch.ops.aten
 
@@ -16,8 +16,8 @@ def moved(func, *args, **kwargs):
     return bytes_moved(func, args, kwargs, func(*args, **kwargs))
 
 
-def kernels(func, *args):
-    return kernels_of(func, args, func(*args))
+def launches(func, *args):
+    return launches_of_lists(func, args, func(*args))
 
 
 def test_an_op_in_place_reads_and_writes_what_it_changes():
@@ -82,37 +82,22 @@ def test_a_list_of_numbers_takes_room_for_tensors():
     )
 
 
-def test_ops_of_several_kernels_are_counted_as_such():
-    """A bias is added after a convolution; its backward has a kernel for each gradient that is wanted."""
-    image, weight, bias = torch.zeros(1, 3, 8, 8), torch.zeros(4, 3, 3, 3), torch.zeros(4)
-    rest = ([1, 1], [1, 1], [1, 1], False, [0, 0], 1)
-    gradient = torch.zeros(1, 4, 8, 8)
-
-    assert 2 == kernels(aten.convolution.default, image, weight, bias, *rest)
-    assert 1 == kernels(aten.convolution.default, image, weight, None, *rest)
-    first = (aten.convolution_backward.default, gradient, image, weight, [4], *rest)
-    assert 1 == kernels(*first, [False, True, False])
-    assert 3 == kernels(*first, [True, True, True])
-
-
-def test_what_launches_nothing_counts_nothing():
-    """Memory without values, and the copy of one number to the host."""
-    assert 0 == kernels(aten.empty.memory_format, [10])
-    assert 0 == kernels(aten._local_scalar_dense.default, torch.ones(()))
-    assert 1 == kernels(aten.zeros.default, [10])
-
-
-def test_a_sum_of_products_copies_what_is_added_unless_it_is_a_fused_bias():
-    """`addmm` with a vector goes through cuBLASLt in one kernel."""
-    left, right = torch.ones(4, 4), torch.ones(4, 4)
-
-    assert 1 == kernels(aten.addmm.default, torch.ones(4), left, right)
-    assert 2 == kernels(aten.addmm.default, torch.ones(4, 4), left, right)
-
-
 def test_a_norm_of_a_list_has_its_sums_added_up():
     """Zeros for partial sums, one launch, and the kernel that adds them."""
-    assert 3 == kernels(aten._foreach_norm.Scalar, [torch.ones(10), torch.ones(3)], 2)
+    assert 3 == launches(aten._foreach_norm.Scalar, [torch.ones(10), torch.ones(3)], 2)
+
+
+def test_a_factor_of_another_dtype_goes_through_a_list_one_by_one():
+    """As PyTorch's slow route does: a launch for each tensor."""
+    tensors = [torch.ones(10, dtype=torch.bfloat16) for _ in range(5)]
+
+    assert 5 == launches(aten._foreach_mul_.Tensor, tensors, torch.ones(()))
+    assert 1 == launches(aten._foreach_mul_.Tensor, tensors, torch.ones((), dtype=torch.bfloat16))
+
+
+def test_an_op_on_single_tensors_is_none_on_lists():
+    """Its kernels are worked out for the GPU at hand."""
+    assert 0 == launches(aten.cat.default, [torch.ones(3), torch.ones(4)])
 
 
 def test_heads_that_share_keys_work_as_much_as_others():
