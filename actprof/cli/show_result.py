@@ -25,7 +25,7 @@ from actprof.cli.markdown import markdown_table, markdown_text
 from actprof.out_of_memory import OutOfMemory
 from actprof.policies import tokens_called
 from actprof.prediction.attribution import rank_holders
-from actprof.prediction.limits import limit_shares, speed_text, what_helps
+from actprof.prediction.limits import gpu_time_text, limited_text, speed_text, what_helps
 from actprof.results import Result, Verdict
 from actprof.units import format_bytes, format_seconds
 
@@ -46,7 +46,7 @@ def print_result(
     console.print()
     print_bars(result, console)
     console.print()
-    console.print(fact_table(_facts(result)))
+    console.print(fact_table(_facts(result, remedy)))
     print_message(result, console)
 
 
@@ -60,7 +60,7 @@ def result_markdown(result: Result, *, remedy: Remedy | None = None, steps: int 
         )
         if size
     ]  # fmt: skip
-    known = [] if result.verdict == Verdict.UNKNOWN else _facts(result)
+    known = [] if result.verdict == Verdict.UNKNOWN else _facts(result, remedy)
     table = markdown_table(("", result.gpu.name), [*numbers, *known])
     return f"{answer_markdown(result, remedy=remedy, steps=steps)}\n\n{table}"
 
@@ -161,12 +161,12 @@ def _labelled(label: str, size: int) -> str:
     return f"{label:<{_LABEL_WIDTH}}{format_bytes(size):>{_SIZE_WIDTH}}"
 
 
-def _facts(result: Result) -> list[tuple[str, str]]:
+def _facts(result: Result, remedy: Remedy | None) -> list[tuple[str, str]]:
     return [
         *size_facts(result),
         ("parameters", parameters_text(result)),
         *holders_facts(result),
-        *speed_facts(result),
+        *speed_facts(result, larger=remedy.after if remedy and remedy.family == "batch" else None),
         ("took", _took(result)),
     ]
 
@@ -192,21 +192,24 @@ def parameters_text(result: Result) -> str:
     return f"{result.parameters:,}{f', of which {trained:,} are trained' if frozen else ''}"
 
 
-def speed_facts(result: Result, *, limited_by: str = "", data_share: float = 0.0) -> list[tuple[str, str]]:
+def speed_facts(
+    result: Result, *, limited_by: str = "", data_share: float = 0.0, larger: Result | None = None
+) -> list[tuple[str, str]]:
     """Return what a step takes and waits for, as rows of facts; none when the GPU's speed is not known.
 
-    `limited_by` is what the whole run waits for, `data_share` the share of its time spent waiting for data.
+    `limited_by` is what the whole run waits for, `data_share` the share of its time spent waiting for data,
+    `larger` what is predicted of a larger batch.
     """
     if result.work is None:
         return []
     work = f"{result.kernel_launches:,} kernel launches, {result.flops_per_sample / 1e9:.0f} GFLOP per sample"
+    goes = gpu_time_text(result.work)
+    helps = what_helps(limited_by or result.limited_by, result, larger=larger)
     return [
-        ("step, if it fits" if result.oom else "step", speed_text(result)),
-        (
-            "limited by",
-            f"{limit_shares(result, data_share=data_share)} ({work}, GPU busy {result.work.busy_share:.0%})",
-        ),
-        *zip(("faster with", "or with"), what_helps(limited_by or result.limited_by, result), strict=False),
+        ("step, if it fits" if result.oom else "step", f"{speed_text(result)}; {work}"),
+        ("limited by", limited_text(result, limited_by=limited_by, data_share=data_share)),
+        *([("GPU time", goes)] if goes else []),
+        *zip(("faster with", "or with"), helps, strict=False),
     ]
 
 

@@ -16,7 +16,7 @@ from actprof.cli.console import VERDICT_STYLES, batch_size_text, plain_table
 from actprof.cli.markdown import markdown_table
 from actprof.results import PREDICTED, Verdict
 from actprof.units import GIB, format_bytes
-from actprof.words import images_text, plural, rate_text
+from actprof.words import LIMITS, images_text, plural, rate_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -232,5 +232,8 @@ def _fastest(frame: pd.DataFrame) -> str:
     count = int(best["cameras"])
     views = [_short("resolution", best["resolution"])] if count else []
     words = [*settings, *views, f"{count or 'no'} {plural(count, 'camera')}", f"batch {best['batch_size']}"]
-    speed = f"{rate_text(best['samples_per_second'])} samples/s predicted, limited by {best['limited_by']}"
+    limit = best["limited_by"]
+    speed = (
+        f"{rate_text(best['samples_per_second'])} samples/s predicted, limited by {LIMITS.get(limit, limit)}"
+    )
     return f"fastest that fits: {', '.join(words)}: {speed}"

@@ -8,7 +8,7 @@ from actprof.measuring.grounding import Grounding
 from actprof.out_of_memory import OutOfMemory
 from actprof.policies import policy_title, tokens_called
 from actprof.prediction.attribution import largest_first
-from actprof.prediction.limits import limit_shares
+from actprof.prediction.limits import gpu_time_text, limited_text
 from actprof.report.arrange import Setup, share_of_device
 from actprof.report.parts import NOTHING, Entry, Row, Table, columns, rows
 from actprof.report.sentences import say_why
@@ -185,7 +185,9 @@ def _say_speed(result: Result) -> Iterator[tuple[str, str]]:
     flops = f"{result.flops_per_sample / 1e9:.0f} GFLOP per sample"
     busy = f"GPU busy {percent(work.busy_share, 1)}"
     yield ("Step, if it fitted" if result.oom else "Step, predicted"), step
-    yield "Limited by", f"{limit_shares(result)}; {launches}, {flops}, {busy}"
+    yield "Limited by", f"{limited_text(result)}; {launches}, {flops}, {busy}"
+    if goes := gpu_time_text(work):
+        yield "GPU time", goes
 
 
 def asked_for(oom: OutOfMemory) -> str:

@@ -20,7 +20,7 @@ FASTER_HOST, GRAPHS, COMPILED = "a host twice as fast", "CUDA graphs", "torch.co
 # What torch.compile's Inductor writes anew, several ops in one kernel. How much of their time is left is not
 # known of any of these policies: from a quarter, where chains of ops share their tensors, to all but a tenth.
 _FUSED = {ELEMENTWISE, STRIDED, RANDOM, SOFTMAX, NORM, NORM_INPUT, REDUCTION, FILL}
-_LEFT = (0.25, 0.9)
+FUSED_LEFT = (0.25, 0.9)
 _LAUNCH = 5e-6  # of the host, for a kernel that compiled code launches; an estimate
 
 
@@ -32,7 +32,7 @@ def variants_of(step: PlayedStep) -> Mapping[str, tuple[float, float]]:
     """
     faster = step.with_host(step.host.faster(2.0)).seconds
     graph = step.played.device_seconds + step.host.step
-    compiled = tuple(_compiled(step, left) for left in _LEFT)
+    compiled = tuple(_compiled(step, left) for left in FUSED_LEFT)
     return {FASTER_HOST: (faster, faster), GRAPHS: (graph, graph), COMPILED: (compiled[0], compiled[1])}
 
 

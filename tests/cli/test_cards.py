@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+
+from actprof.advice.answer import hours_text
+from actprof.units import format_seconds
+from actprof.words import rate_text
 
 CELL = ("--set", "chunk_size=7", "--batch-size", 4000)
 
@@ -26,9 +31,30 @@ def test_each_card_has_a_row(run, monkeypatch):
 
     assert (0, "") == (shown.code, shown.err)
     assert lines[0].startswith("It runs on 2 of 3 cards")
-    assert ["H200", "T4", "GTX 1060 6 GB"] == [line.partition("  ")[0] for line in rows]
-    assert ["fits", "fits", "oom"] == [line.split("GiB")[1].split()[0] for line in rows]
+    assert ["H200", "T4", "GTX 1060 6 GB"] == [re.split(" +(?:fits|oom) ", line)[0] for line in rows]
+    assert ["fits", "fits", "oom"] == [line.partition("GiB")[0].split()[-2] for line in rows]
     assert max(map(len, lines)) <= 80
+    assert "memory" not in shown.out
+    monkeypatch.setenv("COLUMNS", "120")
+    wide = run("predict", *CELL, "--gpu", "h200", "--gpu", "T4", "--steps", 1000000).out
+    assert "memory" in wide
+    assert "$ an" in wide
+
+
+@pytest.mark.usefixtures("_traced")
+def test_a_card_has_the_seconds_of_a_step_and_the_samples_a_second(run):
+    """Those of its own prediction, and hours of so many steps; nothing where it does not fit."""
+    cards = ("--gpu", "h200", "--gpu", "GTX 1060 6 GB")
+    result, small = json.loads(run("predict", *CELL, *cards, "--json").out)
+    table = run("predict", *CELL, *cards, "--steps", 3600, "--markdown").out.splitlines()
+    heads, first, second = ([text.strip() for text in table[row].split("|")] for row in (0, 2, 3))
+    at = heads.index("step")
+
+    assert ("fits", "oom") == (result["verdict"], small["verdict"])
+    assert "samples/s" == heads[at + 1]
+    seconds = result["step_seconds"]["median"]
+    assert [format_seconds(seconds), rate_text(4000 / seconds), hours_text(seconds)] == first[at : at + 3]
+    assert ["", "", ""] == second[at : at + 3]
 
 
 @pytest.mark.usefixtures("_traced")
@@ -39,7 +65,9 @@ def test_a_table_of_cards_is_also_json_and_markdown(run):
     table = run("predict", *CELL, *cards, "--markdown").out.splitlines()
 
     assert ["T4", "H200"] == [result["gpu"]["name"] for result in data]
-    assert table[0].startswith("| GPU | memory | verdict | process | largest batch | 10,000 samples |")
+    assert table[0].startswith(
+        "| GPU | memory | verdict | process | largest batch | step | samples/s | 10,000"
+    )
     assert 4 == len(table)
 
 

@@ -7,8 +7,11 @@ from dataclasses import replace
 import pytest
 
 from actprof.cell import Cell
-from actprof.prediction.limits import limit_shares, what_helps
-from actprof.results import GpuUse, Result, StepWork
+from actprof.prediction.limits import gpu_time_text, limited_text, variant_rates, what_helps
+from actprof.prediction.step_parts import KIND_NAMES, component_parts, kind_parts
+from actprof.results import GpuUse, KindCost, Result, StepWork
+from actprof.step_time import kernel
+from actprof.step_time.variants import COMPILED, GRAPHS
 
 RESULT = Result(
     source="predicted", cell=Cell(batch_size=32),
@@ -52,14 +55,93 @@ def test_a_card_without_bf16_is_not_told_of_it():
     assert any("bf16" in text for text in what_helps("arithmetic", unknown))
 
 
-def test_waiting_for_data_takes_its_share_of_the_loop():
-    """Of a loop that waits half of its time, the step's shares are halves."""
-    shares = {"launches": 0.0, "arithmetic": 0.7, "bandwidth": 0.3}
-    work = StepWork(device_seconds=1.0, host_seconds=0.1, busy_share=1.0, bytes_per_sample=1, shares=shares)
-    timed = replace(RESULT, work=work)
+def timed(limit, *, host, device, idle=0.0, **parts):
+    """Return the result of a step whose GPU computes for seven tenths of the time that it is busy."""
+    busy = 1 - idle
+    shares = {"launches": idle, "arithmetic": 0.7 * busy, "bandwidth": 0.3 * busy}
+    work = StepWork(
+        device_seconds=device, host_seconds=host, busy_share=busy, bytes_per_sample=1, shares=shares, **parts
+    )
+    return replace(RESULT, work=work, limited_by=limit)
 
-    assert "arithmetic 70%, memory bandwidth 30%" == limit_shares(timed)
-    assert "data loading 50%, arithmetic 35%, memory bandwidth 15%" == limit_shares(timed, data_share=0.5)
+
+def test_the_limit_comes_first_with_the_seconds_of_both():
+    """Where the host takes longer, nothing is said of what the GPU would wait for."""
+    assert "kernel launches: the host needs 1.00 s, the GPU is busy for 600 ms" == limited_text(
+        timed("launches", host=1.0, device=0.6, idle=0.4)
+    )
+    assert (
+        "arithmetic: the GPU is busy for 1.00 s (arithmetic 70%, memory bandwidth 30%), the host needs 100 ms"
+        == limited_text(timed("arithmetic", host=0.1, device=1.0, idle=0.05))
+    )
+    assert "" == limited_text(RESULT)
+
+
+def test_waiting_for_data_is_said_with_its_share_of_the_loop():
+    """First where it is the limit, else last."""
+    step = timed("launches", host=1.0, device=0.6, idle=0.4)
+    said = limited_text(step)
+
+    assert f"data loading 50% of the time; of a step {said}" == limited_text(
+        step, limited_by="data", data_share=0.5
+    )
+    assert f"{said}; data loading 20% of the time" == limited_text(
+        step, limited_by="launches", data_share=0.2
+    )
+
+
+def test_the_gpus_time_is_told_by_kind_and_component():
+    """Kinds that differ in their rates only are one; the largest come first, small ones are left out."""
+    names = ("convolution", "layout conversion", "layout conversion of few channels", *"abcd")
+    seconds = (0.4, 0.2, 0.25, 0.06, 0.04, 0.03, 0.02)
+    kinds = tuple(
+        KindCost(kind=name, kernels=1, seconds=it, flops=0, bytes=0)
+        for name, it in zip(names, seconds, strict=True)
+    )
+    components = {"encoder": 0.7, "optimizer": 0.3}
+    work = timed("arithmetic", host=0.1, device=1.0, kinds=kinds, components=components).work
+
+    assert (
+        "layout conversions 45%, convolutions 40%, a 6%, b 4%, c 3%; by component: encoder 70%, optimizer 30%"
+        == gpu_time_text(work)
+    )
+    assert "" == gpu_time_text(timed("arithmetic", host=0.1, device=1.0).work)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 6, 7])
+def test_parts_add_up_to_the_gpus_time(most):
+    """However many are shown, the last sums up the rest."""
+    kinds = tuple(
+        KindCost(kind=name, kernels=i, seconds=0.1 * i, flops=i, bytes=i) for i, name in enumerate("abcdef")
+    )
+    work = timed("bandwidth", host=0.1, device=1.5, kinds=kinds, components={"a": 0.1, "b": 1.0, "c": 0.4})
+    shown, components = kind_parts(work.work, most), component_parts(work.work, most)
+
+    assert min(most, len(kinds)) == len(shown)
+    assert (15, pytest.approx(1.5)) == (sum(c.kernels for c in shown), sum(c.seconds for c in shown))
+    assert min(most, 3) == len(components)
+    assert 1.5 == pytest.approx(sum(components.values()))
+    assert list(components.values())[:-1] == sorted(list(components.values())[:-1], reverse=True)
+
+
+def test_every_kind_of_kernel_has_a_name_for_readers():
+    """None is left to its rates' name."""
+    kinds = {value for name, value in vars(kernel).items() if name.isupper()}
+    assert kinds == set(KIND_NAMES)
+
+
+def test_variants_are_told_as_samples_per_second():
+    """Of a band its slower end first; what helps against launches has the rate of CUDA graphs."""
+    step = timed(
+        "launches", host=1.0, device=0.5, idle=0.5,
+        variants={GRAPHS: (0.5, 0.5), COMPILED: (0.25, 0.8)},
+    )  # fmt: skip
+
+    assert {GRAPHS: (64, 64), COMPILED: (40, 128)} == variant_rates(step)
+    assert any(text.endswith("(64.0 samples/s)") for text in what_helps("launches", step))
+    assert any(text.endswith("(40.0 to 128 samples/s)") for text in what_helps("bandwidth", step))
+    larger = replace(RESULT, cell=Cell(batch_size=64), samples_per_second=99.0)
+    assert what_helps("launches", step, larger=larger)[0].endswith("(batch 64: 99.0 samples/s)")
 
 
 def test_a_policy_that_decides_its_dtype_is_told_of_its_own_field():
