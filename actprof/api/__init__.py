@@ -5,6 +5,7 @@ from __future__ import annotations
 from actprof.api.around import compare
 from actprof.api.ledger import accuracy
 from actprof.api.measurements import (
+    calibrate,
     compare_snapshot,
     measure,
     measure_lines,
@@ -43,6 +44,7 @@ __all__ = [
     "Result",
     "Scenario",
     "accuracy",
+    "calibrate",
     "check",
     "compare",
     "compare_snapshot",

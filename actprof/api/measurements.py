@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from actprof.loading.rows import LoaderResult
     from actprof.measuring.measure_cell import Run
     from actprof.snapshots.compare_allocations import Unmatched
+    from actprof.step_time.calibration import Calibration
 
 
 def measure(  # noqa: PLR0913 - the options of a command
@@ -71,6 +73,34 @@ def measure(  # noqa: PLR0913 - the options of a command
     if snapshot is not None:
         run.snapshot(cell, Path(snapshot))
     return result
+
+
+def calibrate(
+    *, device: str | None = None, output: str | Path | None = None, progress: Listener = nobody
+) -> Calibration:
+    """Measure how this machine's GPU and host differ from what is predicted, and keep it for predictions.
+
+    About a minute of short work on the GPU; without one about a second, of the host alone.
+
+    Args:
+        device: `cpu`, `cuda` or `cuda:1`; the GPU with most free memory if left out.
+        output: the file to write; the user's own if left out, which predictions use from then on.
+        progress: told what is measured.
+
+    Raises:
+        UsageError: no such device, or torch is not installed.
+        StoreError: the file cannot be written.
+        ActprofError: the process that measures died.
+    """
+    from actprof.files import write_whole
+    from actprof.measuring.calibrate import calibrate as measured
+    from actprof.measuring.nvml import usable_gpus
+    from actprof.step_time.calibration import own_calibration_file
+
+    found = measured(usable_gpus(), device=device, listener=progress)
+    path = own_calibration_file() if output is None else Path(output)
+    write_whole(path, f"{json.dumps(found.to_json(), indent=2)}\n".encode())
+    return found
 
 
 def compare_snapshot(path: str | Path, cell: Cell) -> tuple[Unmatched, ...]:

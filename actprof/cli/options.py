@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,27 @@ html_option = click.option(
 jobs_option = click.option(
     "--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one per core]"
 )
+
+
+def _use_calibration(_ctx: click.Context, _option: click.Parameter, path: Path | None) -> None:
+    """Let this process, and the processes that it starts, find the file where they look for one.
+
+    Raises:
+        UsageError: it is no calibration, or cannot be read.
+    """
+    if path is None:
+        return
+    from actprof.step_time.calibration import VARIABLE, stored_calibration
+
+    os.environ[VARIABLE] = str(path.absolute())
+    stored_calibration()
+
+
+calibration_option = click.option(
+    "--calibration", type=click.Path(path_type=Path), default=None, metavar="FILE", expose_value=False,
+    callback=_use_calibration,
+    help="Predict speed with this file of `actprof calibrate`.  [default: your own, if there is one]",
+)  # fmt: skip
 _CARDS = "Repeatable; `all` compares every card with CUDA."
 _CONSTANTS = {"true": True, "false": False, "none": None, "null": None}
 

@@ -49,6 +49,14 @@ class Choice:
     workspace_config: str = ""
     reason: str
 
+    @property
+    def shown(self) -> dict[str, str]:
+        """The variables that show CUDA this device alone."""
+        if self.gpu is None:
+            return {"CUDA_VISIBLE_DEVICES": ""}
+        place = self.gpu.uuid or str(self.gpu.index)
+        return {"CUDA_VISIBLE_DEVICES": place, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # NVML's, for an index
+
 
 def choose_gpu(
     cell: Cell, gpus: Sequence[LocalGpu], catalogue: Catalogue, *, device: str | None = None

@@ -144,10 +144,7 @@ class Run:
         # both names of the allocator's settings count
         environment |= {"PYTORCH_CUDA_ALLOC_CONF": cell.alloc_conf, "PYTORCH_ALLOC_CONF": cell.alloc_conf}
         environment["COLUMNS"] = str(shutil.get_terminal_size().columns)
-        if self.choice.gpu is None:
-            return {**environment, "CUDA_VISIBLE_DEVICES": ""}
-        environment["CUDA_VISIBLE_DEVICES"] = self.choice.gpu.uuid or str(self.choice.gpu.index)
-        environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # NVML's, for an index
+        environment |= self.choice.shown
         if self.choice.workspace_config:
             environment["CUBLAS_WORKSPACE_CONFIG"] = self.choice.workspace_config
         return environment

@@ -7,6 +7,7 @@ that it was measured on; one without a GPU says what launching costs the host, f
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,6 +36,9 @@ from actprof.step_time.kernel import (
     Kernel,
 )
 from actprof.step_time.kernel_time import KernelTime
+from actprof.versions import package_version
+
+_log = logging.getLogger(__name__)
 
 VARIABLE = "ACTPROF_CALIBRATION"
 SCHEMA_VERSION = 1
@@ -53,19 +57,37 @@ _GROUP |= {MULTI_TENSOR: MEMORY}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeTime:
+    """A short piece of work of a group of kernels: its seconds, and those predicted without calibration."""
+
+    name: str
+    group: str
+    seconds: float
+    predicted: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """What was measured.
 
     Attributes:
-        gpu: name of the GPU as the driver says it; empty for none.
+        gpu: name of the GPU in the catalogue; empty for none.
         host: what launching costs there; None when that was not measured.
         factors: measured over predicted seconds, by group of kernels; 1 where there is none.
+        probes: from which the factors are.
+        launching: seconds of the host for each pass of a small training step on the GPU.
+        dispatching: the same on the CPU, which launches nothing.
+        notes: what could not be measured, in sentences.
         date, versions: when, and with what.
     """
 
     gpu: str = ""
     host: Host | None = None
     factors: Mapping[str, float] = field(default_factory=dict)
+    probes: tuple[ProbeTime, ...] = ()
+    launching: Mapping[str, float] = field(default_factory=dict)
+    dispatching: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     date: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
@@ -88,10 +110,15 @@ def group_of(kernel: Kernel) -> str:
     return _GROUP.get(kernel.kind, MEMORY)
 
 
+def own_calibration_file() -> Path:
+    """Return where the user's own calibration is, if there is one."""
+    return config_folder() / "calibration.json"
+
+
 def calibration_file() -> Path:
     """Return where a calibration is looked for: `$ACTPROF_CALIBRATION`, else the user's own."""
     chosen = os.environ.get(VARIABLE)
-    return Path(chosen) if chosen else config_folder() / "calibration.json"
+    return Path(chosen) if chosen else own_calibration_file()
 
 
 def calibration_of(gpu: str, aliases: tuple[str, ...] = ()) -> Calibration | None:
@@ -100,15 +127,24 @@ def calibration_of(gpu: str, aliases: tuple[str, ...] = ()) -> Calibration | Non
     Raises:
         UsageError: there is a file, and it cannot be read.
     """
+    known = stored_calibration()
+    return known if known is not None and (not known.gpu or known.gpu in {gpu, *aliases}) else None
+
+
+def stored_calibration() -> Calibration | None:
+    """Return the calibration that is there, for whichever GPU; None where there is none.
+
+    Raises:
+        UsageError: there is a file, and it cannot be read.
+    """
     path = calibration_file()
     try:
         written = path.stat().st_mtime_ns
     except OSError as error:
-        if VARIABLE in os.environ:
+        if os.environ.get(VARIABLE):
             raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
         return None
-    known = _read(str(path), written)
-    return known if not known.gpu or known.gpu in {gpu, *aliases} else None
+    return _read(str(path), written)
 
 
 @lru_cache(maxsize=4)
@@ -118,6 +154,9 @@ def _read(path: str, _written: int) -> Calibration:
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UsageError(f"{path} is no calibration ({error}); make one with actprof calibrate") from error
     if found.schema_version == SCHEMA_VERSION:
+        made, here = found.versions.get("actprof"), package_version("actprof")
+        if found.factors and made != here:
+            _log.warning("%s was made with actprof %s, and this is %s; calibrate anew", path, made, here)
         return found
     raise UsageError(
         f"{path} has schema {found.schema_version}, and {SCHEMA_VERSION} is read; calibrate anew"

@@ -13,7 +13,14 @@ from rich.markup import escape
 from actprof import api
 from actprof.advice.first_aid import first_aid
 from actprof.cli.console import messages, output, print_json
-from actprof.cli.options import cell_options, html_option, json_option, parse_overrides, png_option
+from actprof.cli.options import (
+    calibration_option,
+    cell_options,
+    html_option,
+    json_option,
+    parse_overrides,
+    png_option,
+)
 from actprof.cli.show_explanation import print_difference, print_explanation
 from actprof.errors import UsageError
 from actprof.explanation.explain import difference
@@ -47,6 +54,7 @@ _TENSORS = 20  # of a JSON object
     metavar="OPTIONS",
     help='Compare with these options on top, like "--resolution 224x224".',
 )
+@calibration_option
 @html_option
 @png_option
 @click.option(
