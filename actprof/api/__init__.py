@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from actprof.api.around import compare
-from actprof.api.ledger import accuracy
+from actprof.api.ledger import accuracy, contribute
 from actprof.api.measurements import (
     calibrate,
     compare_snapshot,
@@ -48,6 +48,7 @@ __all__ = [
     "check",
     "compare",
     "compare_snapshot",
+    "contribute",
     "explain",
     "known_policies",
     "load_scenario",

@@ -8,13 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from actprof.errors import ActprofError, StoreError, UsageError
+from actprof.files import write_whole
 from actprof.ledger.accuracy import Accuracy, summarise
+from actprof.ledger.contribution import Contribution, contribution_of
 from actprof.ledger.keep import DEFAULT_FOLDER, add_results, is_comparable, read_rows, write_rows
 from actprof.ledger.keep import refresh as predict_again
 from actprof.progress import Listener, nobody
 from actprof.results import MEASURED, PREDICTED, Result
 from actprof.running.summary import KIND as RUN_SUMMARY
 from actprof.running.summary import RunSummary
+from actprof.step_time.calibration import stored_calibration
 
 PAGE_NAME = "accuracy.html"
 
@@ -54,6 +57,29 @@ def accuracy(
         from actprof.report.page import write_page
 
         write_page(Path(folder) / PAGE_NAME, render_accuracy(found))
+    return found
+
+
+def contribute(path: str | Path, *, add: Sequence[str | Path] = ()) -> Contribution:
+    """Write one file for others: this machine's calibration, and measured runs; return what is in it.
+
+    Args:
+        path: of the file.
+        add: where measured results are, as for `accuracy`; each is predicted anew, without the calibration.
+
+    Raises:
+        UsageError: there is neither a calibration nor a measurement, or one of them cannot be used.
+        StoreError: a file cannot be read or written.
+    """
+    measured = [result for place in add for result in read_results(place) if result.source == MEASURED]
+    calibration = stored_calibration()
+    if calibration is None and not measured:
+        raise UsageError(
+            "there is nothing to contribute: make a calibration with actprof calibrate, or name measured "
+            "runs with --add"
+        )
+    found = contribution_of(add_results((), measured), calibration)
+    write_whole(Path(path), f"{json.dumps(found.to_json(), indent=2)}\n".encode())
     return found
 
 

@@ -20,6 +20,7 @@ from actprof.prediction.passes import passes_peak_bytes
 from actprof.prediction.predict import predict_cell
 from actprof.progress import Listener, Progress, nobody
 from actprof.results import MEASURED, PREDICTED, Result, Verdict
+from actprof.step_time.calibration import uncalibrated
 
 DEFAULT_FOLDER = Path("reports/accuracy")
 FILE_NAME = "rows.jsonl"
@@ -110,10 +111,13 @@ def _predicted(row: AccuracyRow) -> Figures:
 def predict_row(row: AccuracyRow) -> Result:
     """Return the prediction of a row: of its cell, held to what the card that ran it was held to.
 
+    No calibration of this machine goes into it.
+
     Raises:
         UsageError: see `predict_cell`.
     """
-    return predict_cell(row.cell, catalogue=_catalogue_of(row))
+    with uncalibrated():
+        return predict_cell(row.cell, catalogue=_catalogue_of(row))
 
 
 def _catalogue_of(row: AccuracyRow) -> Catalogue:

@@ -165,11 +165,12 @@ def _host(found: Found) -> Host:
     default = default_host()
     if found.launching and found.expected_seconds:
         slower = sum(found.launching.values()) / found.expected_seconds
-        source = "a small training step, launched on the GPU"
+        how, source = "calibrated", "a small training step, launched on the GPU"
     else:
         slower = dispatch_seconds(found.dispatching) / DISPATCH_SECONDS
+        how = "an estimate from the CPU alone"
         source = "estimate: a small training step on the CPU, which says nothing of CUDA's own part"
-    name = f"this machine ({found.processor})"
+    name = f"{found.processor} ({how})"
     return replace(default.faster(1 / slower), name=name, processor=found.processor, source=source)
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -39,6 +41,8 @@ from actprof.step_time.kernel_time import KernelTime
 from actprof.versions import package_version
 
 _log = logging.getLogger(__name__)
+
+_ignored: ContextVar[bool] = ContextVar("ignored", default=False)
 
 VARIABLE = "ACTPROF_CALIBRATION"
 SCHEMA_VERSION = 1
@@ -127,8 +131,18 @@ def calibration_of(gpu: str, aliases: tuple[str, ...] = ()) -> Calibration | Non
     Raises:
         UsageError: there is a file, and it cannot be read.
     """
-    known = stored_calibration()
+    known = None if _ignored.get() else stored_calibration()
     return known if known is not None and (not known.gpu or known.gpu in {gpu, *aliases}) else None
+
+
+@contextmanager
+def uncalibrated() -> Iterator[None]:
+    """Inside, no calibration holds: what is predicted is the same on every machine."""
+    token = _ignored.set(True)
+    try:
+        yield
+    finally:
+        _ignored.reset(token)
 
 
 def stored_calibration() -> Calibration | None:

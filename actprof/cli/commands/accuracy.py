@@ -58,9 +58,15 @@ _Column: TypeAlias = tuple[str, Callable[[AccuracyRow], str]]
     help="Predict every row again, write no page, and exit with 1 when a run that was said to run ran out, "
     "or a stored prediction is no longer what is predicted.",
 )
+@click.option(
+    "--contribute",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Only write this file for others: your calibration and the runs of --add, with nothing personal.",
+)
 @click.option("--rows", "all_rows", is_flag=True, help="Show all rows, not only the worst.")
 @json_option
-def command(*, folder: Path, as_json: bool, all_rows: bool, **options: Any) -> int:
+def command(*, folder: Path, contribute: Path | None, as_json: bool, all_rows: bool, **options: Any) -> int:
     """Show how true predictions are, from the ledger in FOLDER (reports/accuracy if left out).
 
     A row is one run, predicted and measured, by actprof or by others who published it. Differences are
@@ -72,7 +78,11 @@ def command(*, folder: Path, as_json: bool, all_rows: bool, **options: Any) -> i
       actprof accuracy
       actprof accuracy --add measured.json --add reports/3090
       actprof accuracy --check
+      actprof accuracy --add measured.json --contribute mine.json
     """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
+    if contribute is not None:
+        _contribute(contribute, options["add"], as_json=as_json)
+        return 0
     with progress_listener(TextColumn("{task.description}"), start="") as listener:
         found = api.accuracy(folder, listener=listener, **options)
     page = None if options["check"] else folder / PAGE_NAME
@@ -83,6 +93,27 @@ def command(*, folder: Path, as_json: bool, all_rows: bool, **options: Any) -> i
         if page is not None:
             messages().print(f"wrote {escape(str(page))}", soft_wrap=True)
     return _FAILED if options["check"] and (found.changed or found.verdicts.said_runs_ran_out) else 0
+
+
+def _contribute(path: Path, add: Sequence[Path], *, as_json: bool) -> None:
+    """Write the file for others, and say what is in it and where it goes."""
+    with progress_listener(TextColumn("{task.description}"), start="predicting what was measured"):
+        found = api.contribute(path, add=add)
+    if as_json:
+        print_json(found.to_json())
+        return
+    console = output()
+    machine = found.calibration
+    if machine is not None:
+        said = f"GPU {machine.gpu}" if machine.gpu else "host"
+        console.print(escape(f"calibration of the {said}, {machine.date[:10]}"), soft_wrap=True)
+    for row in found.rows:
+        console.print(escape(f"{row.name}, {row.date[:10]}"), soft_wrap=True)
+    console.print(
+        "\nNo path, command or name of a machine or a user is in it. Attach it to an issue of actprof, with "
+        "the title 'Measured on …'."
+    )
+    messages().print(f"wrote {escape(str(path))}", soft_wrap=True)
 
 
 def print_accuracy(found: Accuracy, console: Console, *, all_rows: bool = False) -> None:
