@@ -101,13 +101,25 @@ def _growing(
 ) -> _Kind | None:
     """Return the numbers of `rows` as functions of the batch size, whole or in equal parts."""
     divisor = batch_sizes[1] - batch_sizes[0] if len(batch_sizes) > 1 else 1
-    fitted = _affine([[number * divisor for number in row] for row in rows], batch_sizes)
-    if fitted is None:
+    lines = [
+        _line([number * divisor for number in column], batch_sizes) for column in zip(*rows, strict=True)
+    ]
+    if None in lines:
         return None
-    constant, per_sample = (column.tolist() for column in fitted)
+    constant, per_sample = zip(*(line for line in lines if line), strict=True) if lines else ((), ())
     common = gcd(divisor, *constant, *per_sample)
-    constant, per_sample = ([number // common for number in column] for column in (constant, per_sample))
-    return kind(form, tuple(constant), tuple(per_sample), divisor // common)
+    constant, per_sample = (tuple(number // common for number in column) for column in (constant, per_sample))
+    return kind(form, constant, per_sample, divisor // common)
+
+
+def _line(values: Sequence[int], batch_sizes: Sequence[int]) -> tuple[int, int] | None:
+    """Return (constant, per sample) of one number, in Python's own: the end of a slice may be a long one."""
+    if len(values) == 1:
+        return values[0], 0
+    per_sample, left = divmod(values[1] - values[0], batch_sizes[1] - batch_sizes[0])
+    constant = values[0] - per_sample * batch_sizes[0]
+    held = all(value == constant + per_sample * size for value, size in zip(values, batch_sizes, strict=True))
+    return (constant, per_sample) if held and not left else None
 
 
 def _calls(recorders: Sequence[Recorder], batch_sizes: Sequence[int]) -> tuple[tuple[GrowingCall, ...], Ints]:

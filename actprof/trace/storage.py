@@ -92,7 +92,10 @@ def _details_from_bytes(data: bytes) -> TraceDetails:
     try:
         words, columns = _opened(data)
         texts = {name: _decode([tupled(word) for word in words[name]], columns[name]) for name in _WORDS}
-        calls = tuple(GrowingCall(*tupled(call)) for call in words["calls"])
+        calls = tuple(
+            GrowingCall(tuple(form), tuple(constant), tuple(per_sample), divisor)
+            for form, constant, per_sample, divisor in words["calls"]
+        )
         return TraceDetails(freed_by=columns["freed_by"], op_calls=columns["op_calls"], calls=calls, **texts)
     except Exception as error:  # as above
         raise StoreError(f"not readable details of a trace: {error}") from error
