@@ -211,7 +211,7 @@ def _judged(
 def step_timeline(told: Prediction) -> StepTimeline | None:
     """Return the predicted step, launch by launch; None where it or the speed of the GPU is unknown."""
     cell, device = told.result.cell, told.conditions.device
-    if told.trace is None or device is None:
+    if told.trace is None or device is None or told.result.step_seconds is None:
         return None
     gpu = device.gpu
     step = play_step(

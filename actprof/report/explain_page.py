@@ -14,13 +14,21 @@ from actprof.explanation.holders import HeldTensor
 from actprof.explanation.sentences import first_ops, headline, request_text, share, short_op, site_text
 from actprof.policies import policy_title, tokens_called
 from actprof.prediction.attribution import ACTIVATIONS
+from actprof.prediction.predict import step_timeline
 from actprof.report.explain_figures import draw_course, draw_modules, stacked_kinds
 from actprof.report.page import Plots, render
 from actprof.report.palette import MEMORY, PHASES, ROOM, kind_colour
 from actprof.report.parts import Entry, Row, Table, View, columns, rows, with_first
 from actprof.report.sweep_tables import table_components
+from actprof.report.timeline_figure import (
+    components_key,
+    draw_lanes,
+    draw_shares_over_time,
+    phases_key,
+    shares_key,
+)
 from actprof.results import Result
-from actprof.units import format_bytes
+from actprof.units import format_bytes, format_seconds
 from actprof.words import capital, cell_command, cell_text, options_text
 
 _MOST_TENSORS = 400
@@ -55,6 +63,7 @@ def render_explanation(
             _modules(some, i, figures, found.result.cell.policy) for i, some in enumerate(found.moments)
         ],
         courses=[_course(some, i, room, figures) for i, some in enumerate(found.moments)],
+        step=_step(found, figures),
         kinds=_views(names, [_table_kinds(some) for some in found.moments]),
         ops=_views(names, [_table_ops(some) for some in found.moments]),
         phases=list(PHASES.items()),
@@ -114,6 +123,33 @@ def _course(moment: Holding, index: int, room: int, figures: Plots) -> View:
     lines = [("reserved", MEMORY["reserved"], "line")]
     lines += [("the GPU's room for PyTorch", ROOM, "line dashed")] if limit else []
     return View(_name(moment), (panel,), first=not index, key=[*kinds, *lines])
+
+
+def _step(found: Explanation, figures: Plots) -> dict[str, Any] | None:
+    """Return the figures of the predicted step, their keys, and what is said of it; None without one."""
+    timeline, result = step_timeline(found.prediction), found.result
+    if timeline is None or result.step_seconds is None or result.work is None:
+        return None
+    policy = result.cell.policy
+    lanes = figures.add(
+        draw_lanes(timeline, policy), "", "Phases on the host and components on the GPU, over time", "lanes"
+    )
+    shares = figures.add(
+        draw_shares_over_time(timeline),
+        "What the GPU's time goes to",
+        "Shares of its time, over time",
+        "shares",
+    )
+    return {
+        "lanes": lanes,
+        "keys": (("Host", phases_key(timeline)), ("GPU", components_key(timeline, policy))),
+        "shares": shares,
+        "shares_key": shares_key(),
+        "seconds": format_seconds(result.step_seconds.median),
+        "host_seconds": format_seconds(result.work.host_seconds),
+        "device_seconds": format_seconds(result.work.device_seconds),
+        "command": f"{cell_command(result.cell, 'explain')} --perfetto step.json.gz",
+    }
 
 
 def _table_kinds(moment: Holding) -> Table:
