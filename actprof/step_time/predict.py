@@ -61,7 +61,7 @@ def predict_step_time(
         kernel_launches=len(step.kernels),
         flops_per_sample=round(sum(kernel.flops for kernel in step.kernels) / samples),
         limited_by=limited_by,
-        work=_work(step, trace, samples),
+        work=_work(step, trace, batch_size, samples),
         assumptions=_assumptions(gpu, step, band, calibration),
     )
 
@@ -73,7 +73,7 @@ def _limit(step: PlayedStep) -> str:
     return "arithmetic" if computing > step.played.device_seconds / 2 else "bandwidth"
 
 
-def _work(step: PlayedStep, trace: Trace, samples: int) -> StepWork:
+def _work(step: PlayedStep, trace: Trace, batch_size: int, samples: int) -> StepWork:
     played = step.played
     computing = sum(time.seconds for time in step.times if time.arithmetic > time.traffic)
     moved = sum(kernel.bytes for kernel in step.kernels)
@@ -92,7 +92,7 @@ def _work(step: PlayedStep, trace: Trace, samples: int) -> StepWork:
         components=_components(step, trace),
         phases=_phases(step, trace),
         host=step.host.name,
-        variants=variants_of(step),
+        variants=variants_of(step, trace, batch_size),
     )
 
 

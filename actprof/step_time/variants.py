@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from actprof.step_time.all_reduce import NVLINK, PCIE, ddp_seconds
 from actprof.step_time.kernel import (
     ELEMENTWISE,
     FILL,
@@ -15,8 +16,11 @@ from actprof.step_time.kernel import (
     STRIDED,
 )
 from actprof.step_time.step import PlayedStep
+from actprof.trace.model import Trace
 
 FASTER_HOST, GRAPHS, COMPILED = "a host twice as fast", "CUDA graphs", "torch.compile"
+_GPUS = 8
+DDP = f"DDP on {_GPUS} such GPUs"
 # What torch.compile's Inductor writes anew, several ops in one kernel. How much of their time is left is not
 # known of any of these policies: from a quarter, where chains of ops share their tensors, to all but a tenth.
 _FUSED = {ELEMENTWISE, STRIDED, RANDOM, SOFTMAX, NORM, NORM_INPUT, REDUCTION, FILL}
@@ -24,16 +28,23 @@ FUSED_LEFT = (0.25, 0.9)
 _LAUNCH = 5e-6  # of the host, for a kernel that compiled code launches; an estimate
 
 
-def variants_of(step: PlayedStep) -> Mapping[str, tuple[float, float]]:
+def variants_of(step: PlayedStep, trace: Trace, batch_size: int) -> Mapping[str, tuple[float, float]]:
     """Return the seconds of the step (lowest, highest) by what is different.
 
     A host that is twice as fast, or one that launches the whole step as one graph: the device's work is as it
-    was. Compiled: some kernels become fewer, and the host launches without Python.
+    was. Compiled: some kernels become fewer, and the host launches without Python. On several GPUs, each with
+    such a batch: linked by NVLink, or through the host's memory.
     """
     faster = step.with_host(step.host.faster(2.0)).seconds
     graph = step.played.device_seconds + step.host.step
     compiled = tuple(_compiled(step, left) for left in FUSED_LEFT)
-    return {FASTER_HOST: (faster, faster), GRAPHS: (graph, graph), COMPILED: (compiled[0], compiled[1])}
+    shared = tuple(ddp_seconds(step, trace, batch_size, gpus=_GPUS, link=link) for link in (NVLINK, PCIE))
+    return {
+        FASTER_HOST: (faster, faster),
+        GRAPHS: (graph, graph),
+        COMPILED: (compiled[0], compiled[1]),
+        DDP: (shared[0], shared[1]),
+    }
 
 
 def _compiled(step: PlayedStep, left: float) -> float:

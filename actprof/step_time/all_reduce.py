@@ -1,0 +1,73 @@
+"""What DDP adds to a step: gradients are averaged over the GPUs, bucket by bucket, while backward goes on.
+
+A bucket of 25 MiB goes out when its last gradient is there and the one before it is through; what is not
+hidden behind the backward pass makes the step longer (torch/csrc/distributed/c10d/reducer.cpp). A ring of N
+GPUs moves 2 (N - 1) / N of the bytes through each link (NCCL's documentation of bus bandwidth).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from actprof.step_time.step import BACKWARD, PlayedStep
+from actprof.trace.model import KINDS, Trace
+
+_BUCKET_BYTES = 25 * 2**20
+_GRADIENTS = KINDS.index("gradients")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Between the GPUs of one machine: bytes per second through each (bus bandwidth), seconds at least.
+
+    Figures are estimates, of messages of 25 MiB, from public results of nccl-tests.
+    """
+
+    name: str
+    bandwidth: float
+    latency: float
+
+
+# NVLink of the fourth generation reaches 370 GB/s with large messages and about half with these; through the
+# host's memory, as with GeForce cards, which have no direct way, some 10.
+NVLINK = Link("NVLink", 180e9, 30e-6)
+PCIE = Link("PCIe 4.0 through the host", 10e9, 60e-6)
+
+
+def ddp_seconds(step: PlayedStep, trace: Trace, batch_size: int, *, gpus: int, link: Link) -> float:
+    """Return the seconds of the step on each of so many GPUs; that of one where nothing is trained."""
+    buckets = list(_buckets(step, trace, batch_size))
+    backward = [step.played.ended[place] for place, row in enumerate(step.rows) if _is_backward(trace, row)]
+    if not buckets or not backward:
+        return step.played.seconds
+    through = 0.0
+    for ready, size in buckets:
+        through = max(ready, through) + link.latency + 2 * (gpus - 1) / gpus * size / link.bandwidth
+    return step.played.seconds + max(through - float(max(backward)), 0.0)
+
+
+def _is_backward(trace: Trace, row: int) -> bool:
+    return int(trace.ops.phase[row]) == BACKWARD
+
+
+def _buckets(step: PlayedStep, trace: Trace, batch_size: int) -> Iterator[tuple[float, int]]:
+    """Yield (when its last gradient is there, bytes) of each bucket, filled in the order of the gradients."""
+    first = {row: place for place, row in reversed(list(enumerate(step.rows)))}
+    tensors = trace.tensors
+    born = np.flatnonzero((tensors.kind == _GRADIENTS) & np.isin(tensors.op, list(first)))
+    sizes = tensors.requested_bytes(batch_size)
+    ready, full = 0.0, 0
+    for tensor in born.tolist():
+        row = int(tensors.op[tensor])
+        if not _is_backward(trace, row):
+            continue
+        ready = max(ready, float(step.played.ended[first[row]]))
+        full += int(sizes[tensor])
+        if full >= _BUCKET_BYTES:
+            yield ready, full
+            full = 0
+    if full:
+        yield ready, full
