@@ -35,7 +35,7 @@ def first_aid(result: Result, *, catalogue: Catalogue | None = None) -> Remedy |
         if not _is_hopeless(offer, result) and cached_trace(offer.cell) is not None:
             known = roomy if roomy is not None and roomy.cell == offer.cell else None
             after = known or predict_cell(offer.cell, catalogue=catalogue)
-            tried.append(_remedy(offer, result, after))
+            tried.append(remedy_of(offer, result, after))
     return cheapest(tried)
 
 
@@ -58,10 +58,11 @@ def _larger_batch(result: Result, catalogue: Catalogue | None) -> Remedy | None:
     found = roomy_batch(result, catalogue=catalogue)
     if found is None or found.cell.batch_size <= result.cell.batch_size:
         return None
-    return _remedy(batch_size_offer("larger_batch", found.cell), result, found)
+    return remedy_of(batch_size_offer("larger_batch", found.cell), result, found)
 
 
-def _remedy(offer: Offer, before: Result, after: Result) -> Remedy:
+def remedy_of(offer: Offer, before: Result, after: Result) -> Remedy:
+    """Return the offer as a remedy of what is predicted without and with it."""
     return Remedy(**{f.name: getattr(offer, f.name) for f in fields(Offer)}, before=before, after=after)
 
 

@@ -1,4 +1,4 @@
-"""How an `Explanation` looks on the terminal: sentence, kinds, modules, ops, tensors, and a difference."""
+"""How an `Explanation` looks on the terminal: kinds, modules, ops, tensors, the step, and a difference."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from actprof.advice.answer import HEADLINES, advice_line, subject
+from actprof.advice.faster import faster
 from actprof.advice.suggest import Remedy
 from actprof.cli.console import VERDICT_STYLES, number_table, plain_table
+from actprof.cli.show_step import print_step
 from actprof.explanation.alike import alike
 from actprof.explanation.explain import CONTEXT, UNUSED, Change, Explanation, Holding, difference
 from actprof.explanation.holders import HeldTensor
@@ -42,7 +44,7 @@ def print_explanation(  # noqa: PLR0913 - each is told apart
     remedy: Remedy | None = None,
     brief: bool = False,
 ) -> None:
-    """Print who holds the memory at the first moment, and what helps first: forty lines, or all of it.
+    """Print who holds the memory at the first moment, where a step goes, and what helps first.
 
     Asked for `full`, a `depth` of modules or a number of `tensors`, it prints those; `full` also the ops, and
     what the run would need if the device is not enough. `brief` stops after the first sentences, for a
@@ -66,6 +68,7 @@ def print_explanation(  # noqa: PLR0913 - each is told apart
         need = found.need
         console.print(f"\n[bold]On a device without limit[/] {escape(headline(need))}")
         _print_kinds(need, console, full=full)
+    print_step(found.result, console, changes=faster(found.result, remedy=remedy), full=full)
     console.print(f"\n{escape(advice_line(found.result, remedy))}")
     rest = "" if full else "; --full shows all of this"
     console.print(f"[dim]more: actprof suggest, with the same options{rest}[/]")

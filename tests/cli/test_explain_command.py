@@ -28,7 +28,11 @@ def test_text_begins_with_who_holds_the_most(run, seed, monkeypatch, columns, op
     assert re.search(said, " ".join(lines[1:5]))
     titles = [line for line in lines if re.match(r"By |The largest", line)]
     assert ["By kind", "By module", "The largest tensors"] == [title.partition(" (")[0] for title in titles]
-    assert len(lines) <= 40
+    memory, _, step = shown.out.partition("Where the step goes")
+    assert len(memory.splitlines()) + 3 <= 40
+    assert len(step.splitlines()) - 3 <= 14
+    assert "limited by " in step
+    assert max(map(len, step.splitlines()[:12])) <= columns
     assert max(len(line.rstrip()) for line in lines if "█" in line) <= columns
     assert any("per sample" in line for line in lines) == (columns == 120)
     assert any(line.startswith("= process") for line in lines)
