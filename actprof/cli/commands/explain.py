@@ -1,4 +1,4 @@
-"""Say who holds the memory of one training run."""
+"""Say who holds the memory of one training run, and where its step goes."""
 
 from __future__ import annotations
 
@@ -78,10 +78,11 @@ def command(  # noqa: PLR0913 - the options of a command
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Say who holds the memory of one training run, without a GPU.
+    """Say who holds the memory of one training run, and where its step goes, without a GPU.
 
     At the peak, or where it runs out: by kind, by module and by tensor, equal ones as one; with --full also
-    by op, and each tensor with the line that made it. Every list adds up to what is allocated.
+    by op, and each tensor with the line that made it. Every list adds up to what is allocated. The seconds of
+    a step: by kind of kernel, by component, host beside GPU, and what would be faster.
 
     \b
     Examples:
