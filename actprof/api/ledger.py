@@ -10,7 +10,8 @@ from pathlib import Path
 from actprof.errors import ActprofError, StoreError, UsageError
 from actprof.files import write_whole
 from actprof.ledger.accuracy import Accuracy, summarise
-from actprof.ledger.contribution import Contribution, contribution_of
+from actprof.ledger.contribution import KIND as CONTRIBUTION
+from actprof.ledger.contribution import Contribution, contribution_of, keep_calibration
 from actprof.ledger.keep import DEFAULT_FOLDER, add_results, is_comparable, read_rows, write_rows
 from actprof.ledger.keep import refresh as predict_again
 from actprof.progress import Listener, nobody
@@ -34,8 +35,8 @@ def accuracy(
 
     Args:
         folder: with `rows.jsonl`; the page is `accuracy.html`.
-        add: folders of sweeps with measured results, files that `actprof measure --json` printed, and
-            summaries of `actprof run`.
+        add: folders of sweeps with measured results, files that `actprof measure --json` printed,
+            summaries of `actprof run`, and what others contribute.
         refresh: predict every row again and store that.
         check: predict every row again and only compare (see `changed`); no page is written.
         listener: told of each row before it is predicted.
@@ -44,20 +45,26 @@ def accuracy(
         UsageError: nothing can be compared in what is to be added, or a cell that can no longer be.
         StoreError: a file cannot be read or written, or there is no ledger.
     """
-    results = [result for path in add for result in read_results(path)]
-    stored = add_results(read_rows(folder, missing_ok=bool(results)), results)
+    shared = {path: found for path in add if (found := _read_contribution(Path(path))) is not None}
+    results = [result for path in add if path not in shared for result in read_results(path)]
+    stored = add_results(read_rows(folder, missing_ok=bool(add)), results)
+    others = [row for found in shared.values() for row in found.rows]
+    stored = tuple({row.key: row for row in (*stored, *others)}.values())
     rows = predict_again(stored, listener=listener) if refresh or check else stored
-    if results or refresh:
+    for found in shared.values():
+        if found.calibration is not None:
+            keep_calibration(folder, found.calibration)
+    if add or refresh:
         write_rows(folder, rows if refresh else stored)
     pairs = zip(rows, stored, strict=True)
     changed = tuple(row for row, former in pairs if row.predicted != former.predicted)
-    found = replace(summarise(rows), changed=changed)
+    answer = replace(summarise(rows), changed=changed)
     if not check:
         from actprof.report.accuracy_page import render_accuracy
         from actprof.report.page import write_page
 
-        write_page(Path(folder) / PAGE_NAME, render_accuracy(found))
-    return found
+        write_page(Path(folder) / PAGE_NAME, render_accuracy(answer))
+    return answer
 
 
 def contribute(path: str | Path, *, add: Sequence[str | Path] = ()) -> Contribution:
@@ -103,6 +110,15 @@ def read_results(path: str | Path) -> tuple[Result, ...]:
     if not any(map(is_comparable, results)):
         raise UsageError(_nothing_to_compare(source, results))
     return tuple(results)
+
+
+def _read_contribution(path: Path) -> Contribution | None:
+    """Return what somebody contributes, None where the file is something else."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return Contribution.from_json(data) if data.get("kind") == CONTRIBUTION else None
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
 
 
 def _read_file(path: Path) -> list[Result]:

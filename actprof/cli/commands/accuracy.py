@@ -48,8 +48,8 @@ _Column: TypeAlias = tuple[str, Callable[[AccuracyRow], str]]
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="A folder of a sweep with measured results, a file of `actprof measure --json`, or the summary of "
-    "an `actprof run`. Repeatable.",
+    help="A folder of a sweep with measured results, a file of `actprof measure --json`, the summary of an "
+    "`actprof run`, or what somebody contributes. Repeatable.",
 )
 @click.option("--refresh", is_flag=True, help="Predict every row again and store that.")
 @click.option(
