@@ -9,7 +9,7 @@ from actprof.policies.changes import fitting_changes
 from actprof.policies.precision import autocast_of
 from actprof.prediction.step_parts import component_parts, kind_parts
 from actprof.results import Result, StepWork
-from actprof.step_time.variants import COMPILED, GRAPHS
+from actprof.step_time.variants import COMPILED, DDP, DDP_GPUS, GRAPHS
 from actprof.units import format_seconds
 from actprof.words import LIMITS, rate_text
 
@@ -147,11 +147,14 @@ def gpu_time_text(work: StepWork) -> str:
 
 
 def variant_rates(result: Result) -> dict[str, tuple[float, float]]:
-    """Return the samples per second (lowest, highest) of each of the step's variants, by their names."""
+    """Return the samples per second (lowest, highest) of each of the step's variants, of all their GPUs."""
     if result.work is None:
         return {}
-    samples = result.cell.step_samples
-    return {name: (samples / high, samples / low) for name, (low, high) in result.work.variants.items()}
+    rates = {}
+    for name, (low, high) in result.work.variants.items():
+        samples = result.cell.step_samples * (DDP_GPUS if name == DDP else 1)
+        rates[name] = (samples / high, samples / low)
+    return rates
 
 
 def rates_text(rates: tuple[float, float]) -> str:

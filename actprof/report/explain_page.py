@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from actprof.advice.answer import added_words, advice_line, beyond_text
+from actprof.advice.faster import faster
 from actprof.advice.offer import Offer
 from actprof.advice.remedies import offers
 from actprof.advice.suggest import Remedy
@@ -19,6 +20,7 @@ from actprof.report.explain_figures import draw_course, draw_modules, stacked_ki
 from actprof.report.page import Plots, render
 from actprof.report.palette import MEMORY, PHASES, ROOM, kind_colour
 from actprof.report.parts import Entry, Row, Table, View, columns, rows, with_first
+from actprof.report.step_section import present_step
 from actprof.report.sweep_tables import table_components
 from actprof.report.timeline_figure import (
     components_key,
@@ -64,6 +66,7 @@ def render_explanation(
         ],
         courses=[_course(some, i, room, figures) for i, some in enumerate(found.moments)],
         step=_step(found, figures),
+        goes=present_step(found.result, faster(found.result, remedy=remedy), figures),
         kinds=_views(names, [_table_kinds(some) for some in found.moments]),
         ops=_views(names, [_table_ops(some) for some in found.moments]),
         phases=list(PHASES.items()),

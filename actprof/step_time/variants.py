@@ -19,8 +19,8 @@ from actprof.step_time.step import PlayedStep
 from actprof.trace.model import Trace
 
 FASTER_HOST, GRAPHS, COMPILED = "a host twice as fast", "CUDA graphs", "torch.compile"
-_GPUS = 8
-DDP = f"DDP on {_GPUS} such GPUs"
+DDP_GPUS = 8
+DDP = f"DDP on {DDP_GPUS} such GPUs"
 # What torch.compile's Inductor writes anew, several ops in one kernel. How much of their time is left is not
 # known of any of these policies: from a quarter, where chains of ops share their tensors, to all but a tenth.
 _FUSED = {ELEMENTWISE, STRIDED, RANDOM, SOFTMAX, NORM, NORM_INPUT, REDUCTION, FILL}
@@ -38,7 +38,7 @@ def variants_of(step: PlayedStep, trace: Trace, batch_size: int) -> Mapping[str,
     faster = step.with_host(step.host.faster(2.0)).seconds
     graph = step.played.device_seconds + step.host.step
     compiled = tuple(_compiled(step, left) for left in FUSED_LEFT)
-    shared = tuple(ddp_seconds(step, trace, batch_size, gpus=_GPUS, link=link) for link in (NVLINK, PCIE))
+    shared = tuple(ddp_seconds(step, trace, batch_size, gpus=DDP_GPUS, link=link) for link in (NVLINK, PCIE))
     return {
         FASTER_HOST: (faster, faster),
         GRAPHS: (graph, graph),
