@@ -1,4 +1,4 @@
-"""A predicted step in the tools of others: the Perfetto UI opens it, and finds all that is in it."""
+"""A predicted step in a browser: on actprof's page, and in the Perfetto UI, which finds all that is in it."""
 
 from __future__ import annotations
 
@@ -81,3 +81,21 @@ def test_perfetto_opens_a_predicted_step(perfetto, tmp_path):
     assert [[kernels, 1]] == arrows
     assert ["allocated bytes", "kernels in the queue", "reserved bytes"] == [name for name, _ in counters]
     assert found.result.peak_allocated_bytes == counters[0][1]
+
+
+def test_everybody_can_read_the_step_on_the_page(open_file, tmp_path):
+    """Axe has no complaint, nothing is wider than a phone, and a bar says what it is when pointed at."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = actprof.explain(gpu="T4", batch_size=16)
+    path = actprof.write_explanation_page(found, tmp_path / "explain.html")
+    for width, scheme in ((1440, "light"), (1440, "dark"), (390, "light")):
+        page = open_file(path, width=width, scheme=scheme)
+        complaints = Axe().run(page, "#step").response["violations"]
+        assert [] == [rule["id"] for rule in complaints if rule["impact"] in ("serious", "critical")]
+        assert width == page.evaluate("document.documentElement.scrollWidth")
+        lanes = page.locator("#step .barlayer .point").count()
+        assert 10 < lanes < 300
+    page.locator("#step .barlayer .trace").first.locator(".point").first.hover(force=True)
+    page.wait_for_selector("#step .hoverlayer .hovertext")
+    assert "kernels launched" in page.locator("#step .hoverlayer").first.text_content()
