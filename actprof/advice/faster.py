@@ -16,7 +16,7 @@ from actprof.hardware import Catalogue
 from actprof.prediction.limits import variant_rates
 from actprof.prediction.predict import predict_cell
 from actprof.results import Result
-from actprof.step_time.variants import COMPILED, FASTER_HOST, FUSED_LEFT, GRAPHS
+from actprof.step_time.variants import COMPILED, DDP, FASTER_HOST, FUSED_LEFT, GRAPHS
 from actprof.trace.cache import cached_trace
 
 _TRIED = ("bf16", "channels_last")  # remedies that change a step's seconds more than its memory
@@ -24,6 +24,7 @@ _LEAST = 0.01  # of the samples per second: less is next to nothing
 _NOTES = {
     FASTER_HOST: "the same step on a processor that launches in half the time",
     GRAPHS: "the same kernels, launched as one: torch.compile(mode='reduce-overhead') does it",
+    DDP: "each with such a batch, gradients summed over NVLink or, slower, through the host's memory",
     COMPILED: "what it fuses is assumed to take {:.0%} to {:.0%} of its time".format(*FUSED_LEFT),
 }
 
@@ -36,13 +37,15 @@ class Faster:
         title: what is done, in words.
         rates: samples per second with it, lowest and highest; the same where there is one figure.
         ratios: by those without it.
-        note: what that rests on, or how it is done.
+        note: what that rests on.
+        flags: or variables that do it, of lerobot-train or, as `--change`, of every command here.
     """
 
     title: str
     rates: tuple[float, float]
     ratios: tuple[float, float]
     note: str = ""
+    flags: str = ""
 
     @property
     def matters(self) -> bool:
@@ -69,8 +72,10 @@ def faster(
         rate = known.after.samples_per_second
         if rate:
             how = " ".join([*(f"{k}={v}" for k, v in known.environment.items()), *known.flags])
-            note = how or f"--change {known.name}"
-            found.append(Faster(title=known.title, rates=(rate, rate), ratios=(rate / base,) * 2, note=note))
+            flags = how or f"--change {known.name}"
+            found.append(
+                Faster(title=known.title, rates=(rate, rate), ratios=(rate / base,) * 2, flags=flags)
+            )
     return tuple(sorted(found, key=lambda change: -sum(change.rates)))
 
 

@@ -1,4 +1,4 @@
-"""Where a predicted step goes, as tables of bars and a figure: kinds, components, phases, what is faster.
+"""Where a predicted step goes, as tables of bars and a figure: kinds, components, phases, changes.
 
 Plain text, not escaped.
 """
@@ -19,7 +19,7 @@ from actprof.report.parts import NOTHING, Entry, Row, Table, columns, rows
 from actprof.report.plotting import CATEGORIES, axis_title, lay_out
 from actprof.results import Result, StepWork
 from actprof.units import format_seconds
-from actprof.words import capital, percent
+from actprof.words import percent
 
 _MOST_KINDS = 12
 _HOST, _GPU = LIMITS["launches"], LIMITS["arithmetic"]
@@ -47,8 +47,7 @@ def draw_phases(work: StepWork) -> go.Figure:
     """Return the milliseconds of host and GPU in each phase, as pairs of level bars."""
     names = list(work.phases)
     figure = go.Figure()
-    sides = (("the GPU is busy", 1, _GPU), ("the host launches", 0, _HOST))  # the last one is drawn on top
-    for name, side, colour in sides:
+    for name, side, colour in (("the host launches", 0, _HOST), ("the GPU is busy", 1, _GPU)):
         seconds = [work.phases[phase][side] for phase in names]
         figure.add_bar(
             y=names, x=[round(1000 * it, 3) for it in seconds], orientation="h", name=name,
@@ -96,18 +95,20 @@ def _bars(
 def table_changes(result: Result, changes: Sequence[Faster]) -> Table:
     """Return what other hosts, ways of launching and remedies would bring, beside the step as it is."""
     rate = result.samples_per_second or 0.0
-    lines = [("as it is", rates_text((rate, rate)), NOTHING, "")]
-    lines += [(change.title, rates_text(change.rates), _ratio(change), change.note) for change in changes]
-    heads = columns("Change") + columns(numbers=("Samples/s", "As many")) + columns("How")
-    return Table(
-        "What would be faster", heads,
-        rows((capital(name), rate, ratio, Entry(note, "long")) for name, rate, ratio, note in lines),
-        css="helps", named=True,
-    )  # fmt: skip
+    lines: list[tuple[Entry | str, ...]] = [("as it is", rates_text((rate, rate)), NOTHING, "")]
+    lines += [
+        (
+            change.title, rates_text(change.rates), _ratio(change),
+            Entry(change.flags, "long") if change.flags else change.note,
+        )
+        for change in changes
+    ]  # fmt: skip
+    heads = (*columns("Change", numbers=("Samples/s", "Times as many")), *columns("How"))
+    return Table("What other machines and changes would bring", heads, rows(lines), css="helps", named=True)
 
 
 def _ratio(change: Faster) -> str:
     if not change.matters:
         return "the same"
     low, high = (f"{ratio:.2f}" for ratio in change.ratios)
-    return f"{low} times" if low == high else f"{low} to {high} times"
+    return low if low == high else f"{low} to {high}"
