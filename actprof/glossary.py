@@ -68,6 +68,18 @@ GLOSSARY: dict[str, str] = {
     "(`torch.backends.cudnn.benchmark`); lerobot turns it on, so memory differs a little from run to run.",
     "kernel launch": "The host tells the GPU to run one function (a kernel); it takes some microseconds, so "
     "that many small kernels leave the GPU waiting for the host.",
+    "host": "The processor that runs Python and PyTorch, and launches the GPU's kernels one by one; it runs "
+    "ahead of the GPU where it is the faster of the two.",
+    "host-bound": "Of a step in which launching takes longer than the kernels themselves, so that kernel "
+    "launches limit it: a faster GPU does not help, a larger batch or fewer launches do.",
+    "device-bound": "Of a step in which the kernels take longer than launching them, so that arithmetic or "
+    "memory bandwidth limits it.",
+    "kind of kernel": "What a kernel does, as far as its time depends on it: matrix products, convolutions, "
+    "elementwise, reductions and so on, each with its own share of the card's speed.",
+    "layout conversion": "A kernel that only reorders a tensor, as for convolutions on tensor cores, which "
+    "want the channels last; a policy in channels_last needs few of them.",
+    "CUDA graphs": "The kernels of a whole step recorded once and launched as one, so that the host costs "
+    "next to nothing (`torch.compile(mode='reduce-overhead')`).",
     "memory bandwidth": "How many bytes a second the card reads and writes in its own memory; what computes "
     "little for each byte is limited by it.",
     "GPU busy": "The share of a step's time in which kernels run; in the rest the GPU waits for the host or "

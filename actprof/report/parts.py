@@ -85,6 +85,7 @@ class View:
     table: Table | None = None
     key: Key = ()  # of the figures, where views differ in it
     note: str = ""  # between figures and table
+    second: Table | None = None  # below the first
 
 
 def columns(*texts: str, numbers: Iterable[str] = ()) -> tuple[tuple[str, str], ...]:

@@ -1,4 +1,4 @@
-"""Figures of predicted steps: what each batch size waits for, and a cell's ops below its GPU's roofs.
+"""Figures of predicted steps: what the GPU does in them, and a cell's ops below its GPU's roofs.
 
 Samples per second are drawn by `measured_figures.draw_speed`, for real runs and predictions alike.
 """
@@ -27,6 +27,7 @@ from actprof.units import format_seconds
 from actprof.words import LIMITS as LIMIT_WORDS
 from actprof.words import cell_text, percent
 
+HOST_MARK = {"symbol": "diamond", "size": 8, "color": "#ffffff", "line": {"width": 1.5, "color": "#1a1f26"}}
 _MARK = (9.0, 30.0)  # diameters of the cheapest and of the dearest op, in pixels
 # Where the names of the dearest ops go, from left to right, so that marks may stand close and at the right
 # edge; the last is lower. The others say their names when pointed at.
@@ -64,7 +65,9 @@ def roofs_of(gpu: Gpu, cell: Cell) -> Roofs | None:
 
 
 def draw_shares(line: Sequence[Result]) -> go.Figure:
-    """Return, for each batch size, what share of the step each limit takes, in stacked bars of 100 %.
+    """Return, for each batch size, what the GPU does in which share of the step, in stacked bars of 100 %.
+
+    A mark on each is the share in which the host is at work: at the top, it is the host that takes longest.
 
     Args:
         line: cells that differ in their batch size only, each with its `work`, smallest first.
@@ -78,11 +81,16 @@ def draw_shares(line: Sequence[Result]) -> go.Figure:
             for share, r in zip(shares, line, strict=True)
         ]
         figure.add_bar(
-            x=sizes, y=[round(100 * share, 2) for share in shares], name=escape(limit_name(name)), width=0.74,
+            x=sizes, y=[round(100 * share, 2) for share in shares], name=escape(share_name(name)), width=0.74,
             customdata=spent,
             marker={"color": LIMITS.get(name, GREY), "line": SEAM},
             hovertemplate="<b>%{fullData.name}</b>, batch %{x}<br>%{customdata} of the step<extra></extra>",
         )  # fmt: skip
+    figure.add_scatter(
+        x=sizes, y=[_host_percent(r) for r in line], mode="markers", name="the host is at work",
+        marker=HOST_MARK, cliponaxis=False,
+        hovertemplate="<b>%{fullData.name}</b>, batch %{x}<br>%{y:.0f} % of the step<extra></extra>",
+    )  # fmt: skip
     lay_out(figure, height=190, left=40, barmode="stack", bargap=0)
     figure.update_xaxes(title=axis_title("batch size"), **CATEGORIES)
     figure.update_yaxes(
@@ -91,10 +99,21 @@ def draw_shares(line: Sequence[Result]) -> go.Figure:
     return figure
 
 
+def _host_percent(result: Result) -> float:
+    """Return the share of the step in which the host launches; both ends of it may be rounded up."""
+    seconds = result.step_seconds.median if result.step_seconds else 0.0
+    return round(min(100 * result.work.host_seconds / seconds, 100.0), 2) if result.work and seconds else 0.0
+
+
 def limits_of(results: Sequence[Result]) -> tuple[str, ...]:
-    """Return what any of the steps waits for, in the order of the palette."""
+    """Return what the GPU does in any of the steps, in the order of the palette."""
     found = {name for r in results if r.work for name, share in r.work.shares.items() if share}
     return tuple(name for name in LIMITS if name in found) + tuple(sorted(found - set(LIMITS)))
+
+
+def share_name(limit: str) -> str:
+    """Return what the GPU does in that share of a step."""
+    return "waits for the host (kernel launches)" if limit == "launches" else limit_name(limit)
 
 
 def limit_name(limit: str) -> str:

@@ -14,14 +14,23 @@ from typing import Any
 from actprof.errors import UsageError
 from actprof.hardware import find_gpu
 from actprof.policies import policy_title
-from actprof.prediction.limits import what_helps
+from actprof.prediction.limits import limited_text, what_helps
 from actprof.report.arrange import Setup, arrange, largest_image_first
 from actprof.report.measured_figures import draw_speed
 from actprof.report.measured_sentences import pair_up
 from actprof.report.page import Plots
 from actprof.report.palette import GREY, LIMITS, allocator_mark
 from actprof.report.parts import NOTHING, Entry, Table, View, columns, dotted, rows, with_first
-from actprof.report.speed_figures import Roofs, draw_roofline, draw_shares, limit_name, limits_of, roofs_of
+from actprof.report.speed_figures import (
+    Roofs,
+    draw_roofline,
+    draw_shares,
+    limit_name,
+    limits_of,
+    roofs_of,
+    share_name,
+)
+from actprof.report.step_section import table_kinds
 from actprof.results import PREDICTED, Result
 from actprof.units import format_seconds
 from actprof.words import cameras_text, capital, images_text, join, percent, rate_text, views_text
@@ -60,13 +69,13 @@ def present_speed(
         "speeds": with_first([_speed_view(*view, names, points, figures) for view in views]),
         "speed_key": [*((images_text(1, name), *allocator_mark(i)) for i, name in enumerate(names)), *rings],
         "shares": with_first([_share_view(*view, figures) for view in views]),
-        "limit_key": [(limit_name(name), LIMITS.get(name, GREY)) for name in limits_of(timed)],
+        "limit_key": [(share_name(name), LIMITS.get(name, GREY)) for name in limits_of(timed)],
         "ops": with_first([*_op_views(views, figures)]),
     }
 
 
 def _helps(told: Sequence[Result]) -> list[tuple[str, str]]:
-    """Return (what a step waits for, what would help against it), policies apart where that differs."""
+    """Return (what limits a step, what would help against it), policies apart where that differs."""
     first = {(r.limited_by, r.cell.policy): r for r in reversed(told)}
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
     for (limit, policy), r in reversed(first.items()):
@@ -124,7 +133,7 @@ def _speed_view(
 
 def _share_view(setup: Setup, cameras: int, figures: Plots) -> View:
     name = _name(setup, cameras)
-    label = f"What a step waits for by batch size, {name}"
+    label = f"What the GPU does during a step by batch size, {name}"
     panels = tuple(
         figures.add(draw_shares(line), images_text(cameras, resolution), f"{label}, {resolution}")
         for resolution in setup.resolutions
@@ -146,7 +155,8 @@ def _op_views(views: Sequence[tuple[Setup, int]], figures: Plots) -> Iterator[Vi
             name = _name(setup, cameras, images_text(1, resolution), f"batch {result.cell.batch_size}")
             panel = figures.add(draw_roofline(result, roofs), "", f"Roofline of the costliest ops, {name}")
             table, note = _table_ops(result, name), "" if roofs else _NO_ROOFS
-            yield View(name, (panel,), first=cameras == _USUAL_CAMERAS, table=table, note=note)
+            kinds = table_kinds(result.work, name) if result.work and result.work.kinds else None
+            yield View(name, (panel,), first=cameras == _USUAL_CAMERAS, table=table, note=note, second=kinds)
 
 
 def _roofs(result: Result) -> Roofs | None:
@@ -186,7 +196,7 @@ def ends_of(setup: Setup) -> tuple[Result, ...]:
 
 
 def _say_setup(setup: Setup, first: Result, *others: Result) -> str:
-    """Return what a step of the setup's two ends takes and waits for; see `ends_of`."""
+    """Return what a step of the setup's two ends takes and what limits it; see `ends_of`."""
     named = f"{setup.name}: " if setup.name else ""
     cell = first.cell
     said = (
@@ -204,9 +214,8 @@ def _say_step(result: Result) -> str:
     seconds, rate, work = result.step_seconds, result.samples_per_second, result.work
     if seconds is None or rate is None or work is None:
         return "as long as nobody knows"
-    share = percent(work.shares.get(result.limited_by, 0.0), 1)
-    limit = f"{limit_name(result.limited_by)} ({share} of it)"
-    return f"{format_seconds(seconds.median)}, {rate_text(rate)} samples/s, and waits for {limit}"
+    said = f"{format_seconds(seconds.median)}, {rate_text(rate)} samples/s"
+    return f"{said}, limited by {limited_text(result)}"
 
 
 def _say_band(timed: Sequence[Result]) -> str:
@@ -226,7 +235,9 @@ def _say_caveat(band: str, results: Sequence[Result], *, has_points: bool) -> st
         if has_points
         else f"This report has no timed run on {where}."
     )
+    hosts = [name for name in dict.fromkeys(r.work.host for r in results if r.work) if name]
+    launching = f"; launching is taken to cost the host as much as on: {join(hosts)}" if hosts else ""
     return (
-        "These are predictions from data sheets and rules of thumb: a real step may take "
-        f"{band} of the time. {real}"
+        "These are predictions, kernel by kernel, from profiles and data sheets: a real step may take "
+        f"{band} of the time{launching}. {real}"
     )

@@ -61,7 +61,7 @@ def step_band(gpu: str, *, host_bound: bool, evidence: Sequence[StepEvidence] | 
     """Return the band of a GPU of the catalogue, by its name, for steps of that kind."""
     known = known_steps() if evidence is None else evidence
     residuals = _by_gpu([item for item in known if item.host_bound == host_bound])
-    kind = "the host holds up" if host_bound else "the GPU is busy with"
+    kind = "the host limits" if host_bound else "the GPU limits"
     own = residuals.get(gpu, [])
     if len(own) >= _ENOUGH:
         source = f"the band is that of {len(own)} steps of the {gpu} that {kind}"

@@ -162,7 +162,7 @@ def _assumptions(gpu: Gpu, step: PlayedStep, band: Band, calibration: Calibratio
     if calibration is not None and calibration.factors:
         said = f"step times rest on this machine's calibration; {band.source}"
     else:
-        said = f"step times rest on profiles of one H100, carried over by data sheets; {band.source}"
+        said = f"step times rest on kernels profiled on one H100, carried over by data sheets; {band.source}"
     host = f"launching is taken to cost as much as on: {step.host.name}"
     guessed = any(gpu.is_estimate(name) for name in ("memory_bandwidth_bytes_per_s", "tf32_flops", "specs"))
     return (said, host, *([f"the {gpu.name}'s speed is an estimate itself"] if guessed else []))

@@ -16,7 +16,7 @@ from actprof.report.speed_figures import draw_roofline, draw_shares, roofs_of
 from actprof.report.speed_section import OP_NUMBERS, present_speed
 from actprof.report.sweep_page import Report, render_report
 from actprof.report.sweep_tables import table_cells
-from actprof.results import OpCost, StepWork
+from actprof.results import KindCost, OpCost, StepWork
 from actprof.step_time.rates import default_rates
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -32,7 +32,7 @@ def timed(result, *, seconds=None, shares=SHARES, costs=COSTS, limited_by="arith
     """Return the result with a predicted step; as long as 10 ms a sample, or so many seconds."""
     median = seconds or 0.01 * result.cell.batch_size
     work = StepWork(
-        device_seconds=0.9 * median, host_seconds=0.2, busy_share=0.9, bytes_per_sample=10**9, shares=shares,
+        device_seconds=0.9 * median, host_seconds=0.02, busy_share=0.9, bytes_per_sample=10**9, shares=shares,
         costliest=costs,
     )  # fmt: skip
     return replace(
@@ -77,9 +77,10 @@ def test_the_sentence_tells_of_the_ends_at_the_same_batch(make_result):
     section, _ = section_of([*results, timed(make_result(batch_size=64, verdict="oom"))])
     (said,) = map(plain, section.said)
     assert (
-        "With two 640x480 cameras a step of batch 32 takes about 400 ms, 80.0 samples/s, and waits for "
-        "arithmetic (60 % of it); at 224x224 it takes about 80 ms, 400 samples/s, and waits for arithmetic "
-        "(60 % of it)."
+        "With two 640x480 cameras a step of batch 32 takes about 400 ms, 80.0 samples/s, limited by "
+        "arithmetic: the GPU is busy for 360 ms (arithmetic 67%, memory bandwidth 33%), the host needs 20 ms; "
+        "at 224x224 it takes about 80 ms, 400 samples/s, limited by arithmetic: the GPU is busy for 72 ms (arithmetic 67%, "
+        "memory bandwidth 33%), the host needs 20 ms."
     ) == said
     assert "arithmetic" == section.helps[0][0]
     assert "smaller images" in section.helps[0][1]
@@ -94,6 +95,36 @@ def test_the_caveat_has_the_band_and_what_was_measured(make_result, measure):
     beside, _ = section_of([predicted], [measure(predicted)])
     assert (False, True) == (alone.has_points, beside.has_points)
     assert "drawn as rings" in beside.caveat
+
+
+def test_a_step_that_the_host_holds_up_says_so_first(make_result):
+    """With the seconds of both, and on which host; its mark stands at the top of the bar."""
+    shares = {"launches": 0.3, "arithmetic": 0.4, "bandwidth": 0.3}
+    step = timed(make_result(), seconds=0.05, shares=shares, limited_by="launches")
+    step = replace(step, work=replace(step.work, host_seconds=0.05, device_seconds=0.035, host="a Xeon"))
+    section, _ = section_of([step])
+    (said,) = map(plain, section.said)
+
+    assert said.endswith("limited by kernel launches: the host needs 50 ms, the GPU is busy for 35 ms.")
+    assert "launching is taken to cost the host as much as on: a Xeon" in section.caveat
+    assert [100] == list(draw_shares([step]).data[-1].y)
+    assert "kernel launches" == section.helps[0][0]
+
+
+def test_the_kinds_of_kernels_stand_beside_the_ops(make_result):
+    """Of the same run; nothing where an older actprof counted none."""
+    kinds = (
+        KindCost(kind="convolution", kernels=3, seconds=0.03, flops=1, bytes=1),
+        KindCost(kind="layout conversion", kernels=6, seconds=0.01, flops=0, bytes=1),
+    )
+    result = timed(make_result())
+    known = replace(result, work=replace(result.work, kinds=kinds, device_seconds=0.04))
+    (view,), (older,) = (section_of([some])[0].ops for some in (known, result))
+
+    assert older.second is None
+    rows = [[plain(text) for text in row.entries[:4]] for row in view.second.rows]
+    assert [["convolutions", "3", "30.00", "75 %"], ["layout conversions", "6", "10.00", "25 %"]] == rows
+    assert [1, pytest.approx(1 / 3)] == [row.entries[4].bar for row in view.second.rows]
 
 
 def test_allocator_settings_are_one_line(timed_grid):
@@ -120,10 +151,12 @@ def test_real_runs_on_the_gpu_itself_are_rings_beside_the_line(make_result, meas
 def test_shares_of_a_step_add_up(make_result):
     """To 100 % in every bar; what takes no time has no colour."""
     line = [timed(make_result(batch_size=n)) for n in (8, 16)]
-    bars = draw_shares(line).data
-    assert ["kernel launches", "arithmetic", "memory bandwidth"] == [bar.name for bar in bars]
+    *bars, host = draw_shares(line).data
+    names = ["waits for the host (kernel launches)", "arithmetic", "memory bandwidth"]
+    assert names == [bar.name for bar in bars]
+    assert [25, 12.5] == list(host.y)  # 20 ms of 80 and of 160
     assert [100, 100] == pytest.approx([sum(column) for column in zip(*(bar.y for bar in bars), strict=True)])
-    (bar,) = draw_shares([timed(make_result(), shares={"data": 1.0, "launches": 0.0})]).data
+    bar, _ = draw_shares([timed(make_result(), shares={"data": 1.0, "launches": 0.0})]).data
     assert "data loading" == bar.name
 
 
