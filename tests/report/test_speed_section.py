@@ -78,9 +78,9 @@ def test_the_sentence_tells_of_the_ends_at_the_same_batch(make_result):
     (said,) = map(plain, section.said)
     assert (
         "With two 640x480 cameras a step of batch 32 takes about 400 ms, 80.0 samples/s, limited by "
-        "arithmetic: the GPU is busy for 360 ms (arithmetic 67%, memory bandwidth 33%), the host needs 20 ms; "
-        "at 224x224 it takes about 80 ms, 400 samples/s, limited by arithmetic: the GPU is busy for 72 ms (arithmetic 67%, "
-        "memory bandwidth 33%), the host needs 20 ms."
+        "arithmetic: the GPU is busy for 360 ms (arithmetic 67%, memory bandwidth 33%), the host needs "
+        "20 ms; at 224x224 it takes about 80 ms, 400 samples/s, limited by arithmetic: the GPU is busy "
+        "for 72 ms (arithmetic 67%, memory bandwidth 33%), the host needs 20 ms."
     ) == said
     assert "arithmetic" == section.helps[0][0]
     assert "smaller images" in section.helps[0][1]
