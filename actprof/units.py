@@ -53,9 +53,12 @@ def exact_bytes(count: int) -> str:
     return f"{count}B"
 
 
+_A_SECOND = 0.9995  # what would round to a thousand milliseconds
+
+
 def format_seconds(seconds: float) -> str:
     """Return a duration with a sensible unit (`470 ms`, `1.10 s`, `3 min 20 s`, `2 h 05 min`)."""
-    if seconds < 1:
+    if seconds < _A_SECOND:
         return f"{seconds * 1000:.3g} ms"
     if seconds < 60:
         return f"{seconds:.2f} s"

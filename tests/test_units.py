@@ -76,6 +76,7 @@ def test_a_shown_size_can_be_read_again(count):
     [
         (0, "0 ms"),
         (0.47, "470 ms"),
+        (0.9996, "1.00 s"),
         (1.1, "1.10 s"),
         (59.5, "59.50 s"),
         (60, "1 min 00 s"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,7 @@ def derive(like: Trace, anchors: Sequence[Trace], wanted: Lengths) -> Trace | No
     if any(_chunks(trace) != _chunks(derived) for trace in given):
         return None
 
+    @cache
     def details() -> TraceDetails:
         return _with_calls_once(blend.records(*(_with_each_call(trace.details()) for trace in given)))
 

@@ -14,6 +14,7 @@ from actprof.hardware import Workspaces
 from actprof.prediction.attribution import attribute
 from actprof.replay.program import build_program
 from actprof.replay.replay import ReplayConditions, replay
+from actprof.trace.calls import UNKNOWN_CALL
 from actprof.trace.model import TraceDetails
 from actprof.units import MIB
 
@@ -104,6 +105,8 @@ def described(make_trace):
         dtypes=("float32", "float32", "float32", "", "float32", "float32", "float32", "", "float32"),
         owners=("model.encoder.layers.0.weight",) + ("", "", "", "model.encoder.layers.0.weight") * 2,
         freed_by=np.array([-1, 5, 4, 3, 4, -1, 8, 7, 8]),
+        calls=(UNKNOWN_CALL,),
+        op_calls=np.zeros(9, dtype=np.int64),
     )  # fmt: skip
     trace = replace(trace, load_details=details.itself)
     profile = replay(trace, 8, ReplayConditions(workspaces=SPACES), detail=True)
