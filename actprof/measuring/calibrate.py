@@ -19,7 +19,7 @@ from statistics import median
 
 from actprof.cell import Cell
 from actprof.errors import UsageError
-from actprof.hardware import Catalogue, LocalGpu, builtin_catalogue
+from actprof.hardware import Catalogue, Gpu, LocalGpu, builtin_catalogue
 from actprof.measurement import DeviceFacts
 from actprof.measuring.choose_device import choose_gpu
 from actprof.processes.worker import Conditions, call_alone
@@ -107,13 +107,23 @@ def calibrate(
     known = catalogue or builtin_catalogue()
     choice = choose_gpu(Cell(gpu=None), gpus, known, device=device)
     conditions = Conditions(environment={**choice.shown}, listener=listener)
-    from actprof.measuring import calibrate_worker
-
     if choice.gpu is None:
-        return _calibration("", call(conditions, calibrate_worker.calibrate_host))
+        return _calibration("", call(conditions, _measure_host))
     card = choice.gpu.as_card(known)
-    found = call(conditions, calibrate_worker.calibrate_gpu, card, choice.gpu.index, choice.gpu.driver)
+    found = call(conditions, _measure_gpu, card, choice.gpu.index, choice.gpu.driver)
     return _calibration(card.name, replace(found, notes=(*_in_use(choice.gpu), *found.notes)))
+
+
+def _measure_host() -> Found:
+    from actprof.measuring.calibrate_worker import calibrate_host
+
+    return calibrate_host()
+
+
+def _measure_gpu(gpu: Gpu, index: int, driver: str) -> Found:
+    from actprof.measuring.calibrate_worker import calibrate_gpu
+
+    return calibrate_gpu(gpu, index, driver)
 
 
 def _in_use(gpu: LocalGpu) -> tuple[str, ...]:

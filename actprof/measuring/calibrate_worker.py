@@ -20,7 +20,7 @@ from actprof.processes.child import tell
 from actprof.step_time.rates import default_rates
 
 _ROUNDS, _ROUND_SECONDS, _MOST_CALLS = 5, 0.1, 400
-_AHEAD_CYCLES = 40_000  # of the GPU for each call, in which the host queues it: 20 us
+_AHEAD_CYCLES = 80_000  # of the GPU for each call, in which the host queues it: 40 us
 _MOST_CYCLES = 100_000_000
 _USED_SHARE = 0.9  # of the free memory
 _STEPS = 40

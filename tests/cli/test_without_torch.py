@@ -105,6 +105,13 @@ def test_a_command_that_runs_lerobot_says_so_in_one_line(light, arguments):
     assert "lerobot is not installed here (pip install 'actprof[lerobot]')" in done.stderr
 
 
+def test_calibrating_says_that_it_runs_torch(light):
+    """Neither a GPU nor lerobot is missed, only what can time an op."""
+    done = light("calibrate")
+    said = "calibrating runs torch, but it is not installed here (pip install 'actprof[lerobot]')"
+    assert (2, f"actprof: {said}\n") == (done.returncode, done.stderr)
+
+
 @pytest.mark.parametrize("command", ["predict", "explain", "suggest", "params"])
 def test_what_has_no_trace_is_unknown_with_the_remedy(light, command):
     """A size that no shipped trace has."""
