@@ -12,7 +12,7 @@ from actprof.hardware import builtin_catalogue, find_gpu
 from actprof.measurement import DeviceFacts
 from actprof.measuring import calibrate_worker
 from actprof.measuring.calibrate import DISPATCH_SECONDS, Timed, calibrate, factors_of
-from actprof.measuring.calibrate_probes import PROBES, half_of, play_probe
+from actprof.measuring.calibrate_probes import PROBES, Probe, half_of, play_probe
 from actprof.measuring.calibrate_worker import time_probes
 from actprof.measuring.nvml import usable_gpus
 from actprof.measuring.small_step import PASSES, play_small_step
@@ -217,6 +217,40 @@ def test_the_small_step_launches_as_act_does():
     step = small_step(H100)
 
     assert pytest.approx(1.38, rel=0.1) == len(step.kernels) / len(set(step.rows))
+
+
+def test_work_waits_in_the_queue_and_is_timed_for_half_a_second(monkeypatch):
+    """The GPU sleeps while the host queues a round of calls, as many as make a tenth of a second."""
+    slept, caps, calls, marks = [], [], [], []
+
+    class Timer(calibrate_worker.CudaTimer):
+        def prepare(self, *, cap_bytes, cudnn_benchmark):
+            caps.append((cap_bytes, cudnn_benchmark))
+
+        def facts(self):
+            return DeviceFacts(type="cuda", name="Fake", compute_capability=(8, 6))
+
+        def mark(self):
+            marks.append(len(slept))
+            return len(calls)
+
+        def seconds_between(self, start, end):
+            return (end - start) * 0.002
+
+        def synchronize(self):
+            """Nothing is queued."""
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (10 * GIB, 24 * GIB))
+    monkeypatch.setattr(torch.cuda, "_sleep", slept.append)
+    seconds = Timer(index=0, driver="1.0").seconds_of(
+        Probe("x", MEMORY, lambda _new: lambda: calls.append(0))
+    )
+
+    assert pytest.approx(0.002) == seconds
+    assert [(9 * GIB, True)] == caps
+    assert 3 + 3 + 5 * 50 == len(calls)
+    assert [1, 1, 2, 2] == marks[:4]
+    assert slept[2] > slept[0]
 
 
 @pytest.mark.gpu
