@@ -84,7 +84,8 @@ def calibrate(
 
     Args:
         device: `cpu`, `cuda` or `cuda:1`; the GPU with most free memory if left out.
-        output: the file to write; the user's own if left out, which predictions use from then on.
+        output: the file to write; if left out the user's own, which predictions of that GPU use from then
+            on, and none without a GPU, as what that says of a GPU's host is too uncertain to be used unasked.
         progress: told what is measured.
 
     Raises:
@@ -98,8 +99,9 @@ def calibrate(
     from actprof.step_time.calibration import own_calibration_file
 
     found = measured(usable_gpus(), device=device, listener=progress)
-    path = own_calibration_file() if output is None else Path(output)
-    write_whole(path, f"{json.dumps(found.to_json(), indent=2)}\n".encode())
+    if output is not None or found.gpu:
+        path = own_calibration_file() if output is None else Path(output)
+        write_whole(path, f"{json.dumps(found.to_json(), indent=2)}\n".encode())
     return found
 
 

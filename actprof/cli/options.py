@@ -45,11 +45,36 @@ def _use_calibration(_ctx: click.Context, _option: click.Parameter, path: Path |
     stored_calibration()
 
 
-calibration_option = click.option(
+def _use_host(_ctx: click.Context, _option: click.Parameter, name: str | None) -> None:
+    """The same of a host.
+
+    Raises:
+        UsageError: nobody knows it.
+    """
+    if name is None:
+        return
+    from actprof.step_time.host import VARIABLE, find_host
+
+    os.environ[VARIABLE] = find_host(name).name
+
+
+_calibration_option = click.option(
     "--calibration", type=click.Path(path_type=Path), default=None, metavar="FILE", expose_value=False,
     callback=_use_calibration,
     help="Predict speed with this file of `actprof calibrate`.  [default: your own, if there is one]",
 )  # fmt: skip
+_host_option = click.option(
+    "--host", default=None, metavar="NAME", expose_value=False, callback=_use_host,
+    help="Predict speed with this host, like `B200` or `RTX 4090`.  [default: one of a virtual machine]",
+)  # fmt: skip
+
+
+def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give `command` what it predicts speed with: a calibration, a host."""
+    with_host: Callable[..., Any] = _host_option(command)
+    return _calibration_option(with_host)
+
+
 _CARDS = "Repeatable; `all` compares every card with CUDA."
 _CONSTANTS = {"true": True, "false": False, "none": None, "null": None}
 

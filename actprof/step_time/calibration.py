@@ -1,7 +1,8 @@
 """What `actprof calibrate` measured of one machine: its host, and how its GPU differs from what is predicted.
 
 A file in the user's configuration folder, or the one that `ACTPROF_CALIBRATION` names. It holds for the GPU
-that it was measured on; one without a GPU says what launching costs the host, for any of them.
+that it was measured on; one without a GPU says what launching costs the host, and holds only where it is
+named. A host that `ACTPROF_HOST` names comes before a calibration's.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from typing import Any
 from actprof.errors import UsageError
 from actprof.files import config_folder
 from actprof.records import from_plain, to_plain
-from actprof.step_time.host import Host
+from actprof.step_time.host import Host, named_host
 from actprof.step_time.kernel import (
     ATTENTION,
     CONVOLUTION,
@@ -129,10 +130,15 @@ def calibration_of(gpu: str, aliases: tuple[str, ...] = ()) -> Calibration | Non
     """Return the calibration that holds for a GPU of the catalogue, None where there is none.
 
     Raises:
-        UsageError: there is a file, and it cannot be read.
+        UsageError: there is a file, and it cannot be read; or a host was named that nobody knows.
     """
-    known = None if _ignored.get() else stored_calibration()
-    return known if known is not None and (not known.gpu or known.gpu in {gpu, *aliases}) else None
+    if _ignored.get():
+        return None
+    known, host = stored_calibration(), named_host()
+    if known is not None:
+        holds = known.gpu in {gpu, *aliases} if known.gpu else bool(os.environ.get(VARIABLE))
+        known = known if holds else None
+    return known if host is None else replace(known or Calibration(), host=host)
 
 
 @contextmanager

@@ -76,15 +76,17 @@ def test_a_factor_leaves_the_least_time_as_it_is():
     )
 
 
-def test_it_holds_for_its_gpu_by_any_name_and_for_no_other():
-    """One without a GPU is about the host, and holds for all."""
+def test_it_holds_for_its_gpu_by_any_name_and_for_no_other(monkeypatch):
+    """One without a GPU is about the host: it holds for all, but only where it is named."""
     write(SLOWER)
     assert SLOWER == calibration_of("RTX 3090")
     assert SLOWER == calibration_of("GeForce", ("RTX 3090",))
     assert calibration_of("T4") is None
 
     host = Calibration(host=default_host(), versions=VERSIONS)
-    write(host)
+    path = write(host)
+    assert calibration_of("T4") is None
+    monkeypatch.setenv(VARIABLE, str(path))
     assert host == calibration_of("T4")
 
 

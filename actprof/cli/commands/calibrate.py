@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 @click.option("--device", default=None, help="cpu, cuda or cuda:1.  [default: the best GPU, else the CPU]")
 @click.option(
     "--output", "path", type=click.Path(path_type=Path, dir_okay=False), default=None, metavar="FILE",
-    help="Write this file, for --calibration of other commands.  [default: your own, which they use anyway]",
+    help="Write this file, for --calibration of other commands.  [default: with a GPU your own, which they "
+    "use anyway]",
 )  # fmt: skip
 @json_option
 def command(*, device: str | None, path: Path | None, as_json: bool) -> None:
@@ -37,8 +38,8 @@ def command(*, device: str | None, path: Path | None, as_json: bool) -> None:
 
     On a CUDA GPU it runs about a minute of short work in a process of its own: copies, elementwise ops,
     reductions, matrix products, attention, convolutions and a small training step. Without one it takes the
-    time of that step on the CPU, about a second. Step times are predicted with it from then on: factors for
-    that GPU alone, and what a launch costs the host; without a GPU the latter for every GPU.
+    time of that step on the CPU, about a second. Step times of that GPU are predicted with it from then on;
+    what is measured without a GPU says little of one's host, and is used only where --calibration names it.
 
     \b
     Examples:
@@ -47,14 +48,17 @@ def command(*, device: str | None, path: Path | None, as_json: bool) -> None:
       actprof predict --gpu H100 --calibration h100.json
     """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
     columns = (SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    written = own_calibration_file() if path is None else path
     with progress_listener(*columns, start="looking for a GPU") as progress:
-        found = api.calibrate(device=device, output=written, progress=progress)
+        found = api.calibrate(device=device, output=path, progress=progress)
     if as_json:
         print_json(found.to_json())
     else:
         print_calibration(found, output())
-    messages().print(f"wrote {escape(shown_path(written))}", soft_wrap=True)
+    if path is not None or found.gpu:
+        written = own_calibration_file() if path is None else path
+        messages().print(f"wrote {escape(shown_path(written))}", soft_wrap=True)
+    else:
+        messages().print("nothing is kept without a GPU; --output FILE writes it, for --calibration")
 
 
 def print_calibration(found: Calibration, console: Console) -> None:
@@ -71,7 +75,7 @@ def print_calibration(found: Calibration, console: Console) -> None:
     if not found.launching:
         console.print(
             "[dim]That leaves out what CUDA's libraries and the launch itself take, and the usual host's own "
-            "time on the CPU is an estimate: read it as a third up or down. It holds for every GPU.[/]"
+            "time on the CPU is an estimate: read it as a third up or down.[/]"
         )
     for note in found.notes:
         console.print(f"[yellow]{escape(note)}[/]")

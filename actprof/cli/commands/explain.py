@@ -14,10 +14,10 @@ from actprof import api
 from actprof.advice.first_aid import first_aid
 from actprof.cli.console import messages, output, print_json
 from actprof.cli.options import (
-    calibration_option,
     cell_options,
     html_option,
     json_option,
+    machine_options,
     parse_overrides,
     png_option,
 )
@@ -54,7 +54,7 @@ _TENSORS = 20  # of a JSON object
     metavar="OPTIONS",
     help='Compare with these options on top, like "--resolution 224x224".',
 )
-@calibration_option
+@machine_options
 @html_option
 @png_option
 @click.option(

@@ -12,11 +12,11 @@ from actprof.advice.first_aid import first_aid
 from actprof.cli import echo
 from actprof.cli.console import messages, output, print_json, progress_listener
 from actprof.cli.options import (
-    calibration_option,
     cards_option,
     cell_options,
     html_option,
     json_option,
+    machine_options,
     markdown_option,
     png_option,
 )
@@ -30,7 +30,7 @@ from actprof.errors import UsageError
 @cards_option
 @cell_options
 @click.option("--steps", type=click.IntRange(min=1), help="Of the whole run, to say how long they take.")
-@calibration_option
+@machine_options
 @html_option
 @png_option
 @markdown_option

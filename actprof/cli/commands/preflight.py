@@ -22,7 +22,7 @@ from actprof.cli.console import (
     print_json,
     progress_listener,
 )
-from actprof.cli.options import calibration_option, cards_option, gpu_option, json_option, markdown_option
+from actprof.cli.options import cards_option, gpu_option, json_option, machine_options, markdown_option
 from actprof.cli.progress_bar import counting_columns
 from actprof.cli.show_cards import cards_markdown, print_cards
 from actprof.cli.show_remedies import print_words, script_text
@@ -81,7 +81,7 @@ GPU_HELP = "A GPU of `actprof gpus`.  [default: --job.target's, else the one in 
 @click.option(
     "--remedies/--no-remedies", default=True, help="Look for remedies where it does not simply fit."
 )
-@calibration_option
+@machine_options
 @markdown_option
 @json_option
 def command(

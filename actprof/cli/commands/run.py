@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from actprof.cli.commands import preflight
 from actprof.cli.console import messages
-from actprof.cli.options import calibration_option, gpu_option
+from actprof.cli.options import gpu_option, machine_options
 from actprof.errors import ActprofError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _GIVEN = ("capacity", "used_by_others", "cameras", "resolution", "state_dim", "a
     metavar="FILE",
     help="Where the summary goes.  [default: actprof-run.json in the run's output folder]",
 )
-@calibration_option
+@machine_options
 def command(
     *,
     words: tuple[str, ...],

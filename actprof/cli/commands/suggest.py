@@ -10,7 +10,7 @@ from actprof import api
 from actprof.advice.first_aid import first_of
 from actprof.cli import echo
 from actprof.cli.console import output, print_json, progress_listener
-from actprof.cli.options import calibration_option, cell_options, json_option, markdown_option
+from actprof.cli.options import cell_options, json_option, machine_options, markdown_option
 from actprof.cli.progress_bar import counting_columns
 from actprof.cli.show_remedies import (
     print_combinations,
@@ -47,7 +47,7 @@ from actprof.results import Verdict
     metavar="NAME",
     help="Print a training script with this change instead, to run in place of lerobot-train. Repeatable.",
 )
-@calibration_option
+@machine_options
 @json_option
 @markdown_option
 def command(  # noqa: PLR0913 - the options of a command

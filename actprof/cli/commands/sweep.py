@@ -12,7 +12,7 @@ from actprof import api
 from actprof.api.scenarios import CSV_NAME, REPORT_NAME, answer_grid, check_on_cpu, write_results
 from actprof.cli import echo
 from actprof.cli.console import messages, output, print_json, progress_listener
-from actprof.cli.options import calibration_option, gpu_option, jobs_option, markdown_option
+from actprof.cli.options import gpu_option, jobs_option, machine_options, markdown_option
 from actprof.cli.progress_bar import counting_columns
 from actprof.cli.show_sweep import print_sweep, sweep_markdown
 from actprof.errors import StoreError, UsageError
@@ -43,7 +43,7 @@ _CHECKING = (
     help="auto also measures where the scenario's GPU, or one with its memory, is in this machine.",
 )
 @gpu_option("Another GPU than the scenario's.")
-@calibration_option
+@machine_options
 @jobs_option
 @click.option("--fresh", is_flag=True, help="Answer again what is known already.")
 @click.option(
