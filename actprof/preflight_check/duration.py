@@ -86,7 +86,11 @@ def _price(run: TrainingRun, given: Given) -> Price | None:
 
 
 def _limit(loop: Combined, result: Result) -> str:
-    """Return what the loop waits for most: data where it holds up the step, or has the largest share."""
-    shares = result.work.shares.values() if result.work is not None else (1.0,)
-    is_largest = loop.data_share > (1 - loop.data_share) * max(shares)
+    """Return what the loop waits for most: data where it holds up the step, or has the largest share.
+
+    A host that limits the step is at work throughout.
+    """
+    shares = {} if result.work is None else result.work.shares
+    is_host = not shares or result.limited_by == "launches"
+    is_largest = loop.data_share > (1 - loop.data_share) * (1.0 if is_host else max(shares.values()))
     return DATA if is_largest or loop.limited_by == DATA else result.limited_by

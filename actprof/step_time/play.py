@@ -16,10 +16,7 @@ _LATENCY = 4e-6  # from a launch to the start of its kernel
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A kernel to be played, or an op that launches none: what it costs the host, and the device.
-
-    `waits` where the host needs its value.
-    """
+    """A kernel: what it costs the host, and the device; `waits` where the host needs its value."""
 
     host: float
     device: float
@@ -32,7 +29,7 @@ class Played:
 
     Attributes:
         launched: when the host was done with each launch, shape (launches,).
-        began, ended: of the device's work on each; equal where there is none.
+        began, ended: of the device's work on each.
         seconds: until both are done.
         host_seconds: in which the host was at work, waits left out.
         device_seconds: in which the device was.
@@ -58,30 +55,30 @@ def play(launches: Sequence[Launch], *, gap: float, wait: float, around: float) 
         around: seconds of the host besides, half of them before the first launch.
     """
     now, free, host, busy = around / 2, 0.0, around, 0.0
-    launched, began, ended = (np.zeros(len(launches)) for _ in range(3))
+    launched: list[float] = []
+    began: list[float] = []
+    ended: list[float] = []
     queue: deque[float] = deque()
-    for index, launch in enumerate(launches):
+    for launch in launches:
         now += launch.host
         host += launch.host
-        launched[index] = now
-        if launch.device:
-            began[index] = max(now + _LATENCY, free + gap)
-            free = began[index] + launch.device
-            busy += launch.device
-            queue.append(free)
-            if len(queue) > _QUEUE:
-                now = max(now, queue.popleft())
-        else:
-            began[index] = max(now, free)
-        ended[index] = began[index] + launch.device
+        start = max(now + _LATENCY, free + gap)
+        free = start + launch.device
+        busy += launch.device
+        launched.append(now)
+        began.append(start)
+        ended.append(free)
+        queue.append(free)
+        if len(queue) > _QUEUE:
+            now = max(now, queue.popleft())
         if launch.waits:
             now = max(now, free) + wait
             queue.clear()
     end = max(now + around / 2, free)
     return Played(
-        launched=launched,
-        began=began,
-        ended=ended,
+        launched=np.array(launched),
+        began=np.array(began),
+        ended=np.array(ended),
         seconds=end,
         host_seconds=host,
         device_seconds=busy,

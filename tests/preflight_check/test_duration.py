@@ -48,13 +48,15 @@ def test_loading_is_hidden_by_workers_only(workers, load, hours, wait, limit):
 
 def test_the_largest_share_is_the_limit():
     """Without workers a load that is shorter than the step can still take more than any part of it."""
-    shares = {"launches": 0.4, "arithmetic": 0.3, "bandwidth": 0.3}
-    work = StepWork(device_seconds=0.6, host_seconds=1.0, busy_share=0.6, bytes_per_sample=1, shares=shares)
-    mixed = replace(RESULT, work=work, limited_by="launches")
+    shares = {"launches": 0.2, "arithmetic": 0.4, "bandwidth": 0.4}
+    work = StepWork(device_seconds=0.8, host_seconds=0.3, busy_share=0.8, bytes_per_sample=1, shares=shares)
+    mixed = replace(RESULT, work=work, limited_by="bandwidth")
     run = TrainingRun(policy_type="act", repo_id="me/it", batch_size=32, steps=10, save_freq=1, num_workers=0)
 
     found = [run_duration(run, mixed, Given(load_seconds=load)).limited_by for load in (0.1, 0.5)]
-    assert ["launches", "data"] == found
+    assert ["bandwidth", "data"] == found
+    held_up = replace(mixed, limited_by="launches")  # the host is at work throughout
+    assert "launches" == run_duration(run, held_up, Given(load_seconds=0.5)).limited_by
 
 
 def test_epochs_count_every_process():
