@@ -31,9 +31,7 @@ _ALMOST = 0.95  # of what copies take: the workspace holds no more than it must
 _COUNTERS = 64.0  # bytes that a kernel begins by clearing
 
 
-def convolution_kernels(
-    call: Call, problems: Sequence[tuple[Convolution, Plan]], moved: float, flops: float
-) -> Kernels:
+def convolution_kernels(call: Call, problems: Sequence[tuple[Convolution, Plan]], moved: float) -> Kernels:
     """Return the kernels of `aten.convolution`, or of its reverse, with the plan of each of its problems.
 
     One without problems is PyTorch's own kernel for a convolution of each channel alone.
@@ -42,7 +40,7 @@ def convolution_kernels(
     for problem, plan in problems:
         kernels += _solve(problem, plan)
     if not problems:
-        kernels.append(Kernel(CONVOLUTION, moved, flops=flops, dtype=_dtype(call), engine=CUDA_CORES))
+        kernels.append(Kernel(CONVOLUTION, moved, flops=_flops(call), dtype=_dtype(call), engine=CUDA_CORES))
     output, wanted = call.outputs[0], call.arguments[-1]
     if not _is_mask(wanted):  # forward: the bias is added afterwards
         if output is not None and call.arguments[2] is not None:
@@ -55,6 +53,21 @@ def convolution_kernels(
 def _is_mask(value: object) -> bool:
     """Tell the reverse's last argument: which of the gradients of image, weight and bias are wanted."""
     return isinstance(value, tuple) and all(isinstance(item, bool) for item in value)
+
+
+def _flops(call: Call) -> float:
+    """Return the FLOPs of what is asked for: each group has its own channels.
+
+    PyTorch's counter takes all groups as one for the gradient of the weight: of 256 channels alone 256 times
+    as much.
+    """
+    wanted, operands = call.arguments[-1], call.operands
+    is_reverse = _is_mask(wanted)
+    image, weight = operands[1:3] if is_reverse else operands[:2]
+    made = operands[0] if is_reverse else call.outputs[0] or image
+    transposed = call.arguments[-4 if is_reverse else -3]
+    each = 2.0 * (image if transposed else made).elements * prod(weight.shape[1:])
+    return each * sum(wanted[:2]) if is_reverse else each
 
 
 def _dtype(call: Call) -> str:

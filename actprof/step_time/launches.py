@@ -100,7 +100,7 @@ def _kernels(op: _Op, call: Call, architecture: Architecture, *, benchmark: bool
     if op.name in {"convolution", "convolution_backward"}:
         convolutions = (problem for problem in op.problems if isinstance(problem, Convolution))
         solved = [(problem, _plan(problem, architecture, benchmark=benchmark)) for problem in convolutions]
-        return [*convolution_kernels(call, solved, op.moved, op.flops), *split]
+        return [*convolution_kernels(call, solved, op.moved), *split]
     if "attention" in op.name:
         return attention_kernels(op.name, call, op.moved, op.flops)
     kernels = memory_kernels(op.name, call, op.moved)

@@ -174,7 +174,7 @@ def solved(kind, workspace, arithmetic=TENSOR_CORES, *, last=False, bias=None):
     image, weight, output = tensor(*IMAGE), tensor(*WEIGHT), tensor(*OUTPUT)
     call = Call((image, weight, bias, (1, 1)), (output,))
     plan = Plan(1, workspace, deterministic=True, arithmetic=arithmetic)
-    return convolution_kernels(call, [(problem(kind, last=last), plan)], 1.0, 2.0)
+    return convolution_kernels(call, [(problem(kind, last=last), plan)], 1.0)
 
 
 def test_a_plan_with_room_for_all_converts_before_and_after():
@@ -214,6 +214,21 @@ def test_a_convolution_is_a_product():
 def test_a_bias_is_added_afterwards():
     """In a kernel of its own."""
     assert k.STRIDED == kinds(solved("forward", 0, bias=tensor(128)))[-1]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "factor"), [(None, 1), ((True, True, False), 2), ((False, True, False), 1)]
+)
+def test_of_a_convolution_of_each_channel_alone_each_has_its_own_sum(wanted, factor):
+    """The gradient of the weight is no product of all channels with all others."""
+    image, weight = tensor(8, 64, 32, 32), tensor(64, 1, 3, 3)
+    shape = (1, 1), (1, 1), (1, 1), False, (0, 0), 64
+    forward = Call((image, weight, None, *shape), (image,))
+    reverse = Call((image, image, weight, None, *shape, wanted), (image, weight, None))
+    (kernel,) = convolution_kernels(reverse if wanted else forward, [], 1.0)
+
+    assert factor * 2 * 8 * 64 * 32 * 32 * 9 == kernel.flops
+    assert CUDA_CORES == kernel.engine
 
 
 # -- seconds -----------------------------------------------------------------------------------------------
