@@ -2,13 +2,16 @@
 
 A bucket of 25 MiB goes out when its last gradient is there and the one before it is through; what is not
 hidden behind the backward pass makes the step longer (torch/csrc/distributed/c10d/reducer.cpp). A ring of N
-GPUs moves 2 (N - 1) / N of the bytes through each link (NCCL's documentation of bus bandwidth).
+GPUs moves 2 (N - 1) / N of the bytes through each link (NCCL's documentation of bus bandwidth). Of several
+batches for one update the last one sends; its backward pass is taken to go as that of the first, in which the
+gradients are made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -40,13 +43,14 @@ PCIE = Link("PCIe 4.0 through the host", 10e9, 60e-6)
 def ddp_seconds(step: PlayedStep, trace: Trace, batch_size: int, *, gpus: int, link: Link) -> float:
     """Return the seconds of the step on each of so many GPUs; that of one where nothing is trained."""
     buckets = list(_buckets(step, trace, batch_size))
-    backward = [step.played.ended[place] for place, row in enumerate(step.rows) if _is_backward(trace, row)]
-    if not buckets or not backward:
+    if not buckets:
         return step.played.seconds
+    runs = groupby(range(len(step.rows)), lambda place: _is_backward(trace, step.rows[place]))
+    first = next(list(places) for is_backward, places in runs if is_backward)
     through = 0.0
     for ready, size in buckets:
         through = max(ready, through) + link.latency + 2 * (gpus - 1) / gpus * size / link.bandwidth
-    return step.played.seconds + max(through - float(max(backward)), 0.0)
+    return step.played.seconds + max(through - float(step.played.ended[first[-1]]), 0.0)
 
 
 def _is_backward(trace: Trace, row: int) -> bool:
@@ -55,16 +59,16 @@ def _is_backward(trace: Trace, row: int) -> bool:
 
 def _buckets(step: PlayedStep, trace: Trace, batch_size: int) -> Iterator[tuple[float, int]]:
     """Yield (when its last gradient is there, bytes) of each bucket, filled in the order of the gradients."""
-    first = {row: place for place, row in reversed(list(enumerate(step.rows)))}
+    last = {row: place for place, row in enumerate(step.rows)}
     tensors = trace.tensors
-    born = np.flatnonzero((tensors.kind == _GRADIENTS) & np.isin(tensors.op, list(first)))
+    born = np.flatnonzero((tensors.kind == _GRADIENTS) & np.isin(tensors.op, list(last)))
     sizes = tensors.requested_bytes(batch_size)
     ready, full = 0.0, 0
     for tensor in born.tolist():
         row = int(tensors.op[tensor])
         if not _is_backward(trace, row):
             continue
-        ready = max(ready, float(step.played.ended[first[row]]))
+        ready = max(ready, float(step.played.ended[last[row]]))
         full += int(sizes[tensor])
         if full >= _BUCKET_BYTES:
             yield ready, full

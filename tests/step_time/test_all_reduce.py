@@ -10,6 +10,8 @@ import pytest
 from actprof.cell import Cell
 from actprof.hardware import find_gpu
 from actprof.step_time.all_reduce import NVLINK, PCIE, _buckets, ddp_seconds
+from actprof.step_time.play import play
+from actprof.step_time.rates import default_rates
 from actprof.step_time.step import play_step
 from actprof.trace.cache import trace_for
 
@@ -54,6 +56,21 @@ def test_what_is_not_hidden_is_the_bytes_over_the_bandwidth(step, trace):
     assert ddp_seconds(step, trace, 8, gpus=8, link=link) == pytest.approx(
         step.played.seconds + through - backward
     )
+
+
+def test_of_several_batches_the_last_one_sends(step, trace):
+    """What it adds is not hidden behind the backward passes of the others, which send nothing."""
+    end = max(place for place, row in enumerate(step.rows) if trace.ops.phase[row] == 3) + 1
+    phases = [int(trace.ops.phase[row]) for row in step.rows[:end]]
+    no_gradients = {phase: step.rows[phases.index(phase)] for phase in set(phases)}
+    rows = (*step.rows[:end], *(no_gradients[phase] for phase in phases), *step.rows[end:])
+    launches = (*step.launches[:end], *step.launches)
+    played = play(launches, gap=default_rates().gap, wait=step.host.wait, around=step.host.step)
+    both = replace(step, rows=rows, launches=launches, played=played)
+
+    one, two = (ddp_seconds(each, trace, 8, gpus=8, link=PCIE) for each in (step, both))
+    assert one - step.played.seconds > 5e-3
+    assert one - step.played.seconds == pytest.approx(two - played.seconds)
 
 
 def test_a_step_that_trains_nothing_sends_nothing(step, trace):
