@@ -15,7 +15,7 @@ from actprof.step_time.kernel import (
     SOFTMAX,
     STRIDED,
 )
-from actprof.step_time.step import PlayedStep
+from actprof.step_time.step import OPTIMIZER, PlayedStep
 from actprof.trace.model import Trace
 
 FASTER_HOST, GRAPHS, COMPILED = "a host twice as fast", "CUDA graphs", "torch.compile"
@@ -32,12 +32,13 @@ def variants_of(step: PlayedStep, trace: Trace, batch_size: int) -> Mapping[str,
     """Return the seconds of the step (lowest, highest) by what is different.
 
     A host that is twice as fast, or one that launches the whole step as one graph: the device's work is as it
-    was. Compiled: some kernels become fewer, and the host launches without Python. On several GPUs, each with
-    such a batch: linked by NVLink, or through the host's memory.
+    was. Compiled: some kernels become fewer, and the host launches without Python; the optimizer is not the
+    policy's, and stays as it is. On several GPUs, each with such a batch: linked by NVLink, or through the
+    host's memory.
     """
     faster = step.with_host(step.host.faster(2.0)).seconds
     graph = step.played.device_seconds + step.host.step
-    compiled = tuple(_compiled(step, left) for left in FUSED_LEFT)
+    compiled = tuple(_compiled(step, trace, left) for left in FUSED_LEFT)
     shared = tuple(ddp_seconds(step, trace, batch_size, gpus=DDP_GPUS, link=link) for link in (NVLINK, PCIE))
     return {
         FASTER_HOST: (faster, faster),
@@ -47,10 +48,14 @@ def variants_of(step: PlayedStep, trace: Trace, batch_size: int) -> Mapping[str,
     }
 
 
-def _compiled(step: PlayedStep, left: float) -> float:
+def _compiled(step: PlayedStep, trace: Trace, left: float) -> float:
+    is_eager = [trace.ops.phase[row] == OPTIMIZER for row in step.rows]
     fused = [
-        time.seconds for kernel, time in zip(step.kernels, step.times, strict=True) if kernel.kind in _FUSED
+        time.seconds
+        for eager, kernel, time in zip(is_eager, step.kernels, step.times, strict=True)
+        if kernel.kind in _FUSED and not eager
     ]
     device = step.played.device_seconds - (1 - left) * sum(fused)
-    launches = len(step.kernels) - (1 - left) * len(fused)
-    return max(device, launches * _LAUNCH) + step.host.step
+    launches = is_eager.count(False) - (1 - left) * len(fused)
+    optimizer = sum(launch.host for eager, launch in zip(is_eager, step.launches, strict=True) if eager)
+    return max(device, launches * _LAUNCH + optimizer) + step.host.step
