@@ -160,7 +160,7 @@ def _grouped(names: Iterable[str]) -> Mapping[str, list[int]]:
 
 def _assumptions(gpu: Gpu, step: PlayedStep, band: Band, calibration: Calibration | None) -> tuple[str, ...]:
     if calibration is not None and calibration.factors:
-        said = f"step times rest on this machine's calibration; {band.source}"
+        said = f"step times rest on a calibration of the {gpu.name}; {band.source}"
     else:
         said = f"step times rest on kernels profiled on one H100, carried over by data sheets; {band.source}"
     host = f"launching is taken to cost as much as on: {step.host.name}"
