@@ -15,7 +15,6 @@ from actprof.step_time.step import OPTIMIZER, UPDATE, PlayedStep, play_step
 from actprof.step_time.variants import variants_of
 from actprof.trace.model import PHASES, Trace
 
-LIMITS = ("launches", "arithmetic", "bandwidth")
 OPTIMIZER_COMPONENT = "optimizer"
 
 

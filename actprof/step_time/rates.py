@@ -40,6 +40,7 @@ class Rates:
         attention, attention_half: share of the tensor cores' peak; attention_cores: of the ordinary cores'.
         cuda_cores, winograd: share of the ordinary cores' peak, by direct sums and by transforms.
         best: share of the peak that a card with ever slower tensor cores comes near to.
+        best_bandwidth: share of the bandwidth that a card with ever slower memory comes near to.
         l2_hits: share of the bytes of a kernel that fits into the level-2 cache, which come from there.
         l2_least, l2_bytes_per_clock: bandwidth of the level-2 cache, over the memory's, and per
             multiprocessor.
