@@ -103,7 +103,6 @@ def _assemble(*, tensors, ops, events, starts, updates, phases, inputs) -> Trace
             phase=column(PHASES.index(op[2]) for op in ops),
             blas=column(op[3] for op in ops),
             sync=np.zeros(len(ops), dtype=np.bool_),
-            dispatches=column(1 for _ in ops),
             flops_constant=column(0 for _ in ops),
             flops_per_sample=column(0 for _ in ops),
             bytes_constant=column(0 for _ in ops),

@@ -31,7 +31,7 @@ FEW_DRAWS = {  # ten choices of plans do not reach as far as a GPU's clock does
     "var-act-novae-b8",
 }
 SLACK = {"pol-smolvla-b8-det-nat"}  # where free blocks lie, too: which ones are given out whole
-NO_CONVOLUTION = {  # VQ-BeT's first training: without cuDNN the context is some 23 MB smaller
+NO_CONVOLUTION = {  # VQ-BeT's first training: no plans to choose; without cuDNN a context some 23 MB smaller
     "rec-vqbet-640x480x1-b8-det",
     "pol-vqbet-96x96-b64",
 }
@@ -86,13 +86,15 @@ def test_allocated_memory_natively_is_within_three_thousandths_or_the_band():
 
 
 def test_reserved_memory_is_within_a_hundredth_where_plans_are_fixed():
-    """1 % in every deterministic run that did not flush its cache, but two."""
-    assert set(too_far(known("reserved", benchmark=False), "reserved", 1)) == ADDRESSES
+    """1 % in every run that did not flush its cache and has none to choose, but two."""
+    unchosen = [row for row in known("reserved", benchmark=True) if row.run in NO_CONVOLUTION]
+
+    assert set(too_far([*known("reserved", benchmark=False), *unchosen], "reserved", 1)) == ADDRESSES
 
 
 def test_reserved_memory_lies_in_the_band_where_plans_are_chosen_by_time():
-    """In at least 95 % of the rows that were there when the rules were made; 82 of all 90."""
-    rows = known("reserved", benchmark=True)
+    """In at least 95 % of the rows that were there when the rules were made; 81 of all 89."""
+    rows = [row for row in known("reserved", benchmark=True) if row.run not in NO_CONVOLUTION]
     outside = {row.run for row in rows if not row.band_holds("reserved")}
     first = [row for row in rows if row.date == min(row.date for row in OWN)]
 

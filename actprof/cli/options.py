@@ -65,7 +65,7 @@ _calibration_option = click.option(
 )  # fmt: skip
 _host_option = click.option(
     "--host", default=None, metavar="NAME", expose_value=False, callback=_use_host,
-    help="Predict speed with this host, like `B200` or `RTX 4090`.  [default: one of a virtual machine]",
+    help="Predict speed with this host, like `B200` or `RTX 4090`.  [default: a Xeon's with an H100]",
 )  # fmt: skip
 
 

@@ -67,7 +67,8 @@ def _applied(text: str, result: Result) -> str:
         fits = result.max_batch_size is None or cell.batch_size < result.max_batch_size
     elif text.startswith(_COMPILED):
         fits = not cell.compiled
-        text += _with_rate(result, GRAPHS if text.startswith(_GRAPHS) else COMPILED)
+        alone = text.startswith(_GRAPHS)
+        text += _with_rate(result, GRAPHS, " by the graphs alone") if alone else _with_rate(result, COMPILED)
     elif text.startswith(_BF16):
         fits = autocast_of(cell) == "fp32" and _has_bf16(result.gpu.name)
         text = text.replace(_BF16, _BY_FIELD) if spec.dtype else text
@@ -163,6 +164,6 @@ def rates_text(rates: tuple[float, float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _with_rate(result: Result, variant: str) -> str:
+def _with_rate(result: Result, variant: str, how: str = "") -> str:
     rates = variant_rates(result).get(variant)
-    return f" ({rates_text(rates)} samples/s)" if rates else ""
+    return f" ({rates_text(rates)} samples/s{how})" if rates else ""

@@ -1,7 +1,7 @@
 """What DDP adds to a step: gradients are averaged over the GPUs, bucket by bucket, while backward goes on.
 
-A bucket of 25 MiB goes out when its last gradient is there and the one before it is through; what is not
-hidden behind the backward pass makes the step longer (torch/csrc/distributed/c10d/reducer.cpp). A ring of N
+A bucket of 25 MiB, the first of one, goes out when its last gradient is there and the one before it is
+through; what is not hidden behind the backward pass makes the step longer (c10d/reducer.cpp). A ring of N
 GPUs moves 2 (N - 1) / N of the bytes through each link (NCCL's documentation of bus bandwidth). Of several
 batches for one update the last one sends; its backward pass is taken to go as that of the first, in which the
 gradients are made.
@@ -18,7 +18,7 @@ import numpy as np
 from actprof.step_time.step import BACKWARD, PlayedStep
 from actprof.trace.model import KINDS, Trace
 
-_BUCKET_BYTES = 25 * 2**20
+_FIRST_BUCKET_BYTES, _BUCKET_BYTES = 2**20, 25 * 2**20
 _GRADIENTS = KINDS.index("gradients")
 
 
@@ -63,15 +63,15 @@ def _buckets(step: PlayedStep, trace: Trace, batch_size: int) -> Iterator[tuple[
     tensors = trace.tensors
     born = np.flatnonzero((tensors.kind == _GRADIENTS) & np.isin(tensors.op, list(last)))
     sizes = tensors.requested_bytes(batch_size)
-    ready, full = 0.0, 0
+    ready, full, most = 0.0, 0, _FIRST_BUCKET_BYTES
     for tensor in born.tolist():
         row = int(tensors.op[tensor])
         if not _is_backward(trace, row):
             continue
         ready = max(ready, float(step.played.ended[last[row]]))
         full += int(sizes[tensor])
-        if full >= _BUCKET_BYTES:
+        if full >= most:
             yield ready, full
-            full = 0
+            full, most = 0, _BUCKET_BYTES
     if full:
         yield ready, full

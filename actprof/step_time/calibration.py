@@ -171,8 +171,11 @@ def stored_calibration() -> Calibration | None:
 def _read(path: str, _written: int) -> Calibration:
     try:
         found = from_plain(Calibration, json.loads(Path(path).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is no calibration ({error}); make one with actprof calibrate") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        why = "it has not the fields of one"
+        raise UsageError(f"{path} is no calibration ({why}); make one with actprof calibrate") from error
     if found.schema_version == SCHEMA_VERSION:
         made, here = found.versions.get("actprof"), package_version("actprof")
         if found.factors and made != here:

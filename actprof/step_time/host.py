@@ -13,6 +13,7 @@ from typing import Any
 from actprof.errors import UsageError
 
 VARIABLE = "ACTPROF_HOST"
+TIMES = ("forward", "backward", "optimizer", "tensor", "step", "wait")
 _FILE = Path(__file__).with_name("hosts.toml")
 
 
@@ -41,12 +42,11 @@ class Host:
 
     def faster(self, factor: float) -> Host:
         """Return a host that does everything so many times as fast."""
-        times = ("forward", "backward", "optimizer", "tensor", "step", "wait")
         return Host(
             name=self.name,
             processor=self.processor,
             source=self.source,
-            **{name: getattr(self, name) / factor for name in times},
+            **{name: getattr(self, name) / factor for name in TIMES},
         )
 
 
@@ -88,7 +88,7 @@ def find_host(name: str) -> Host:
 
 def _host_of(entry: Mapping[str, str | float]) -> Host:
     values: dict[str, Any] = {
-        name: value * 1e-6 if isinstance(value, float) else value for name, value in entry.items()
+        name: float(value) * 1e-6 if name in TIMES else value for name, value in entry.items()
     }
     return Host(**values)
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from actprof.cudnn import TENSOR_CORES, WINOGRAD
 from actprof.hardware.gpu import Gpu
+from actprof.replay.kernel_bytes import architecture_of
 from actprof.step_time.kernel import ATTENTION, CONVOLUTION, PRODUCT, Kernel, Product
 from actprof.step_time.rates import Rates, default_rates
 
@@ -64,13 +65,14 @@ def card_of(gpu: Gpu) -> Card | None:
     """Return what is needed of a GPU; None where its bandwidth or FLOP/s are unknown."""
     if gpu.memory_bandwidth_bytes_per_s is None or gpu.fp32_flops is None:
         return None
-    clock = gpu.clock_hz or MEASURED.clock
+    architecture = architecture_of(gpu)
+    clock = architecture.clock_khz * 1e3
     lasting = min(1.0, (gpu.sustained_clock_hz or clock) / clock)
     bandwidth = gpu.memory_bandwidth_bytes_per_s
     if gpu.sustained_bandwidth_bytes_per_s is not None:
         bandwidth = min(bandwidth, gpu.sustained_bandwidth_bytes_per_s / default_rates().best_bandwidth)
     return Card(
-        multiprocessors=gpu.multiprocessors or MEASURED.multiprocessors,
+        multiprocessors=architecture.multiprocessors,
         bandwidth=bandwidth,
         l2_bytes=float(gpu.l2_bytes or _LITTLE_L2),
         clock=clock * lasting,
@@ -92,6 +94,11 @@ class KernelTime(NamedTuple):
     def seconds(self) -> float:
         """Return the seconds that the device works on the kernel."""
         return self.least + max(self.arithmetic, self.traffic)
+
+    @property
+    def is_arithmetic(self) -> bool:
+        """Whether it computes for longer than it moves."""
+        return self.arithmetic > self.traffic
 
 
 def kernel_time(kernel: Kernel, card: Card, rates: Rates) -> KernelTime:

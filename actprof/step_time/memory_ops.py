@@ -91,14 +91,14 @@ def _is_widened(operand: Operand, output: Operand) -> bool:
 
 def _of_lists(name: str, launches: int, moved: float) -> Kernels:
     if name == "_foreach_norm":  # zeros for the partial sums, the chunks, and what adds them up
-        chunks = launches - 2
+        chunks = max(launches - 2, 1)
         each = Kernel(MULTI_TENSOR, moved / chunks)
         return (Kernel(FILL, _SMALL), *[each] * chunks, Kernel(REDUCTION, _SMALL))
     return (Kernel(MULTI_TENSOR, moved / launches),) * launches
 
 
 def _copy(call: Call, moved: float) -> Kernels:
-    return (pointwise(Call(call.arguments[-1:] or (), call.outputs), moved),)
+    return (pointwise(Call(call.arguments[:1], call.outputs), moved),)
 
 
 def _overwrite(call: Call, moved: float) -> Kernels:
@@ -108,12 +108,19 @@ def _overwrite(call: Call, moved: float) -> Kernels:
 
 def _reduction(call: Call, moved: float) -> Kernels:
     tensor, output = call.operands[0], call.outputs[0]
-    dims = next((value for value in call.arguments[1:] if isinstance(value, (int, tuple))), ())
-    named = {dim % max(len(tensor.shape), 1) for dim in ((dims,) if isinstance(dims, int) else dims)}
+    named = {dim % max(len(tensor.shape), 1) for dim in _dims(call)}
     across = 0.0
     if output is not None and len(output.shape) == len(tensor.shape) and tensor.fastest not in named:
         across = float(tensor.elements) if tensor.fastest != output.fastest and output.elements > 1 else 0.0
     return (Kernel(REDUCTION, moved, across=across),)
+
+
+def _dims(call: Call) -> tuple[int, ...]:
+    """Return the dimensions that a reduction names: a list of them, else its last number that is no flag."""
+    given = call.arguments[1:]
+    lists = [value for value in given if isinstance(value, tuple)]
+    numbers = [value for value in given if isinstance(value, int) and not isinstance(value, bool)]
+    return lists[0] if lists else tuple(numbers[-1:])
 
 
 def split_reduction(kernel: Kernel) -> Kernel:
@@ -229,7 +236,8 @@ def _kind(kind: str) -> Callable[[Call, float], Kernels]:
 
 
 def _several(*kinds: str) -> Callable[[Call, float], Kernels]:
-    return lambda _call, moved: tuple(Kernel(kind, moved if kind == kinds[-1] else _SMALL) for kind in kinds)
+    small = tuple(Kernel(kind, _SMALL) for kind in kinds[:-1])
+    return lambda _call, moved: (*small, Kernel(kinds[-1], moved))
 
 
 # They make a tensor without a kernel.

@@ -120,12 +120,11 @@ def _levels(module: str) -> list[str]:
 def _launch(timeline: StepTimeline, index: int, track: Track) -> Iterator[Event]:
     begin, end = timeline.begins[index], timeline.ends[index]
     launch, launched = timeline.step.launches[index], float(timeline.step.played.launched[index])
-    if launch.device:
-        name = _CALLS.get(timeline.step.kernels[index].kind, "cudaLaunchKernel")
-        args: Event = {"External id": timeline.step.rows[index], "correlation": index}
-        args["predicted seconds"] = launch.host
-        yield _slice(track, "cuda_runtime", name, (begin, launched if launch.waits else end), args)
-        yield _arrow("s", index, track, begin)
+    name = _CALLS.get(timeline.step.kernels[index].kind, "cudaLaunchKernel")
+    args: Event = {"External id": timeline.step.rows[index], "correlation": index}
+    args["predicted seconds"] = launch.host
+    yield _slice(track, "cuda_runtime", name, (begin, launched if launch.waits else end), args)
+    yield _arrow("s", index, track, begin)
     if launch.waits:
         yield _slice(track, "cuda_runtime", "cudaStreamSynchronize", (launched, end))
 
@@ -161,11 +160,10 @@ def _device(timeline: StepTimeline) -> Iterator[Event]:
         args = {"GPU busy seconds": busy}
         yield _slice(COMPONENTS, "gpu_user_annotation", span.label[-1], times, args)
     for index, kernel in enumerate(timeline.step.kernels):
-        if launches[index].device:
-            category, name = _CATEGORIES.get(kernel.kind, "kernel"), timeline.kernel_name(kernel)
-            times = (begins[index], ends[index])
-            yield _slice(STREAM, category, name, times, _of_kernel(timeline, index))
-            yield _arrow("f", index, STREAM, begins[index])
+        category, name = _CATEGORIES.get(kernel.kind, "kernel"), timeline.kernel_name(kernel)
+        times = (begins[index], ends[index])
+        yield _slice(STREAM, category, name, times, _of_kernel(timeline, index))
+        yield _arrow("f", index, STREAM, begins[index])
 
 
 def _of_kernel(timeline: StepTimeline, index: int) -> Event:
@@ -193,9 +191,8 @@ def _of_kernel(timeline: StepTimeline, index: int) -> Event:
 def _queue(timeline: StepTimeline) -> Iterator[Event]:
     """Yield how many kernels have been launched and are not done: none where the GPU waits for the host."""
     played = timeline.step.played
-    launched = [index for index, launch in enumerate(timeline.step.launches) if launch.device]
-    changes = [(float(played.launched[index]), 1) for index in launched]
-    changes += [(float(played.ended[index]), -1) for index in launched]
+    changes = [(seconds, 1) for seconds in played.launched.tolist()]
+    changes += [(seconds, -1) for seconds in played.ended.tolist()]
     depth = 0
     for seconds, change in sorted(changes):
         depth += change

@@ -68,13 +68,13 @@ def predict_step_time(
 def _limit(step: PlayedStep) -> str:
     if step.played.host_seconds > step.played.device_seconds:
         return "launches"
-    computing = sum(time.seconds for time in step.times if time.arithmetic > time.traffic)
+    computing = sum(time.seconds for time in step.times if time.is_arithmetic)
     return "arithmetic" if computing > step.played.device_seconds / 2 else "bandwidth"
 
 
 def _work(step: PlayedStep, trace: Trace, batch_size: int, samples: int) -> StepWork:
     played = step.played
-    computing = sum(time.seconds for time in step.times if time.arithmetic > time.traffic)
+    computing = sum(time.seconds for time in step.times if time.is_arithmetic)
     moved = sum(kernel.bytes for kernel in step.kernels)
     return StepWork(
         device_seconds=played.device_seconds,
@@ -100,11 +100,7 @@ def _costliest(step: PlayedStep, trace: Trace) -> tuple[OpCost, ...]:
     costs = []
     for name, members in _grouped(trace.ops.names[row] for row in step.rows).items():
         seconds = sum(step.times[index].seconds for index in members)
-        computing = sum(
-            step.times[index].seconds
-            for index in members
-            if step.times[index].arithmetic > step.times[index].traffic
-        )
+        computing = sum(step.times[index].seconds for index in members if step.times[index].is_arithmetic)
         costs.append(
             OpCost(
                 op=name,

@@ -89,7 +89,7 @@ def bound_by(time: KernelTime) -> str:
     """Return what a kernel takes longest with."""
     if time.least >= max(time.arithmetic, time.traffic):
         return "fixed cost"
-    return "arithmetic" if time.arithmetic > time.traffic else "memory bandwidth"
+    return "arithmetic" if time.is_arithmetic else "memory bandwidth"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,7 +50,6 @@ class OpTable:
         phase: index into `PHASES`.
         blas: 0 no matrix product, 1 through cuBLAS, 2 through cuBLASLt (fused bias).
         sync: True where the host waits for the device (`.item()`).
-        dispatches: calls of the dispatcher since the row before, this one and views counted.
         flops_constant, flops_per_sample: floating-point operations as `torch.utils.flop_counter` counts.
         bytes_constant, bytes_per_sample: inputs read once plus outputs written once.
     """
@@ -60,7 +59,6 @@ class OpTable:
     phase: Ints
     blas: Ints
     sync: NDArray[np.bool_]
-    dispatches: Ints
     flops_constant: Ints
     flops_per_sample: Ints
     bytes_constant: Ints

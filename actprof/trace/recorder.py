@@ -48,7 +48,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         owners: of some tensors, the parameter or buffer that they are or belong to.
         op_names, op_modules, op_phases, op_blas, op_syncs, op_flops, op_bytes: per op.
         op_calls: per op, what it was called with; see `actprof.trace.calls`.
-        op_dispatches: per op, how many calls of the dispatcher there were since the one before, views too.
         op_sites: per op, the lines that made it; empty ones without `sources`.
         step_starts, update_starts: event index at which each step, each `update_policy`, begins.
         phase_starts: (event index, index into PHASES) wherever the phase changes.
@@ -74,7 +73,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.op_blas: list[int] = []
         self.op_syncs: list[bool] = []
         self.op_calls: list[Described] = []
-        self.op_dispatches: list[int] = []
         self.op_flops: list[int] = []
         self.op_bytes: list[int] = []
         self.op_sites: list[Site] = []
@@ -84,7 +82,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.notes: dict[str, None] = {}
         self._alive: dict[int, tuple[int, weakref.ref[Any]]] = {}  # storage -> its tensor, told of its end
         self._phase = _SETUP
-        self._dispatched = 0
         self.origins = Origins(sources=sources)
 
     # -- what the workload tells us ------------------------------------------------------------------
@@ -138,7 +135,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func is torch.ops.prim.device.default and isinstance(args[0], FakeTensor):
             return args[0].fake_device  # no op, and asked for more often than all ops together
         self.origins.begin_op()
-        self._dispatched += 1
         if func is torch.ops.aten._local_scalar_dense.default:
             return self._item(func, args)
         if self._phase == _BACKWARD:
@@ -235,8 +231,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.op_blas.append(blas_route(func, args))
         self.op_syncs.append(func in _WAITING)
         self.op_calls.append(describe(func, args, out))
-        self.op_dispatches.append(self._dispatched)
-        self._dispatched = 0
         self.op_flops.append(flops_of(func, args, kwargs, out))
         self.op_bytes.append(bytes_moved(func, args, kwargs, out))
         self.op_sites.append(self.origins.site())

@@ -23,7 +23,7 @@ NOTE = (
 )
 _DATA, _FORWARD = PHASES.index("data"), PHASES.index("forward")
 _OP_COLUMNS = (
-    "names", "modules", "phases", "blas", "syncs", "calls", "dispatches", "flops", "bytes", "sites",
+    "names", "modules", "phases", "blas", "syncs", "calls", "flops", "bytes", "sites",
 )  # fmt: skip
 
 

@@ -138,7 +138,7 @@ def test_variants_are_told_as_samples_per_second():
     )  # fmt: skip
 
     assert {GRAPHS: (64, 64), COMPILED: (40, 128)} == variant_rates(step)
-    assert any(text.endswith("(64.0 samples/s)") for text in what_helps("launches", step))
+    assert any(text.endswith("(64.0 samples/s by the graphs alone)") for text in what_helps("launches", step))
     assert any(text.endswith("(40.0 to 128 samples/s)") for text in what_helps("bandwidth", step))
     larger = replace(RESULT, cell=Cell(batch_size=64), samples_per_second=99.0)
     assert what_helps("launches", step, larger=larger)[0].endswith("(batch 64: 99.0 samples/s)")

@@ -6,9 +6,7 @@ import pytest
 
 from actprof.errors import UsageError
 from actprof.step_time.calibration import Calibration, calibration_of, uncalibrated
-from actprof.step_time.host import VARIABLE, default_host, find_host, known_hosts
-
-TIMES = ("forward", "backward", "optimizer", "tensor", "step", "wait")
+from actprof.step_time.host import TIMES, VARIABLE, default_host, find_host, known_hosts
 
 
 def test_every_host_says_where_its_figures_are_from():

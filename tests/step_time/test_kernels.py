@@ -100,6 +100,31 @@ def test_ops_of_several_kernels(kernels, expected):
     assert expected == kinds(kernels)
 
 
+def test_a_repeated_tensor_is_copied_with_places_of_its_own():
+    """What is repeated is smaller than the result."""
+    assert [k.STRIDED] == kinds(of("repeat", tensor(4, 4), extra=((2, 1),), out=LONG))
+
+
+@pytest.mark.parametrize(
+    ("extra", "across"),
+    [((2, (1,), True), True), ((2, (0,), True), False), ((None, False), False)],
+    ids=["norm along rows", "norm along the fastest", "flags are no dimensions"],
+)
+def test_a_reduction_knows_its_dimensions_among_its_arguments(extra, across):
+    """An order comes before them in a norm, a flag behind them."""
+    turned = tensor(4, 8, strides=(1, 4))
+    (kernel,) = of("linalg_vector_norm", turned, extra=extra, out=tensor(4, 1) if across else tensor(1, 8))
+
+    assert (kernel.across > 0) == (across and turned.fastest != tensor(4, 1).fastest)
+
+
+def test_what_depends_on_the_data_moves_it_once():
+    """Of the kernels of `nonzero` the last one writes."""
+    kernels = of("nonzero", SQUARE, out=tensor(16, 2, dtype="int64"))
+    assert 4096.0 == kernels[-1].bytes == max(kernel.bytes for kernel in kernels)
+    assert sum(kernel.bytes for kernel in kernels) < 1.2 * 4096
+
+
 @pytest.mark.parametrize(("count", "dtypes", "expected"), [(3, 1, 1), (129, 1, 2), (5, 2, 5)])
 def test_tensors_are_concatenated_128_at_once(count, dtypes, expected):
     """Those of several dtypes one by one, each cast."""

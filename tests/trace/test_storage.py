@@ -64,7 +64,6 @@ TRACE = Trace(
         phase=ints(0, 2, 3),
         blas=ints(0, 1, 2),
         sync=np.array([False, True, False]),
-        dispatches=ints(1, 2, 3),
         flops_constant=ints(1, 2, 3),
         flops_per_sample=ints(4, 5, 6),
         bytes_constant=ints(7, 8, 9),
