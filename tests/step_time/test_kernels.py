@@ -106,16 +106,20 @@ def test_a_repeated_tensor_is_copied_with_places_of_its_own():
 
 
 @pytest.mark.parametrize(
-    ("extra", "across"),
-    [((2, (1,), True), True), ((2, (0,), True), False), ((None, False), False)],
-    ids=["norm along rows", "norm along the fastest", "flags are no dimensions"],
+    ("extra", "out", "across"),
+    [
+        ((2, (1,), True), tensor(4, 1), 0),
+        ((2, (2,), True), tensor(4, 8, 1), 32 * 3),
+        ((None, False), tensor(), 0),
+    ],
+    ids=["norm along rows", "norm of another dimension", "flags are no dimensions"],
 )
-def test_a_reduction_knows_its_dimensions_among_its_arguments(extra, across):
+def test_a_reduction_knows_its_dimensions_among_its_arguments(extra, out, across):
     """An order comes before them in a norm, a flag behind them."""
-    turned = tensor(4, 8, strides=(1, 4))
-    (kernel,) = of("linalg_vector_norm", turned, extra=extra, out=tensor(4, 1) if across else tensor(1, 8))
+    turned = tensor(4, 8, 3, strides=(1, 4, 32)) if across else tensor(4, 8)
+    (kernel,) = of("linalg_vector_norm", turned, extra=extra, out=out)
 
-    assert (kernel.across > 0) == (across and turned.fastest != tensor(4, 1).fastest)
+    assert across == kernel.across
 
 
 def test_what_depends_on_the_data_moves_it_once():
