@@ -20,6 +20,7 @@ from actprof.step_time.kernel import ATTENTION, CONVOLUTION, PRODUCT, Kernel, Pr
 from actprof.step_time.rates import Rates, default_rates
 
 _HALVES = {"float16": "fp16_flops", "bfloat16": "bf16_flops"}
+# Of cuBLAS and CUTLASS, rows by columns, and how near to the best each comes: estimates, as splits are.
 _TILES = {(256, 128): 1.0, (128, 128): 1.0, (64, 256): 0.9, (64, 128): 0.75, (64, 64): 0.5, (32, 32): 0.2}
 _SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 _LEAST_DEPTH, _SPLIT_FROM, _STEP = 128, 512, 32  # of a part of a split sum; of a sum that is split; of a tile

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 _QUEUE = 1024  # launches that wait before the host has to
-_LATENCY = 4e-6  # from a launch to the start of its kernel
+_LATENCY = 4e-6  # from a launch to the start of its kernel; an estimate
 
 
 @dataclass(frozen=True, slots=True)
