@@ -28,7 +28,7 @@ from actprof.units import ceil_div
 
 _log = logging.getLogger(__name__)
 _TABLE = "CREATE TABLE IF NOT EXISTS plans (key TEXT PRIMARY KEY, complete INTEGER, plans TEXT NOT NULL)"
-_SCHEMA = 8
+_SCHEMA = 9
 STAND_IN = -1  # engine of what stands in for cuDNN's first plan
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _GRANULE_BYTES = 16
@@ -88,6 +88,22 @@ _SIMPLE = Convolution(
 )
 
 
+# A B200: of which of 10.0 and later cards a process asks first decides what cuDNN says of all of them later.
+_BLACKWELL = Architecture(
+    compute_capability=(10, 0),
+    multiprocessors=148,
+    threads_per_multiprocessor=2048,
+    clock_khz=1_965_000,
+    memory_clock_khz=2_619_000,
+)
+
+
+@cache
+def _settle() -> None:
+    """Ask of one such card before all others, so that answers are the same in every process."""
+    next(ask_plans(_SIMPLE, _BLACKWELL), None)
+
+
 def _chosen(known: _Known, most: int | None, *, deterministic: bool) -> tuple[Plan, ...]:
     fitting = (plan for plan in known.plans if plan.deterministic or not deterministic)
     return tuple(islice(fitting, most))
@@ -100,6 +116,8 @@ def _learn(
     known.plans.clear()
     fitting = 0
     try:
+        if architecture.compute_capability >= _BLACKWELL.compute_capability:
+            _settle()
         for plan in chain(plans_left_out(problem, architecture), ask_plans(problem, architecture)):
             known.plans.append(with_split_sums(plan, problem, architecture))
             fitting += plan.deterministic or not deterministic

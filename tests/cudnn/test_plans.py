@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -241,3 +244,43 @@ def test_the_closed_form_is_near_the_median_of_the_first_plans(capability):
     asked = sum(plans_for(problem, architecture, most=1)[0].workspace_bytes for problem in problems)
     formed = sum(closed_form(problem, architecture).workspace_bytes for problem in problems)
     assert asked / 2 < formed < 2 * asked
+
+
+ASK_BOTH = """
+import sys
+from actprof.cudnn import plans_for
+from actprof.hardware import find_gpu
+from actprof.replay.kernel_bytes import architecture_of
+from actprof.cudnn.problem import Convolution, dense_strides
+
+def convolution(channels, size):
+    image, weight = (2, channels, size, size), (channels, channels, 3, 3)
+    strides = dense_strides(image)
+    return Convolution(
+        kind="forward", dtype="float32", image=image, weight=weight, output=image, image_strides=strides,
+        weight_strides=dense_strides(weight), output_strides=strides, padding=(1, 1), stride=(1, 1),
+        dilation=(1, 1),
+    )
+
+for card in sys.argv[1:]:
+    for channels, size in ((64, 270), (128, 135), (256, 68), (512, 34)):
+        found = plans_for(convolution(channels, size), architecture_of(find_gpu(card)), most=3)
+        print(card, channels, *((plan.engine, plan.workspace_bytes) for plan in found))
+"""
+
+
+def test_the_first_card_that_a_process_asks_about_decides_nothing(tmp_path):
+    """From 10.0 on cuDNN answers otherwise after another card; each process asks of the same one before."""
+    answers = []
+    for number, cards in enumerate((("B200", "Jetson AGX Thor"), ("Jetson AGX Thor", "B200"))):
+        done = subprocess.run(
+            [sys.executable, "-c", ASK_BOTH, *cards],
+            env={**os.environ, "ACTPROF_CACHE_DIR": str(tmp_path / str(number))},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        answers.append(sorted(done.stdout.splitlines()))
+
+    assert answers[0] == answers[1]
+    assert 8 == len(answers[0])

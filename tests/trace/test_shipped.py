@@ -115,7 +115,7 @@ def test_a_missing_trace_is_told_with_the_remedy_and_what_there_is(monkeypatch, 
         cache.trace_for(replace(ACT, resolution="640x360"))
     said = str(refused.value)
     assert "lerobot is not installed here (pip install 'actprof[lerobot]')" in said
-    assert "ACT with 2 cameras at 640x480, 480x360, 320x240, 256x256, 224x224" in said
+    assert "ACT with 2 cameras at 224x224, 640x480, 480x360, 320x240, 256x256" in said
 
 
 def test_traces_that_differ_in_more_than_sizes_are_not_blended():
