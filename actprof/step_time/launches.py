@@ -46,15 +46,21 @@ def launches_of(
     problems = _problems(trace, batch_size, architecture)
     known: dict[Hashable, Kernels] = {}
     result = []
-    for row in rows.tolist():
-        index = int(details.op_calls[row])
+    columns = (
+        details.op_calls,
+        ops.bytes_constant + batch_size * ops.bytes_per_sample,
+        ops.flops_constant + batch_size * ops.flops_per_sample,
+        ops.blas == _CUBLASLT,
+    )
+    each = (column[rows].tolist() for column in columns)
+    for row, index, moved, flops, fused in zip(rows.tolist(), *each, strict=True):
         if index not in calls:
             calls[index] = details.calls[index].at(batch_size)
         op = _Op(
             name=ops.names[row].removeprefix("aten.").split(".")[0],
-            moved=float(ops.bytes_constant[row] + batch_size * ops.bytes_per_sample[row]),
-            flops=float(ops.flops_constant[row] + batch_size * ops.flops_per_sample[row]),
-            fused_bias=int(ops.blas[row]) == _CUBLASLT,
+            moved=float(moved),
+            flops=float(flops),
+            fused_bias=fused,
             problems=tuple(problems.get(row, ())),
         )
         if (index, op) not in known:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from actprof.hardware.gpu import Gpu
 from actprof.measurement import Spread
@@ -130,10 +131,10 @@ def _kinds(step: PlayedStep) -> tuple[KindCost, ...]:
 
 def _components(step: PlayedStep, trace: Trace) -> Mapping[str, float]:
     seconds: defaultdict[str, float] = defaultdict(float)
+    component = cache(trace.policy.component_of)
     for row, time in zip(step.rows, step.times, strict=True):
         is_optimizer = trace.ops.phase[row] == OPTIMIZER
-        name = OPTIMIZER_COMPONENT if is_optimizer else trace.policy.component_of(trace.ops.modules[row])
-        seconds[name] += time.seconds
+        seconds[OPTIMIZER_COMPONENT if is_optimizer else component(trace.ops.modules[row])] += time.seconds
     return dict(sorted(seconds.items(), key=lambda item: -item[1]))
 
 

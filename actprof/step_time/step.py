@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -43,7 +43,7 @@ class PlayedStep:
     def with_host(self, host: Host) -> Played:
         """Return the same step as another host plays it, which is as many times as fast in everything."""
         faster = host.forward / self.host.forward
-        launches = [replace(launch, host=launch.host * faster) for launch in self.launches]
+        launches = [Launch(one.host * faster, one.device, one.waits) for one in self.launches]
         return play(launches, gap=default_rates().gap, wait=host.wait, around=host.step)
 
 
@@ -88,13 +88,14 @@ def play_step(
     rows: list[int] = []
     kernels: list[Kernel] = []
     launches: list[Launch] = []
+    phases, syncs = trace.ops.phase.tolist(), trace.ops.sync.tolist()
     for op in ops:
-        cost = each[int(trace.ops.phase[op.row])]
+        cost = each[phases[op.row]]
         for place, kernel in enumerate(op.kernels):
             if kernel not in known:
                 known[kernel] = calibration.corrected(kernel, kernel_time(kernel, card, rates))
             last = place == len(op.kernels) - 1
-            waits = last and bool(trace.ops.sync[op.row])
+            waits = last and syncs[op.row]
             launches.append(
                 Launch(cost + (0.0 if place else lists.get(op.row, 0.0)), known[kernel].seconds, waits)
             )
