@@ -25,7 +25,6 @@ from actprof.step_time.host import Host, named_host
 from actprof.step_time.kernel import (
     ATTENTION,
     CONVOLUTION,
-    MULTI_TENSOR,
     NORM,
     NORM_INPUT,
     NORM_WEIGHT,
@@ -58,7 +57,6 @@ MEMORY, STRIDES, SUMS, TF32, HALF, CONV = (
 GROUPS = (MEMORY, STRIDES, SUMS, TF32, HALF, CONV)
 _GROUP = {STRIDED: STRIDES, POOL: STRIDES, POOL_BACKWARD: STRIDES, CONVOLUTION: CONV}
 _GROUP |= dict.fromkeys((REDUCTION, SPLIT_REDUCTION, NORM, NORM_INPUT, NORM_WEIGHT, SOFTMAX), SUMS)
-_GROUP |= {MULTI_TENSOR: MEMORY}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -199,13 +199,17 @@ def _safe_softmax(_call: Call, moved: float) -> Kernels:
 
 def _filled_first(call: Call, moved: float) -> Kernels:
     """Zeros as large as the result, then a copy of the gradient into its place."""
-    filled = float(sum(one.bytes for one in call.outputs if one is not None))
+    filled = _made(call)
     return Kernel(FILL, filled), Kernel(STRIDED, max(moved - filled, _SMALL) * 2)
 
 
 def _pool_backward(call: Call, moved: float) -> Kernels:
-    filled = float(sum(one.bytes for one in call.outputs if one is not None))
-    return Kernel(FILL, filled), Kernel(POOL_BACKWARD, moved)
+    return Kernel(FILL, _made(call)), Kernel(POOL_BACKWARD, moved)
+
+
+def _made(call: Call) -> float:
+    """Return the bytes of what an op makes."""
+    return float(sum(one.bytes for one in call.outputs if one is not None))
 
 
 def _concatenation(call: Call, moved: float) -> Kernels:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from actprof.hardware.gpu import Gpu
 from actprof.measurement import Spread
@@ -51,41 +52,38 @@ def predict_step_time(
     step = play_step(trace, batch_size, gpu, benchmark=benchmark, calibration=calibration)
     if step is None or not step.kernels:
         return None
-    played = step.played
-    limited_by = _limit(step)
-    band = step_band(gpu.name, host_bound=limited_by == "launches")
-    total = played.seconds
     samples = batch_size * trace.key.get("accumulate", 1)
+    work = _work(step, trace, batch_size, samples)
+    limited_by = _limit(step, work)
+    band = step_band(gpu.name, host_bound=limited_by == "launches")
+    total = step.played.seconds
     return StepTime(
         seconds=Spread(low=band.low * total, median=total, high=band.high * total),
         kernel_launches=len(step.kernels),
         flops_per_sample=round(sum(kernel.flops for kernel in step.kernels) / samples),
         limited_by=limited_by,
-        work=_work(step, trace, batch_size, samples),
+        work=work,
         assumptions=_assumptions(gpu, step, band, calibration),
     )
 
 
-def _limit(step: PlayedStep) -> str:
+def _limit(step: PlayedStep, work: StepWork) -> str:
     if step.played.host_seconds > step.played.device_seconds:
         return "launches"
-    computing = sum(time.seconds for time in step.times if time.is_arithmetic)
-    return "arithmetic" if computing > step.played.device_seconds / 2 else "bandwidth"
+    return "arithmetic" if work.shares["arithmetic"] > work.shares["bandwidth"] else "bandwidth"
 
 
 def _work(step: PlayedStep, trace: Trace, batch_size: int, samples: int) -> StepWork:
-    played = step.played
-    computing = sum(time.seconds for time in step.times if time.is_arithmetic)
-    moved = sum(kernel.bytes for kernel in step.kernels)
+    played, whole = step.played, _sums(step, range(len(step.kernels)))
     return StepWork(
         device_seconds=played.device_seconds,
         host_seconds=played.host_seconds,
         busy_share=played.device_seconds / played.seconds,
-        bytes_per_sample=round(moved / samples),
+        bytes_per_sample=round(whole.bytes / samples),
         shares={
             "launches": played.idle_seconds / played.seconds,
-            "arithmetic": computing / played.seconds,
-            "bandwidth": (played.device_seconds - computing) / played.seconds,
+            "arithmetic": whole.computing / played.seconds,
+            "bandwidth": (played.device_seconds - whole.computing) / played.seconds,
         },
         costliest=_costliest(step, trace),
         kinds=_kinds(step),
@@ -96,45 +94,67 @@ def _work(step: PlayedStep, trace: Trace, batch_size: int, samples: int) -> Step
     )
 
 
+class _Sums(NamedTuple):
+    """What some launches come to: seconds, those of them that compute, FLOPs and bytes."""
+
+    seconds: float
+    computing: float
+    flops: float
+    bytes: float
+
+
+def _sums(step: PlayedStep, members: Sequence[int]) -> _Sums:
+    times = [step.times[index] for index in members]
+    return _Sums(
+        seconds=sum(time.seconds for time in times),
+        computing=sum(time.seconds for time in times if time.is_arithmetic),
+        flops=sum(step.kernels[index].flops for index in members),
+        bytes=sum(step.kernels[index].bytes for index in members),
+    )
+
+
 def _costliest(step: PlayedStep, trace: Trace) -> tuple[OpCost, ...]:
     """Return the ten ops that take most."""
     costs = []
     for name, members in _grouped(trace.ops.names[row] for row in step.rows).items():
-        seconds = sum(step.times[index].seconds for index in members)
-        computing = sum(step.times[index].seconds for index in members if step.times[index].is_arithmetic)
+        sums = _sums(step, members)
         costs.append(
             OpCost(
                 op=name,
                 launches=len(members),
-                seconds=seconds,
-                flops=round(sum(step.kernels[index].flops for index in members)),
-                bytes=round(sum(step.kernels[index].bytes for index in members)),
-                bound="arithmetic" if computing > seconds / 2 else "bandwidth",
+                seconds=sums.seconds,
+                flops=round(sums.flops),
+                bytes=round(sums.bytes),
+                bound="arithmetic" if sums.computing > sums.seconds / 2 else "bandwidth",
             )
         )
     return tuple(sorted(costs, key=lambda cost: -cost.seconds)[:10])
 
 
 def _kinds(step: PlayedStep) -> tuple[KindCost, ...]:
-    costs = [
-        KindCost(
-            kind=kind,
-            kernels=len(members),
-            seconds=sum(step.times[index].seconds for index in members),
-            flops=round(sum(step.kernels[index].flops for index in members)),
-            bytes=round(sum(step.kernels[index].bytes for index in members)),
+    costs = []
+    for kind, members in _grouped(kernel.kind for kernel in step.kernels).items():
+        sums = _sums(step, members)
+        flops, moved = round(sums.flops), round(sums.bytes)
+        costs.append(
+            KindCost(kind=kind, kernels=len(members), seconds=sums.seconds, flops=flops, bytes=moved)
         )
-        for kind, members in _grouped(kernel.kind for kernel in step.kernels).items()
-    ]
     return tuple(sorted(costs, key=lambda cost: -cost.seconds))
+
+
+def components_of(step: PlayedStep, trace: Trace) -> tuple[str, ...]:
+    """Return the component of each launch; `optimizer` is that of what the optimizer does."""
+    component = cache(trace.policy.component_of)
+    return tuple(
+        OPTIMIZER_COMPONENT if trace.ops.phase[row] == OPTIMIZER else component(trace.ops.modules[row])
+        for row in step.rows
+    )
 
 
 def _components(step: PlayedStep, trace: Trace) -> Mapping[str, float]:
     seconds: defaultdict[str, float] = defaultdict(float)
-    component = cache(trace.policy.component_of)
-    for row, time in zip(step.rows, step.times, strict=True):
-        is_optimizer = trace.ops.phase[row] == OPTIMIZER
-        seconds[OPTIMIZER_COMPONENT if is_optimizer else component(trace.ops.modules[row])] += time.seconds
+    for component, time in zip(components_of(step, trace), step.times, strict=True):
+        seconds[component] += time.seconds
     return dict(sorted(seconds.items(), key=lambda item: -item[1]))
 
 

@@ -16,8 +16,8 @@ from actprof.replay.profile import MemoryProfile
 from actprof.replay.program import Program
 from actprof.step_time.kernel import CONVOLUTION, Kernel
 from actprof.step_time.kernel_time import KernelTime, card_of
-from actprof.step_time.predict import OPTIMIZER_COMPONENT
-from actprof.step_time.step import OPTIMIZER, PlayedStep
+from actprof.step_time.predict import components_of
+from actprof.step_time.step import PlayedStep
 from actprof.trace.model import PHASES, Trace, TraceDetails
 
 _DTYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
@@ -66,12 +66,6 @@ def timeline_of(step: PlayedStep, trace: Trace, batch_size: int, gpu: Gpu) -> St
     end = float(played.launched[-1])
     if step.launches[-1].waits:
         end = max(end, float(played.ended[-1])) + step.host.wait
-    components = {
-        row: OPTIMIZER_COMPONENT
-        if ops.phase[row] == OPTIMIZER
-        else trace.policy.component_of(ops.modules[row])
-        for row in set(step.rows)
-    }
     return StepTimeline(
         step=step,
         trace=trace,
@@ -79,7 +73,7 @@ def timeline_of(step: PlayedStep, trace: Trace, batch_size: int, gpu: Gpu) -> St
         gpu=gpu,
         details=trace.details(),
         phases=tuple(PHASES[int(ops.phase[row])] for row in step.rows),
-        components=tuple(components[row] for row in step.rows),
+        components=components_of(step, trace),
         begins=tuple(begins),
         ends=(*begins[1:], end),
     )
