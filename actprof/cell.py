@@ -19,6 +19,7 @@ from actprof.errors import UsageError
 _DEFAULT_RESOLUTION = "640x480"
 PRECISIONS = ("fp32", "fp16", "bf16")
 OPTIMIZERS = ("preset", "adamw", "adam", "sgd", "adamw_8bit")
+STRATEGIES = ("none", "ddp", "fsdp")
 # What can be done to the policy or its optimizer in a few lines of Python, a file each.
 CHANGES = tuple(
     sorted(file.stem for file in Path(__file__).parent.glob("policies/changes/*.py") if file.stem[0] != "_")
@@ -114,6 +115,33 @@ class Cell:
         help="Whether cuDNN tries its plans, as lerobot lets it unless --cudnn_deterministic.",
         called="cudnn.benchmark", in_trace="never", late=True,
     )  # fmt: skip
+    world_size: int = _field(
+        1, "count", "GPUs of the run, each with a process and a batch of its own", least=1, late=True
+    )
+    # With several GPUs `none` becomes `ddp`, as accelerate makes of it.
+    strategy: str = _field(
+        "none", "choice", "how several GPUs share the training",
+        help="ddp (DistributedDataParallel), or fsdp (FSDP2: parameters, gradients and state are sharded).",
+        default_text="ddp with several GPUs", choices=STRATEGIES, late=True,
+    )  # fmt: skip
+    find_unused_parameters: bool = _field(
+        True, "flag", "DDP looks for parameters without a gradient, as lerobot asks it to",  # noqa: FBT003
+        called="find_unused_parameters", late=True,
+    )  # fmt: skip
+    gradient_as_bucket_view: bool = _field(
+        False, "flag", "DDP's gradients are views of its buckets",  # noqa: FBT003
+        called="gradient_as_bucket_view", late=True,
+    )  # fmt: skip
+    reshard_after_forward: bool = _field(
+        True, "flag", "FSDP gathers parameters again for the backward pass",  # noqa: FBT003
+        called="reshard_after_forward", late=True,
+    )  # fmt: skip
+    # Sorted, each once.
+    wrap_modules: tuple[str, ...] = _field(
+        (), "choices", "classes of the modules that FSDP shards as units of their own",
+        help="A class of modules that FSDP shards as units of their own. Repeatable.",
+        default_text="the policy's", key="wrap_modules", option="--wrap-module", late=True,
+    )  # fmt: skip
     # Sorted, each once.
     changes: tuple[str, ...] = _field(
         (), "choices", "changes made to the policy or its optimizer in Python",
@@ -130,7 +158,10 @@ class Cell:
         self._count_cameras()
         for part in CELL_FIELDS:
             part.check(getattr(self, part.name))
-        object.__setattr__(self, "changes", tuple(sorted(set(self.changes))))
+        for name in ("changes", "wrap_modules"):
+            object.__setattr__(self, name, tuple(sorted(set(getattr(self, name)))))
+        if self.world_size > 1 and self.strategy == "none":
+            object.__setattr__(self, "strategy", "ddp")
         if self.batch_size % self.micro_batches:
             raise UsageError(
                 f"a batch of {self.batch_size} has no {self.micro_batches} equal parts, as accumulate_2 "
@@ -161,6 +192,11 @@ class Cell:
         return self.batch_size * self.accumulate
 
     @property
+    def global_samples(self) -> int:
+        """Samples for each step of the optimizer on all GPUs together."""
+        return self.step_samples * self.world_size
+
+    @property
     def compiled(self) -> bool:
         """Whether the policy hands itself to `torch.compile`, as several of lerobot's do when asked to."""
         return bool(self.overrides.get("compile_model"))
@@ -188,12 +224,17 @@ class Cell:
             for f in CELL_FIELDS
             if f.in_trace == "always" or (f.in_trace == "when_set" and getattr(self, f.name) != f.default)
         }
+        if self.strategy != "fsdp":  # under DDP each GPU has the same, however many there are
+            kept -= {"world_size", "reshard_after_forward", "wrap_modules"}
+        if self.strategy != "ddp":
+            kept -= {"find_unused_parameters", "gradient_as_bucket_view"}
         return {name: value for name, value in self.to_json().items() if name in kept}
 
     def to_json(self) -> dict[str, Any]:
         """Return a dict of JSON values with one entry per field, overrides sorted by name."""
         maps = {name: dict(sorted(getattr(self, name).items())) for name in ("overrides", "peft")}
-        return {**asdict(self), **maps, "changes": list(self.changes)}
+        lists = {name: list(getattr(self, name)) for name in ("changes", "wrap_modules")}
+        return {**asdict(self), **maps, **lists}
 
     def identity(self) -> str:
         """Return the canonical JSON text of the cell: equal cells have equal texts."""

@@ -17,7 +17,7 @@ from actprof.units import exact_bytes, format_bytes
 _RESOLUTION = re.compile(r"(?P<width>[1-9]\d*)x(?P<height>[1-9]\d*)")
 
 # What a value is: `count` a whole number, `size` and `capacity` bytes, `choice` one and `choices` any of the
-# field's choices, `overrides` names with JSON values, `cameras` their number.
+# field's choices (any names where it has none), `overrides` names with JSON values, `cameras` their number.
 Kind = Literal[
     "policy", "overrides", "count", "cameras", "resolution", "choice", "choices", "alloc_conf", "gpu",
     "capacity", "size", "flag",
@@ -39,7 +39,7 @@ class CellField:
         key: in scenario files; the keyword if left out.
         option: of commands; made of the key if left out.
         called: in words for readers; the keyword without underscores if left out.
-        choices: the names that it may be, or be made of.
+        choices: the names that it may be, or be made of; none where any will do.
         least: the smallest count or size.
         in_trace: whether a trace depends on it. `when_set` leaves the default out of its key, so that traces
             stay valid which were recorded before there was the field.
@@ -88,7 +88,7 @@ class CellField:
                 )
             case "choices" if isinstance(value, str):
                 raise UsageError(f"{self.name} is the text {value!r}; give a list of names")
-            case "choices" if unknown := [name for name in value if name not in self.choices]:
+            case "choices" if self.choices and (unknown := [n for n in value if n not in self.choices]):
                 raise UsageError(
                     f"{unknown[0]!r} is not a {self.noun}; choose among {', '.join(self.choices)}"
                 )

@@ -158,7 +158,7 @@ def _option(part: CellField, other_name: str = "", instead: str = "") -> Callabl
     default = f"  [default: {part.default_text}]" if part.default_text else ""
     told: dict[str, Any] = {"default": part.default, "help": instead or f"{part.help}{default}"}
     told["show_default"] = not (instead or default or part.kind == "flag")
-    if part.kind == "choices":
+    if part.kind == "choices" and part.choices:
         told["type"] = click.Choice(part.choices)
     name = f"{part.option}/--no-{part.noun}" if part.kind == "flag" else part.option
     if part.kind == "gpu":

@@ -179,6 +179,8 @@ def type_of(part: CellField) -> Any:
             return Annotated[int, Field(ge=part.least)]
         case "choice":
             return _names(part.noun, part.choices)
+        case "choices" if not part.choices:
+            return list[str]
         case "choices":
             return list[_names(part.noun, part.choices)]  # type: ignore[misc] # made here
     return _TYPES[part.kind]
