@@ -15,7 +15,8 @@ POLICIES = ", ".join(policy_names())
 KEYS = (
     "policy, set, cameras, resolution, batch_size, state_dim, action_dim, environment_dim, task_tokens, "
     "optimizer, peft, accumulate, ema, precision, alloc_conf, expandable_segments, gpu, capacity, "
-    "used_by_others, cudnn_benchmark, changes"
+    "used_by_others, cudnn_benchmark, world_size, strategy, find_unused_parameters, "
+    "gradient_as_bucket_view, reshard_after_forward, wrap_modules, changes"
 )
 
 OTHER_KEYS = "name, question, cpu_check, gpus, policies, sweep, exclude, expect"
