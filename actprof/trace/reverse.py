@@ -6,7 +6,8 @@ memory (torch/csrc/autograd/engine.cpp, input_buffer.cpp, functions/accumulate_g
 runs its real C++ formula. On real tensors the gradients equal the engine's bit for bit.
 
 Order of one node: run, validate all outputs against the next nodes' metadata, let go of the inputs,
-let go of the saved tensors, then accumulate into the next nodes' buffers.
+let go of the saved tensors, then accumulate into the next nodes' buffers. A leaf's hooks run once its
+gradient is there; what hooks hand to the engine's `queue_callback` runs when the pass is through.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import itertools
 import sys
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any
 from unittest import mock
 
 import torch
 from torch import Tensor
 
+from actprof.trace.ready_queue import ReadyQueue
 from actprof.trace.saved_tensors import release_saved
 
 _ACCUMULATE_PRIORITY = 2**64 - 1  # AccumulateGrad's sequence number: UINT64_MAX
@@ -46,65 +48,13 @@ def reverse_pass(
         raise RuntimeError("the loss has no graph: nothing that it depends on requires a gradient")
     pass_id = next(_pass_ids)
     # Non-reentrant checkpointing recomputes once per pass, and tells passes apart by this number.
-    with torch.no_grad(), mock.patch.object(torch._C, "_current_graph_task_id", lambda: pass_id):
-        walk = _Walk(root, on_node or (lambda _number: None), on_gradient or (lambda _tensor: None))
+    walk = _Walk(root, on_node or (lambda _number: None), on_gradient or (lambda _tensor: None))
+    engine = mock.patch.object(torch.autograd.Variable, "_execution_engine", walk)
+    with torch.no_grad(), engine, mock.patch.object(torch._C, "_current_graph_task_id", lambda: pass_id):
         # Our name for it lives until the end, as the engine's caller has one: nobody may steal it.
         seed = torch.ones_like(loss, memory_format=torch.preserve_format)
         walk.buffers[root] = [seed if slot == loss.output_nr else None for slot in range(_input_count(root))]
         walk.run(root)
-
-
-_Entry = TypeVar("_Entry")
-
-
-class ReadyQueue(Generic[_Entry]):
-    """The engine's queue, which pops the entry of highest priority: `std::priority_queue`, ties and all.
-
-    All leaves have the same priority, so which of them comes first is decided by how the heap moves its
-    entries. Python's `heapq` moves them otherwise; this one moves them as `std::push_heap` and
-    `std::pop_heap` do (a sift of the hole to the bottom, then up), which every common C++ library does alike.
-    """
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[int, _Entry]] = []
-
-    def __len__(self) -> int:
-        return len(self._heap)
-
-    def push(self, priority: int, item: _Entry) -> None:
-        """Add an entry."""
-        self._heap.append((priority, item))
-        self._sift_up(len(self._heap) - 1, (priority, item))
-
-    def pop(self) -> _Entry:
-        """Remove and return the item of highest priority."""
-        top = self._heap[0]
-        last = self._heap.pop()
-        if self._heap:
-            self._sift_up(self._sink_hole(), last)
-        return top[1]
-
-    def _sink_hole(self) -> int:
-        """Move the hole at the top down along the larger children; return where it ends."""
-        heap, hole = self._heap, 0
-        size = len(heap)
-        while 2 * hole + 2 < size:
-            child = 2 * hole + 2
-            if heap[child][0] < heap[child - 1][0]:
-                child -= 1
-            heap[hole] = heap[child]
-            hole = child
-        if 2 * hole + 1 < size:
-            heap[hole] = heap[2 * hole + 1]
-            hole = 2 * hole + 1
-        return hole
-
-    def _sift_up(self, hole: int, entry: tuple[int, _Entry]) -> None:
-        heap = self._heap
-        while hole and heap[(hole - 1) // 2][0] < entry[0]:
-            heap[hole] = heap[(hole - 1) // 2]
-            hole = (hole - 1) // 2
-        heap[hole] = entry
 
 
 class _Walk:
@@ -118,6 +68,11 @@ class _Walk:
         self.ready: ReadyQueue[Any] = ReadyQueue()
         self._on_node = on_node
         self._on_gradient = on_gradient
+        self._callbacks: list[Callable[[], None]] = []
+
+    def queue_callback(self, callback: Callable[[], None]) -> None:
+        """Stand where hooks find the engine: have `callback` called when the pass is through."""
+        self._callbacks.append(callback)
 
     def run(self, root: Any) -> None:
         self.ready.push(_priority(root), root)
@@ -129,6 +84,8 @@ class _Walk:
             else:
                 self._on_node(node._sequence_nr())
                 self._run_node(node)
+        for callback in self._callbacks:  # which may queue others
+            callback()
 
     def _run_node(self, node: Any) -> None:
         inputs = self.buffers.pop(node)
@@ -157,12 +114,14 @@ class _Walk:
             return
         if leaf.grad is not None:
             leaf.grad += gradient
-            return
-        if _has_one_holder(gradient) and _obeys_layout(gradient, leaf):
-            leaf.grad = gradient.detach()
         else:
-            leaf.grad = _clone_with_layout(gradient, leaf)
-        self._on_gradient(leaf.grad)
+            if _has_one_holder(gradient) and _obeys_layout(gradient, leaf):
+                leaf.grad = gradient.detach()
+            else:
+                leaf.grad = _clone_with_layout(gradient, leaf)
+            self._on_gradient(leaf.grad)
+        for hook in (leaf._post_accumulate_grad_hooks or {}).values():
+            hook(leaf)
 
 
 def _is_leaf(node: Any) -> bool:

@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from actprof.trace.reverse import ReadyQueue
+from actprof.trace.ready_queue import ReadyQueue
 
 POP = -1
 
