@@ -96,6 +96,7 @@ def _assemble(*, tensors, ops, events, starts, updates, phases, inputs) -> Trace
             op=column(t[3] for t in tensors),
             problem=column(-1 for _ in tensors),
             part=column(0 for _ in tensors),
+            stream=column(0 for _ in tensors),
         ),
         ops=OpTable(
             names=tuple(op[0] for op in ops),

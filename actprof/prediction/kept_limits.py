@@ -68,7 +68,7 @@ def _key(cell: Cell, trace: Trace, conditions: ReplayConditions) -> str:
     ops, tensors = trace.ops, trace.tensors
     columns: tuple[Any, ...] = (
         trace.events, tensors.constant, tensors.per_sample, tensors.problem, tensors.part, tensors.op,
-        ops.phase, ops.blas,
+        tensors.stream, ops.phase, ops.blas,
     )  # fmt: skip
     digest = hashlib.sha256()
     for column in columns:

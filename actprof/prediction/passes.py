@@ -38,7 +38,7 @@ def passes_peak_bytes(cell: Cell, *, catalogue: Catalogue | None = None) -> int:
         for event in program.events[begin:end] if phase != _DATA else ():
             tensor = abs(event) - 1
             if event > 0:
-                addresses[tensor] = allocator.malloc(program.sizes[tensor])
+                addresses[tensor] = allocator.malloc(program.sizes[tensor], program.streams[tensor])
             elif tensor in addresses:
                 allocator.free(addresses.pop(tensor))
         if following == _OPTIMIZER:

@@ -38,6 +38,7 @@ class Program:
         sizes: requested bytes of each tensor.
         ops: row of the op that asked for each tensor.
         kinds: index into `KINDS`, or `WORKSPACE_KIND`, of each tensor.
+        streams: the stream that asks for each tensor; 0 is the default stream.
         step_starts, update_starts: position per step.
         phase_starts: (position, index into `PHASES`) wherever the phase changes.
         trials: position of each convolution that tries its plans before the event there, which ends with
@@ -49,6 +50,7 @@ class Program:
     sizes: list[int]
     ops: list[int]
     kinds: list[int]
+    streams: list[int]
     step_starts: tuple[int, ...]
     update_starts: tuple[int, ...]
     phase_starts: tuple[tuple[int, int], ...]
@@ -86,6 +88,7 @@ def build_program(
         sizes=[*sizes.tolist(), *(size for _row, size, _kept in requests)],
         ops=[*trace.tensors.op.tolist(), *(row for row, _size, _kept in requests)],
         kinds=[*kinds.tolist(), *(WORKSPACE_KIND for _ in requests)],
+        streams=[*trace.tensors.stream.tolist(), *(0 for _ in requests)],
         step_starts=tuple(place(i) for i in trace.step_starts),
         update_starts=tuple(place(i) for i in trace.update_starts),
         phase_starts=tuple((place(i), phase) for i, phase in trace.phase_starts),

@@ -145,12 +145,12 @@ class _Replay:
 
     def _play_on(self, start: int, end: int) -> None:
         malloc, free = self.allocator.malloc, self.allocator.free
-        sizes, addresses, log = self.sizes, self.addresses, self.log
+        sizes, streams, addresses, log = self.sizes, self.program.streams, self.addresses, self.log
         position = start
         try:
             for position, event in enumerate(self.program.events[start:end], start):
                 if event > 0:
-                    addresses[event - 1] = malloc(sizes[event - 1])
+                    addresses[event - 1] = malloc(sizes[event - 1], streams[event - 1])
                 else:
                     free(addresses[-event - 1])
                 if log is not None:

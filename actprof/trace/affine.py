@@ -46,6 +46,7 @@ def fit(recorders: Sequence[Recorder], batch_sizes: Sequence[int]) -> dict[str, 
             op=np.array(first.tensor_ops, dtype=np.int64),
             problem=problem,
             part=part,
+            stream=np.array(first.streams, dtype=np.int64),
         ),
         "problems": distinct,
         "ops": OpTable(
@@ -70,7 +71,7 @@ def _shape_of(recorder: Recorder) -> tuple[Any, ...]:
     """
     r = recorder
     return (
-        _settled(r), r.kinds, r.tensor_ops, r.op_names, r.op_phases,
+        _settled(r), r.kinds, r.streams, r.tensor_ops, r.op_names, r.op_phases,
         r.step_starts, r.update_starts, r.phase_starts, r.notes, list(r.problems),
     )  # fmt: skip
 

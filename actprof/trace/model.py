@@ -36,7 +36,7 @@ Shape = tuple[Dimension, ...]
 PHASES = ("setup", "data", "forward", "backward", "optimizer")
 KINDS = (
     "parameters", "buffers", "inputs", "activations", "gradients", "optimizer state", "temporaries",
-    "moving average",
+    "moving average", "gradient buckets",
 )  # fmt: skip
 
 
@@ -75,6 +75,7 @@ class TensorTable:
         op: row of the op that asked for it.
         problem: index into the trace's problems; -1 where the bytes are known without a GPU.
         part: which of the problem's allocations it is.
+        stream: the CUDA stream that asked for it, in order of first use; 0 is the default stream.
     """
 
     constant: Ints
@@ -83,6 +84,7 @@ class TensorTable:
     op: Ints
     problem: Ints
     part: Ints
+    stream: Ints
 
     def requested_bytes(self, batch_size: int) -> Ints:
         """Return the requested bytes of every allocation, shape (tensors,); 0 where a problem decides."""

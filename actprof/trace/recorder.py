@@ -9,16 +9,18 @@ Works on fake and on real tensors, on any device type. What happens inside a ker
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Self
+from unittest import mock
 
 import torch
 from torch._subclasses import FakeTensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass_type
 
 from actprof.kernels.problem import Problem
+from actprof.trace.fake_streams import current_stream_number
 from actprof.trace.model import KINDS, PHASES
 from actprof.trace.origins import Origins, Site
 from actprof.trace.rules.describe import Described, describe
@@ -26,12 +28,15 @@ from actprof.trace.rules.masks import as_without_modes, masks_of, without_masks
 from actprof.trace.rules.steps import Give, Output, Step
 from actprof.trace.rules.temporaries import is_known, steps_inside
 from actprof.trace.rules.work import blas_route, bytes_moved, flops_of, tensors_in
-from actprof.trace.values import count_true, known_values
+from actprof.trace.upper_bounds import UPPER_BOUNDS
+from actprof.trace.values import known_values
 
 _SETUP, _DATA, _FORWARD, _BACKWARD, _OPTIMIZER = range(len(PHASES))
 _PARAMETERS, _BUFFERS, _INPUTS, _ACTIVATIONS, _GRADIENTS, _STATE, _TEMPORARIES, *_ = range(len(KINDS))
 _KIND_OF_PHASE = (_BUFFERS, _INPUTS, _TEMPORARIES, _TEMPORARIES, _TEMPORARIES)
 _PHASE_INDEX = {name: index for index, name in enumerate(PHASES)} | {"update": _OPTIMIZER, "more data": _DATA}
+_RESIZE = "storage.resize_"
+_resize_storage = torch.UntypedStorage.resize_
 # `.item()` has no value to give on a fake tensor; these let the usual control flow go its usual way.
 _ITEM_HINTS: dict[bool, Any] = {True: 1.0, False: 1}
 
@@ -42,6 +47,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     Attributes:
         events: `t + 1` for the allocation of tensor t, `-(t + 1)` for its free.
         sizes, kinds, tensor_ops: per tensor: requested bytes, index into KINDS, row of its op.
+        streams: per tensor, the number of the CUDA stream that asked for it.
         problems: of some tensors, the problem that decides their bytes, and which part of it they are.
         shapes, dtypes: per tensor, of the output that brought it; None for a kernel's temporary.
         freed_by: per tensor, row of the last op launched when it was freed; -1 while it lives.
@@ -62,6 +68,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.sizes: list[int] = []
         self.kinds: list[int] = []
         self.tensor_ops: list[int] = []
+        self.streams: list[int] = []
         self.shapes: list[tuple[int, ...] | None] = []
         self.dtypes: list[torch.dtype | None] = []
         self.freed_by: list[int] = []
@@ -107,6 +114,21 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.phase_starts.pop()
         self.phase_starts.append((len(self.events), phase))
 
+    def __enter__(self) -> Self:
+        """Record from here on, storages that are resized included: no op does that."""
+
+        def resize(storage: torch.UntypedStorage, size: int) -> Any:
+            return self._resize(storage, size)
+
+        self._resizing = mock.patch.object(torch.UntypedStorage, "resize_", resize)
+        self._resizing.start()
+        return super().__enter__()  # type: ignore[no-any-return, no-untyped-call]
+
+    def __exit__(self, *error: object) -> None:
+        """Leave the mode."""
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        self._resizing.stop()
+
     def stop(self) -> None:
         """Forget what is alive, so that what dies after the recording is not written down."""
         self._alive.clear()
@@ -116,8 +138,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
         The owner is the path of the parameter or buffer that it is or belongs to.
         """
-        number, _ref = self._alive.get(tensor.untyped_storage()._cdata, (None, None))
-        if number is None:
+        tensor = getattr(tensor, "_local_tensor", tensor)  # of a DTensor
+        number, _ref = self._alive.get(tensor.untyped_storage()._cdata, (-1, None))
+        if number < 0:
             return
         if owner:
             self.owners[number] = owner
@@ -128,9 +151,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     # -- what the dispatcher tells us ----------------------------------------------------------------
 
     def __torch_dispatch__(
-        self, func: Any, _types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run one op and write down what it allocated."""
+        if any(map(is_traceable_wrapper_subclass_type, types)):
+            return NotImplemented  # a DTensor runs the op on tensors of its own, which come here again
         kwargs = kwargs or {}
         if func is torch.ops.prim.device.default and isinstance(args[0], FakeTensor):
             return args[0].fake_device  # no op, and asked for more often than all ops together
@@ -176,7 +201,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an op; one whose output size depends on data that no one has gives the largest it can be."""
-        bound = _UPPER_BOUNDS.get(func)
+        bound = UPPER_BOUNDS.get(func)
         known = without_masks(func, args)
         if known is args and (bound is None or not isinstance(args[0], FakeTensor)):
             out = func(*args, **kwargs)
@@ -200,13 +225,37 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         size = storage.nbytes()
         if size == 0:
             return
-        number = len(self.sizes)
-        self._alive[key] = number, weakref.ref(storage, partial(self._freed, key, number))
+        self._watch(storage, len(self.sizes))
         self._allocate(size, row, tensor)
+
+    def _watch(self, storage: torch.UntypedStorage, number: int) -> None:
+        """Be told of the end of a storage that holds that tensor; of one that is empty by now, `~tensor`."""
+        key = storage._cdata
+        self._alive[key] = number, weakref.ref(storage, partial(self._freed, key, number))
+
+    def _resize(self, storage: torch.UntypedStorage, size: int) -> Any:
+        """Write down what becomes of a storage: one that is emptied lives on, and may grow again."""
+        number, _ref = self._alive.get(storage._cdata, (None, None))
+        before = storage.nbytes()
+        out = _resize_storage(storage, size)
+        if number is None or size == before:
+            return out
+        last = number if number >= 0 else ~number
+        if size:
+            row = self._add_row(_RESIZE, ((">",), ()))
+            new = self._allocate(size, row)
+            self.dtypes[new], self.kinds[new] = self.dtypes[last], self.kinds[last]
+            if last in self.owners:
+                self.owners[new] = self.owners[last]
+        if before:
+            self._free(number, len(self.op_names) - 1)
+        self._watch(storage, new if size else ~last)
+        return out
 
     def _allocate(self, size: int, row: int, output: torch.Tensor | None = None) -> int:
         tensor = len(self.sizes)
         self.sizes.append(size)
+        self.streams.append(current_stream_number())
         self.shapes.append(None if output is None else tuple(output.shape))
         self.dtypes.append(None if output is None else output.dtype)
         self.freed_by.append(-1)
@@ -216,7 +265,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return tensor
 
     def _freed(self, key: int, tensor: int, _ref: weakref.ref[Any]) -> None:
-        self._free(tensor, len(self.op_names) - 1)
+        if tensor >= 0:
+            self._free(tensor, len(self.op_names) - 1)
         if self._alive.get(key, (None,))[0] == tensor:
             del self._alive[key]
 
@@ -225,15 +275,23 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.freed_by[tensor] = row
 
     def _add_op(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
-        self.op_names.append(str(func))
+        row = self._add_row(str(func), describe(func, args, out))
+        self.op_blas[row] = blas_route(func, args)
+        self.op_syncs[row] = func in _WAITING
+        self.op_flops[row] = flops_of(func, args, kwargs, out)
+        self.op_bytes[row] = bytes_moved(func, args, kwargs, out)
+
+    def _add_row(self, name: str, described: Described) -> int:
+        """Add an op that computes nothing and moves nothing, and return its row."""
+        self.op_names.append(name)
         self.op_modules.append(self.origins.module())
         self.op_phases.append(self._phase)
-        self.op_blas.append(blas_route(func, args))
-        self.op_syncs.append(func in _WAITING)
-        self.op_calls.append(describe(func, args, out))
-        self.op_flops.append(flops_of(func, args, kwargs, out))
-        self.op_bytes.append(bytes_moved(func, args, kwargs, out))
+        self.op_calls.append(described)
         self.op_sites.append(self.origins.site())
+        for column in (self.op_blas, self.op_flops, self.op_bytes):
+            column.append(0)
+        self.op_syncs.append(False)
+        return len(self.op_names) - 1
 
     def _item(self, func: Any, args: tuple[Any, ...]) -> Any:
         if self._is_ours(args):
@@ -244,43 +302,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return True if tensor.dtype == torch.bool else _ITEM_HINTS[tensor.is_floating_point()]
 
 
-def _nonzero_bound(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.new_empty((count_true(tensor), tensor.dim()), dtype=torch.int64)
-
-
-def _masked_select_bound(tensor: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    _tensor, mask = torch.broadcast_tensors(tensor, mask)  # type: ignore[no-untyped-call]
-    return tensor.new_empty(count_true(mask))
-
-
-def _unique_bound(tensor: torch.Tensor, *options: bool) -> tuple[torch.Tensor, ...]:
-    """Options are, as far as they are given: sorted, return_inverse, return_counts."""
-    count = (tensor.numel(),)
-    return tensor.new_empty(count), *_places(tensor, options, tuple(tensor.shape), count)
-
-
-def _unique_dim_bound(tensor: torch.Tensor, dim: int, *options: bool) -> tuple[torch.Tensor, ...]:
-    count = (tensor.shape[dim],)
-    return torch.empty_like(tensor), *_places(tensor, options, count, count)
-
-
-def _places(
-    tensor: torch.Tensor, options: tuple[bool, ...], *shapes: tuple[int, ...]
-) -> Iterator[torch.Tensor]:
-    """Yield the places of the elements among the distinct ones, and how often each is there, if asked for."""
-    for shape, wanted in zip(shapes, (*options, *(False,) * 3)[1:3], strict=True):
-        yield tensor.new_empty(shape if wanted else (0,), dtype=torch.int64)
-
-
-_UPPER_BOUNDS: dict[Any, Callable[..., Any]] = {
-    torch.ops.aten.nonzero.default: _nonzero_bound,
-    torch.ops.aten.masked_select.default: _masked_select_bound,
-    torch.ops.aten._unique2.default: _unique_bound,
-    torch.ops.aten.unique_dim.default: _unique_dim_bound,
-}
 # On a GPU their result is dense whatever their inputs are, and so is what follows (`mse_loss_backward` in
 # BinaryOps.cpp: `zeros_like` in contiguous format).
 _MADE_DENSE = {torch.ops.aten.mse_loss_backward.default}
 _DENSE = torch.contiguous_format
 # The host waits for what these find out.
-_WAITING = {torch.ops.aten._local_scalar_dense.default, *_UPPER_BOUNDS}
+_WAITING = {torch.ops.aten._local_scalar_dense.default, *UPPER_BOUNDS}

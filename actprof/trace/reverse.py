@@ -5,9 +5,9 @@ is walked here, node by node, in the engine's order and with its rules for accum
 memory (torch/csrc/autograd/engine.cpp, input_buffer.cpp, functions/accumulate_grad.h). Calling a node
 runs its real C++ formula. On real tensors the gradients equal the engine's bit for bit.
 
-Order of one node: run, validate all outputs against the next nodes' metadata, let go of the inputs,
-let go of the saved tensors, then accumulate into the next nodes' buffers. A leaf's hooks run once its
-gradient is there; what hooks hand to the engine's `queue_callback` runs when the pass is through.
+Order of one node: hooks of its tensors, run, validate all outputs against the next nodes' metadata, let go
+of the inputs, let go of the saved tensors, then accumulate into the next nodes' buffers. A leaf's hooks run
+once its gradient is there; what hooks hand to the engine's `queue_callback` runs when the pass is through.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from actprof.trace.ready_queue import ReadyQueue
 from actprof.trace.saved_tensors import release_saved
+from actprof.trace.tensor_hooks import run_hooks
 
 _ACCUMULATE_PRIORITY = 2**64 - 1  # AccumulateGrad's sequence number: UINT64_MAX
 _pass_ids = itertools.count(1)
@@ -89,6 +90,7 @@ class _Walk:
 
     def _run_node(self, node: Any) -> None:
         inputs = self.buffers.pop(node)
+        run_hooks(node, inputs)
         outputs = _call(node, inputs)
         _validate(node, outputs)
         inputs.clear()

@@ -137,6 +137,7 @@ def _with_columns(  # noqa: PLR0913, PLR0917 - what a recording is made of
     short.sizes = [stands.get(new, recorder.sizes[tensor]) for new, tensor in enumerate(tensors)]
     short.shapes, short.dtypes = column(recorder.shapes), column(recorder.dtypes)
     short.kinds = [recorder.kinds[tensor] for tensor in tensors]
+    short.streams = [recorder.streams[tensor] for tensor in tensors]
     short.tensor_ops = [last[recorder.tensor_ops[tensor]] for tensor in tensors]
     freed_by = column(recorder.freed_by, stand_in=-1)
     short.freed_by = [op if op < 0 else last[op] for op in freed_by]

@@ -1,7 +1,7 @@
 """What the graph of a forward pass keeps for the reverse pass, in handles that can be let go of.
 
 The C++ engine empties a node's saved tensors once it has run. Python cannot: so inside `saving_tensors` the
-graph keeps `SavedTensor` handles, which `release_saved` empties.
+graph keeps `SavedTensor` handles, which `release_saved` empties. Hooks of tensors are kept as well.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from unittest import mock
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
+
+from actprof.trace.tensor_hooks import keeping_hooks
 
 
 class SavedTensor:
@@ -82,6 +84,7 @@ def saving_tensors(on_save: Callable[[Tensor], None] | None = None) -> Iterator[
         return tensor if tensor.grad_fn is None else tensor.detach()
 
     with (
+        keeping_hooks(),
         mock.patch.object(autograd, "_push_saved_tensors_default_hooks", push_handles),
         mock.patch.object(autograd, "_pop_saved_tensors_default_hooks", pop_handles),
         mock.patch.object(FunctionCtx, "set_materialize_grads", _set_materialize_grads),

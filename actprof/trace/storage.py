@@ -26,6 +26,7 @@ from actprof.trace.model import SCHEMA_VERSION, OpTable, TensorTable, Trace, Tra
 
 _HEADER = "header"
 _DETAILS = "details"
+_STREAM = "tensors.stream"
 # Not JSON as they are, or told by where the trace is found.
 _APART = {"policy", "tensors", "ops", "events", "problems", "load_details", "shipped"}
 _Word = TypeVar("_Word", bound=Hashable)
@@ -38,6 +39,8 @@ def trace_to_bytes(trace: Trace, *, packed: bool = True) -> bytes:
     columns: dict[str, NDArray[Any]] = {"frees": trace.events < 0, "events": np.abs(trace.events)}
     for field in fields(TensorTable):
         columns[f"tensors.{field.name}"] = getattr(trace.tensors, field.name)
+    if not trace.tensors.stream.any():  # as everywhere but with several GPUs
+        del columns[_STREAM]
     for field in fields(OpTable):
         if field.name not in ("names", "modules"):
             columns[f"ops.{field.name}"] = getattr(trace.ops, field.name)
@@ -114,6 +117,7 @@ def _assemble(header: dict[str, Any], columns: dict[str, NDArray[Any]]) -> Trace
     problems = tuple(GrowingProblem(*tupled(problem)) for problem in header.pop("problems"))
     details = columns.pop(_DETAILS, None)
     events = np.where(columns.pop("frees"), -1, 1) * columns.pop("events")
+    columns.setdefault(_STREAM, np.zeros_like(columns["tensors.op"]))
     tables: dict[str, dict[str, Any]] = {"tensors": {}, "ops": {}}
     for name, column in columns.items():
         table, _, column_name = name.partition(".")

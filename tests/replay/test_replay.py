@@ -222,3 +222,16 @@ def test_trying_plans_leaves_what_emptying_the_cache_leaves():
         return sorted((s.total_bytes, len(s.blocks)) for s in allocator.snapshot())
 
     assert segments(0) == segments(2 * MIB) == segments(25 * MIB) == segments(3 << 30)
+
+
+def test_streams_share_no_memory(make_trace):
+    """What another stream has given back serves only that stream: reserved grows, allocated does not."""
+    trace = make_trace(temporary=2 * MIB)
+    apart = np.arange(len(trace.tensors.op)) % 3
+    profile, beside = (
+        replay(replace(trace, tensors=replace(trace.tensors, stream=stream)), 4, ENDLESS)
+        for stream in (trace.tensors.stream, apart)
+    )
+
+    assert profile.peak_allocated_bytes == beside.peak_allocated_bytes
+    assert profile.peak_reserved_bytes < beside.peak_reserved_bytes

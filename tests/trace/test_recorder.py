@@ -9,6 +9,7 @@ from watched import SCALAR, watch
 
 from actprof.cudnn import Convolution
 from actprof.trace.fake import fake_cuda
+from actprof.trace.fake_streams import fake_streams
 from actprof.trace.model import KINDS, PHASES
 from actprof.trace.recorder import Recorder
 from actprof.trace.reverse import reverse_pass
@@ -491,3 +492,61 @@ def test_the_cpu_asks_cudnn_for_nothing():
         nn.Conv2d(3, 4, 3)(torch.zeros(1, 3, 8, 8)).sum()
 
     assert {} == recorder.problems
+
+
+def test_a_storage_that_is_emptied_is_freed_and_may_come_back():
+    """As FSDP does with gathered parameters: 0 bytes free it, more allocate anew, of its kind and owner."""
+    with Recorder("cpu") as recorder:
+        gathered = torch.zeros(100)
+        view = gathered[:50]
+        recorder.mark(gathered, "parameters", owner="weight")
+        gathered.untyped_storage().resize_(0)
+        recorder.mark(gathered, "gradients")  # nothing is there
+        gathered.untyped_storage().resize_(400)
+        view.fill_(1)  # nothing new
+        gathered.untyped_storage().resize_(400)  # nothing changes
+        gathered.untyped_storage().resize_(800)  # the new one comes before the old one goes
+        del view
+        gathered.untyped_storage().resize_(0)
+        del gathered  # it holds nothing
+
+    assert [1, -1, 2, 3, -2, -3] == recorder.events
+    assert [400, 400, 800] == recorder.sizes
+    assert {"parameters"} == {KINDS[kind] for kind in recorder.kinds}
+    assert dict.fromkeys(range(3), "weight") == recorder.owners
+    assert [torch.float32] * 3 == recorder.dtypes
+    names = [recorder.op_names[op] for op in recorder.tensor_ops]
+    assert ["aten.zeros.default", "storage.resize_", "storage.resize_"] == names
+    assert "resize_" not in vars(torch.UntypedStorage)
+
+
+def test_a_storage_of_another_device_may_be_resized():
+    """It is none of ours; nor is anything after the recording has stopped."""
+    with Recorder("cuda") as recorder:
+        torch.zeros(4).untyped_storage().resize_(0)
+    with Recorder("cpu") as stopped:
+        kept = torch.zeros(4)
+        stopped.stop()
+        kept.untyped_storage().resize_(0)
+
+    assert [] == recorder.events
+    assert [1] == stopped.events
+
+
+def test_an_allocation_has_the_stream_that_asked_for_it():
+    """A stream that is entered names the allocations inside; the innermost counts."""
+    with fake_streams(), Recorder("cpu") as recorder:
+        side, other = torch.cuda.Stream(priority=-1), torch.cuda.Stream()
+        tensors = [torch.zeros(4)]
+        with torch.cuda.stream(side):
+            tensors.append(torch.zeros(4))
+            with torch.cuda.stream(other):
+                tensors.append(torch.zeros(4))
+            with torch.cuda.stream(None):  # as PyTorch has it, the current one
+                tensors.append(torch.zeros(4))
+        event = torch.cuda.current_stream().record_event()
+        side.wait_event(event)
+        tensors.append(torch.zeros(4))
+
+    assert [0, 1, 2, 1, 0] == recorder.streams
+    assert event.query()

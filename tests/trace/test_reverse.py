@@ -5,6 +5,7 @@ same allocations and frees in the same order, so that memory is held exactly as 
 """
 
 import weakref
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -280,8 +281,40 @@ def hooks_of_leaves():
     return ((a * b).exp() + b.sin()).sum(), [a, b]
 
 
+def hooks_of_tensors():
+    """Hooks see a gradient before its node runs, in the order of their tensors, and may replace it."""
+    a = leaf(6, 6)
+    h = a * 2
+    first, second, unused = h.sin().chunk(3)
+    h.register_hook(lambda gradient: gradient * 2)
+    h.register_hook(lambda gradient: gradient + 1)
+    h.register_hook(lambda _gradient: None)
+    h.register_hook(lambda gradient: gradient * 5).remove()
+    second.register_hook(lambda gradient: gradient.cos())
+    first.register_hook(lambda gradient: gradient.mul_(3))
+    unused.register_hook(lambda gradient: None if gradient is None else gradient * 7)
+    return (first.exp() * second).sum(), [a]
+
+
+def hook_that_queues_a_callback():
+    """As `fully_shard`'s hook before backward: what it queues runs when the pass is through."""
+    a, b = leaf(4, 4), leaf(4, 4)
+    h = (a @ b).relu()
+
+    def end():
+        a.grad.mul_(2)
+
+    def begin(_gradient):
+        torch.autograd.Variable._execution_engine.queue_callback(end)
+
+    h.register_hook(begin)
+    return (h @ a).sum(), [a, b]
+
+
 PROGRAMS = [
     hooks_of_leaves,
+    hooks_of_tensors,
+    hook_that_queues_a_callback,
     branches,
     shared_gradient,
     gradient_that_is_a_view,
@@ -516,3 +549,14 @@ def test_watching_a_step_changes_nothing(small_cell, monkeypatch):
         watched, actual = step_of_act(small_cell, reverse_pass)
     assert_same_gradients(expected, actual)
     assert plain.memory == watched.memory
+
+
+def test_a_hook_cannot_make_a_gradient_of_none():
+    """The engine refuses it too."""
+    for backward in (reverse_pass, torch.Tensor.backward):
+        with saving_tensors() if backward is reverse_pass else nullcontext():
+            used, unused = leaf(4).chunk(2)
+            unused.register_hook(lambda _gradient: torch.ones(2))
+            loss = used.sum()
+        with pytest.raises(RuntimeError, match="can't replace a None gradient"):
+            backward(loss)

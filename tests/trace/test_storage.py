@@ -57,6 +57,7 @@ TRACE = Trace(
         op=ints(0, 2),
         problem=ints(-1, 0),
         part=ints(0, 1),
+        stream=ints(0, 3),
     ),
     ops=OpTable(
         names=("aten.ones.default", "aten.add.Tensor", "aten.add.Tensor"),
@@ -80,6 +81,8 @@ TRACE = Trace(
     trace_seconds=1.5,
     load_details=DETAILS.itself,
 )
+
+DEFAULT_STREAM = replace(TRACE, tensors=replace(TRACE.tensors, stream=ints(0, 0)))
 
 
 def same(one, other):
@@ -105,12 +108,19 @@ def same(one, other):
         replace(TRACE, carried=None, fixed_batch_size=1, batch_sizes=(1,), assumptions=()),
         replace(TRACE, carried=(), events=ints(), step_starts=(), update_starts=()),
         replace(TRACE, load_details=None),
+        DEFAULT_STREAM,
     ],
-    ids=["full", "of one batch size", "empty", "without details"],
+    ids=["full", "of one batch size", "empty", "without details", "on one stream"],
 )
 def test_every_column_and_field_comes_back(trace):
     """Values, dtypes and types are those that went in."""
     same(trace, trace_from_bytes(trace_to_bytes(trace)))
+
+
+def test_streams_take_no_room_where_there_is_only_one():
+    """A file is the same as before there were any."""
+    with np.load(io.BytesIO(trace_to_bytes(DEFAULT_STREAM))) as archive:
+        assert "tensors.stream" not in archive.files
 
 
 DATA = trace_to_bytes(TRACE)
@@ -188,8 +198,8 @@ def test_another_schema_is_refused(other):
 
 def test_an_older_file_takes_the_defaults_of_what_it_lacks():
     """Fields with a default may be missing."""
-    old = edited(drop=["fixed_batch_size", "assumptions", "trace_seconds", "details"])
-    expected = replace(TRACE, assumptions=(), trace_seconds=0.0, load_details=None)
+    old = edited(drop=["fixed_batch_size", "assumptions", "trace_seconds", "details", "tensors.stream"])
+    expected = replace(DEFAULT_STREAM, assumptions=(), trace_seconds=0.0, load_details=None)
     same(expected, trace_from_bytes(old))
 
 
