@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,9 +14,26 @@ UNKNOWN = "unknown"
 SHIPPED_TORCH = "2.11.0"  # of the traces that come with actprof
 
 
-@cache
+_elsewhere: ContextVar[Mapping[str, str]] = ContextVar("elsewhere", default={})
+
+
 def package_version(name: str) -> str:
     """Return the installed version of a package without its build tag, or `UNKNOWN`."""
+    return _elsewhere.get().get(name) or _installed_version(name)
+
+
+@contextmanager
+def versions_of(versions: Mapping[str, str]) -> Iterator[None]:
+    """Inside, these are the versions: those of the machine that asks, where this one answers for it."""
+    token = _elsewhere.set(versions)
+    try:
+        yield
+    finally:
+        _elsewhere.reset(token)
+
+
+@cache
+def _installed_version(name: str) -> str:
     try:
         return version(name).partition("+")[0]
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Where many tasks run: in worker processes that end with their parent, or here.
+"""Where many tasks run: in worker processes that end with their parent, on other machines, or here.
 
 The seam is `concurrent.futures.Executor`; tasks and what they return must pickle.
 """
@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, nullcontext
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from queue import LifoQueue
+from queue import Empty, LifoQueue, SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 from actprof.errors import UsageError
 from actprof.processes.process import CAN_START
+from actprof.processes.remote import RemoteExecutor
 from actprof.processes.worker import Worker
 from actprof.progress import Listener, Progress, listening, nobody
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _POLL_SECONDS = 0.5
-_WORKER_BYTES = 1_300_000_000  # torch and lerobot in one process, while tracing
+_WINDOW = 256  # tasks that wait for a worker of this machine, at most
+TRACING_BYTES = 1_300_000_000  # torch and lerobot in one process, while tracing
+PREDICTING_BYTES = 400_000_000  # neither, while replaying
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,63 +41,139 @@ class Workers:
 
     @contextmanager
     def tasks(self, total: int) -> Iterator[Tasks]:
-        """Yield what runs so many tasks; an exception ends the workers at once."""
+        """Yield what runs so many tasks; an exception cancels what waits, and ends the workers at once."""
         own = worker_pool(min(self.jobs or default_jobs(), max(total, 1)))
-        with nullcontext(self.executor) if self.executor is not None else own as executor:
-            yield Tasks(executor, total, self.listener)
+        with (
+            nullcontext(self.executor) if self.executor is not None else own as executor,
+            ExitStack() as stack,
+        ):
+            tasks = Tasks(executor, total, self.listener, at_home=lambda: stack.enter_context(worker_pool(1)))
+            try:
+                yield tasks
+            except BaseException:
+                tasks.cancel()
+                raise
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A function and its arguments, the label that it has meanwhile, and what is done with its future."""
+
+    label: str
+    finish: Callable[[Future[Any]], None]
+    function: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+    at_home: bool = False
 
 
 class Tasks:
-    """Tasks in an executor, each with a label; what is done with one that ends may add others."""
+    """Tasks in an executor; what is done with one that ends may add others.
 
-    def __init__(self, executor: Executor, total: int, listener: Listener) -> None:
-        self._executor = executor
+    No more are open at a time than keep the workers busy, however many there are.
+
+    Args:
+        executor: runs them, but for those that are to be run `at_home`: these have what that returns.
+        total: how many there will be.
+        listener: told before and after every task.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        total: int,
+        listener: Listener,
+        at_home: Callable[[], Executor] | None = None,
+    ) -> None:
+        self.executor = executor
         self._total = total
         self._listener = listener
+        self._start_home = at_home or InThisProcess
+        self._home: Executor | None = None
         self._done = 0
-        self._open: dict[Future[Any], tuple[str, Callable[[Future[Any]], None]]] = {}
+        self._open: dict[Future[Any], Task] = {}
+        self._ended: SimpleQueue[Future[Any]] = SimpleQueue()
 
-    def add(
-        self, label: str, finish: Callable[[Future[Any]], None], task: Callable[..., Any], *args: Any
-    ) -> None:
-        """Have `task` run with its arguments, and `finish` called with its future, here, when it has."""
-        self._tell(label)
-        with listening(lambda told: self._tell(_joined(label, told.text))):  # where it runs here
-            future = self._executor.submit(task, *args)
-        self._open[future] = label, finish
+    def add(self, task: Task) -> None:
+        """Have `task` run, and its `finish` called with its future, here, when it has."""
+        self._tell(task.label)
+        with listening(lambda told: self._tell(_joined(task.label, told.text))):  # where it runs here
+            executor = self._at_home() if task.at_home else self.executor
+            future = executor.submit(task.function, *task.args)
+        self._open[future] = task
+        future.add_done_callback(self._ended.put)
+
+    def more(self, count: int) -> None:
+        """Count so many tasks more than were expected."""
+        self._total += count
 
     def leave_out(self, count: int) -> None:
         """Count so many tasks as done that will not be added."""
         self._done += count
 
-    def run(self) -> None:
-        """Wait for all of them.
+    def run(self, planned: Iterable[Task | None] = ()) -> None:
+        """Add what is planned as there is room, and wait for everything.
+
+        Args:
+            planned: tasks; None where the next one depends on what is running.
 
         Raises:
-            UsageError: one of `finish`, which then tells of the label.
+            UsageError: a task's `finish`, which then tells of the label.
         """
         self._tell()
-        while self._open:
-            done = wait(self._open, _POLL_SECONDS, return_when=FIRST_COMPLETED).done
-            if not done:
+        rest = iter(planned)
+        while self._add_some(rest) or self._open:
+            self._finish_one(wait=True)
+
+    def cancel(self) -> None:
+        """Run nothing more that has not begun."""
+        for future in self._open:
+            future.cancel()
+
+    def _add_some(self, rest: Iterator[Task | None]) -> bool:
+        """Return whether there is more."""
+        while len(self._open) < getattr(self.executor, "window", _WINDOW):
+            try:
+                task = next(rest)
+            except StopIteration:
+                return False
+            if task is None:
+                return True
+            self.add(task)
+            while self._finish_one(wait=False):
+                pass
+        return True
+
+    def _finish_one(self, *, wait: bool) -> bool:
+        try:
+            future = self._ended.get(wait, _POLL_SECONDS)
+        except Empty:
+            if wait:
                 self._tell()  # of what workers have said since
-            for future in done:
-                label, finish = self._open.pop(future)
-                try:
-                    finish(future)
-                except UsageError as error:
-                    raise UsageError(f"{label}: {error}") from error
-                self._done += 1
-                self._tell()
+            return False
+        task = self._open.pop(future)
+        try:
+            task.finish(future)
+        except UsageError as error:
+            raise UsageError(f"{task.label}: {error}") from error
+        self._done += 1
+        self._tell()
+        return True
+
+    def _at_home(self) -> Executor:
+        if self._home is None:
+            self._home = self._start_home()
+        return self._home
 
     def _tell(self, next_one: str = "") -> None:
-        said = getattr(self._executor, "said", {})
+        said = getattr(self.executor, "said", {})
         running = tuple(
-            _joined(label, *said.get(future, ("",)))
-            for future, (label, _) in self._open.items()
+            _joined(task.label, *said.get(future, ("",)))
+            for future, task in self._open.items()
             if future.running()
         )
-        if next_one and not running:
+        if isinstance(self.executor, RemoteExecutor):
+            running = (self.executor.doing, *running)
+        elif next_one and not running:
             running = (next_one,)
         self._listener(Progress(total=self._total, done=self._done, running=running))
 
@@ -109,7 +188,7 @@ def default_jobs() -> int:
     if "SC_AVPHYS_PAGES" not in getattr(os, "sysconf_names", {}):  # Linux alone says what is free
         return available_cores()
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(min(available_cores(), free // _WORKER_BYTES), 1)
+    return max(min(available_cores(), free // TRACING_BYTES), 1)
 
 
 @contextmanager

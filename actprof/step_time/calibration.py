@@ -11,7 +11,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -42,7 +42,6 @@ from actprof.versions import package_version
 
 _log = logging.getLogger(__name__)
 
-_ignored: ContextVar[bool] = ContextVar("ignored", default=False)
 
 VARIABLE = "ACTPROF_CALIBRATION"
 SCHEMA_VERSION = 1
@@ -106,6 +105,18 @@ class Calibration:
         return data
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What a machine knows of speed: its calibration, whether somebody named that, and the host that is named."""
+
+    calibration: Calibration | None = None
+    is_named: bool = False
+    host: Host | None = None
+
+
+_in_force: ContextVar[Known | None] = ContextVar("in_force", default=None)
+
+
 def group_of(kernel: Kernel) -> str:
     """Return the group of kernels whose factor holds for a kernel."""
     if kernel.kind in {PRODUCT, ATTENTION}:
@@ -130,23 +141,37 @@ def calibration_of(gpu: str, aliases: tuple[str, ...] = ()) -> Calibration | Non
     Raises:
         UsageError: there is a file, and it cannot be read; or a host was named that nobody knows.
     """
-    if _ignored.get():
-        return None
-    known, host = stored_calibration(), named_host()
+    here = _in_force.get() or known_here()
+    known, host = here.calibration, here.host
     if known is not None:
-        holds = known.gpu in {gpu, *aliases} if known.gpu else bool(os.environ.get(VARIABLE))
+        holds = known.gpu in {gpu, *aliases} if known.gpu else here.is_named
         known = known if holds else None
     return known if host is None else replace(known or Calibration(), host=host)
 
 
+def known_here() -> Known:
+    """Return what this machine knows.
+
+    Raises:
+        UsageError: as `calibration_of`.
+    """
+    named = bool(os.environ.get(VARIABLE))
+    return Known(calibration=stored_calibration(), is_named=named, host=named_host())
+
+
 @contextmanager
-def uncalibrated() -> Iterator[None]:
-    """Inside, no calibration holds: what is predicted is the same on every machine."""
-    token = _ignored.set(True)
+def calibrated_by(known: Known) -> Iterator[None]:
+    """Inside, what another machine knows holds, and nothing of this one's."""
+    token = _in_force.set(known)
     try:
         yield
     finally:
-        _ignored.reset(token)
+        _in_force.reset(token)
+
+
+def uncalibrated() -> AbstractContextManager[None]:
+    """Inside, no calibration holds: what is predicted is the same on every machine."""
+    return calibrated_by(Known())
 
 
 def stored_calibration() -> Calibration | None:

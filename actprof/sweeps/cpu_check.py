@@ -19,7 +19,7 @@ from actprof.files import cache_folder, keep, read_kept
 from actprof.measuring.grounding import Grounding, check_grounding, ground, why_not_on_cpu
 from actprof.policies.libraries import versions_for
 from actprof.prediction.many import cell_label
-from actprof.processes.pool import Tasks, Workers
+from actprof.processes.pool import Task, Tasks, Workers
 from actprof.records import from_plain, to_plain
 from actprof.scenario.grid import Scenario
 from actprof.sweeps.store import ResultsStore, fingerprint, grounding_key
@@ -93,7 +93,7 @@ class _Checks:
         """Run the cells on the CPU."""
         for cell in cells:
             label = f"checking on the CPU: {cell_label(cell)} (Ctrl-C leaves it out)"
-            tasks.add(label, partial(self._done, cell), ground, cell)
+            tasks.add(Task(label, partial(self._done, cell), ground, (cell,)))
         tasks.run()
 
     def _done(self, cell: Cell, future: Future[Grounding]) -> None:

@@ -42,7 +42,7 @@ def run_sweep(
 
     with usable_cache():  # for the plan too: what it counts as cached, the workers must find
         missing = _missing(scenario, {} if fresh else store.stamps())
-        predictions = Predictions(missing, scenario.catalogue, put)
+        predictions = Predictions(lambda: missing, scenario.catalogue, put)
         if predictions.tasks:
             with (workers or Workers()).tasks(predictions.tasks) as tasks:
                 predictions.run(tasks)

@@ -20,10 +20,10 @@ from actprof.errors import StoreError
 from actprof.hardware import Gpu, LocalGpu
 from actprof.measuring.grounding import Grounding
 from actprof.policies.libraries import versions_for
+from actprof.prediction.elsewhere import prediction_code
 from actprof.records import from_plain, to_plain
 from actprof.results import MEASURED, PREDICTED, SCHEMA_VERSION, Result
 from actprof.step_time.calibration import calibration_of
-from actprof.versions import code_digest
 
 FILE_NAME = "results.sqlite"
 _TABLES = """
@@ -37,17 +37,11 @@ CREATE TABLE IF NOT EXISTS groundings (
 """
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
-# The code that a prediction comes from.
-_DECIDES = (
-    "trace", "policies", "allocator", "hardware", "kernels", "cudnn", "replay", "step_time", "prediction",
-    "out_of_memory.py",
-)  # fmt: skip
-
 
 def fingerprint(cell: Cell, gpu: Gpu | None = None) -> str:
     """Return a digest of what the prediction of a cell depends on besides it."""
     figures = None if gpu is None else {**gpu.to_json(), "sources": None, "aliases": None}
-    code = code_digest(*_DECIDES)
+    code = prediction_code()
     calibration = None if gpu is None else calibration_of(gpu.name, gpu.aliases)
     measured = [] if calibration is None else [calibration.to_json()]
     return _digest([versions_for(cell), code, SCHEMA_VERSION, figures, *measured])

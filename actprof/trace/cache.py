@@ -3,7 +3,7 @@
 Where this machine has made none, one that comes with actprof is taken. A trace is found by everything that
 it depends on: the cell without batch size, GPU and allocator settings, the versions of actprof, lerobot,
 torch and what else the policy is built of, and the code that traces. A file that cannot be read is recorded
-again, with a warning.
+again, with a warning. Who predicts for another machine is lent that one's traces, and has no others.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from unittest import mock
@@ -37,6 +38,7 @@ _RECORDER = "actprof.trace.record"
 _log = logging.getLogger(__name__)
 _worker = Worker()  # one for all traces: importing lerobot takes as long as a trace
 atexit.register(_worker.close)
+_lent: ContextVar[Sequence[tuple[str, Trace]] | None] = ContextVar("lent", default=None)
 STOPS = "lerobot's own code for"  # how the reason begins where a GPU would change nothing
 
 
@@ -62,6 +64,28 @@ def usable_cache() -> Iterator[None]:
         yield
 
 
+class NotLentError(Exception):
+    """A trace is needed that was not lent: that of `cell`."""
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__(cell)
+        self.cell = cell
+
+
+@contextmanager
+def lent(traces: Sequence[tuple[str, Trace]]) -> Iterator[None]:
+    """Inside, these are all the traces that there are, each behind the `key_text` of its cells; none is made.
+
+    Raises:
+        NotLentError: from `trace_for`, of another.
+    """
+    token = _lent.set(traces)
+    try:
+        yield
+    finally:
+        _lent.reset(token)
+
+
 def trace_for(cell: Cell) -> tuple[Trace, bool]:
     """Return a trace that holds for `cell` and whether it was there already.
 
@@ -75,6 +99,8 @@ def trace_for(cell: Cell) -> tuple[Trace, bool]:
     trace = cached_trace(cell)
     if trace is not None:
         return trace, True
+    if _lent.get() is not None:
+        raise NotLentError(cell)
     if lacks := missing_lerobot():
         raise TraceError(f"{lacks}, and no trace of such a run comes with actprof{what_is_shipped(cell)}")
     here = in_worker() or _RECORDER in sys.modules or not CAN_START
@@ -95,12 +121,20 @@ def _record(cell: Cell) -> Trace:
 
 
 def cached_trace(cell: Cell) -> Trace | None:
-    """Return the trace that holds for `cell`, made here before or shipped, or None."""
+    """Return the trace that holds for `cell`, made here before, shipped or lent, or None."""
+    if (known := _lent.get()) is not None:
+        fitting = (trace for key, trace in known if key == key_text(cell))
+        return next((trace for trace in fitting if trace.holds_for(cell.batch_size)), None)
     for path in (_path(cell, None), _path(cell, cell.batch_size)):
         trace = _load(path)
         if trace is not None and trace.holds_for(cell.batch_size):
             return trace
     return shipped_trace(cell)
+
+
+def key_text(cell: Cell) -> str:
+    """Return a text that the cells have in common that share traces."""
+    return json.dumps(cell.trace_key(), sort_keys=True)
 
 
 def save_trace(trace: Trace, cell: Cell) -> None:

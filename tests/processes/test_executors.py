@@ -9,7 +9,7 @@ from processes import is_alive, kill_oneself, wait_until
 
 from actprof.errors import DiedError
 from actprof.processes.child import tell
-from actprof.processes.pool import InThisProcess, Workers, worker_pool
+from actprof.processes.pool import InThisProcess, Task, Workers, worker_pool
 
 
 def test_tasks_run_in_as_many_processes_as_there_are_jobs():
@@ -74,7 +74,7 @@ def test_what_a_task_says_stands_behind_its_label(executor):
     """With how many are done, while it runs."""
     told = []
     with Workers(jobs=1, listener=told.append, executor=executor).tasks(1) as tasks:
-        tasks.add("tracing act", lambda future: future.result(), speak_and_wait)
+        tasks.add(Task("tracing act", lambda future: future.result(), speak_and_wait))
         tasks.run()
 
     assert ("tracing act: batch size 3, 2 of 3",) in {progress.running for progress in told}
