@@ -64,7 +64,8 @@ def cell_of_run(run: Mapping[str, Any]) -> Cell:
     unsaid = {
         name: value for name, value in _UNSAID.get(fields["policy"], {}).items() if not fields.get(name)
     }
-    return Cell.from_json({**fields, **unsaid})
+    shared = {"strategy": "ddp", **run["ddp"]} if "ddp" in run else {}
+    return Cell.from_json({**fields, **unsaid, **shared})
 
 
 def row_of_run(

@@ -23,7 +23,8 @@ from actprof.trace.model import Trace
 
 HERE = sorted((Path(__file__).parent / "data").glob("h100-*.json.gz"))
 MEASURED = Path(__file__).parents[2] / "shared/measured/h100"
-SHARED = ["snap-224x224-b8-exp-heur", "snap-640x480-b8-nat-heur", "snap-640x480-b8-exp-bench"]
+DDP = "ddp-find_unused"  # one process of DistributedDataParallel
+SHARED = [DDP, "snap-224x224-b8-exp-heur", "snap-640x480-b8-nat-heur", "snap-640x480-b8-exp-bench"]
 OWN = Path(__file__).parents[1] / "reports/accuracy/h100"
 NEARLY = {  # how far their peaks are off: all they do is foreseen, where their blocks lie is not
     "rec-accumulate_2-224x224x2-b8-det": 0.012,
@@ -206,6 +207,33 @@ def _ends(events, count):
             place = alive.pop(key)
             ends[place] = None if len(ends) == count else len(ends)
     return ends
+
+
+@pytest.mark.skipif(not MEASURED.is_dir(), reason="the folder of measured runs is not there")
+def test_ddp_sets_up_what_was_recorded_and_raises_the_peak_by_as_much(session_cache, monkeypatch):
+    """Shapes compared, everything sent once, buckets, the map of used parameters; to the byte."""
+    monkeypatch.setenv("ACTPROF_CACHE_DIR", session_cache)
+    wrapped = load(DDP)
+    alone = replace(wrapped.cell, strategy="none")
+    plain = replay(trace_for(alone)[0], alone.batch_size, wrapped.conditions)
+    found = replay(wrapped.trace, alone.batch_size, wrapped.conditions)
+
+    assert SET_UP == _inserted(wrapped.trace, trace_for(alone)[0])
+    assert 206_046_208 == found.peak_allocated_bytes - plain.peak_allocated_bytes
+    assert 207_618_048 == found.peak_reserved_bytes - plain.peak_reserved_bytes
+
+
+SET_UP = [
+    *(8, 8, 8, -8, 4208, -4208, -8, -8, 206_469_656, -206_469_656),
+    *(22_805_016, 31_509_504, 27_055_104, 30_154_752, 32_007_680, 28_099_072, 31_509_504, 3_145_728, 612),
+]
+
+
+def _inserted(trace, other):
+    """Return what the set-up of `trace` allocates and frees after that of `other`."""
+    sizes = trace.tensors.requested_bytes(8)
+    events = trace.events[other.step_starts[0] : trace.step_starts[0]].tolist()
+    return [int(sizes[abs(event) - 1]) * (1 if event > 0 else -1) for event in events]
 
 
 # -- other policies -----------------------------------------------------------------------------------------

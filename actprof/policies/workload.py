@@ -23,7 +23,9 @@ from actprof.policies.adapter import with_adapter
 from actprof.policies.apply_changes import change_optimizer, change_policy
 from actprof.policies.config_fields import field_problem
 from actprof.policies.dataset import asks_for_rewards, batches, camera_keys, dataset_meta
+from actprof.policies.ddp import DataParallel
 from actprof.policies.eight_bit_adamw import build_8_bit
+from actprof.policies.fsdp import shard
 from actprof.policies.hub import without_hub
 from actprof.policies.lerobot_versions import another_lerobot_is_named
 from actprof.policies.libraries import missing_libraries_are_named
@@ -37,7 +39,8 @@ class Workload:
     """One training run, ready to step: policy, optimizer and pre-processor are lerobot's own, on the device.
 
     `accelerator` stands where lerobot has accelerate's; `batch_stream` gives batches without end; `average`
-    holds the moving average of the parameters (diffusers' `EMAModel`, a clone of each) where there is one.
+    holds the moving average of the parameters (diffusers' `EMAModel`, a clone of each) where there is one;
+    `ddp` is what stands where DistributedDataParallel wraps the policy.
     """
 
     cell: Cell
@@ -51,6 +54,7 @@ class Workload:
     metrics: Any
     batch: dict[str, Any] = field(default_factory=dict)
     average: list[torch.Tensor] = field(default_factory=list)
+    ddp: DataParallel | None = None
 
     def step(self, phase: PhaseContext = no_phase) -> None:
         """Run one iteration of lerobot's training loop: fetch and normalise a batch, update the policy.
@@ -123,7 +127,11 @@ def build_workload(
         optimizer, grad_clip_norm = _build_optimizer(cell, config, policy)
     change_optimizer(optimizer, cell.changes)
     policy.train()
-    accelerator.prepare(policy, optimizer, precision=autocast_of(cell))
+    precision = autocast_of(cell)
+    if cell.strategy == "fsdp":
+        shard(cell, policy, optimizer, precision=precision)
+    accelerator.prepare(policy, optimizer, precision=precision)
+    ddp = DataParallel(cell, policy, lambda: accelerator.sync_gradients) if cell.strategy == "ddp" else None
     with another_lerobot_is_named():
         batch_stream = batches(cell, config, device)
     return Workload(
@@ -137,6 +145,7 @@ def build_workload(
         batch_stream=batch_stream,
         metrics=_metrics(cell),
         average=[p.detach().clone() for p in policy.parameters()] if cell.ema else [],
+        ddp=ddp,
     )
 
 

@@ -19,12 +19,14 @@ from actprof.policies.accelerator import StepAccelerator
 from actprof.policies.adapter import own_path
 from actprof.policies.dataset import ASSUMED_TASK_TOKENS
 from actprof.policies.facts import PolicyFacts
+from actprof.policies.fsdp import leave_group
 from actprof.policies.probe import Probe, policy_facts
 from actprof.policies.workload import Workload, build_workload, import_lerobot
 from actprof.processes.child import tell
 from actprof.trace.affine import fit
 from actprof.trace.cache import STOPS
 from actprof.trace.fake import fake_cuda
+from actprof.trace.fake_streams import fake_streams
 from actprof.trace.model import Trace
 from actprof.trace.recorder import Recorder
 from actprof.trace.reverse import reverse_pass
@@ -131,6 +133,9 @@ def record(
         with ExitStack() as stack:
             if device_type == "cuda":
                 stack.enter_context(fake_cuda())
+                if cell.strategy == "fsdp":
+                    stack.enter_context(fake_streams())
+                    stack.callback(leave_group)
             stack.enter_context(recorder)
             if spec.follows_values and device_type == "cuda":
                 stack.enter_context(FollowsValues())  # type: ignore[no-untyped-call]
@@ -141,7 +146,7 @@ def record(
             for _ in range(steps or spec.steps):
                 with saving_tensors(lambda tensor: recorder.mark(tensor, "activations")):
                     workload.step(recorder.phase)
-                _mark_optimizer_state(recorder, workload)
+                _mark_what_stays(recorder, workload)
             recorder.stop()
             return Recording(recorder, policy_facts(workload.policy, spec, probe))
     except (ActprofError, MemoryError, OSError):
@@ -170,7 +175,7 @@ def _build(cell: Cell, recorder: Recorder, device: torch.device) -> Workload:
         )
         recorder.origins.leave_nodes()
         for path, parameter in workload.policy.named_parameters():  # the pass knows no names
-            if parameter.grad is not None:
+            if parameter.grad is not None and not cell.gradient_as_bucket_view:
                 recorder.mark(parameter.grad, "gradients", owner=own_path(path))
 
     accelerator = StepAccelerator(device_type=device.type, backward=backward, phase=recorder.phase)
@@ -184,7 +189,10 @@ def _build(cell: Cell, recorder: Recorder, device: torch.device) -> Workload:
     return workload
 
 
-def _mark_optimizer_state(recorder: Recorder, workload: Workload) -> None:
+def _mark_what_stays(recorder: Recorder, workload: Workload) -> None:
+    """Say what the optimizer and DDP keep from step to step."""
+    for bucket in workload.ddp.buckets if workload.ddp else ():
+        recorder.mark(bucket, "gradient buckets")
     paths = {parameter: own_path(path) for path, parameter in workload.policy.named_parameters()}
     for parameter, state in workload.optimizer.state.items():
         for value in state.values():
