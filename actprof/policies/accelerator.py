@@ -14,6 +14,7 @@ from unittest import mock
 import torch
 from torch.amp.grad_scaler import GradScaler
 
+_SHARDED = "set_requires_gradient_sync"  # what FSDP2 gives a policy
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -53,16 +54,19 @@ class StepAccelerator:
         self._optimizer: torch.optim.Optimizer | None = None
         self._accumulate = 1
         self._syncs = True
+        self._reduce_gradients: Callable[[bool], None] = lambda _reduce: None
 
     def prepare(self, policy: Any, optimizer: torch.optim.Optimizer, *, precision: str) -> None:
         """Arrange mixed precision as `Accelerator.prepare` does: outputs in fp32, a scaler for fp16."""
         self._optimizer = optimizer
+        self._reduce_gradients = getattr(policy, _SHARDED, self._reduce_gradients)
         if precision == "fp32":
             return
         from accelerate.utils.operations import ConvertOutputsToFp32
 
         self._autocast_dtype = _DTYPES[precision]
-        policy.forward = ConvertOutputsToFp32(policy.forward)
+        if not hasattr(policy, _SHARDED):  # FSDP2 casts on its own
+            policy.forward = ConvertOutputsToFp32(policy.forward)
         if precision == "fp16":
             self._scaler = _SteppingScaler(optimizer, self._device_type)
 
@@ -73,6 +77,7 @@ class StepAccelerator:
         So do accelerate's `accumulate` and `AcceleratedOptimizer` from lerobot 0.6.2 on.
         """
         self._accumulate, self._syncs = of, batch == of - 1
+        self._reduce_gradients(self._syncs)
         with ExitStack() as stack:
             for name in () if self._syncs else ("step", "zero_grad"):
                 stack.enter_context(mock.patch.object(self._optimizer, name, lambda *_, **__: None))

@@ -19,7 +19,7 @@ from actprof.policies.accelerator import StepAccelerator
 from actprof.policies.adapter import own_path
 from actprof.policies.dataset import ASSUMED_TASK_TOKENS
 from actprof.policies.facts import PolicyFacts
-from actprof.policies.fsdp import leave_group
+from actprof.policies.fsdp import import_fsdp, leave_group
 from actprof.policies.probe import Probe, policy_facts
 from actprof.policies.workload import Workload, build_workload, import_lerobot
 from actprof.processes.child import tell
@@ -129,6 +129,8 @@ def record(
     spec = policy_spec(cell.policy)
     recorder = Recorder(device_type, sources=sources)
     import_lerobot(cell.policy)
+    if cell.strategy == "fsdp":
+        import_fsdp()
     try:
         with ExitStack() as stack:
             if device_type == "cuda":

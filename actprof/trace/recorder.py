@@ -174,7 +174,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         else:
             self._follow(steps, out, row)
         # An op that neither allocates nor writes is a view: nothing is launched.
-        if len(self.sizes) > before or (func._schema.is_mutable and self._is_ours(args)):
+        writes = func._schema.is_mutable or func.namespace in _SILENT_WRITERS
+        if len(self.sizes) > before or (writes and self._is_ours(args)):
             self._add_op(func, args, kwargs, out)
             if not is_known(func):
                 self.notes[f"nobody has looked at what {func} takes inside on a GPU"] = None
@@ -306,5 +307,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 # BinaryOps.cpp: `zeros_like` in contiguous format).
 _MADE_DENSE = {torch.ops.aten.mse_loss_backward.default}
 _DENSE = torch.contiguous_format
+# Their schemas do not say that they write.
+_SILENT_WRITERS = {"c10d", "fsdp"}
 # The host waits for what these find out.
 _WAITING = {torch.ops.aten._local_scalar_dense.default, *UPPER_BOUNDS}
