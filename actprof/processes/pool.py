@@ -89,6 +89,7 @@ class Tasks:
         self._listener = listener
         self._start_home = at_home or InThisProcess
         self._home: Executor | None = None
+        self._run_at_home: list[str] = []
         self._done = 0
         self._open: dict[Future[Any], Task] = {}
         self._ended: SimpleQueue[Future[Any]] = SimpleQueue()
@@ -100,6 +101,8 @@ class Tasks:
             executor = self._at_home() if task.at_home else self.executor
             future = executor.submit(task.function, *task.args)
         self._open[future] = task
+        if task.at_home:
+            self._run_at_home.append(task.label)
         future.add_done_callback(self._ended.put)
 
     def more(self, count: int) -> None:
@@ -151,6 +154,8 @@ class Tasks:
                 self._tell()  # of what workers have said since
             return False
         task = self._open.pop(future)
+        if task.at_home:
+            self._run_at_home.remove(task.label)
         try:
             task.finish(future)
         except UsageError as error:
@@ -166,14 +171,15 @@ class Tasks:
 
     def _tell(self, next_one: str = "") -> None:
         said = getattr(self.executor, "said", {})
-        running = tuple(
-            _joined(task.label, *said.get(future, ("",)))
-            for future, task in self._open.items()
-            if future.running()
-        )
-        if isinstance(self.executor, RemoteExecutor):
-            running = (self.executor.doing, *running)
-        elif next_one and not running:
+        if isinstance(self.executor, RemoteExecutor):  # its futures do not tell when they run
+            running = (self.executor.doing, *self._run_at_home)
+        else:
+            running = tuple(
+                _joined(task.label, *said.get(future, ("",)))
+                for future, task in self._open.items()
+                if future.running()
+            )
+        if next_one and not running:
             running = (next_one,)
         self._listener(Progress(total=self._total, done=self._done, running=running))
 

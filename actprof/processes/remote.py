@@ -5,6 +5,8 @@ A task says what it needs of a machine by being an `Errand`; where it runs is th
 
 from __future__ import annotations
 
+import socket
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -46,6 +48,15 @@ class Errand:
 def needs_of(function: Callable[..., Any]) -> Needs:
     """Return what a task needs: one core where it says nothing."""
     return function.needs if isinstance(function, Errand) else Needs()
+
+
+def outcome(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, Exception | None]:
+    """Return what a task returns, or else the exception that it raises, which an engine would wrap."""
+    try:
+        return function(*args, **kwargs), None
+    except Exception as error:  # noqa: BLE001 - whoever asked is told
+        error.add_note(f"on {socket.gethostname()}:\n{traceback.format_exc()}")
+        return None, error
 
 
 class RemoteExecutor(Executor, ABC):

@@ -14,7 +14,7 @@ from actprof.errors import UsageError
 from actprof.prediction.many import here_if_traced
 from actprof.processes.pool import Workers
 from actprof.scenario.grid import Scenario
-from actprof.sweeps.runner import run_sweep
+from actprof.sweeps.runner import answer_missing
 from actprof.sweeps.store import FILE_NAME, ResultsStore
 from actprof.trace.cache import trace_for, usable_cache
 
@@ -47,12 +47,14 @@ def check_with(
     What the store lacks is predicted and put there; with `fresh` also what is not of the grid, again.
     """
     cells = expected_cells(scenario.expectations)
-    grid = {cell.identity() for cell in scenario.cells}
-    beside = tuple(cell for cell in cells if cell.identity() not in grid)
+    apart = {cell.identity(): cell for cell in cells}
+    for cell in scenario.cells if apart else ():
+        apart.pop(cell.identity(), None)
+    beside = tuple(apart.values())
     for some, again in ((cells, False), (beside, True)) if fresh else ((cells, False),):
         asked = replace(scenario, cells=some)
         here = here_if_traced(some, workers or Workers())
-        run_sweep(asked, store, fresh=again, workers=here)
+        answer_missing(asked, store, fresh=again, workers=here)
     results = {result.cell.identity(): result for result in store.results(cells)}
     return evaluate(scenario.expectations, results, lambda cell: trace_for(cell)[0].policy)
 

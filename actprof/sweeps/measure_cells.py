@@ -77,8 +77,9 @@ def measure_cells(
         ActprofError: a GPU has vanished; what was known is stored.
         UsageError: lerobot refuses a policy's config.
     """
-    known = {} if fresh else store.stamps(source=MEASURED)
-    missing = [item for item in plan.choices if known.get(item[0].identity()) != _stamp(*item)]
+    missing = [
+        item for item in plan.choices if fresh or store.stamp(item[0], source=MEASURED) != _stamp(*item)
+    ]
     missing.sort(key=lambda item: item[0].batch_size)  # what surely fits is known first
     for done, (cell, choice) in enumerate(missing):
         label = f"measuring {cell_label(cell)} batch {cell.batch_size}"

@@ -2,7 +2,8 @@
 
 One row per cell and source (predicted and measured stand side by side), one per grounding. Each row carries a
 fingerprint of what its answer depends on besides the cell (versions, figures of the GPU); a row whose
-fingerprint differs counts as missing. Every write is a transaction of its own.
+fingerprint differs counts as missing. Every write is a transaction of its own. Others can read meanwhile:
+SQLite writes ahead to a second file, where the file system lets it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -34,7 +35,9 @@ CREATE TABLE IF NOT EXISTS results (
 CREATE TABLE IF NOT EXISTS groundings (
     key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, grounding TEXT NOT NULL,
     stored_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP);
+CREATE INDEX IF NOT EXISTS results_by_verdict ON results (source, verdict);
 """
+_AT_ONCE = 500  # rows
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
@@ -75,6 +78,9 @@ class ResultsStore:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(self.path, isolation_level=None, timeout=30)
+            if create:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = NORMAL")
             self._drop_old_results()
             self._connection.executescript(_TABLES)
         except (OSError, sqlite3.Error) as error:
@@ -88,7 +94,10 @@ class ResultsStore:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Close the file."""
+        """Close the file, and leave a single one if nobody reads it."""
+        with suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA busy_timeout = 1000")
+            self._connection.execute("PRAGMA journal_mode = DELETE")
         self._connection.close()
 
     def _drop_old_results(self) -> None:
@@ -122,10 +131,21 @@ class ResultsStore:
         """Return what `put_meta` stored."""
         return {name: json.loads(value) for name, value in self._read("SELECT name, value FROM meta")}
 
-    def stamps(self, *, source: str = PREDICTED) -> dict[str, str]:
-        """Return the fingerprint of every readable result of a source by the identity of its cell."""
-        wanted = "SELECT cell, fingerprint FROM results WHERE json_valid(result) AND source = ?"
-        return dict(self._read(wanted, (source,)))
+    def stamp(self, cell: Cell, *, source: str = PREDICTED) -> str:
+        """Return the fingerprint of the result of `cell` from a source; nothing where none can be read."""
+        wanted = "SELECT fingerprint FROM results WHERE cell = ? AND source = ? AND json_valid(result)"
+        return next((stamp for (stamp,) in self._read(wanted, (cell.identity(), source))), "")
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """Return how many results there are by source and verdict."""
+        counted = "SELECT source, verdict, count(*) FROM results GROUP BY source, verdict"
+        return {(source, verdict): count for source, verdict, count in self._read(counted)}
+
+    def stored_within(self, seconds: int) -> int:
+        """Return how many results were stored in the last so many seconds; of the last thousand."""
+        last = "(SELECT stored_at FROM results ORDER BY rowid DESC LIMIT 1000)"
+        since = f"SELECT count(*) FROM {last} WHERE stored_at > datetime('now', ?)"  # noqa: S608 - no input
+        return int(self._read(since, (f"-{seconds} seconds",))[0][0])
 
     def grounding_stamps(self) -> dict[str, str]:
         """Return the fingerprint of every stored grounding by its key."""
@@ -133,10 +153,29 @@ class ResultsStore:
 
     def results(self, cells: Iterable[Cell] | None = None, *, source: str = PREDICTED) -> tuple[Result, ...]:
         """Return the stored results of `cells`, in their order; of all cells, in the order of storing."""
-        every = "SELECT cell, result FROM results WHERE json_valid(result) AND source = ? ORDER BY rowid"
-        stored = dict(self._read(every, (source,)))
-        wanted = stored if cells is None else [cell.identity() for cell in cells]
-        return tuple(Result.from_json(json.loads(stored[key])) for key in wanted if key in stored)
+        return tuple(self.each_result(cells, source=source))
+
+    def each_result(
+        self, cells: Iterable[Cell] | None = None, *, source: str = PREDICTED
+    ) -> Iterator[Result]:
+        """Yield what `results` returns, without having it all in memory."""
+        texts = self._each(source) if cells is None else self._of_cells(cells, source)
+        return (Result.from_json(json.loads(text)) for text in texts)
+
+    def _each(self, source: str) -> Iterator[str]:
+        every = (
+            "SELECT rowid, result FROM results "
+            "WHERE json_valid(result) AND source = ? AND rowid > ? ORDER BY rowid LIMIT ?"
+        )
+        rows = self._read(every, (source, -1, _AT_ONCE))
+        while rows:
+            yield from (text for _rowid, text in rows)
+            rows = self._read(every, (source, rows[-1][0], _AT_ONCE))
+
+    def _of_cells(self, cells: Iterable[Cell], source: str) -> Iterator[str]:
+        one = "SELECT result FROM results WHERE cell = ? AND source = ? AND json_valid(result)"
+        for cell in cells:
+            yield from (text for (text,) in self._read(one, (cell.identity(), source)))
 
     def groundings(self, cells: Iterable[Cell] | None = None) -> tuple[Grounding, ...]:
         """Return the stored groundings of `cells`, in their order, each once; of all cells without them."""
