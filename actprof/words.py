@@ -17,11 +17,14 @@ VERDICT_WORDS |= {Verdict.OOM: "out of memory", Verdict.FAILED: "failed"}
 # What a step, or a loop, waits for.
 LIMITS = {
     "launches": "kernel launches", "arithmetic": "arithmetic", "bandwidth": "memory bandwidth",
-    "data": "data loading",
+    "data": "data loading", "communication": "communication between the GPUs",
 }  # fmt: skip
 COMPONENT_HEADS = ("Component", "Trained", "Size", "Frozen", "Size", "Dtype")
 # Fields of a cell that a headline names where they are not as usual.
-_TITLED = {"environment_dim", "task_tokens", "optimizer", "peft", "accumulate", "ema", "precision", "changes"}
+_TITLED = {
+    "environment_dim", "task_tokens", "optimizer", "peft", "accumulate", "ema", "precision", "changes",
+    "find_unused_parameters", "gradient_as_bucket_view", "reshard_after_forward", "wrap_modules",
+}  # fmt: skip
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -129,7 +132,20 @@ def asked_text(cell: Cell) -> str:
     (size, count), *others = _sizes(cell.cameras, cell.resolution) or [("", 0)]
     views = [f"{count} {plural(count, 'camera')} at {size}" if count else "no cameras"]
     views += [f"{count} at {size}" for size, count in others]
-    return ", ".join([join(views), f"batch {cell.batch_size}", *options_text(cell)])
+    return ", ".join([join(views), batch_text(cell), *options_text(cell)])
+
+
+def batch_text(cell: Cell) -> str:
+    """Return `batch 8`, or `batch 8 per GPU (64 on all)` of a run with several."""
+    if cell.world_size == 1:
+        return f"batch {cell.batch_size}"
+    return f"batch {cell.batch_size} per GPU ({cell.batch_size * cell.world_size} on all)"
+
+
+def gpus_text(cell: Cell, name: str) -> str:
+    """Return `RTX 3090`, or eight times that (with `DDP`) of a run with several."""
+    shared = f" ({cell.strategy.upper()})" if cell.strategy != "none" else ""
+    return f"{name}{shared}" if cell.world_size == 1 else f"{cell.world_size} \u00d7 {name}{shared}"
 
 
 def options_text(cell: Cell) -> list[str]:

@@ -15,7 +15,7 @@ from actprof.policies import policy_title
 from actprof.results import MOST_BATCH_SIZE, Result, Verdict
 from actprof.trace.cache import STOPS
 from actprof.units import format_bytes, format_seconds
-from actprof.words import LIMITS, asked_text, plural
+from actprof.words import LIMITS, asked_text, gpus_text, plural
 
 HEADLINES = {
     Verdict.FITS: "It fits.",
@@ -50,7 +50,10 @@ class Hours:
 
 def subject(result: Result, place: str = "") -> str:
     """Return what was asked: `ACT with 2 cameras at 640x480, batch 8, on RTX 3090`."""
-    return f"{policy_title(result.cell.policy)} with {asked_text(result.cell)}, on {place or result.gpu.name}"
+    cell = result.cell
+    return (
+        f"{policy_title(cell.policy)} with {asked_text(cell)}, on {gpus_text(cell, place or result.gpu.name)}"
+    )
 
 
 def advice_line(
@@ -125,7 +128,7 @@ def step_hours(result: Result, steps: int | None = None) -> Hours | None:
     seconds = result.step_seconds
     if seconds is None:
         return None
-    count = steps if steps is not None else SAMPLES / result.cell.step_samples
+    count = steps if steps is not None else SAMPLES / result.cell.global_samples
     low, middle, high = (count * it / _HOUR for it in (seconds.low, seconds.median, seconds.high))
     what = f"{SAMPLES:,} samples" if steps is None else steps_text(steps)
     return Hours(what=what, hours=middle, low=low, high=high, limit=result.limited_by)

@@ -146,6 +146,7 @@ FIGURES = {
     "context": Figure("context_bytes", parse_bytes),
     "compute_capability": Figure("compute_capability", parse_compute_capability),
     "bandwidth": Figure("memory_bandwidth_bytes_per_s", parse_bandwidth),
+    "nvlink": Figure("nvlink_bytes_per_s", parse_bandwidth),
     "fp32": Figure("fp32_flops", parse_flops),
     "tf32": Figure("tf32_flops", parse_flops),
     "bf16": Figure("bf16_flops", parse_flops),

@@ -28,6 +28,8 @@ class Gpu:
         context_bytes: what one process takes beyond its PyTorch segments (CUDA context, loaded kernels).
         compute_capability: (major, minor).
         memory_bandwidth_bytes_per_s: peak of the device memory.
+        nvlink_bytes_per_s: of all links of one GPU, both directions together; None where it has none, or has
+            them only with a bridge.
         fp32_flops: peak of the ordinary cores, in FLOP/s.
         tf32_flops: dense tensor-core peak; None where the architecture has no such mode.
         bf16_flops, fp16_flops: the same, with fp32 accumulation.
@@ -52,6 +54,7 @@ class Gpu:
     context_bytes: int
     compute_capability: tuple[int, int]
     memory_bandwidth_bytes_per_s: float | None = None
+    nvlink_bytes_per_s: float | None = None
     fp32_flops: float | None = None
     tf32_flops: float | None = None
     bf16_flops: float | None = None

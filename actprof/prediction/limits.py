@@ -34,6 +34,11 @@ _HELP = {
         f"{_BF16}: half the bytes of most tensors",
         f"{_COMPILED}: several ops in one kernel read and write once",
     ),
+    "communication": (
+        f"{_LARGER} for each GPU: the same gradients for more samples",
+        "gradient accumulation (from lerobot 0.6.2 on): gradients are averaged once for several batches",
+        "GPUs that are joined by NVLink",
+    ),
     "data": (
         "more workers (--num_workers), or a decoder that is faster (--dataset.video_backend=torchcodec)",
         "images made smaller when they are recorded; actprof loader measures what that brings",

@@ -27,8 +27,10 @@ from actprof.trace.cache import trace_for
 from actprof.trace.model import Trace
 from actprof.versions import library_versions, torch_version
 
-ASSUMPTIONS = (
-    "one process on one GPU, batches from a data loader with the video frames of a LeRobotDataset",
+ONE_PROCESS = "one process on one GPU, batches from a data loader with the video frames of a LeRobotDataset"
+SEVERAL = (
+    "{} GPUs on one machine, each with a process and a batch of its own from a data loader with the video "
+    "frames of a LeRobotDataset"
 )
 BENCHMARK_ON = (
     "cudnn.benchmark is on, as lerobot sets it: cuDNN times its plans in the first step and keeps the "
@@ -37,6 +39,13 @@ BENCHMARK_ON = (
 NO_CUDNN = (
     "no cuDNN here answers for that GPU ({}), so convolutions count with the copies that tensor cores want: "
     "an estimate of their workspaces"
+)
+# NCCL's channels and buffers on each GPU: 544 MB for two A100 and 688 MB for more (NVIDIA/nccl#964), 1.06 GB
+# with the context on eight H100 (#1685), less where PCIe needs few channels (#986).
+NCCL_BYTES = 512 << 20
+NCCL = (
+    "NCCL's own memory on each GPU is none of PyTorch's: 0.5 GiB are counted with the CUDA context; some 0.1 "
+    "(PCIe) to 1 GiB (NVLink) are reported"
 )
 ATTENTION = (
     "attention kernels are those of compute capability 8.0 and later; where PyTorch prefers cuDNN's (half "
@@ -119,7 +128,10 @@ def device_of(cell: Cell, catalogue: Catalogue | None = None) -> Device:
         UsageError: the cell names no GPU and no capacity, or a GPU that nobody knows.
     """
     known = catalogue or builtin_catalogue()
-    return find_device(cell.gpu, cell.capacity_bytes, cell.used_by_others_bytes, catalogue=known)
+    device = find_device(cell.gpu, cell.capacity_bytes, cell.used_by_others_bytes, catalogue=known)
+    if cell.world_size == 1:
+        return device
+    return replace(device, gpu=replace(device.gpu, context_bytes=device.gpu.context_bytes + NCCL_BYTES))
 
 
 def conditions_of(cell: Cell, device: Device) -> ReplayConditions:
@@ -233,13 +245,14 @@ def _with_speed(answer: Result, trace: Trace, gpu: Gpu) -> Result:
         gpu,
         benchmark=cell.cudnn_benchmark,
         calibration=calibration_of(gpu.name, gpu.aliases),
+        gpus=cell.world_size,
     )
     if found is None:
         return answer
     return replace(
         answer,
         step_seconds=found.seconds,
-        samples_per_second=cell.step_samples / found.seconds.median,
+        samples_per_second=cell.global_samples / found.seconds.median,
         limited_by=found.limited_by,
         kernel_launches=found.kernel_launches,
         flops_per_sample=found.flops_per_sample,
@@ -249,7 +262,9 @@ def _with_speed(answer: Result, trace: Trace, gpu: Gpu) -> Result:
 
 
 def _assumed(cell: Cell, trace: Trace, need: MemoryProfile, kernels: Kernels | None) -> Iterator[str]:
-    yield from ASSUMPTIONS
+    yield ONE_PROCESS if cell.world_size == 1 else SEVERAL.format(cell.world_size)
+    if cell.world_size > 1:
+        yield NCCL
     if kernels is not None and kernels.benchmark:
         yield BENCHMARK_ON
     if kernels is not None and (silent := answers(kernels.architecture)):

@@ -27,7 +27,7 @@ class Duration:
 
     Attributes:
         hours, hours_low, hours_high: by the predicted step and its band.
-        samples_per_second: of all processes.
+        samples_per_second: on all GPUs together.
         data_wait_seconds: per step; None where no loading was given.
         data_share: of the run's time that is waiting for data, 0 to 1; None where no loading was given.
         limited_by: `data`, or what the step waits for.
@@ -47,13 +47,10 @@ class Duration:
     price: Price | None = None
 
 
-def run_duration(
-    run: TrainingRun, result: Result, given: Given, *, processes: int = 1, frames: int = 0
-) -> Duration | None:
+def run_duration(run: TrainingRun, result: Result, given: Given, *, frames: int = 0) -> Duration | None:
     """Return what all steps of `run` take; None where the step is not known.
 
-    `result` is the prediction of one of the `processes`, each with a batch of its own; `frames` are those of
-    the dataset, 0 when not known.
+    `frames` are those of the dataset, 0 when not known.
     """
     seconds = result.step_seconds
     if seconds is None or run.steps <= 0:
@@ -62,7 +59,7 @@ def run_duration(
     load, workers = (given.load_seconds or 0.0, run.num_workers) if is_loaded else (0.0, 0)
     loops = [combine(step, load, workers) for step in (seconds.low, seconds.median, seconds.high)]
     low, median, high = (run.steps * loop.total_seconds / _HOUR for loop in loops)
-    loop, samples, price = loops[1], run.batch_size * processes, _price(run, given)
+    loop, samples, price = loops[1], run.batch_size * result.cell.world_size, _price(run, given)
     return Duration(
         hours=median,
         hours_low=low,

@@ -33,6 +33,15 @@ def release_traps(run: TrainingRun, launch: Launch, seen: Mapping[str, str]) -> 
         yield from _of_accelerator(run, launch, seen)
 
 
+def _multiplies(run: TrainingRun, processes: int | None) -> bool:
+    """Tell whether the degrees of a run multiply to its processes (`ParallelismConfig.resolve`)."""
+    if processes is None or (run.replicas, run.shards) == (1, 1):
+        return True
+    if run.shards == -1:
+        return processes % run.replicas == 0
+    return run.replicas * run.shards == processes
+
+
 def _precise(run: TrainingRun) -> str:
     if run.precision:
         return "say --accelerator.mixed_precision=bf16"
@@ -55,11 +64,14 @@ def _of_accelerator(run: TrainingRun, launch: Launch, seen: Mapping[str, str]) -
             f"accelerate's mixed precision {launch.precision} is ignored: {here} goes by "
             f"--accelerator.mixed_precision alone; say --accelerator.mixed_precision={launch.precision}.",
         )
-    if run.replicas > 1 and launch.processes not in (None, run.replicas):
+    if not _multiplies(run, launch.processes):
+        wanted = run.replicas * max(run.shards, 1)
+        named = {"dp_replicate": run.replicas, "dp_shard": run.shards}
+        flags = " ".join(f"--parallelism.{name}={count}" for name, count in named.items() if count != 1)
         yield Trap(
             "parallelism",
-            f"--parallelism.dp_replicate={run.replicas} stops at once: {launch.processes} processes start. "
-            f"Leave it out, or start {run.replicas} with torchrun --nproc_per_node={run.replicas}.",
+            f"{flags} stops at once: {launch.processes} processes start. "
+            f"Leave it out, or start {wanted} with torchrun --nproc_per_node={wanted}.",
             stops=True,
         )
     if run.ema and run.peft:

@@ -33,11 +33,9 @@ from actprof.results import Result, Verdict
 from actprof.trace.cache import cached_trace
 from actprof.training_command.command_line import CommandLine, Given
 from actprof.training_command.launcher import Launch, allocator_settings, launch_of
-from actprof.units import format_bytes
+from actprof.training_command.sharing import cell_fields
 from actprof.versions import UNKNOWN, package_version
 
-# What NCCL takes for its rings and kernels on each GPU of one machine: an estimate, no published figure.
-NCCL_BYTES = 512 << 20
 MOST_REMEDIES = 3
 
 
@@ -85,9 +83,13 @@ def _answer(command: CommandLine, given: Given, *, may_exist: bool, remedies: bo
     answer = replace(answer, reason=inputs.unknown, inputs=inputs, gpu=gpu)
     if inputs.unknown:
         return replace(answer, traps=(*traps, *find_traps(answer)))
-    cell = replace(run_cell(run, inputs, gpu, launch, conf), task_tokens=task.tokens)
+    cell = replace(
+        run_cell(run, inputs, gpu, launch, conf),
+        task_tokens=task.tokens,
+        **cell_fields(run.sharing, launch.sharing, processes),
+    )
     with _explained([trap for trap in traps if trap.name == NO_CAMERA]):
-        result = predict_run(cell, processes)
+        result = predict_cell(cell)
     said = (*inputs.assumptions, *filter(None, [task.assumed]), *run_assumptions(run, launch, gpu))
     said = (*command.notes, *said)
     result = replace(result, assumptions=(*result.assumptions, *said))
@@ -97,8 +99,8 @@ def _answer(command: CommandLine, given: Given, *, may_exist: bool, remedies: bo
     return replace(
         answer,
         traps=(*traps, *find_traps(answer)),
-        remedies=find_remedies(run, cell, result, processes) if remedies else (),
-        duration=run_duration(run, result, given, processes=processes, frames=frames),
+        remedies=find_remedies(run, cell, result) if remedies else (),
+        duration=run_duration(run, result, given, frames=frames),
     )
 
 
@@ -157,6 +159,7 @@ def why_unsupported(run: TrainingRun, launch: Launch, alloc_conf: str) -> str:
         ),
         f"actprof takes an optimizer's defaults, and --optimizer.{unusual} is changed": unusual,
         launch.unsupported: launch.unsupported,
+        **{sharing.unsupported: sharing.unsupported for sharing in (run.sharing, launch.sharing) if sharing},
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
 
@@ -241,53 +244,13 @@ def policy_facts(cell: Cell) -> PolicyFacts | None:
     return None if trace is None else trace.policy
 
 
-def predict_run(cell: Cell, processes: int) -> Result:
-    """Return the prediction of `cell`, with several `processes` beside what those take of each GPU."""
-    result = predict_cell(cell)
-    if processes < 2 or not result.runs:
-        return result
-    size = processes_bytes(processes, policy_facts(cell))
-    counted = (
-        f"about {format_bytes(size)} (an estimate) for the gradient buckets and NCCL of {processes} processes"
-    )
-    crowded = predict_cell(_beside(result.cell, size))
-    if not crowded.runs:
-        return replace(
-            result, verdict=Verdict.UNKNOWN, reason=f"one process would run, but not beside {counted}"
-        )
-    return replace(
-        crowded,
-        reason=f"{crowded.reason.rstrip('.')}, beside {counted}",
-        assumptions=(*crowded.assumptions, f"{counted}, counted as if others used it"),
-    )
-
-
-def processes_bytes(processes: int, facts: PolicyFacts | None) -> int:
-    """Return what each GPU of a run with several processes holds beside the trace of one.
-
-    DistributedDataParallel's buckets are a copy of the gradients; NCCL's buffers are an estimate.
-    """
-    if processes < 2:
-        return 0
-    return NCCL_BYTES + (0 if facts is None else sum(p.bytes for p in facts.parameters if p.trainable))
-
-
-def _beside(cell: Cell, size: int) -> Cell:
-    """Return the cell on a device of which others hold `size` bytes more."""
-    return replace(cell, used_by_others_bytes=cell.used_by_others_bytes + size)
-
-
-def find_remedies(run: TrainingRun, cell: Cell, result: Result, processes: int) -> tuple[Remedy, ...]:
-    """Return what helps first where memory is short, the best first: all can be added to the command.
-
-    `cell` is of one of the `processes`.
-    """
+def find_remedies(run: TrainingRun, cell: Cell, result: Result) -> tuple[Remedy, ...]:
+    """Return what helps first where memory is short, the best first: all can be added to the command."""
     if result.verdict not in (Verdict.OOM, Verdict.TIGHT) or not result.available_bytes:
         return ()
-    crowded = _beside(cell, processes_bytes(processes, policy_facts(cell)))
     # lerobot submits the bare command to a job: neither a variable nor a script of one's own goes with it.
-    names = first_remedies(crowded, in_command=run.job_target is not None)
-    found = suggest(crowded, names=names, limit=MOST_REMEDIES)
+    names = first_remedies(cell, in_command=run.job_target is not None)
+    found = suggest(cell, names=names, limit=MOST_REMEDIES)
     return tuple(_fitted(remedy, run) for remedy in found)
 
 

@@ -11,6 +11,7 @@ from actprof.errors import UsageError
 from actprof.policies import policy_spec
 from actprof.policies.lerobot_versions import amp_sets_autocast
 from actprof.policies.precision import autocast_of
+from actprof.training_command.sharing import Sharing, lerobot_sharing
 
 # Fields of every policy's config that change no size (a `PolicySpec` names more), or are looked at apart.
 _WITHOUT_SIZE = {
@@ -70,7 +71,9 @@ class TrainingRun:
         left_out: what the command says that only another release of lerobot understands, a sentence each.
         refused: why lerobot refuses the command, where it is read all the same, a sentence each.
         amp_ignored: the command asks for `use_amp`, and this lerobot does not train by it.
-        replicas: groups of GPUs that each hold the weights, where the command names them (from 0.6.2 on).
+        replicas, shards: groups of GPUs that each hold the weights, and GPUs that share them (-1: all), where
+            the command names them (from 0.6.2 on).
+        sharing: how several GPUs share the training, where lerobot's own config says it, as from 0.6.2 on.
     """
 
     policy_type: str
@@ -117,6 +120,8 @@ class TrainingRun:
     refused: tuple[str, ...] = ()
     amp_ignored: bool = False
     replicas: int = 1
+    shards: int = 1
+    sharing: Sharing | None = None
 
 
 def takes_precision(run: TrainingRun, told: str) -> bool:
@@ -175,15 +180,15 @@ def training_run(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> Trai
         others=_others(config),
         evaluates=bool(config["env"]) or config["eval_steps"] > 0,
         replicas=(config.get("parallelism") or {}).get("dp_replicate", 1),
+        shards=(config.get("parallelism") or {}).get("dp_shard", 1),
+        sharing=lerobot_sharing(config),
     )
 
 
 def _others(config: Mapping[str, Any]) -> tuple[str, ...]:
-    shards = (config.get("parallelism") or {}).get("dp_shard", 1) != 1
     parts = {
         "sample_weighting": config["sample_weighting"] or config.get("use_rabc"),
         "policy.use_peft": (config["policy"] or {}).get("use_peft"),
-        "parallelism.dp_shard": shards,
     }
     return tuple(name for name, there in parts.items() if there)
 

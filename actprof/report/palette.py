@@ -40,7 +40,10 @@ PHASES = {
     "setup": GREY, "data": "#aa7a18", "forward": "#2f7dc4", "backward": "#9a62c7", "optimizer": "#15876b",
 }  # fmt: skip
 # What a step waits for.
-LIMITS = {"launches": "#cf6a17", "arithmetic": "#2f7dc4", "bandwidth": "#15876b", "data": "#9a62c7"}
+LIMITS = {
+    "launches": "#cf6a17", "arithmetic": "#2f7dc4", "bandwidth": "#15876b", "data": "#9a62c7",
+    "communication": "#c4568f",
+}  # fmt: skip
 _COMPONENTS = ("#2f7dc4", "#15876b", "#cf6a17", "#9a62c7", "#c4568f", "#3f8f96", "#7a8a2e")
 _TINT = "#dfe5ec"
 

@@ -23,7 +23,7 @@ from actprof.policies.changes import LOSSLESS
 from actprof.prediction.predict import predict_cell
 from actprof.preflight_check.dataset_shapes import find_info, shapes_of
 from actprof.preflight_check.preflight import Preflight
-from actprof.preflight_check.run_preflight import policy_facts, processes_bytes, run_preflight
+from actprof.preflight_check.run_preflight import run_preflight
 from actprof.results import Verdict
 from actprof.running.edit_command import Words, words_of
 from actprof.training_command.command_line import CommandLine, Given, parse_command_line
@@ -187,7 +187,7 @@ def _largest(answer: Preflight, given: Given) -> tuple[int, str]:
     It runs whichever plans cuDNN takes, as every prediction says it. Where that is only after a flush of the
     allocator's cache, or with little to spare, the largest with room to spare is named as well.
     """
-    cell = _beside_others(answer)
+    cell = _cell(answer)
     runs = predict_cell(cell).surely_fits_batch_size
     if runs is None:
         raise UnknownAnswerError(
@@ -226,7 +226,7 @@ def _lossless(answer: Preflight, target: int) -> tuple[Offer, ...]:
     Raises:
         NoFitError: nothing does.
     """
-    cell = replace(_beside_others(answer), batch_size=target)
+    cell = replace(_cell(answer), batch_size=target)
     start = predict_cell(cell)
     if start.verdict == Verdict.FITS:
         return ()
@@ -246,16 +246,10 @@ def _lossless(answer: Preflight, target: int) -> tuple[Offer, ...]:
     return found[0].offers
 
 
-def _beside_others(answer: Preflight) -> Cell:
-    """Return the run's cell beside what several processes hold on its GPU."""
+def _cell(answer: Preflight) -> Cell:
     if answer.result is None:
         raise UnknownAnswerError(answer.reason)
-    cell = answer.result.cell
-    processes = answer.launch.processes or (1 if answer.gpu is None else answer.gpu.count or 1)
-    if answer.verdict.runs:  # the prediction has counted them
-        return cell
-    held = processes_bytes(processes, policy_facts(cell))
-    return replace(cell, used_by_others_bytes=cell.used_by_others_bytes + held)
+    return answer.result.cell
 
 
 def _card(answer: Preflight) -> str:

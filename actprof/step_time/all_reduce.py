@@ -15,6 +15,7 @@ from itertools import groupby
 
 import numpy as np
 
+from actprof.hardware.gpu import Gpu
 from actprof.step_time.step import BACKWARD, PlayedStep
 from actprof.trace.model import KINDS, Trace
 
@@ -34,10 +35,23 @@ class Link:
     latency: float
 
 
-# NVLink of the fourth generation reaches 370 GB/s with large messages and about half with these; through the
-# host's memory, as with GeForce cards, which have no direct way, some 10.
-NVLINK = Link("NVLink", 180e9, 30e-6)
+# NVLink of the fourth generation (900 GB/s in both directions) reaches 370 GB/s with large messages and about
+# half with these; through the host's memory, as with GeForce cards, which have no direct way, some 10.
+_NVLINK_SHARE = 0.2
+NVLINK = Link("NVLink", _NVLINK_SHARE * 900e9, 30e-6)
 PCIE = Link("PCIe 4.0 through the host", 10e9, 60e-6)
+
+
+def link_of(gpu: Gpu) -> Link:
+    """Return what joins several such GPUs of one machine."""
+    if gpu.nvlink_bytes_per_s is None:
+        return PCIE
+    return Link(NVLINK.name, _NVLINK_SHARE * gpu.nvlink_bytes_per_s, NVLINK.latency)
+
+
+def gradient_bytes(step: PlayedStep, trace: Trace, batch_size: int) -> int:
+    """Return how much the GPUs send each other of: all gradients."""
+    return sum(size for _ready, size in _buckets(step, trace, batch_size))
 
 
 def ddp_seconds(step: PlayedStep, trace: Trace, batch_size: int, *, gpus: int, link: Link) -> float:

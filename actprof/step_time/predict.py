@@ -11,13 +11,21 @@ from typing import NamedTuple
 from actprof.hardware.gpu import Gpu
 from actprof.measurement import Spread
 from actprof.results import KindCost, OpCost, StepWork
+from actprof.step_time.all_reduce import ddp_seconds, gradient_bytes, link_of
 from actprof.step_time.band import Band, step_band
 from actprof.step_time.calibration import Calibration
 from actprof.step_time.step import OPTIMIZER, UPDATE, PlayedStep, play_step
 from actprof.step_time.variants import variants_of
 from actprof.trace.model import PHASES, Trace
+from actprof.units import format_bytes
 
 OPTIMIZER_COMPONENT = "optimizer"
+COMMUNICATION = "communication"
+_LINK_BAND = 2.0  # what waiting for other GPUs may take, over what is reckoned
+_AVERAGED = (
+    "{} of gradients are averaged over {} GPUs while the backward pass goes on, over {} at {:.0f} GB/s (an "
+    "estimate)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,54 +44,67 @@ class StepTime:
     assumptions: tuple[str, ...] = ()
 
 
-def predict_step_time(
+def predict_step_time(  # noqa: PLR0913 - what decides a step
     trace: Trace,
     batch_size: int,
     gpu: Gpu,
     *,
     benchmark: bool = True,
     calibration: Calibration | None = None,
+    gpus: int = 1,
 ) -> StepTime | None:
     """Return what one update at `batch_size` takes on `gpu`; None when its bandwidth or FLOP/s are unknown.
 
     The last step of `trace` is meant. `benchmark`: whether cuDNN's plans are chosen by time; `calibration`:
-    what was measured of the machine.
+    what was measured of the machine; `gpus`: how many share the training, each with such a batch.
     """
     step = play_step(trace, batch_size, gpu, benchmark=benchmark, calibration=calibration)
     if step is None or not step.kernels:
         return None
     samples = batch_size * trace.key.get("accumulate", 1)
-    work = _work(step, trace, batch_size, samples)
+    alone, link = step.played.seconds, link_of(gpu)
+    total = alone if gpus == 1 else ddp_seconds(step, trace, batch_size, gpus=gpus, link=link)
+    work = _work(step, trace, batch_size, samples, waiting=total - alone)
     limited_by = _limit(step, work)
-    band = step_band(gpu.name, host_bound=limited_by == "launches")
-    total = step.played.seconds
+    band = step_band(gpu.name, host_bound=step.is_host_bound)
+    assumptions = _assumptions(gpu, step, band, calibration)
+    if gpus > 1:
+        size = gradient_bytes(step, trace, batch_size)
+        assumptions += (_AVERAGED.format(format_bytes(size), gpus, link.name, link.bandwidth / 1e9),)
     return StepTime(
-        seconds=Spread(low=band.low * total, median=total, high=band.high * total),
+        seconds=Spread(
+            low=band.low * alone, median=total, high=band.high * alone + _LINK_BAND * (total - alone)
+        ),
         kernel_launches=len(step.kernels),
         flops_per_sample=round(sum(kernel.flops for kernel in step.kernels) / samples),
         limited_by=limited_by,
         work=work,
-        assumptions=_assumptions(gpu, step, band, calibration),
+        assumptions=assumptions,
     )
 
 
 def _limit(step: PlayedStep, work: StepWork) -> str:
-    if step.played.host_seconds > step.played.device_seconds:
+    if max(work.shares, key=lambda name: work.shares[name]) == COMMUNICATION:
+        return COMMUNICATION
+    if step.is_host_bound:
         return "launches"
     return "arithmetic" if work.shares["arithmetic"] > work.shares["bandwidth"] else "bandwidth"
 
 
-def _work(step: PlayedStep, trace: Trace, batch_size: int, samples: int) -> StepWork:
+def _work(step: PlayedStep, trace: Trace, batch_size: int, samples: int, *, waiting: float) -> StepWork:
+    """Return what the step does with its time; for `waiting` seconds it waits for the other GPUs."""
     played, whole = step.played, _sums(step, range(len(step.kernels)))
+    total = played.seconds + waiting
     return StepWork(
         device_seconds=played.device_seconds,
         host_seconds=played.host_seconds,
-        busy_share=played.device_seconds / played.seconds,
+        busy_share=played.device_seconds / total,
         bytes_per_sample=round(whole.bytes / samples),
         shares={
-            "launches": played.idle_seconds / played.seconds,
-            "arithmetic": whole.computing / played.seconds,
-            "bandwidth": (played.device_seconds - whole.computing) / played.seconds,
+            "launches": played.idle_seconds / total,
+            "arithmetic": whole.computing / total,
+            "bandwidth": (played.device_seconds - whole.computing) / total,
+            **({COMMUNICATION: waiting / total} if waiting else {}),
         },
         costliest=_costliest(step, trace),
         kinds=_kinds(step),

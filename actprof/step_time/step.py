@@ -40,6 +40,11 @@ class PlayedStep:
     played: Played
     host: Host
 
+    @property
+    def is_host_bound(self) -> bool:
+        """Whether the host takes longer than the device."""
+        return self.played.host_seconds > self.played.device_seconds
+
     def with_host(self, host: Host) -> Played:
         """Return the same step as another host plays it, which is as many times as fast in everything."""
         faster = host.forward / self.host.forward

@@ -13,16 +13,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from actprof.errors import UsageError
 from actprof.training_command.command_line import CommandLine, expanded, hugging_face_home
+from actprof.training_command.sharing import Sharing, fsdp_sharing, is_on
 
 _PRECISIONS = {"no": "fp32", "fp16": "fp16", "bf16": "bf16"}
-_WRAPS = {"use_fsdp": "FSDP", "use_deepspeed": "DeepSpeed", "use_megatron_lm": "Megatron-LM", "tpu": "a TPU"}
-_DISTRIBUTED = {"FSDP": "FSDP", "DEEPSPEED": "DeepSpeed", "MEGATRON_LM": "Megatron-LM", "XLA": "a TPU"}
-_SETTINGS = ("mixed_precision", "dynamo_backend", "cpu", "use_cpu", "gradient_accumulation_steps")
+_WRAPS = {"use_deepspeed": "DeepSpeed", "use_megatron_lm": "Megatron-LM", "tpu": "a TPU"}
+_DISTRIBUTED = {"DEEPSPEED": "DeepSpeed", "MEGATRON_LM": "Megatron-LM", "XLA": "a TPU"}
+_SETTINGS = (
+    "mixed_precision", "dynamo_backend", "cpu", "use_cpu", "gradient_accumulation_steps", "use_fsdp",
+)  # fmt: skip
 # As many as there are GPUs: torchrun's words, and what stands for `$(nvidia-smi -L | wc -l)`.
 _AS_MANY = ("gpu", "auto", "nvidia-smi")
 _NUMBER = re.compile(r"\d+")
@@ -36,11 +39,14 @@ class Launch:
     Attributes:
         processes: of the whole run, each with a model and a batch of its own; None: one for each GPU here.
         precision: `fp32`, `fp16` or `bf16`, where lerobot leaves it to accelerate.
+        sharing: how several share the training, where lerobot leaves it to accelerate; `ddp` also of one
+            process that torchrun starts.
         unsupported: what it does that actprof does not know the memory of, in a sentence; or empty.
     """
 
     processes: int | None = 1
     precision: str = "fp32"
+    sharing: Sharing = field(default_factory=Sharing)
     on_cpu: bool = False
     unsupported: str = ""
     assumptions: tuple[str, ...] = ()
@@ -58,9 +64,11 @@ def launch_of(command: CommandLine, *, around: Mapping[str, str] | None = None) 
         return _accelerate(options, seen)
     # what accelerate reads from the environment when it launches nothing
     told = {name: seen.get(f"ACCELERATE_{name.upper()}", "") for name in (*_SETTINGS, *_WRAPS)}
+    fsdp = {name.lower(): value for name, value in seen.items() if name.startswith("FSDP_")}
     if command.launcher == "torchrun":
-        return _launch(told, _torchrun_processes(options))
-    return _launch(told, _count("WORLD_SIZE", seen.get("WORLD_SIZE", "1")))
+        return _launch(told, _torchrun_processes(options), fsdp=fsdp, ranked=True)
+    count = _count("WORLD_SIZE", seen.get("WORLD_SIZE", "1"))
+    return _launch(told, count, fsdp=fsdp, ranked="LOCAL_RANK" in seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,18 +116,37 @@ def _accelerate(options: Mapping[str, str], seen: Mapping[str, str]) -> Launch:
     inner = config.get("dynamo_config")
     if isinstance(inner, dict) and not told.get("dynamo_backend"):
         told["dynamo_backend"] = inner.get("dynamo_backend")
+    kind = str(config.get("distributed_type")).upper()
+    if kind == "FSDP":
+        told = {"use_fsdp": "true", **told}
+    fsdp = dict(config.get("fsdp_config") or {})
     return _launch(
         {name: str(told.get(name) or "") for name in (*_SETTINGS, *_WRAPS)},
         None if processes in (None, *_AS_MANY) else _count("--num_processes", str(processes)),
-        wrapped_in=_DISTRIBUTED.get(str(config.get("distributed_type")).upper(), ""),
+        wrapped_in=_DISTRIBUTED.get(kind, ""),
+        fsdp={**fsdp, **{name: value for name, value in options.items() if name.startswith("fsdp_")}},
+        ranked=is_on(options.get("multi_gpu", False)) or kind == "MULTI_GPU",
     )
 
 
-def _launch(told: Mapping[str, str], processes: int | None, *, wrapped_in: str = "") -> Launch:
-    """Return the launch of settings by accelerate's names; what is not said is empty."""
+def _launch(
+    told: Mapping[str, str],
+    processes: int | None,
+    *,
+    wrapped_in: str = "",
+    fsdp: Mapping[str, Any],
+    ranked: bool,
+) -> Launch:
+    """Return the launch of settings by accelerate's names; what is not said is empty.
+
+    `fsdp` are FSDP's; `ranked` tells whether even a single process is one of a group.
+    """
     precision = told["mixed_precision"].lower() or "no"
     dynamo = told["dynamo_backend"] or "no"
-    wraps = [*(name for flag, name in _WRAPS.items() if _is_on(told[flag])), *filter(None, [wrapped_in])]
+    wraps = [*(name for flag, name in _WRAPS.items() if is_on(told[flag])), *filter(None, [wrapped_in])]
+    sharing = Sharing(strategy="ddp") if ranked or processes != 1 else Sharing()
+    if is_on(told["use_fsdp"]):
+        sharing = fsdp_sharing(fsdp)
     accumulation = (
         f"gradient accumulation over {told['gradient_accumulation_steps']} steps changes no memory: lerobot "
         "steps the optimizer with every batch all the same"
@@ -134,7 +161,8 @@ def _launch(told: Mapping[str, str], processes: int | None, *, wrapped_in: str =
     return Launch(
         processes=processes,
         precision=_PRECISIONS.get(precision, "fp32"),
-        on_cpu=_is_on(told["cpu"]) or _is_on(told["use_cpu"]),
+        sharing=sharing,
+        on_cpu=is_on(told["cpu"]) or is_on(told["use_cpu"]),
         unsupported=unsupported,
         assumptions=() if told["gradient_accumulation_steps"] in ("1", "") else (accumulation,),
     )
@@ -164,7 +192,3 @@ def _count(name: str, text: str) -> int:
     if not _NUMBER.fullmatch(text) or int(text) < 1:
         raise UsageError(f"{name} is {text!r}; it must be a whole number from 1")
     return int(text)
-
-
-def _is_on(text: str) -> bool:
-    return text.lower() in ("1", "true", "yes", "y", "on", "t")

@@ -14,7 +14,7 @@ from handmade import build_trace
 
 from actprof.hardware import LocalGpu
 from actprof.preflight_check.flag_table import flag_table
-from actprof.preflight_check.run_preflight import NCCL_BYTES
+from actprof.prediction.predict import NCCL_BYTES
 
 CAMERA = {"dtype": "video", "shape": [480, 640, 3], "names": ["height", "width", "channels"]}
 JOINTS = {"dtype": "float32", "shape": [6], "names": None}
