@@ -176,4 +176,4 @@ def _opened(data: bytes, shipped: bool) -> Trace:  # noqa: FBT001 - a key of the
 
 
 PREDICT = Errand(predict_elsewhere, Needs(memory_bytes=PREDICTING_BYTES))
-TRACE = Errand(trace_elsewhere, Needs(memory_bytes=TRACING_BYTES))
+TRACE = Errand(trace_elsewhere, Needs(memory_bytes=TRACING_BYTES, alone=True))

@@ -25,12 +25,14 @@ class Needs:
         memory_bytes: of the host.
         gpus: whole ones.
         named: what the cluster calls the GPU, in its own words; any if left out.
+        alone: it takes long enough for a job of its own, where tasks are put together.
     """
 
     cores: int = 1
     memory_bytes: int = 0
     gpus: int = 0
     named: str = ""
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
