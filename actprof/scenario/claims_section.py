@@ -14,7 +14,8 @@ from actprof.claims.grammar import parse_expected
 from actprof.claims.quantities import RATIO, WORD, Quantity, find_quantity
 from actprof.errors import UsageError
 from actprof.scenario.document import Document, Path
-from actprof.scenario.grid import GridError, Scenario, make_cell, never_is, points, value_text
+from actprof.scenario.grid import Scenario, never_is
+from actprof.scenario.grid_cells import GridError, make_cell, points, value_text
 from actprof.scenario.messages import problem_text, shown
 from actprof.scenario.schema import SET_PREFIX, CellChange, ExpectEntry, ScenarioFile
 

@@ -6,24 +6,29 @@ key, so that whoever read the file can add its line.
 
 from __future__ import annotations
 
-import itertools
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from actprof.cell import CELL_FIELDS, Cell
+from actprof.cell import Cell
 from actprof.claims.expectation import Expectation
-from actprof.errors import UsageError
 from actprof.hardware.catalogue import Catalogue, builtin_catalogue
+from actprof.scenario.grid_cells import (
+    POLICIES,
+    SET_PREFIX,
+    GridCells,
+    GridError,
+    canonical,
+    expand,
+    value_text,
+)
 
-LARGEST_GRID = 100_000
-
-_FIELD_NAMES = {part.key: part.name for part in CELL_FIELDS}
-_SET_PREFIX = "set."
-POLICIES = "policies"  # the section of fields that the cells of one policy alone have
+LARGEST_GRID = 1_000_000
+LARGEST_KEPT = (
+    10_000  # cells of a grid that are kept; those of a larger one are made again whenever asked for
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +39,8 @@ class Scenario:
         name: names the folder of the results.
         question: what the scenario asks, in words.
         path: the file it was read from, or None.
-        cells: one per combination of the axes, less the excluded ones; all different.
+        cells: one per combination of the axes, less the excluded ones; all different. Those of a large grid
+            are made as they are gone through.
         axes: name of an axis to its values, in file order; sizes are bytes, GPUs the catalogue's names.
         fixed: the fields that are the same for all cells, as given; under `policies` those of one policy.
         catalogue: the GPUs that the cells may name: the shipped ones and the file's own.
@@ -46,7 +52,7 @@ class Scenario:
     name: str = "scenario"
     question: str = ""
     path: Path | None = None
-    cells: tuple[Cell, ...]
+    cells: Sequence[Cell]
     axes: Mapping[str, tuple[Any, ...]]
     fixed: Mapping[str, Any]
     catalogue: Catalogue
@@ -64,9 +70,9 @@ class Scenario:
 
     def _swept(self, cell: Cell, name: str) -> Iterator[tuple[str | int, ...]]:
         value = canonical(cell.overrides.get(name))
-        for index, swept in enumerate(self.axes.get(f"{_SET_PREFIX}{name}", ())):
+        for index, swept in enumerate(self.axes.get(f"{SET_PREFIX}{name}", ())):
             if canonical(swept) == value:
-                yield "sweep", f"{_SET_PREFIX}{name}", index
+                yield "sweep", f"{SET_PREFIX}{name}", index
         for index, together in enumerate(self.axes.get("set", ())):
             if name in together and canonical(together[name]) == value:
                 yield "sweep", "set", index, name
@@ -78,24 +84,24 @@ class Scenario:
             UsageError: the catalogue has no such GPU.
         """
         gpu = self.catalogue.find(name).name
-        moved = (replace(cell, gpu=gpu, capacity_bytes=None) for cell in self.cells)
-        cells = {cell.identity(): cell for cell in moved}
-        replaced = ("gpu", "capacity")
+        axes = {axis: values for axis, values in self.axes.items() if axis not in _REPLACED}
+        fixed = {**{key: value for key, value in self.fixed.items() if key not in _REPLACED}, "gpu": gpu}
         return replace(
             self,
-            cells=tuple(cells.values()),
-            axes={axis: values for axis, values in self.axes.items() if axis not in replaced},
-            fixed={**{key: value for key, value in self.fixed.items() if key not in replaced}, "gpu": gpu},
+            cells=self._cells_on(gpu, fixed),
+            axes=axes,
+            fixed=fixed,
             expectations=tuple(expectation.on_gpu(gpu) for expectation in self.expectations),
         )
 
+    def _cells_on(self, gpu: str, fixed: Mapping[str, Any]) -> Sequence[Cell]:
+        if isinstance(self.cells, GridCells) and not set(_REPLACED) & self.axes.keys():
+            return GridCells(fixed, self.cells.axes, self.cells.exclude, len(self.cells))
+        moved = (replace(cell, gpu=gpu, capacity_bytes=None) for cell in self.cells)
+        return tuple({cell.identity(): cell for cell in moved}.values())
 
-class GridError(UsageError):
-    """A grid that cannot be; `path` leads to the key at fault."""
 
-    def __init__(self, path: tuple[str | int, ...], text: str) -> None:
-        super().__init__(text)
-        self.path = path
+_REPLACED = ("gpu", "capacity")  # by another GPU
 
 
 def build_scenario(
@@ -156,8 +162,8 @@ def _check_fixed_and_swept(fixed: Mapping[str, Any], axes: Mapping[str, Sequence
             raise GridError((POLICIES, policy), f"no run has the policy {policy}; add it, or remove these")
         if both := [key for key in own if key != "set" and key in axes]:
             raise GridError((POLICIES, policy, both[0]), f"{both[0]} is swept as well; keep one")
-    fixed_overrides = {f"{_SET_PREFIX}{key}" for key in fixed.get("set", {})}
-    swept_overrides = {f"{_SET_PREFIX}{key}" for value in axes.get("set", ()) for key in value}
+    fixed_overrides = {f"{SET_PREFIX}{key}" for key in fixed.get("set", {})}
+    swept_overrides = {f"{SET_PREFIX}{key}" for value in axes.get("set", ()) for key in value}
     for axis in axes:
         if (axis in fixed and axis != "set") or axis in fixed_overrides:
             raise GridError(("sweep", axis), f"{axis} is both fixed and swept; keep one")
@@ -189,88 +195,3 @@ def never_is(axis: str, wanted: Sequence[Any], values: Sequence[Any]) -> str:
     missing = [value for value in wanted if canonical(value) not in known]
     have = ", ".join(map(value_text, values))
     return f"{axis} never is {value_text(missing[0])}; its values are {have}" if missing else ""
-
-
-def expand(
-    fixed: Mapping[str, Any],
-    axes: Mapping[str, Sequence[Any]],
-    exclude: Sequence[Mapping[str, Sequence[Any]]] = (),
-) -> tuple[Cell, ...]:
-    """Return the cells of the grid in a stable order: as nested loops over the axes in their order."""
-    cells: dict[str, Cell] = {}
-    for chosen in points(axes, exclude):
-        cell = _possible_cell(fixed, chosen)
-        if cell.identity() in cells:
-            raise GridError(("sweep",), f"two combinations make the same run ({chosen}); remove one")
-        cells[cell.identity()] = cell
-    return tuple(cells.values())
-
-
-def _possible_cell(fixed: Mapping[str, Any], chosen: Mapping[str, Any]) -> Cell:
-    try:
-        return make_cell(fixed, chosen)
-    except GridError:
-        raise
-    except UsageError as error:
-        raise GridError(
-            ("sweep",), f"{error}, or exclude the combination" if chosen else f"{error}"
-        ) from error
-
-
-def points(
-    axes: Mapping[str, Sequence[Any]], exclude: Sequence[Mapping[str, Sequence[Any]]] = ()
-) -> Iterator[dict[str, Any]]:
-    """Yield one value for each axis, for every combination that is not excluded, the last axis fastest."""
-    rules = [{axis: {canonical(v) for v in values} for axis, values in rule.items()} for rule in exclude]
-    for point in itertools.product(*axes.values()):
-        chosen = dict(zip(axes, point, strict=True))
-        if not any(all(canonical(chosen[axis]) in values for axis, values in rule.items()) for rule in rules):
-            yield chosen
-
-
-def make_cell(fixed: Mapping[str, Any], chosen: Mapping[str, Any]) -> Cell:
-    """Return the cell of the fixed fields and one value of each axis.
-
-    Without a `gpu`, a `capacity` alone stands for a GPU of that size; without both, `Cell` has its default.
-
-    Raises:
-        GridError: `expandable_segments` is given twice, once in `alloc_conf`.
-        UsageError: no run can be like that.
-    """
-    common = {key: value for key, value in fixed.items() if key != POLICIES}
-    policy = {**common, **chosen}.get("policy", Cell().policy)
-    own = fixed.get(POLICIES, {}).get(policy, {})
-    given = {**common, **own, **chosen}
-    overrides = {name: value for part in (common, own, chosen) for name, value in part.get("set", {}).items()}
-    overrides |= {k.removeprefix(_SET_PREFIX): v for k, v in chosen.items() if k.startswith(_SET_PREFIX)}
-    values = {
-        _FIELD_NAMES[key]: value
-        for key, value in given.items()
-        if key != "expandable_segments" and not key.startswith(_SET_PREFIX)
-    }
-    values["overrides"] = overrides
-    if "capacity" in given and "gpu" not in given:
-        values["gpu"] = None
-    if "expandable_segments" in given:
-        values["alloc_conf"] = _merge_expandable(given, "sweep" if "expandable_segments" in chosen else None)
-    return Cell(**values)
-
-
-def _merge_expandable(given: Mapping[str, Any], section: str | None) -> str:
-    """Return `alloc_conf` with the shorthand in it; `false` is PyTorch's default, so it adds nothing."""
-    alloc_conf: str = given.get("alloc_conf", "")
-    path = ("expandable_segments",) if section is None else (section, "expandable_segments")
-    if "expandable_segments" in {part.split(":")[0].strip() for part in alloc_conf.split(",")}:
-        raise GridError(path, "expandable_segments is in alloc_conf as well; keep one")
-    parts = [alloc_conf] if alloc_conf else []
-    return ",".join([*parts, "expandable_segments:True"] if given["expandable_segments"] else parts)
-
-
-def canonical(value: Any) -> str:
-    """Return a text that equal values share; 1, 1.0 and true are three values."""
-    return json.dumps(value, sort_keys=True)
-
-
-def value_text(value: Any) -> str:
-    """Return a value as errors show it."""
-    return value if isinstance(value, str) else canonical(value)

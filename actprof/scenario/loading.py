@@ -18,7 +18,8 @@ from actprof.hardware.entries import COUNTS
 from actprof.scenario.claims_section import read_expectations
 from actprof.scenario.document import Document, Path, read_document
 from actprof.scenario.fields import TEXT_KEYS
-from actprof.scenario.grid import POLICIES, GridError, Scenario, build_scenario
+from actprof.scenario.grid import Scenario, build_scenario
+from actprof.scenario.grid_cells import POLICIES, GridError
 from actprof.scenario.messages import problem_text
 from actprof.scenario.schema import CellFields, ScenarioFile
 

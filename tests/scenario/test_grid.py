@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from actprof.cell import Cell
 from actprof.errors import UsageError
 from actprof.hardware import builtin_catalogue
-from actprof.scenario.grid import LARGEST_GRID, GridError, build_scenario, expand
+from actprof.scenario.grid import LARGEST_GRID, build_scenario
+from actprof.scenario.grid_cells import GridError, expand
 
 AXES = {
     "batch_size": st.integers(1, 512),
@@ -182,10 +183,10 @@ def test_a_capacity_alone_stands_for_a_gpu_of_that_size(given_fields, expected):
         ),
         (
             {},
-            {"cameras": list(range(1, LARGEST_GRID + 2))},
+            {"cameras": [1, 2], "batch_size": list(range(1, LARGEST_GRID // 2 + 2))},
             [],
             ("sweep",),
-            "the grid has 100,001 runs; the limit is 100,000, so sweep fewer values",
+            "the grid has 1,000,002 runs; the limit is 1,000,000, so sweep fewer values",
         ),
         ({}, {"cameras": [1]}, [{}], ("exclude", 0), "the exclusion names no axis; write like {cameras: 3}"),
         (
@@ -232,3 +233,42 @@ def test_an_unknown_gpu_in_its_place_is_refused():
     """The name is looked up in the scenario's own catalogue."""
     with pytest.raises(UsageError, match="unknown GPU '9999'"):
         build_scenario({}, {"cameras": [1]}).with_gpu("9999")
+
+
+LARGE = {"resolution": ["640x480", "320x240"], "batch_size": [8, 16, 32]}
+
+
+def test_a_large_grid_has_the_cells_of_a_small_one_and_keeps_none(monkeypatch):
+    """In the same order, all of them or some, on another GPU too."""
+    rule = [{"resolution": ["320x240"], "batch_size": [16]}]
+    small = build_scenario({"gpu": "T4"}, LARGE, rule)
+    monkeypatch.setattr(grid_cells, "LARGEST_KEPT", 2)
+    large = build_scenario({"gpu": "T4"}, LARGE, rule)
+
+    assert isinstance(large.cells, grid_cells.GridCells)
+    assert list(small.cells) == list(large.cells)
+    assert 5 == len(large.cells)
+    assert [small.cells[3], small.cells[-1]] == [large.cells[3], large.cells[-1]]
+    assert small.cells[1:4] == large.cells[1:4]
+    assert small.cells[::-2] == large.cells[::-2]
+    moved = large.with_gpu("RTX 3090")
+    assert isinstance(moved.cells, grid_cells.GridCells)
+    assert list(small.with_gpu("RTX 3090").cells) == list(moved.cells)
+
+
+def test_a_large_grid_moved_from_swept_gpus_has_each_run_once(monkeypatch):
+    """Two cards become one, and so do their runs."""
+    monkeypatch.setattr(grid_cells, "LARGEST_KEPT", 2)
+    moved = build_scenario({}, {"gpu": ["T4", "A100"], "batch_size": [8, 16]}).with_gpu("RTX 3090")
+
+    assert [8, 16] == [cell.batch_size for cell in moved.cells]
+
+
+def test_the_runs_of_a_large_grid_are_all_different(monkeypatch):
+    """As of a small one, with the same words."""
+    axes = {"alloc_conf": ["", "expandable_segments:True"], "batch_size": [8, 16]}
+    axes = {"policy": ["act"], "set": [{}, {"chunk_size": 7}], **axes}
+    monkeypatch.setattr(grid_cells, "LARGEST_KEPT", 2)
+    monkeypatch.setattr(grid_cells, "make_cell", lambda _fixed, chosen: Cell(batch_size=chosen["batch_size"]))
+    with pytest.raises(GridError, match="two combinations make the same run"):
+        build_scenario({}, axes)
