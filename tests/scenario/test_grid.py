@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from actprof.cell import Cell
 from actprof.errors import UsageError
 from actprof.hardware import builtin_catalogue
+from actprof.scenario import grid_cells
 from actprof.scenario.grid import LARGEST_GRID, build_scenario
 from actprof.scenario.grid_cells import GridError, expand
 
@@ -266,8 +267,7 @@ def test_a_large_grid_moved_from_swept_gpus_has_each_run_once(monkeypatch):
 
 def test_the_runs_of_a_large_grid_are_all_different(monkeypatch):
     """As of a small one, with the same words."""
-    axes = {"alloc_conf": ["", "expandable_segments:True"], "batch_size": [8, 16]}
-    axes = {"policy": ["act"], "set": [{}, {"chunk_size": 7}], **axes}
+    axes = {"resolution": ["640x480", "320x240"], "batch_size": [8, 16]}
     monkeypatch.setattr(grid_cells, "LARGEST_KEPT", 2)
     monkeypatch.setattr(grid_cells, "make_cell", lambda _fixed, chosen: Cell(batch_size=chosen["batch_size"]))
     with pytest.raises(GridError, match="two combinations make the same run"):
