@@ -243,8 +243,8 @@ REFUSALS = [
     ("sweep: {cameras: [1]}\nexclude:\n  - {cameras: 3}\n", "3: cameras never is 3; its values are 1"),
     ("sweep: {cameras: [1]}\nexclude:\n  - {cameras: 1}\n", "2: exclude leaves no run; remove an exclusion"),
     (
-        f"cameras: 1\nsweep:\n  state_dim: {list(range(1000))}\n  batch_size: {list(range(1, 1001))}\n",
-        "2: the grid has 1,000,000 runs; the limit is 100,000, so sweep fewer values",
+        f"cameras: 1\nsweep:\n  state_dim: {list(range(1001))}\n  batch_size: {list(range(1, 1001))}\n",
+        "2: the grid has 1,001,000 runs; the limit is 1,000,000, so sweep fewer values",
     ),
     (
         "expandable_segments: true\nalloc_conf: expandable_segments:False\n",
