@@ -39,8 +39,8 @@ class Launch:
     Attributes:
         processes: of the whole run, each with a model and a batch of its own; None: one for each GPU here.
         precision: `fp32`, `fp16` or `bf16`, where lerobot leaves it to accelerate.
-        sharing: how several share the training, where lerobot leaves it to accelerate; `ddp` also of one
-            process that torchrun starts.
+        sharing: how several share the training, where lerobot leaves it to accelerate: by DDP where it says
+            nothing, as does even a single process that torchrun starts.
         unsupported: what it does that actprof does not know the memory of, in a sentence; or empty.
     """
 
@@ -144,7 +144,7 @@ def _launch(
     precision = told["mixed_precision"].lower() or "no"
     dynamo = told["dynamo_backend"] or "no"
     wraps = [*(name for flag, name in _WRAPS.items() if is_on(told[flag])), *filter(None, [wrapped_in])]
-    sharing = Sharing(strategy="ddp") if ranked or processes != 1 else Sharing()
+    sharing = Sharing(strategy="ddp") if ranked else Sharing()
     if is_on(told["use_fsdp"]):
         sharing = fsdp_sharing(fsdp)
     accumulation = (

@@ -29,27 +29,26 @@ class Sharing:
 
 def lerobot_sharing(config: Mapping[str, Any]) -> Sharing | None:
     """Return how lerobot's own config, as from 0.6.2 on, shares the training; None where it does not say."""
-    topology, own = config.get("parallelism"), config.get("accelerator")
-    if not topology or not own:
+    topology, own = config.get("parallelism") or {}, config.get("accelerator") or {}
+    if not topology:
         return None
-    if topology["dp_shard"] != 1:
-        fsdp = own["fsdp"]
+    fsdp, ddp = own.get("fsdp") or {}, own.get("ddp") or {}
+    if topology.get("dp_shard", 1) != 1:
         told = {
             "version": 2,
-            "reshard_after_forward": fsdp["reshard_after_forward"],
-            "transformer_layer_cls_to_wrap": fsdp["wrap_modules"],
-            "offload_params": fsdp["cpu_offload"],
-            "auto_wrap_policy": "size" if fsdp["min_num_params"] else "",
-            "ignored_modules": fsdp["ignored_modules"],
-            "sharding_strategy": "hybrid" if topology["dp_replicate"] > 1 else "",
+            "reshard_after_forward": fsdp.get("reshard_after_forward"),
+            "transformer_layer_cls_to_wrap": fsdp.get("wrap_modules"),
+            "offload_params": fsdp.get("cpu_offload"),
+            "auto_wrap_policy": "size" if fsdp.get("min_num_params") else "",
+            "ignored_modules": fsdp.get("ignored_modules"),
+            "sharding_strategy": "hybrid" if topology.get("dp_replicate", 1) > 1 else "",
         }
         return fsdp_sharing(told)
-    ddp = own["ddp"]
     return Sharing(
         strategy="ddp",
-        find_unused_parameters=ddp["find_unused_parameters"],
-        gradient_as_bucket_view=ddp["gradient_as_bucket_view"],
-        unsupported="DDP's static_graph is not traced" if ddp["static_graph"] else "",
+        find_unused_parameters=ddp.get("find_unused_parameters", True),
+        gradient_as_bucket_view=ddp.get("gradient_as_bucket_view", False),
+        unsupported="DDP's static_graph is not traced" if ddp.get("static_graph") else "",
     )
 
 

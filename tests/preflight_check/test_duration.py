@@ -24,7 +24,8 @@ def duration(workers=4, processes=1, frames=0, **given):
     run = TrainingRun(
         policy_type="act", repo_id="me/it", batch_size=32, steps=3600, save_freq=1, num_workers=workers
     )
-    return run_duration(run, RESULT, Given(**given), processes=processes, frames=frames)
+    result = replace(RESULT, cell=replace(RESULT.cell, world_size=processes))
+    return run_duration(run, result, Given(**given), frames=frames)
 
 
 def test_hours_are_steps_by_seconds():

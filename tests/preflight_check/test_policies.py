@@ -13,6 +13,7 @@ from actprof.policies import policy_names, policy_spec
 from actprof.preflight_check.flag_table import flag_table
 from actprof.preflight_check.training_run import training_run
 from actprof.results import GpuUse, Result
+from actprof.training_command.sharing import Sharing, lerobot_sharing
 
 SHAPES = {"cameras": 2, "resolution": "640x480", "state_dim": 6, "action_dim": 6}
 SMOLVLA = "--policy.path=lerobot/smolvla_base"
@@ -243,7 +244,7 @@ def test_no_task_is_longer_than_the_policy_reads(dataset):
 
 @pytest.mark.usefixtures("act_flags")
 def test_what_lerobot_configures_from_0_6_2_on_is_read():
-    """Accumulation, a moving average and the accelerator's precision; sharding is not traced."""
+    """Accumulation, a moving average, the accelerator's precision, and how several GPUs share."""
     defaults = flag_table("act").defaults
     newer = {
         **defaults, "dataset": {**defaults["dataset"], "repo_id": "me/x"}, "ema": {"enable": True},
@@ -251,6 +252,38 @@ def test_what_lerobot_configures_from_0_6_2_on_is_read():
         "parallelism": {"dp_shard": 2},
     }  # fmt: skip
     run = training_run(newer, defaults)
-    assert (4, True, "bf16", ("parallelism.dp_shard",)) == (
-        run.accumulate, run.ema, run.precision, run.others,
+    assert (4, True, "bf16", 2, Sharing(strategy="fsdp")) == (
+        run.accumulate, run.ema, run.precision, run.shards, run.sharing,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("topology", "settings", "expected"),
+    [
+        ({}, {}, Sharing(strategy="ddp")),
+        (
+            {"dp_replicate": 2},
+            {"ddp": {"find_unused_parameters": False, "gradient_as_bucket_view": True}},
+            Sharing(strategy="ddp", find_unused_parameters=False, gradient_as_bucket_view=True),
+        ),
+        ({}, {"ddp": {"static_graph": True}}, "static_graph"),
+        (
+            {"dp_shard": -1},
+            {"fsdp": {"reshard_after_forward": False, "wrap_modules": ["A", "B"]}},
+            Sharing(strategy="fsdp", reshard_after_forward=False, wrap_modules=("A", "B")),
+        ),
+        ({"dp_shard": 2, "dp_replicate": 2}, {}, "HSDP"),
+        ({"dp_shard": 2}, {"fsdp": {"cpu_offload": True}}, "offload"),
+        ({"dp_shard": 2}, {"fsdp": {"min_num_params": 1}}, "min_num_params"),
+        ({"dp_shard": 2}, {"fsdp": {"ignored_modules": "vae"}}, "ignored_modules"),
+    ],
+)
+def test_lerobots_own_parallelism_is_read(topology, settings, expected):
+    """What is not traced has a reason."""
+    found = lerobot_sharing({"parallelism": {"dp_shard": 1, **topology}, "accelerator": settings})
+    assert found == expected if isinstance(expected, Sharing) else expected in found.unsupported
+
+
+def test_an_older_config_says_nothing_of_several_gpus():
+    """The launcher does."""
+    assert lerobot_sharing({}) is None

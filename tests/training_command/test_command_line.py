@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from actprof.cell import Cell
 from actprof.errors import UsageError
 from actprof.training_command.command_line import parse_command_line
 from actprof.training_command.launcher import AllocatorSettings, allocator_settings, launch_of
+from actprof.training_command.sharing import Sharing, cell_fields
 
 FLAGS = ("--policy.type=act", "--batch_size=8")
 
@@ -93,7 +95,6 @@ def test_a_launcher_file_with_odd_values_is_read_all_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("text", "around", "said"),
     [
-        ("accelerate launch --use_fsdp", {}, "FSDP"),
         ("accelerate launch --use_deepspeed", {}, "DeepSpeed"),
         ("accelerate launch --mixed_precision=fp8", {}, "fp8"),
         ("accelerate launch --dynamo_backend=inductor", {}, "compiles"),
@@ -103,6 +104,82 @@ def test_a_launcher_file_with_odd_values_is_read_all_the_same(tmp_path):
 def test_what_cannot_be_traced_is_said(text, around, said):
     """A wrapped or compiled model is not what is traced."""
     assert said in launched(text, **around).unsupported
+
+
+FSDP_FILE = """distributed_type: FSDP
+num_processes: 4
+fsdp_config:
+  fsdp_version: 2
+  fsdp_auto_wrap_policy: TRANSFORMER_BASED_WRAP
+  fsdp_transformer_layer_cls_to_wrap: ACTEncoderLayer,ACTDecoderLayer
+  fsdp_reshard_after_forward: false
+"""
+LAYERS = ("ACTEncoderLayer", "ACTDecoderLayer")
+
+
+@pytest.mark.parametrize(
+    ("text", "around", "processes", "expected"),
+    [
+        ("", {}, 1, Sharing()),
+        ("accelerate launch", {}, None, Sharing()),
+        ("accelerate launch --num_processes=2", {}, 2, Sharing()),
+        ("accelerate launch --num_processes=1", {}, 1, Sharing()),
+        ("accelerate launch --multi_gpu --num_processes 2", {}, 2, Sharing(strategy="ddp")),
+        ("torchrun", {}, 1, Sharing(strategy="ddp")),
+        ("torchrun --nproc-per-node=8", {}, 8, Sharing(strategy="ddp")),
+        ("", {"WORLD_SIZE": "2", "LOCAL_RANK": "0"}, 2, Sharing(strategy="ddp")),
+        (
+            "accelerate launch --num_processes=2 --use_fsdp --fsdp_version=2",
+            {}, 2, Sharing(strategy="fsdp"),
+        ),
+        (
+            "accelerate launch --config_file=fsdp.yaml",
+            {}, 4, Sharing(strategy="fsdp", reshard_after_forward=False, wrap_modules=LAYERS),
+        ),
+        (
+            "accelerate launch --config_file=fsdp.yaml --fsdp_reshard_after_forward=true",
+            {}, 4, Sharing(strategy="fsdp", wrap_modules=LAYERS),
+        ),
+        (
+            "torchrun --nproc_per_node=2",
+            {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_TRANSFORMER_CLS_TO_WRAP": "A"},
+            2, Sharing(strategy="fsdp", wrap_modules=("A",)),
+        ),
+    ],
+)  # fmt: skip
+def test_how_gpus_share_is_read_from_launchers_and_their_files(tmp_path, text, around, processes, expected):
+    """As accelerate takes it: options before the file; torchrun's ranks are a group even if it is of one."""
+    text = text.replace("fsdp.yaml", str(tmp_path / "fsdp.yaml"))
+    (tmp_path / "fsdp.yaml").write_text(FSDP_FILE)
+    launch = launched(text, **around)
+    assert (processes, expected) == (launch.processes, launch.sharing)
+
+
+def test_several_processes_share_by_ddp_unless_something_else_is_said():
+    """One process alone is not wrapped, unless torchrun started it."""
+    ddp, fsdp = Sharing(strategy="ddp"), Sharing(strategy="fsdp")
+    plain = Sharing(strategy="ddp", find_unused_parameters=False)
+    assert {} == cell_fields(None, Sharing(), 1) == cell_fields(plain, Sharing(), 1)
+    assert "ddp" == Cell(**cell_fields(None, Sharing(), 2)).strategy
+    assert ("ddp", 1) == (Cell(**cell_fields(None, ddp, 1)).strategy, cell_fields(None, ddp, 1)["world_size"])
+    assert not Cell(**cell_fields(plain, ddp, 2)).find_unused_parameters
+    assert {"fsdp"} == {cell_fields(*both, 2)["strategy"] for both in ((ddp, fsdp), (fsdp, ddp))}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("", "FSDP1"),
+        ("", "as one unit"),
+        ("--fsdp_version=2 --fsdp_offload_params=true", "offload"),
+        ("--fsdp_version=2 --fsdp_auto_wrap_policy=SIZE_BASED_WRAP", "min_num_params"),
+        ("--fsdp_version=2 --fsdp_activation_checkpointing=true", "activation checkpointing"),
+        ("--fsdp_version=2 --fsdp_sharding_strategy=HYBRID_SHARD", "HSDP"),
+    ],
+)
+def test_what_of_fsdp_is_not_traced_is_said(options, said):
+    """With what is, where there is something."""
+    assert said in launched(f"accelerate launch --num_processes=2 --use_fsdp {options}").sharing.unsupported
 
 
 def test_accelerates_environment_counts_without_a_launcher():
