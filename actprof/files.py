@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import platformdirs
 
@@ -61,12 +61,23 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         StoreError: the file cannot be written.
     """
+    with writing_whole(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def writing_whole(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a file that becomes `path` when all is written to it, and nothing if not; as `write_whole`.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
     unfinished = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            yield file
         Path(unfinished).chmod(0o666 & ~_umask())
         Path(unfinished).replace(path)
     except OSError as error:

@@ -218,5 +218,5 @@ def keep_loading(result: LoaderResult, folder: str | Path) -> Path | None:
         return None
     with ResultsStore(Path(folder)) as store:
         store.put_meta({"loading": result.to_json()})
-        is_swept = "cells" in store.meta()
+        is_swept = bool(store.meta().get("cells"))
     return write_report(folder) if is_swept else None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actprof.cell import Cell
-from actprof.errors import StoreError
+from actprof.errors import StoreError, UsageError
 from actprof.progress import Listener, nobody
 from actprof.records import from_plain, to_plain
 from actprof.results import MEASURED
@@ -49,6 +51,10 @@ def sweep(  # noqa: PLR0913 - the options of a command
     fresh: bool = False,
     cpu_check: bool = True,
     out: str | Path | None = None,
+    executor: str = "local",
+    ray_address: str = "",
+    slurm: Mapping[str, str] | None = None,
+    runs_per_job: int = 50,
     listener: Listener = nobody,
 ) -> pd.DataFrame:
     """Answer the grid of a scenario; leave `results.sqlite`, `results.csv` and `report.html` in a folder.
@@ -60,14 +66,21 @@ def sweep(  # noqa: PLR0913 - the options of a command
         mode: `predict`; `measure`: also run each cell on a GPU of this machine; `auto`: measure the cells
             whose GPU, or one with at least its memory, is here.
         gpu: another GPU than the scenario's.
-        jobs: worker processes; one for each core if left out.
+        jobs: worker processes; one for each core if left out. On Slurm: jobs at a time.
         fresh: answer again what is known already.
         cpu_check: then also run each distinct policy on the CPU with real tensors, and compare.
         out: the folder; `reports/<scenario>` if left out.
+        executor: `local`, worker processes of this machine; `ray` (`pip install 'actprof[ray]'`); `slurm`
+            (`pip install 'actprof[slurm]'`).
+        ray_address: of a Ray cluster that is there; a local one is started if left out.
+        slurm: settings of the jobs: `partition`, `time`, `timeout_min`, `mem_gb` …, and `cluster`: `local`
+            takes processes of this machine for jobs.
+        runs_per_job: how many runs a Slurm job answers one after the other.
         listener: told about the progress after every task.
 
     Returns:
-        One row per cell, and one more for each measured cell; see `actprof.sweeps.table.results_frame`.
+        One row per cell, and one more for each measured cell; see `actprof.sweeps.table.results_frame`. Of
+        more than 10,000 cells none: `results.csv` has them, to be read in parts, and there is no report.
 
     Raises:
         UsageError: the scenario asks for what cannot be.
@@ -75,12 +88,17 @@ def sweep(  # noqa: PLR0913 - the options of a command
         GroundingError: a real run on the CPU differs from what was traced.
     """
     given: dict[str, Any] = {"gpu": gpu, "jobs": jobs, "fresh": fresh, "out": out, "listener": listener}
-    frame, lost = answer_grid(scenario, mode=mode, **given)
+    engine: dict[str, Any] = {"executor": executor, "ray_address": ray_address, "runs_per_job": runs_per_job}
+    frame, lost = answer_grid(scenario, mode=mode, slurm=slurm, **engine, **given)
     if lost is not None:
         raise lost
     write_results(frame, _asked(scenario, gpu, out)[1])
     if cpu_check:
         check_on_cpu(scenario, **given)
+    if frame is None:
+        from actprof.sweeps.table import results_frame
+
+        return results_frame(())
     return frame
 
 
@@ -92,12 +110,16 @@ def answer_grid(  # noqa: PLR0913 - the options of a command
     jobs: int | None = None,
     fresh: bool = False,
     out: str | Path | None = None,
+    executor: str = "local",
+    ray_address: str = "",
+    slurm: Mapping[str, str] | None = None,
+    runs_per_job: int = 50,
     listener: Listener = nobody,
-) -> tuple[pd.DataFrame, StoreError | None]:
+) -> tuple[pd.DataFrame | None, StoreError | None]:
     """Do the first part of `sweep`: answer; only `results.sqlite` is written.
 
     Returns:
-        The rows, and why the store has not all of them, as on a full disk.
+        The rows, or None of more than are shown; and why the store has not all of them, as on a full disk.
 
     Raises:
         UsageError: the scenario asks for what cannot be.
@@ -105,34 +127,55 @@ def answer_grid(  # noqa: PLR0913 - the options of a command
     """
     from actprof.processes.pool import Workers
     from actprof.sweeps.checking import check_with
+    from actprof.sweeps.executors import Engine, opened
     from actprof.sweeps.measure_cells import measure_cells, plan_measuring
-    from actprof.sweeps.runner import run_sweep
+    from actprof.sweeps.runner import answer_missing
+    from actprof.sweeps.status import Heartbeat
     from actprof.sweeps.store import ResultsStore
-    from actprof.sweeps.table import results_frame
+    from actprof.sweeps.table import MOST_SHOWN, results_frame
 
     scenario, folder = _asked(scenario, gpu, out)
+    engine = Engine(name=executor, ray_address=ray_address, slurm=slurm or {}, runs_per_job=runs_per_job)
+    engine.check()
     plan = plan_measuring(scenario, mode)
-    workers = Workers(jobs=jobs, listener=listener)
-    with ResultsStore(folder) as store:
+    frame = None
+    with (
+        ResultsStore(folder) as store,
+        Heartbeat(store, listener) as heartbeat,
+        opened(engine, folder, jobs=jobs) as remote,
+    ):
+        workers = Workers(jobs=jobs, listener=heartbeat, executor=remote)
         meta = _scenario_meta(scenario, gpu=gpu, mode=mode, measuring=plan.reason)
         store.put_meta(meta)
-        results = run_sweep(scenario, store, fresh=fresh, workers=workers)
-        results += measure_cells(plan, store, fresh=fresh, command=meta["command"], listener=listener)
+        answer_missing(scenario, store, fresh=fresh, workers=workers)
+        measure_cells(plan, store, fresh=fresh, command=meta["command"], listener=heartbeat)
         outcomes = check_with(scenario, store, fresh=fresh, workers=workers)
         store.put_meta({"outcomes": to_plain(outcomes)})
-    return results_frame(results), store.lost
+        if len(scenario.cells) <= MOST_SHOWN:
+            measured = store.results(scenario.cells, source=MEASURED)
+            frame = results_frame((*store.results(scenario.cells), *measured))
+    return frame, store.lost
 
 
-def write_results(frame: pd.DataFrame, folder: Path) -> None:
+def write_results(frame: pd.DataFrame | None, folder: Path) -> None:
     """Do the second part of `sweep`: write `results.csv` and `report.html`.
+
+    Without a frame the table is written from the store, a part at a time, and there is no report.
 
     Raises:
         StoreError: they cannot be written.
     """
-    from actprof.sweeps.table import write_csv
+    from actprof.sweeps.store import ResultsStore
+    from actprof.sweeps.table import write_csv, write_csv_in_parts
 
-    write_csv(frame, folder / CSV_NAME)
-    write_report(folder)
+    if frame is not None:
+        write_csv(frame, folder / CSV_NAME)
+        write_report(folder)
+        return
+    with ResultsStore(folder, create=False) as store:
+        write_csv_in_parts(
+            lambda: chain(store.each_result(), store.each_result(source=MEASURED)), folder / CSV_NAME
+        )
 
 
 def check_on_cpu(  # noqa: PLR0913 - the options of a command
@@ -160,7 +203,7 @@ def check_on_cpu(  # noqa: PLR0913 - the options of a command
         before = store.groundings(scenario.cells)
         found = check(scenario, store, fresh=fresh, workers=Workers(jobs=jobs, listener=listener))
         is_new = before != store.groundings(scenario.cells)
-    if is_new:
+    if is_new and (folder / REPORT_NAME).is_file():
         write_report(folder)
     return found
 
@@ -198,6 +241,9 @@ def _asked(scenario: Scenario, gpu: str | None, out: str | Path | None) -> tuple
 
 
 def _scenario_meta(scenario: Scenario, *, gpu: str | None, mode: str, measuring: str) -> dict[str, Any]:
+    from actprof.sweeps.table import MOST_SHOWN
+
+    is_large = len(scenario.cells) > MOST_SHOWN
     command = ["actprof", "sweep", str(scenario.path or scenario.name)]
     command += [] if gpu is None else ["--gpu", gpu]
     command += [] if mode == "auto" else ["--mode", mode]
@@ -206,7 +252,8 @@ def _scenario_meta(scenario: Scenario, *, gpu: str | None, mode: str, measuring:
         "question": scenario.question,
         "measuring": measuring,
         "command": shlex.join(command),
-        "cells": [cell.to_json() for cell in scenario.cells],
+        "planned": len(scenario.cells),
+        "cells": None if is_large else [cell.to_json() for cell in scenario.cells],
         "outcomes": [],  # until they are known
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": library_versions(),
@@ -218,6 +265,7 @@ def write_report(folder: str | Path) -> Path:
 
     Raises:
         StoreError: there is no store, or the page cannot be written.
+        UsageError: it has more runs than a page shows.
     """
     from actprof.claims.judge import Outcome
     from actprof.report.page import write_page
@@ -227,6 +275,10 @@ def write_report(folder: str | Path) -> Path:
     folder = Path(folder)
     with ResultsStore(folder, create=False) as store:
         meta = store.meta()
+        if meta.get("cells", []) is None:
+            raise UsageError(
+                f"{folder} has {meta['planned']:,} runs, too many for a page; read {folder / CSV_NAME}"
+            )
         cells = [Cell.from_json(cell) for cell in meta.get("cells", [])] or None
         known = ("name", "question", "command", "created", "versions")
         page = Report(

@@ -29,7 +29,7 @@ _MARKS: dict[str, str] = {
     Verdict.FAILED: "!",
 }
 # Behind a number of runs.
-_COUNTED: dict[str, str] = {
+COUNTED: dict[str, str] = {
     Verdict.FITS: "fit",
     Verdict.TIGHT: "tight",
     Verdict.OOM: "out of memory",
@@ -100,7 +100,7 @@ def sweep_markdown(frame: pd.DataFrame) -> str:
 def _legend(frame: pd.DataFrame) -> Iterator[str]:
     """Yield what the marks mean that occur, and how a run that goes on can take more than there is."""
     verdicts = set(frame["verdict"])
-    marks = [f"{mark} {_COUNTED[name]}" for name, mark in _MARKS.items() if mark and name in verdicts]
+    marks = [f"{mark} {COUNTED[name]}" for name, mark in _MARKS.items() if mark and name in verdicts]
     if marks:
         yield ", ".join(marks)
     others = set(frame["used_by_others_bytes"])
@@ -115,7 +115,7 @@ def _legend(frame: pd.DataFrame) -> Iterator[str]:
 
 def _counts(frame: pd.DataFrame, *, styled: bool = True) -> str:
     counts = frame["verdict"].value_counts()
-    said = {name: f"{counts[name]} {word}" for name, word in _COUNTED.items() if name in counts}
+    said = {name: f"{counts[name]} {word}" for name, word in COUNTED.items() if name in counts}
     if len(frame) == 1:
         said = {name: text.removeprefix("1 ").replace("fit", "fits") for name, text in said.items()}
     parts = [f"[{VERDICT_STYLES[Verdict(n)]}]{text}[/]" if styled else text for n, text in said.items()]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from actprof.cell import CELL_FIELDS, Cell
-from actprof.files import write_whole
+from actprof.files import write_whole, writing_whole
 from actprof.results import Result
 
+MOST_SHOWN = 10_000  # runs of a sweep that are shown as a table and on a page
+_PART = 1000  # rows
 _MAY_BE_MISSING = (
     "max_batch_size", "surely_fits_batch_size", "peak_reserved_low_bytes", "peak_reserved_high_bytes",
     "oom_step", "oom_requested_bytes", "oom_segment_bytes",
@@ -87,3 +90,23 @@ def write_csv(frame: pd.DataFrame, path: Path) -> None:
         StoreError: the file cannot be written.
     """
     write_whole(path, frame.to_csv(index=False).encode(errors="replace"))
+
+
+def write_csv_in_parts(results: Callable[[], Iterable[Result]], path: Path) -> None:
+    """Write the same of results that do not fit into memory; they are gone through twice.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    columns = dict.fromkeys(name for result in results() for name in _row(result))
+    with writing_whole(path) as file:
+        file.write((",".join(columns) + "\n").encode())
+        for frame in _parts(results()):
+            part = frame.reindex(columns=list(columns)).to_csv(index=False, header=False)
+            file.write(part.encode(errors="replace"))
+
+
+def _parts(results: Iterable[Result]) -> Iterator[pd.DataFrame]:
+    rest = iter(results)
+    while part := list(islice(rest, _PART)):
+        yield results_frame(part)

@@ -104,7 +104,7 @@ def test_ctrl_c_says_what_is_kept(run, scenario, monkeypatch):
     def interrupt(*_args, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("actprof.sweeps.runner.run_sweep", interrupt)
+    monkeypatch.setattr("actprof.sweeps.runner.answer_missing", interrupt)
     shown = sweep(run, scenario)
 
     assert 130 == shown.code

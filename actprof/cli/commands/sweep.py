@@ -14,6 +14,7 @@ from actprof.cli import echo
 from actprof.cli.console import messages, output, print_json, progress_listener
 from actprof.cli.options import gpu_option, jobs_option, machine_options, markdown_option
 from actprof.cli.progress_bar import counting_columns
+from actprof.cli.show_status import counted, print_status
 from actprof.cli.show_sweep import print_sweep, sweep_markdown
 from actprof.errors import StoreError, UsageError
 from actprof.progress import Listener, Progress
@@ -33,8 +34,21 @@ _CHECKING = (
 )
 
 
+def _settings(_ctx: click.Context, _option: click.Parameter, items: tuple[str, ...]) -> dict[str, str]:
+    """Return NAME=VALUE texts as a dict.
+
+    Raises:
+        click.BadParameter: one is no such text.
+    """
+    pairs = [item.partition("=") for item in items]
+    for item, (name, sign, _value) in zip(items, pairs, strict=True):
+        if not (name and sign):
+            raise click.BadParameter(f"{item!r} is not NAME=VALUE, like partition=gpu")
+    return {name: value for name, _sign, value in pairs}
+
+
 @click.command(name="sweep")
-@click.argument("scenario", type=click.Path(path_type=Path))
+@click.argument("scenario", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--mode",
     type=click.Choice(["auto", "predict", "measure"]),
@@ -52,10 +66,39 @@ _CHECKING = (
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the results.  [default: reports/<scenario>]"
 )
+@click.option(
+    "--executor",
+    type=click.Choice(["local", "ray", "slurm"]),
+    default="local",
+    show_default=True,
+    help="What runs it: this machine, a Ray cluster (actprof[ray]), or Slurm (actprof[slurm]).",
+)
+@click.option(
+    "--ray-address",
+    default="",
+    metavar="ADDRESS",
+    help="A Ray cluster that is there.  [default: a local one]",
+)
+@click.option(
+    "--slurm",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_settings,
+    help="A setting of the jobs, like partition=gpu, time=60 or mem_gb=8. Repeatable.",
+)
+@click.option(
+    "--runs-per-job", type=click.IntRange(min=1), default=50, show_default=True, help="Of a Slurm job."
+)
+@click.option(
+    "--status",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Only print how far the sweep is whose results are there.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @markdown_option
 def command(
-    *, scenario: Path, no_cpu_check: bool, out: Path | None, as_json: bool, markdown: bool, **options: Any
+    *, scenario: Path | None, out: Path | None, as_json: bool, markdown: bool, **options: Any
 ) -> None:
     """Answer every run of a scenario file and write a report.
 
@@ -63,15 +106,18 @@ def command(
     there, each policy that was not run on this machine's CPU before is run there and compared with its
     prediction; Ctrl-C leaves that out. A difference has the exit code 1.
     """
-    from actprof.sweeps.runner import default_folder
-
-    loaded = api.load_scenario(scenario)
-    folder = out or default_folder(loaded)
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--out {folder} is not a folder")
+    if status is not None:
+        _print_status(status, as_json=as_json)
+        return
+    if scenario is None:
+        raise UsageError("name a scenario file, or a folder with --status")
+    loaded, folder = _loaded(scenario, out)
+    _check_size(loaded, in_full=as_json or markdown)
     frame, lost = _answer(loaded, out=folder, **options)
     lost = lost or _write(frame, folder)
-    if markdown:
+    if frame is None:
+        _print_counts(folder)
+    elif markdown:
         echo(sweep_markdown(frame))
     elif not as_json:
         print_sweep(frame, output())
@@ -79,15 +125,52 @@ def command(
         raise lost
     if not as_json:
         _print_places(folder, quiet=markdown)
-    options.pop("mode")
-    checked = None if no_cpu_check else _check_on_cpu(loaded, out=folder, **options)
+    again = {name: options[name] for name in ("gpu", "jobs", "fresh")}
+    checked = None if no_cpu_check else _check_on_cpu(loaded, out=folder, **again)
     if as_json:
         print_json({name: value for name, value in _stored(folder).items() if name != "measuring"})
     elif checked:
         _print_check(checked)
 
 
-def _answer(scenario: Scenario, **options: Any) -> tuple[pd.DataFrame, StoreError | None]:
+def _loaded(file: Path, out: Path | None) -> tuple[Scenario, Path]:
+    """Return the scenario and the folder of its results."""
+    from actprof.sweeps.runner import default_folder
+
+    scenario = api.load_scenario(file)
+    folder = out or default_folder(scenario)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--out {folder} is not a folder")
+    return scenario, folder
+
+
+def _check_size(scenario: Scenario, *, in_full: bool) -> None:
+    """Refuse to print so many runs in full; say that they are not shown."""
+    from actprof.sweeps.table import MOST_SHOWN
+
+    if (count := len(scenario.cells)) <= MOST_SHOWN:
+        return
+    if in_full:
+        raise UsageError(
+            f"--json and --markdown are for at most {MOST_SHOWN:,} runs; {CSV_NAME} has all {count:,}"
+        )
+    messages().print(
+        f"{count:,} runs: {CSV_NAME} will have them all; a table and a report are for {MOST_SHOWN:,}"
+    )
+
+
+def _print_status(folder: Path, *, as_json: bool) -> None:
+    from actprof.sweeps.status import status_of
+
+    status = status_of(folder)
+    if as_json:
+        alive = status.working is not None and status.working.is_alive
+        print_json({"schema_version": SCHEMA_VERSION, **to_plain(status), "is_alive": alive})
+    else:
+        print_status(status, output())
+
+
+def _answer(scenario: Scenario, **options: Any) -> tuple[pd.DataFrame | None, StoreError | None]:
     try:
         with progress_listener(*counting_columns(), start="reading what is known") as listener:
             return answer_grid(scenario, listener=listener, **options)
@@ -96,7 +179,14 @@ def _answer(scenario: Scenario, **options: Any) -> tuple[pd.DataFrame, StoreErro
         raise
 
 
-def _write(frame: pd.DataFrame, folder: Path) -> StoreError | None:
+def _print_counts(folder: Path) -> None:
+    from actprof.sweeps.status import status_of
+
+    for line in counted(status_of(folder)):
+        output().print(line)
+
+
+def _write(frame: pd.DataFrame | None, folder: Path) -> StoreError | None:
     """Write the table and the report; return why not, as on a full disk: the answers are shown anyway."""
     try:
         write_results(frame, folder)
@@ -143,12 +233,12 @@ def _print_check(checked: CpuCheck) -> None:
 
 def _print_places(folder: Path, *, quiet: bool) -> None:
     """Print what became of measuring, and where everything is; as a note where a table alone is wanted."""
-    answers = _stored(folder)
     console = messages() if quiet else output()
-    console.print(f"[dim]{escape(_measuring(answers))}[/]")
+    console.print(f"[dim]{escape(_measuring(folder))}[/]")
     console.print(escape(f"results  {folder / 'results.sqlite'}"), soft_wrap=True)
     console.print(escape(f"         {folder / CSV_NAME}"), soft_wrap=True)
-    console.print(escape(f"report   {answers['report']}"), soft_wrap=True)
+    if (report := folder / REPORT_NAME).is_file():
+        console.print(escape(f"report   {report}"), soft_wrap=True)
 
 
 def _stored(folder: Path) -> dict[str, Any]:
@@ -170,9 +260,13 @@ def _stored(folder: Path) -> dict[str, Any]:
         }
 
 
-def _measuring(answers: dict[str, Any]) -> str:
+def _measuring(folder: Path) -> str:
     """Return what was measured, where and why; or why nothing was."""
-    said, kept = str(answers["measuring"]), len(answers["measured"])
+    from actprof.sweeps.store import ResultsStore
+
+    with ResultsStore(folder, create=False) as store:
+        said = str(store.meta()["measuring"])
+        kept = sum(count for (source, _verdict), count in store.counts().items() if source == MEASURED)
     if not kept or not said.startswith("not measured"):
         return said
     return f"{said}; {kept} measured earlier {'is' if kept == 1 else 'are'} shown"
