@@ -1,0 +1,118 @@
+"""FSDP2 on pretended GPUs allocates what it allocates with two real processes, and what a formula expects.
+
+Real are two processes with gloo and PyTorch's own engine on the CPU. They take more in three places: gloo's
+own copies at a reduce-scatter, kernels of the CPU that need room inside, and Adam's step counters, which a
+GPU's run has on the host.
+"""
+
+import pytest
+from sharded import cell, on_fake_cuda, on_two_processes, record_policy, seen
+
+BLOCKS, WIDTH = 16, 128
+BLOCK_BYTES = (8 * WIDTH * WIDTH + 7 * WIDTH) * 4
+PARAMETER_BYTES = BLOCKS * BLOCK_BYTES + 2 * (WIDTH * WIDTH + WIDTH) * 4
+# Of the four blocks' net in `sharded`: each has a counter of four bytes.
+COUNTERS = (4 * 6 + 4) * 4
+
+NETS = {
+    "by block": cell("Block"),
+    "root only": cell(),
+    "not resharded": cell("Block", reshard_after_forward=False),
+    "bf16": cell("Block", precision="bf16"),
+}
+ACT = cell(
+    "ACTEncoderLayer",
+    "ACTDecoderLayer",
+    policy="act",
+    batch_size=2,
+    resolution="96x96",
+    cameras=1,
+    # without dropout, whose masks are other ones on the CPU
+    overrides={
+        "dim_model": 64, "n_heads": 4, "dim_feedforward": 128, "chunk_size": 10, "n_action_steps": 10,
+        "n_encoder_layers": 2, "n_vae_encoder_layers": 1, "dropout": 0.0,
+    },
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def really(tmp_path_factory):
+    """What the first of two processes saw of each net, and of ACT."""
+    cells = [NETS["by block"], *NETS.values(), ACT]  # the first one also sees DTensor work out its rules
+    _first, *rest = on_two_processes(cells, str(tmp_path_factory.mktemp("gloo") / "store"))
+    return dict(zip([*NETS, "act"], rest, strict=True))
+
+
+def comes_in_order(fewer, more):
+    """Tell whether all of `fewer` are among `more`, in the same order."""
+    left = iter(more)
+    return all(event in left for event in fewer)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["by block", "root only", "not resharded"])
+def test_a_net_allocates_and_frees_as_on_two_processes(really, name):
+    """Forward passes are equal; each event of a backward pass is in the real one, with gloo's."""
+    real, fake = really[name], on_fake_cuda(NETS[name])
+
+    assert real.of("forward") == fake.of("forward")
+    for ours, theirs in zip(fake.of("backward"), real.of("backward"), strict=True):
+        assert comes_in_order(ours, theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETS)
+def test_what_lives_after_each_pass_is_equal_to_the_byte(really, name):
+    """After the first step there are the counters of Adam besides."""
+    real, fake = really[name], on_fake_cuda(NETS[name])
+
+    assert [COUNTERS * step for step in (0, 1)] == minus(real, fake, "backward")
+    assert [0, COUNTERS, COUNTERS, COUNTERS] == minus(real, fake, "optimizer")
+    if name != "bf16":  # whose layer norm runs in fp32 on a GPU
+        assert [COUNTERS * step for step in (0, 1)] == minus(real, fake, "forward")
+
+
+def minus(real, fake, phase):
+    """Return by how many bytes more are alive after each stretch of a phase."""
+    return [a - b for a, b in zip(real.live_after(phase), fake.live_after(phase), strict=True)]
+
+
+@pytest.mark.slow
+def test_act_allocates_and_frees_as_on_two_processes(really):
+    """Each event of lerobot's own steps is in the real ones, and what lives is equal.
+
+    Besides there are batches on the host, which a GPU's run does not count, and Adam's counters.
+    """
+    real, fake = really["act"], seen(record_policy(ACT, "cuda"))
+
+    for phase in ("forward", "backward"):
+        for ours, theirs in zip(fake.of(phase), real.of(phase), strict=True):
+            assert comes_in_order(ours, theirs)
+    after = {phase: minus(real, fake, phase) for phase in ("data", "forward", "backward", "optimizer")}
+    host, counters = after["forward"][0], after["forward"][1] - after["forward"][0]
+    assert 93 * 4 == counters
+    assert [host, host + counters] == after["forward"] == after["backward"]
+
+
+@pytest.mark.parametrize(
+    ("units", "precision", "gpus", "expected"),
+    [
+        ((), "fp32", 2, 2 + 3 / 2),  # gradients and what is to be reduced, beside three of the shards
+        ((), "fp32", 8, 2 + 3 / 8),
+        ((), "bf16", 8, 1 + 3 / 8),  # accelerate gathers and reduces in bf16
+        (("Block",), "fp32", 2, 5 / 2),  # at the optimizer: shards, gradients, two of state, one temporary
+        (("Block",), "fp32", 8, 4 / 8 + 4 * BLOCK_BYTES / PARAMETER_BYTES),
+        (("Block",), "bf16", 8, 4 / 8 + 2 * BLOCK_BYTES / PARAMETER_BYTES),
+    ],
+)
+def test_the_peak_is_what_a_formula_expects(units, precision, gpus, expected):
+    """Without activations to speak of, in units of the parameters' bytes, within 2 %."""
+    of = cell(*units, world_size=gpus, precision=precision)
+    peak = on_fake_cuda(of, blocks=BLOCKS, width=WIDTH, tokens=2).peak
+
+    assert peak / PARAMETER_BYTES == pytest.approx(expected, rel=0.02)
+
+
+def test_collectives_have_streams_of_their_own():
+    """What is gathered and reduced comes from two of the four that FSDP makes; all else from the default."""
+    assert {0, 1, 3} == set(on_fake_cuda(NETS["by block"]).streams)
