@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from actprof.sweeps.status import Status
 
 
+_ENDED = {
+    "done": "done",
+    "failed": "failed",
+    "interrupted": "interrupted; the same command goes on from there",
+}
+
+
 def print_status(status: Status, console: Console) -> None:
     """Print how many runs are answered, how fast it goes, what is running, and who works on it."""
     console.print(
@@ -48,12 +55,8 @@ def _working(status: Status) -> Iterator[tuple[str, str]]:
     share = f"{working.done:,} of {working.total:,} tasks done, {percent(working.done, working.total)}"
     if not working.is_alive:
         yield "tasks", share
-        how = {"": "was killed", "done": "is done", "failed": "failed"}.get(working.ended, "was interrupted")
-        again = "" if working.ended == "done" else "; the same command goes on from there"
-        yield (
-            "process",
-            f"{working.pid} on {working.host} {how}, after {format_seconds(status.seconds)}{again}",
-        )
+        how = _ENDED.get(working.ended, "was killed; the same command goes on from there")
+        yield "process", f"{working.pid} on {working.host}, after {format_seconds(status.seconds)}: {how}"
         return
     speed = f"{rate_text(status.per_second)} a second in the last minute"
     if status.per_second and working.total:

@@ -106,8 +106,9 @@ def command(
     there, each policy that was not run on this machine's CPU before is run there and compared with its
     prediction; Ctrl-C leaves that out. A difference has the exit code 1.
     """
-    if status is not None:
-        _print_status(status, as_json=as_json)
+    no_cpu_check, swept = options.pop("no_cpu_check"), options.pop("status")
+    if swept is not None:
+        _print_status(swept, as_json=as_json)
         return
     if scenario is None:
         raise UsageError("name a scenario file, or a folder with --status")
@@ -152,10 +153,11 @@ def _check_size(scenario: Scenario, *, in_full: bool) -> None:
         return
     if in_full:
         raise UsageError(
-            f"--json and --markdown are for at most {MOST_SHOWN:,} runs; {CSV_NAME} has all {count:,}"
+            f"--json and --markdown print at most {MOST_SHOWN:,} runs, and these are {count:,}; leave them out, "
+            f"and read {CSV_NAME}"
         )
     messages().print(
-        f"{count:,} runs: {CSV_NAME} will have them all; a table and a report are for {MOST_SHOWN:,}"
+        f"{count:,} runs: {CSV_NAME} will have them all; a table and a report are for at most {MOST_SHOWN:,}"
     )
 
 
