@@ -56,13 +56,17 @@ def _working(status: Status) -> Iterator[tuple[str, str]]:
     if not working.is_alive:
         yield "tasks", share
         how = _ENDED.get(working.ended, "was killed; the same command goes on from there")
-        yield "process", f"{working.pid} on {working.host}, after {format_seconds(status.seconds)}: {how}"
+        yield "process", f"{working.pid} on {working.host}, after {_duration(status.seconds)}: {how}"
         return
     speed = f"{rate_text(status.per_second)} a second in the last minute"
     if status.per_second and working.total:
-        speed += f", about {format_seconds(round(left / status.per_second))} left"
+        speed += f", about {_duration(left / status.per_second)} left"
     yield "tasks", share
     yield "rate", speed
     for text in working.running:
         yield "running", text
-    yield "process", f"{working.pid} on {working.host} is at work, since {format_seconds(status.seconds)}"
+    yield "process", f"{working.pid} on {working.host} has been at work for {_duration(status.seconds)}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 60 else format_seconds(seconds)

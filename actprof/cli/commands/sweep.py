@@ -153,8 +153,8 @@ def _check_size(scenario: Scenario, *, in_full: bool) -> None:
         return
     if in_full:
         raise UsageError(
-            f"--json and --markdown print at most {MOST_SHOWN:,} runs, and these are {count:,}; leave them out, "
-            f"and read {CSV_NAME}"
+            f"--json and --markdown print at most {MOST_SHOWN:,} runs, and these are {count:,}; leave them "
+            f"out, and read {CSV_NAME}"
         )
     messages().print(
         f"{count:,} runs: {CSV_NAME} will have them all; a table and a report are for at most {MOST_SHOWN:,}"
