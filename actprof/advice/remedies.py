@@ -25,6 +25,7 @@ from actprof.advice.offer import (
     Offer,
 )
 from actprof.advice.policy_options import PARTS, policy_offers
+from actprof.advice.several_gpus import bucket_view, fsdp
 from actprof.allocator import AllocatorConfig
 from actprof.cell import CHANGES, Cell
 from actprof.cell_field import parse_resolution
@@ -237,6 +238,8 @@ REMEDIES: tuple[Make, ...] = (
     expandable_segments,
     accumulate,
     bf16,
+    bucket_view,
+    fsdp,
     lora,
     adamw_8bit,
     *(partial(smaller_images, resolution=size) for size in RESOLUTIONS),

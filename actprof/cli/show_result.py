@@ -26,6 +26,7 @@ from actprof.out_of_memory import OutOfMemory
 from actprof.policies import tokens_called
 from actprof.prediction.attribution import rank_holders
 from actprof.prediction.limits import gpu_time_text, limited_text, speed_text, what_helps
+from actprof.prediction.several_gpus import process_text, sharding_text, together_text
 from actprof.results import Result, Verdict
 from actprof.units import format_bytes, format_seconds
 
@@ -120,7 +121,7 @@ def print_bars(result: Result, console: Console) -> None:
     rows = (
         ("allocated", result.peak_allocated_bytes, "by tensors, in whole blocks"),
         ("reserved", result.peak_reserved_bytes, "by PyTorch, of the device"),
-        ("process", result.peak_process_bytes, "reserved + CUDA context"),
+        ("process", result.peak_process_bytes, process_text(result.cell)),
     )
     most = max(capacity, result.peak_process_bytes)
     width = max(min(console.width, 100) - _LABEL_WIDTH - _SIZE_WIDTH - 31, 10)
@@ -175,10 +176,19 @@ def size_facts(result: Result) -> list[tuple[str, str]]:
     """Return what every prediction says of its size; a policy that reads no tokens has no row for them."""
     called = tokens_called(result.cell.policy)
     return [
+        *several_gpus_facts(result),
         ("largest batch size", boundary_text(result)),
         ("headroom", _headroom(result.headroom_bytes)),
         *([(called, f"{result.encoder_tokens:,}")] if result.encoder_tokens else []),
     ]
+
+
+def several_gpus_facts(result: Result) -> list[tuple[str, str]]:
+    """Return what all GPUs of a run do together, and what sharding would change; none of a run with one."""
+    if result.cell.world_size == 1:
+        return []
+    said = (together_text(result), sharding_text(result))
+    return [(name, text) for name, text in zip(("all GPUs", "FSDP"), said, strict=True) if text]
 
 
 def _headroom(size: int) -> str:

@@ -9,6 +9,7 @@ SPEC = PolicySpec(
     title="ACT",
     fixed={"pretrained_backbone_weights": None},
     sizeless=frozenset({"optimizer_lr", "optimizer_lr_backbone"}),
+    units=("ACTDecoderLayer", "ACTEncoderLayer"),
     parts={
         "backbone": "model.backbone",
         "convolutions": "",

@@ -66,6 +66,7 @@ SPEC = PolicySpec(
         "image_size": (224, 448),
     },
     resized_by="image_size",
+    units=("MoTLayer",),
     components=(
         ("model.mot.mixtures.video", "video expert"),
         ("model.mot.mixtures.action", "action expert"),

@@ -65,6 +65,8 @@ class PolicySpec:
         resized_by: the field of its config that, where it is set, says to what size the policy itself
             brings images, so that smaller ones save nothing; its default is among `options`.
         lora: whether lerobot knows where in it an adapter goes (`_get_default_peft_targets`).
+        units: classes of its modules that FSDP shards as units of their own, as lerobot names them from 0.6.2
+            on (`_fsdp_wrap_modules`); none where it names none.
         parts: what changes may need of it, with the path of the module (or list of modules); an empty path
             for what is true of the whole policy. See `Change.needs`.
         components: (module path prefix, component) pairs; the first match names a parameter's or an
@@ -108,6 +110,7 @@ class PolicySpec:
     options: Mapping[str, Any] = field(default_factory=dict)
     resized_by: str = ""
     lora: bool = False
+    units: tuple[str, ...] = ()
     parts: Mapping[str, str] = field(default_factory=dict)
     components: tuple[tuple[str, str], ...] = ()
     other_component: str = "other"

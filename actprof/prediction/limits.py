@@ -158,7 +158,7 @@ def variant_rates(result: Result) -> dict[str, tuple[float, float]]:
         return {}
     rates = {}
     for name, (low, high) in result.work.variants.items():
-        samples = result.cell.step_samples * (DDP_GPUS if name == DDP else 1)
+        samples = result.cell.global_samples * (DDP_GPUS if name == DDP else 1)
         rates[name] = (samples / high, samples / low)
     return rates
 

@@ -31,6 +31,14 @@ def release_traps(run: TrainingRun, launch: Launch, seen: Mapping[str, str]) -> 
         )
     if run.precision:  # lerobot's own config of the accelerator
         yield from _of_accelerator(run, launch, seen)
+    elif launch.sharing.strategy == "fsdp" and not launch.sharing.unsupported:
+        yield Trap(
+            "fsdp2_forward",
+            f"FSDP2 stops in the first step with lerobot {lerobot_version()}: it calls policy.forward, past "
+            "the hooks that gather parameters (torch says: got mixed torch.Tensor and DTensor). 0.6.2 "
+            "shards by --parallelism.dp_shard=-1; DDP needs no change. The answer is that of 0.6.2.",
+            stops=True,
+        )
 
 
 def _multiplies(run: TrainingRun, processes: int | None) -> bool:

@@ -64,7 +64,8 @@ def predict_step_time(  # noqa: PLR0913 - what decides a step
     samples = batch_size * trace.key.get("accumulate", 1)
     alone, link = step.played.seconds, link_of(gpu)
     total = alone if gpus == 1 else ddp_seconds(step, trace, batch_size, gpus=gpus, link=link)
-    work = _work(step, trace, batch_size, samples, waiting=total - alone)
+    waiting = None if gpus == 1 else total - alone
+    work = _work(step, trace, batch_size, samples, waiting=waiting)
     limited_by = _limit(step, work)
     band = step_band(gpu.name, host_bound=step.is_host_bound)
     assumptions = _assumptions(gpu, step, band, calibration)
@@ -91,10 +92,12 @@ def _limit(step: PlayedStep, work: StepWork) -> str:
     return "arithmetic" if work.shares["arithmetic"] > work.shares["bandwidth"] else "bandwidth"
 
 
-def _work(step: PlayedStep, trace: Trace, batch_size: int, samples: int, *, waiting: float) -> StepWork:
-    """Return what the step does with its time; for `waiting` seconds it waits for the other GPUs."""
+def _work(
+    step: PlayedStep, trace: Trace, batch_size: int, samples: int, *, waiting: float | None
+) -> StepWork:
+    """Return what the step does with its time; with other GPUs it waits so many seconds for them."""
     played, whole = step.played, _sums(step, range(len(step.kernels)))
-    total = played.seconds + waiting
+    total = played.seconds + (waiting or 0.0)
     return StepWork(
         device_seconds=played.device_seconds,
         host_seconds=played.host_seconds,
@@ -111,7 +114,7 @@ def _work(step: PlayedStep, trace: Trace, batch_size: int, samples: int, *, wait
         components=_components(step, trace),
         phases=_phases(step, trace),
         host=step.host.name,
-        variants=variants_of(step, trace, batch_size),
+        variants=variants_of(step, trace, batch_size, waiting=waiting),
     )
 
 

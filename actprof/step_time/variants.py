@@ -28,24 +28,24 @@ FUSED_LEFT = (0.25, 0.9)
 _LAUNCH = 5e-6  # of the host, for a kernel that compiled code launches; an estimate
 
 
-def variants_of(step: PlayedStep, trace: Trace, batch_size: int) -> Mapping[str, tuple[float, float]]:
+def variants_of(
+    step: PlayedStep, trace: Trace, batch_size: int, *, waiting: float | None = None
+) -> Mapping[str, tuple[float, float]]:
     """Return the seconds of the step (lowest, highest) by what is different.
 
     A host that is twice as fast, or one that launches the whole step as one graph: the device's work is as it
     was. Compiled: some kernels become fewer, and the host launches without Python; the optimizer is not the
     policy's, and stays as it is. On several GPUs, each with such a batch: linked by NVLink, or through the
-    host's memory.
+    host's memory; not of a step that several GPUs share already, and wait for each other for so many seconds.
     """
     faster = step.with_host(step.host.faster(2.0)).seconds
     graph = step.played.device_seconds + step.host.step
     compiled = tuple(_compiled(step, trace, left) for left in FUSED_LEFT)
+    alone = {FASTER_HOST: (faster, faster), GRAPHS: (graph, graph), COMPILED: (compiled[0], compiled[1])}
+    if waiting is not None:
+        return {name: (low + waiting, high + waiting) for name, (low, high) in alone.items()}
     shared = tuple(ddp_seconds(step, trace, batch_size, gpus=DDP_GPUS, link=link) for link in (NVLINK, PCIE))
-    return {
-        FASTER_HOST: (faster, faster),
-        GRAPHS: (graph, graph),
-        COMPILED: (compiled[0], compiled[1]),
-        DDP: (shared[0], shared[1]),
-    }
+    return {**alone, DDP: (shared[0], shared[1])}
 
 
 def _compiled(step: PlayedStep, trace: Trace, left: float) -> float:

@@ -194,6 +194,23 @@ def test_batches_are_added_up_where_lerobot_can(monkeypatch, version, offered):
         assert ("--batch_size=32", "--accelerator.gradient_accumulation.steps=2") == offer.flags
 
 
+def test_several_gpus_have_remedies_of_their_own_from_0_6_2_on(monkeypatch):
+    """Bucket views, and FSDP with the units that lerobot names; each where the run is under DDP."""
+    several = replace(CELL, world_size=4)
+    assert {"bucket_view", "fsdp"}.isdisjoint({*by_name(several), *by_name(CELL)})
+    monkeypatch.setattr("actprof.policies.lerobot_versions.package_version", lambda _name: "0.6.2")
+    found = by_name(several)
+    assert ("--accelerator.ddp.gradient_as_bucket_view=true",) == found["bucket_view"].flags
+    assert ("--parallelism.dp_shard=-1",) == found["fsdp"].flags
+    assert ("fsdp", ("ACTDecoderLayer", "ACTEncoderLayer")) == (
+        found["fsdp"].cell.strategy, found["fsdp"].cell.wrap_modules,
+    )  # fmt: skip
+    assert {"bucket_view", "fsdp"}.isdisjoint(by_name(CELL))
+    assert {"bucket_view", "fsdp"}.isdisjoint(by_name(found["fsdp"].cell))
+    assert "bucket_view" not in by_name(found["bucket_view"].cell)
+    assert "fsdp" not in by_name(replace(several, precision="fp16"))
+
+
 @pytest.mark.parametrize(
     ("version", "flags", "environment"),
     [
@@ -233,6 +250,8 @@ OTHERS = {
     "alloc_conf": "expandable_segments:True", "gpu": "RTX 4090", "capacity_bytes": 2**34,
     "environment_dim": 3, "task_tokens": 9, "peft": {"r": 8}, "accumulate": 2, "ema": True,
     "used_by_others_bytes": 2**30, "cudnn_benchmark": False, "changes": ("fused_adamw",),
+    "world_size": 2, "strategy": "ddp", "find_unused_parameters": False, "gradient_as_bucket_view": True,
+    "reshard_after_forward": False, "wrap_modules": ("Block",),
 }  # fmt: skip
 
 
