@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -127,8 +128,9 @@ def answer_grid(  # noqa: PLR0913 - the options of a command
     """
     from actprof.processes.pool import Workers
     from actprof.sweeps.checking import check_with
-    from actprof.sweeps.executors import Engine, opened
+    from actprof.sweeps.executors import LOCAL, Engine, opened
     from actprof.sweeps.measure_cells import measure_cells, plan_measuring
+    from actprof.sweeps.measure_elsewhere import RemotePlan, measure_elsewhere, plan_elsewhere
     from actprof.sweeps.runner import answer_missing
     from actprof.sweeps.status import Heartbeat
     from actprof.sweeps.store import ResultsStore
@@ -137,18 +139,22 @@ def answer_grid(  # noqa: PLR0913 - the options of a command
     scenario, folder = _asked(scenario, gpu, out)
     engine = Engine(name=executor, ray_address=ray_address, slurm=slurm or {}, runs_per_job=runs_per_job)
     engine.check()
-    plan = plan_measuring(scenario, mode)
+    here = plan_measuring(scenario, mode) if executor == LOCAL else None
     frame = None
-    with (
-        ResultsStore(folder) as store,
-        Heartbeat(store, listener) as heartbeat,
-        opened(engine, folder, jobs=jobs) as remote,
-    ):
-        workers = Workers(jobs=jobs, listener=heartbeat, executor=remote)
-        meta = _scenario_meta(scenario, gpu=gpu, mode=mode, measuring=plan.reason)
+    with ResultsStore(folder) as store, ExitStack() as stack:
+        meta = _scenario_meta(scenario, gpu=gpu, mode=mode)
         store.put_meta(meta)
+        heartbeat = stack.enter_context(Heartbeat(store, listener))
+        remote = stack.enter_context(opened(engine, folder, jobs=jobs))
+        workers = Workers(jobs=jobs, listener=heartbeat, executor=remote)
+        plan = here or plan_elsewhere(scenario, mode, getattr(remote, "resources", None))
+        store.put_meta({"measuring": plan.reason})
         answer_missing(scenario, store, fresh=fresh, workers=workers)
-        measure_cells(plan, store, fresh=fresh, command=meta["command"], listener=heartbeat)
+        known: dict[str, Any] = {"fresh": fresh, "command": meta["command"]}
+        if isinstance(plan, RemotePlan):
+            measure_elsewhere(plan, store, workers=workers, **known)
+        else:
+            measure_cells(plan, store, listener=heartbeat, **known)
         outcomes = check_with(scenario, store, fresh=fresh, workers=workers)
         store.put_meta({"outcomes": to_plain(outcomes)})
         if len(scenario.cells) <= MOST_SHOWN:
@@ -240,7 +246,7 @@ def _asked(scenario: Scenario, gpu: str | None, out: str | Path | None) -> tuple
     return asked, default_folder(asked) if out is None else Path(out)
 
 
-def _scenario_meta(scenario: Scenario, *, gpu: str | None, mode: str, measuring: str) -> dict[str, Any]:
+def _scenario_meta(scenario: Scenario, *, gpu: str | None, mode: str) -> dict[str, Any]:
     from actprof.sweeps.table import MOST_SHOWN
 
     is_large = len(scenario.cells) > MOST_SHOWN
@@ -250,7 +256,6 @@ def _scenario_meta(scenario: Scenario, *, gpu: str | None, mode: str, measuring:
     return {
         "name": scenario.name,
         "question": scenario.question,
-        "measuring": measuring,
         "command": shlex.join(command),
         "planned": len(scenario.cells),
         "cells": None if is_large else [cell.to_json() for cell in scenario.cells],

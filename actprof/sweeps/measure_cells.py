@@ -49,16 +49,19 @@ def plan_measuring(
         return MeasurePlan(scenario=scenario, choices=(), reason=f"not measured: {lacks}")
     require_lerobot("measuring")
     here = tuple(gpus())
-    chosen = [(cell, choose_gpu(cell, here, scenario.catalogue)) for cell in scenario.cells]
-    measurable = tuple((cell, choice) for cell, choice in chosen if choice.type == "cuda")
-    reasons = dict.fromkeys(choice.reason for _cell, choice in measurable or chosen)
-    reason = "; ".join(reasons)
+    measurable, reasons = [], dict[str, dict[str, None]](cuda={}, cpu={})
+    for cell in scenario.cells:  # which may be a million, of which none is kept that cannot be measured
+        choice = choose_gpu(cell, here, scenario.catalogue)
+        reasons[choice.type][choice.reason] = None
+        if choice.type == "cuda":
+            measurable.append((cell, choice))
+    reason = "; ".join(reasons["cuda"] or reasons["cpu"])
     if mode == "measure" and not measurable:
         raise UsageError(f"no run of this scenario can be measured here: {reason}; use --mode predict")
-    if 0 < len(measurable) < len(chosen):
-        reason = f"{len(measurable)} of {len(chosen)} runs can be measured: {reason}"
+    if 0 < len(measurable) < len(scenario.cells):
+        reason = f"{len(measurable)} of {len(scenario.cells)} runs can be measured: {reason}"
     decided = "measured" if measurable else "not measured"
-    return MeasurePlan(scenario=scenario, choices=measurable, reason=f"{decided}: {reason}")
+    return MeasurePlan(scenario=scenario, choices=tuple(measurable), reason=f"{decided}: {reason}")
 
 
 def measure_cells(
