@@ -244,8 +244,8 @@ def _several(*kinds: str) -> Callable[[Call, float], Kernels]:
     return lambda _call, moved: (*small, Kernel(kinds[-1], moved))
 
 
-# They make a tensor without a kernel.
-_NOTHING = ("empty", "new_empty", "detach")
+# They make a tensor without a kernel, or work beside the others, on streams of their own: collectives.
+_NOTHING = ("empty", "new_empty", "detach", "storage", "c10d", "_c10d_functional")
 _NAMES: dict[str, Callable[[Call, float], Kernels]] = {
     "_to_copy clone contiguous repeat": _copy,
     "copy_": _overwrite,
@@ -267,6 +267,7 @@ _NAMES: dict[str, Callable[[Call, float], Kernels]] = {
     "max_pool2d_with_indices avg_pool2d": _kind(POOL),
     "max_pool2d_with_indices_backward": _pool_backward,
     "cat stack": _concatenation,
+    "fsdp": _kind(CONCATENATION),
     "zeros full zeros_like full_like ones ones_like new_zeros new_full new_ones fill_ zero_ scalar_tensor":
         _kind(FILL),
     "mse_loss smooth_l1_loss": _mean_of_losses,

@@ -36,6 +36,10 @@ from actprof.trace.values import FollowsValues
 from actprof.versions import library_versions
 
 BATCH_SIZES = (2, 3, 7)
+_NOT_GATHERED = (
+    "it reads weights of a module without calling the module, and FSDP2 gathers those of a unit when the "
+    "unit is called; name other units, or none of those (--wrap-module)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +167,10 @@ def _why_not(cell: Cell, error: Exception) -> str:
     while place is not None and place.tb_next is not None:
         place = place.tb_next
     file = "" if place is None else place.tb_frame.f_code.co_filename.replace("\\", "/")
-    if isinstance(error, ValueError) and "/lerobot/" in file:
+    refused = any(name in file for name in ("/accelerate/", "/torch/distributed/"))
+    if cell.strategy == "fsdp" and "mixed torch.Tensor and DTensor" in str(error):
+        return f"{STOPS} {title} stops, and would on a GPU: {_NOT_GATHERED}"
+    if (isinstance(error, ValueError) and "/lerobot/" in file) or (cell.strategy == "fsdp" and refused):
         return f"{STOPS} {title} stops, and would on a GPU: {error}"
     return f"{title} cannot be traced without the device: {error}"
 

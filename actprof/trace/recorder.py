@@ -243,7 +243,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return out
         last = number if number >= 0 else ~number
         if size:
-            row = self._add_row(_RESIZE, ((">",), ()))
+            row = self._add_row(_RESIZE, (("i", ">"), (size,)))
             new = self._allocate(size, row)
             self.dtypes[new], self.kinds[new] = self.dtypes[last], self.kinds[last]
             if last in self.owners:

@@ -74,8 +74,13 @@ def bytes_moved(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: A
     """Return the bytes of one op's traffic: every input read once, every output written once.
 
     An argument that the op changes is an output too. Elements that a tensor repeats (`expand`) and a tensor
-    that is given twice count once. What an op is given and never reads is left out (`_UNREAD`).
+    that is given twice count once. What an op is given and never reads is left out (`_UNREAD`). Of a
+    collective (`c10d.…`) it is the larger side: what all GPUs have of it together.
     """
+    if func.namespace == "c10d":
+        return max(map(distinct_bytes, tensors_in(args)), default=0)
+    if func.namespace == "fsdp" and isinstance(out, tuple):
+        out = out[0]  # the rest is what it was given
     read: dict[Hashable, int] = {}
     written: dict[Hashable, int] = {}
     for place, (name, is_read, is_written) in enumerate(_roles(func)):
@@ -108,6 +113,9 @@ _OVERWRITES = "copy_ fill_ zero_ normal_ uniform_ bernoulli_ _foreach_copy_ _for
 _UNREAD = {
     **{f"aten.{name}": 0 for name in _OVERWRITES.split()},
     "aten.max_pool2d_with_indices_backward": 1,  # the indices say enough of its input
+    "fsdp.all_gather_copy_in": 1,
+    "fsdp.split_with_sizes_copy": 3,
+    "fsdp.chunk_cat": 3,
 }
 _MAKE_NOTHING = ("aten.empty", "aten.new_empty")
 
