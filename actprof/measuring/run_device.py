@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from actprof.measurement import DeviceFacts
+from actprof.processes.fork_server import forked_from
 from actprof.units import KIB
 
 
@@ -145,5 +146,17 @@ def processor_name() -> str:
 
 
 def resident_bytes() -> int:
-    """Return the highest resident memory of this process so far (Linux counts KiB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB
+    """Return the highest resident memory of this process so far (Linux counts KiB).
+
+    A fork takes over what its parent has written, but not the pages of libraries that the parent has read:
+    those count as well, as they would in a process that has imported them itself.
+    """
+    parent = forked_from()
+    read = 0 if parent is None else max(_file_bytes(parent) - _file_bytes(os.getpid()), 0)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB + read
+
+
+def _file_bytes(pid: int) -> int:
+    """Return the resident bytes of the files that a process has mapped, as Linux tells them."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssFile")) * KIB

@@ -1,17 +1,22 @@
-"""What runs in the process of one measured cell: `run_worker` starts it, `answer` runs there.
+"""What runs in the process of one measured cell: `run_worker` or `forked` starts it, `answer` runs there.
 
 What goes wrong there, but for a config that lerobot refuses, ends it with a traceback; the parent shows that.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
 from itertools import accumulate
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actprof.measuring.request import Answer, Request
 from actprof.policies import policy_spec
 from actprof.processes.child import tell
+from actprof.processes.fork_server import ForkServer
 from actprof.processes.worker import Conditions, call_alone
 
 if TYPE_CHECKING:
@@ -21,9 +26,68 @@ if TYPE_CHECKING:
     from actprof.trace.recorder import Recorder
 
 
+_OPEN_FILES = Path("/proc/self/fd")
+
+
 def run_worker(request: Request, conditions: Conditions) -> Answer:
     """Run `request` in a process of its own and return its answer; see `call_alone`."""
     return call_alone(conditions, _run, request)
+
+
+def measuring_server() -> ForkServer:
+    """Return a server whose processes begin with lerobot; it starts no CUDA and reads no allocator settings.
+
+    PyTorch and CUDA read their settings (`PYTORCH_CUDA_ALLOC_CONF`, `CUBLAS_WORKSPACE_CONFIG`,
+    `CUDA_VISIBLE_DEVICES`) when the first tensor is made on the GPU, in the child; but the allocator's
+    `backend`, of which cells have none but the default, while torch is imported.
+    """
+    return ForkServer(
+        {
+            "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # whether a GPU is here is asked without starting CUDA
+            "PYTORCH_CUDA_ALLOC_CONF": None,
+            "PYTORCH_ALLOC_CONF": None,
+        }
+    )
+
+
+def forked(server: ForkServer) -> Callable[[Request, Conditions], Answer]:
+    """Return what `run_worker` is, with processes from `server`."""
+    return partial(_run_forked, server)
+
+
+def _run_forked(server: ForkServer, request: Request, conditions: Conditions) -> Answer:
+    start = server.starting(import_for, request.cell.policy, request.device_type)
+    return call_alone(replace(conditions, start=start), _run, request)
+
+
+@cache  # in the server: nothing that is asked here changes but by an import
+def import_for(policy: str, device_type: str) -> str:
+    """Import what a run of `policy` needs, in the server; return why it cannot be forked then, or nothing."""
+    tell("importing lerobot")
+    import actprof.measuring.run_device
+    import actprof.measuring.training_steps
+    import actprof.trace.record  # noqa: F401
+    from actprof.policies.workload import import_lerobot
+
+    import_lerobot(policy)
+    if device_type == "cuda" and (is_lost_to_forks() or _cuda_is_open()):
+        return "an import has started CUDA"
+    return ""
+
+
+def is_lost_to_forks() -> bool:
+    """Return whether torch would refuse CUDA in a fork of this process: it tells the fork only."""
+    import torch
+
+    pid = os.fork()
+    if not pid:
+        os._exit(int(torch.cuda._is_in_bad_fork()))
+    return os.waitpid(pid, 0)[1] != 0
+
+
+def _cuda_is_open() -> bool:
+    """Return whether any library of this process has started CUDA: then the driver's file is open."""
+    return any(str(opened.resolve()).startswith("/dev/nvidia-uvm") for opened in _OPEN_FILES.iterdir())
 
 
 def _run(request: Request) -> Answer:

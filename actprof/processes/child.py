@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -36,7 +37,14 @@ def tell(text: str) -> None:
         _to_parent.send((PROGRESS, Progress(running=(text,))))
 
 
-def serve(descriptor: int, parent: int, *, once: bool = False) -> None:
+def descriptors(count: int) -> list[int]:
+    """Return the open descriptors that the parent sent with the present call."""
+    assert _to_parent is not None  # noqa: S101 - it is called in a worker
+    with socket.fromfd(_to_parent.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as place:
+        return socket.recv_fds(place, 1, count)[1]
+
+
+def serve(descriptor: int, parent: int, *, once: bool = False, watches: bool = True) -> None:
     """Run what process `parent` sends through the connection `descriptor`, until it is gone.
 
     Args:
@@ -44,13 +52,15 @@ def serve(descriptor: int, parent: int, *, once: bool = False) -> None:
         parent: its process id.
         once: this is for one call. Any error that is not the user's then ends the process, with a traceback,
             and so does the end of the thread that waits, even while this hangs in C code.
+        watches: a thread looks whether the parent is there, also during a call.
     """
     global _to_parent  # noqa: PLW0603 - it is a fact about the process
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
     log_to_stderr(verbose=is_verbose())
     if once and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+    if watches:
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
     _to_parent = Connection(descriptor)
     while True:
         try:

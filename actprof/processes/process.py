@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import Pipe
-from typing import IO, Any, TypeAlias
+from multiprocessing.connection import Connection
+from typing import IO, Any, Protocol, TypeAlias
 
 from actprof.errors import UsageError
 from actprof.processes.child import PROGRESS, RAISED, RETURNED
@@ -39,51 +41,46 @@ class NoAnswerError(Exception):
         self.more = more
 
 
+class Running(Protocol):
+    """What is asked of a process that was started, as of a `subprocess.Popen`."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """Return its exit code, None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return its exit code when it has ended; raise `subprocess.TimeoutExpired` when it has not."""
+
+
 class Process:
-    """A running worker, in a session of its own, so that Ctrl-C does not reach it.
+    """A running worker and the pipe through which it is asked; see `start`. It leads a group of its own."""
 
-    Args:
-        environment: variables on top of ours; None takes one of ours away.
-        output: where it prints, and then it is for one call; where we print if left out.
-
-    Raises:
-        OSError: it cannot be started.
-        UsageError: on Windows.
-    """
-
-    def __init__(self, environment: Environment, output: IO[bytes] | None = None) -> None:
-        if not CAN_START:
-            raise UsageError(
-                "this runs in a process of its own, which actprof can start on Linux and macOS only"
-            )
-        self._pipe, theirs = Pipe()
-        merged = {**os.environ, **environment}
-        path = [os.fspath(folder) for folder in sys.path]
-        program = (
-            f"import sys; sys.path[:] = {path!r}; from actprof.processes.child import serve; "
-            f"serve({theirs.fileno()}, {os.getpid()}, once={output is not None})"
-        )
-        with theirs:
-            self._popen = subprocess.Popen(
-                [sys.executable, "-c", program], pass_fds=[theirs.fileno()], start_new_session=True,
-                env={name: value for name, value in merged.items() if value is not None},
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            )  # fmt: skip
-        self.pid = self._popen.pid
+    def __init__(self, pipe: Connection, running: Running) -> None:
+        self._pipe = pipe
+        self._running = running
+        self.pid = running.pid
 
     @property
     def is_idle(self) -> bool:
         """Whether it waits for a call: it runs, and says nothing."""
-        return self._popen.poll() is None and not self._pipe.poll()
+        return self._running.poll() is None and not self._pipe.poll()
 
-    def ask(self, call: Call, listener: Listener = nobody) -> tuple[Any, Exception | None]:
+    def ask(
+        self, call: Call, listener: Listener = nobody, descriptors: Sequence[int] = ()
+    ) -> tuple[Any, Exception | None]:
         """Return what a call returns there, or else the exception that it raises.
+
+        The function finds the open `descriptors`, if any, on the pipe.
 
         Raises:
             NoAnswerError: it does neither.
         """
         with suppress(ConnectionError):  # a process that is gone says so by its silence
             self._pipe.send(call)
+            if descriptors:
+                with socket.fromfd(self._pipe.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as place:
+                    socket.send_fds(place, [b"\0"], descriptors)
         while True:
             kind, value = self._receive()
             if kind != PROGRESS:
@@ -107,13 +104,13 @@ class Process:
         The end of the pipe is not waited for: a process that was left behind may hold it open.
         """
         while not self._pipe.poll(_POLL_SECONDS):
-            if self._popen.poll() is not None:
+            if self._running.poll() is not None:
                 return not self._pipe.poll()
         return False
 
     def _ended(self) -> NoAnswerError:
         try:
-            code = self._popen.wait(_GRACE_SECONDS)
+            code = self._running.wait(_GRACE_SECONDS)
         except subprocess.TimeoutExpired:
             return NoAnswerError("stopped talking without an answer, and was ended")
         return NoAnswerError(how_it_ended(code), " and without an answer" if code >= 0 else "")
@@ -122,12 +119,45 @@ class Process:
         """Leave nothing behind: neither the process nor what it started."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        self._popen.wait()
+        self._running.wait()
 
     def close(self) -> None:
         """End it, and use it no more."""
         self.kill()
         self._pipe.close()
+
+
+def start(environment: Environment, output: IO[bytes] | None = None, *, forks: bool = False) -> Process:
+    """Return a new worker, in a session of its own, so that Ctrl-C does not reach it.
+
+    Args:
+        environment: variables on top of ours; None takes one of ours away.
+        output: where it prints, and then it is for one call; where we print if left out.
+        forks: it will fork, and so has no thread of ours.
+
+    Raises:
+        OSError: it cannot be started.
+        UsageError: on Windows.
+    """
+    if not CAN_START:
+        raise UsageError("this runs in a process of its own, which actprof can start on Linux and macOS only")
+    ours, theirs = Pipe()
+    path = [os.fspath(folder) for folder in sys.path]
+    program = (
+        f"import sys; sys.path[:] = {path!r}; from actprof.processes.child import serve; "
+        f"serve({theirs.fileno()}, {os.getpid()}, once={output is not None}, watches={not forks})"
+    )
+    with theirs:
+        popen = subprocess.Popen(
+            [sys.executable, "-c", program], pass_fds=[theirs.fileno()], start_new_session=True,
+            env=merged(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+        )  # fmt: skip
+    return Process(ours, popen)
+
+
+def merged(environment: Environment) -> dict[str, str]:
+    """Return our variables with these on top."""
+    return {name: value for name, value in {**os.environ, **environment}.items() if value is not None}
 
 
 def _read(data: bytes) -> tuple[str, Any]:

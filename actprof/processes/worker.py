@@ -16,7 +16,7 @@ from typing import IO, Any, ParamSpec, TypeVar
 
 from actprof.errors import ActprofError, DiedError
 from actprof.processes.child import tell
-from actprof.processes.process import Environment, NoAnswerError, Process
+from actprof.processes.process import Environment, NoAnswerError, Process, start
 from actprof.progress import Listener, nobody
 
 _P = ParamSpec("_P")
@@ -73,7 +73,7 @@ class Worker:
         if self._process is None or not self._process.is_idle:
             self._end()
             try:
-                self._process = Process(self._environment)
+                self._process = start(self._environment)
             except OSError as error:
                 raise DiedError(f"no process can be started ({error.strerror or error})") from error
         if self._closed:  # `close` saw no process yet
@@ -114,6 +114,7 @@ class Conditions:
         listener: told what the call says that it is doing.
         started: told the process's id.
         answered: told when the answer is there, before the process ends and gives its memory back.
+        start: starts the process, given its environment and where it prints.
     """
 
     environment: Environment = field(default_factory=dict)
@@ -121,6 +122,7 @@ class Conditions:
     listener: Listener = nobody
     started: Callable[[int], object] = _ignore
     answered: Callable[[], object] = _ignore
+    start: Callable[[Environment, IO[bytes]], Process] = start
 
 
 def call_alone(conditions: Conditions, function: Callable[..., _T], /, *args: Any) -> _T:
@@ -132,7 +134,7 @@ def call_alone(conditions: Conditions, function: Callable[..., _T], /, *args: An
     """
     with _temporary_file() as printed:
         try:
-            process = Process(conditions.environment, printed)
+            process = conditions.start(conditions.environment, printed)
         except OSError as error:
             raise WorkerError(f"no worker can be started ({error.strerror or error})") from error
         late = threading.Event()

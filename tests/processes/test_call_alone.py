@@ -1,4 +1,7 @@
-"""A call may do what it likes to its process: there is an answer or an error, and nothing is left behind."""
+"""A call may do what it likes to its process: there is an answer or an error, and nothing is left behind.
+
+The process is a new interpreter, or the fork of one: nobody who calls can tell.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +25,32 @@ from actprof.measurement import DeviceFacts
 from actprof.measuring.request import Answer, Request
 from actprof.processes import child
 from actprof.processes.child import tell
+from actprof.processes.fork_server import ForkServer
 from actprof.processes.worker import Conditions, WorkerError, call_alone
 
 REQUEST = Request(cell=Cell(batch_size=3, overrides={"chunk_size": 7}))
 ANSWER = Answer(device=DeviceFacts(type="cpu", name="it"), encoder_tokens=602)
 
 
-def call(function, *args, **conditions):
-    """Return what `function` returns in a process of its own."""
-    return call_alone(Conditions(**conditions), function, *args)
+def prepare():
+    """Import nothing, and have nothing against a fork."""
+    return ""
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A server that forks."""
+    with ForkServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["a new interpreter", "a fork"])
+def call(request, server):
+    """A function that returns what `function` returns in a process of its own."""
+    start = {"start": server.starting(prepare)} if request.param == "a fork" else {}
+    return lambda function, *args, **conditions: call_alone(
+        Conditions(**conditions, **start), function, *args
+    )
 
 
 def send_bytes(data):
@@ -52,7 +72,7 @@ def noisy(request):
     return request, ANSWER
 
 
-def test_request_and_answer_travel_whole():
+def test_request_and_answer_travel_whole(call):
     """The worker reads the request as it was; what it answers arrives as it was; progress is told."""
     told = []
     found = call(noisy, REQUEST, listener=told.append, environment={"PYTORCH_CUDA_ALLOC_CONF": "x"})
@@ -103,7 +123,7 @@ class Unlike:
         (write_and_leave, struct.pack("!i", 100) + b"half a message", "exit code 0"),
     ],
 )
-def test_a_worker_that_gives_no_answer_is_an_error(function, argument, said):
+def test_a_worker_that_gives_no_answer_is_an_error(call, function, argument, said):
     """Killed, crashed, garbage, nothing: the error says which, and the process is gone."""
     pids = []
     with pytest.raises(WorkerError, match=said):
@@ -111,7 +131,7 @@ def test_a_worker_that_gives_no_answer_is_an_error(function, argument, said):
     assert not is_alive(pids[0])
 
 
-def test_a_worker_that_closes_its_pipe_is_ended(monkeypatch):
+def test_a_worker_that_closes_its_pipe_is_ended(call, monkeypatch):
     """It may go on, but nobody can hear it."""
     monkeypatch.setattr("actprof.processes.process._GRACE_SECONDS", 0.5)
     pids = []
@@ -129,7 +149,7 @@ def raise_error():
     raise ZeroDivisionError("it cannot be")
 
 
-def test_the_last_lines_of_stderr_come_with_the_error():
+def test_the_last_lines_of_stderr_come_with_the_error(call):
     """Of a traceback the end is what helps; stdout belongs to it."""
     with pytest.raises(WorkerError) as caught:
         call(print_lines)
@@ -137,7 +157,7 @@ def test_the_last_lines_of_stderr_come_with_the_error():
     assert "line 98" == caught.value.stderr[-1]
 
 
-def test_an_exception_ends_the_worker_with_its_traceback():
+def test_an_exception_ends_the_worker_with_its_traceback(call):
     """What is not the user's to mend is a run that failed."""
     with pytest.raises(WorkerError, match="exit code 1 and without an answer") as caught:
         call(raise_error)
@@ -150,7 +170,7 @@ def start_another_and_hang():
     time.sleep(99)
 
 
-def test_a_hung_worker_is_ended_after_the_timeout():
+def test_a_hung_worker_is_ended_after_the_timeout(call):
     """With what it started."""
     pids = []
     with pytest.raises(WorkerError, match="within 3 s"):
@@ -162,7 +182,7 @@ def test_a_hung_worker_is_ended_after_the_timeout():
     assert wait_until(lambda: not any(is_alive(pid) for pid in pids))
 
 
-def test_half_a_message_is_not_waited_for_longer_than_the_timeout():
+def test_half_a_message_is_not_waited_for_longer_than_the_timeout(call):
     """Nor is one that never ends."""
     with pytest.raises(WorkerError, match="within 2 s"):
         call(write_and_wait, struct.pack("!i", 100) + b"half", timeout=2)
@@ -176,7 +196,7 @@ def fork_and_leave():
     os._exit(3)
 
 
-def test_what_a_dead_worker_left_behind_is_not_waited_for():
+def test_what_a_dead_worker_left_behind_is_not_waited_for(call):
     """A fork holds the pipe open; the worker's end is seen all the same, and the fork is ended."""
     pids = []
     with pytest.raises(WorkerError, match="exit code 3"):
@@ -189,7 +209,7 @@ def answer_and_leave():
     os._exit(1)
 
 
-def test_an_answer_counts_though_the_worker_is_gone():
+def test_an_answer_counts_though_the_worker_is_gone(call):
     """What it wrote before it ended is read."""
     told = call(answer_and_leave, started=lambda _pid: time.sleep(1))
     assert "it" == told.device.name
@@ -199,13 +219,13 @@ def refuse():
     raise UsageError("no such field")
 
 
-def test_what_lerobot_refuses_is_a_usage_error():
+def test_what_lerobot_refuses_is_a_usage_error(call):
     """It is not the run that failed."""
     with pytest.raises(UsageError, match="no such field"):
         call(refuse)
 
 
-def test_an_interrupt_leaves_no_worker():
+def test_an_interrupt_leaves_no_worker(call):
     """Ctrl-C in the parent ends the worker first."""
     pids = []
 
@@ -218,7 +238,7 @@ def test_an_interrupt_leaves_no_worker():
     assert not is_alive(pids[0])
 
 
-def test_an_interrupt_does_not_reach_the_worker():
+def test_an_interrupt_does_not_reach_the_worker(call):
     """It is for the parent, which decides."""
     assert "it" == call(interrupt_oneself).device.name
 
@@ -255,7 +275,7 @@ def tell_variables():
     sys.exit(3)
 
 
-def test_a_variable_of_ours_can_be_kept_from_a_worker(monkeypatch):
+def test_a_variable_of_ours_can_be_kept_from_a_worker(call, monkeypatch):
     """None takes it away; everything else is handed on."""
     monkeypatch.setenv("ONE", "1")
     monkeypatch.setenv("OTHER", "2")
@@ -265,7 +285,7 @@ def test_a_variable_of_ours_can_be_kept_from_a_worker(monkeypatch):
     assert ["[None, '2']"] == [state.text for state in told]
 
 
-def test_the_answer_is_told_while_the_worker_is_still_there():
+def test_the_answer_is_told_while_the_worker_is_still_there(call):
     """What watches its memory stops then: what it gives back at its end is no measurement."""
     pids, alive = [], []
     call(os.getpid, started=pids.append, answered=lambda: alive.append(is_alive(pids[0])))
@@ -277,7 +297,7 @@ def test_a_worker_that_cannot_be_started_is_an_error(monkeypatch):
     """A row of a sweep, not its end."""
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(WorkerError, match="no worker can be started"):
-        call(os.getpid)
+        call_alone(Conditions(), os.getpid)
 
 
 def test_no_room_for_temporary_files_is_an_error(monkeypatch):
@@ -288,4 +308,4 @@ def test_no_room_for_temporary_files_is_an_error(monkeypatch):
 
     monkeypatch.setattr(tempfile, "TemporaryFile", full)
     with pytest.raises(WorkerError, match=r"No space left on device.*TMPDIR"):
-        call(os.getpid)
+        call_alone(Conditions(), os.getpid)
