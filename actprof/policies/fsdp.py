@@ -58,6 +58,18 @@ def import_fsdp() -> None:
     import torch.testing._internal.distributed.fake_pg  # noqa: F401
 
 
+def sharded_units(policy: nn.Module) -> list[Any]:
+    """Return the modules of `policy` that are units, itself included."""
+    from torch.distributed.fsdp import FSDPModule
+
+    return [module for module in policy.modules() if isinstance(module, FSDPModule)]
+
+
+def is_shard(parameter: torch.Tensor) -> bool:
+    """Tell whether a parameter is this GPU's part of one, and not gathered."""
+    return hasattr(parameter, "_local_tensor")
+
+
 def leave_group() -> None:
     """Leave the process group that `shard` has pretended, if there is one."""
     if torch.distributed.is_initialized() and torch.distributed.get_backend() == "fake":

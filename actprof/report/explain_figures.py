@@ -22,8 +22,8 @@ from actprof.units import GIB, format_bytes
 
 OTHER = "other"
 _ORDER = (
-    "parameters", "buffers", "moving average", "optimizer state", "gradients", "gradient buckets", "inputs",
-    "activations", "temporaries", "workspaces", "allocator slack",
+    "parameters", "gathered parameters", "buffers", "moving average", "optimizer state", "gradients",
+    "gradient buckets", "inputs", "activations", "temporaries", "workspaces", "allocator slack",
 )  # fmt: skip
 _SMALL = 0.01  # of the highest point: kinds that stay below it everywhere become `other`
 _ROOT, _ROOT_COLOUR = "allocated", "#8a95a3"

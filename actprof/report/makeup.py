@@ -20,7 +20,10 @@ from actprof.words import VERDICT_WORDS, cell_text, gib
 OTHER = "other"
 _PREFIX = f"{ACTIVATIONS}: "
 _SMALL = 0.015  # of a bar: what stays below it in every bar is not worth a colour
-_FIRST = ("parameters", "moving average", "gradients", "gradient buckets", "optimizer state", "inputs")
+_FIRST = (
+    "parameters", "gathered parameters", "moving average", "gradients", "gradient buckets", "optimizer state",
+    "inputs",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

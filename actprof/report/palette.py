@@ -29,8 +29,9 @@ _SYMBOLS = ("circle", "diamond", "square", "triangle-up")
 # Activations have the strong hues, by component; what does not grow with the batch is grey.
 _KINDS = {
     "parameters": "#4f5a67", "gradients": "#a2513f", "optimizer state": "#8a95a3",
-    "moving average": "#6d7f73", "gradient buckets": "#7b4a63", "inputs": "#aa7a18",
-    "temporaries": "#8c8226", "workspaces": "#4d8f96", "activations": "#2f7dc4", "other": "#a3acb7",
+    "gathered parameters": "#5d6f9c", "moving average": "#6d7f73", "gradient buckets": "#7b4a63",
+    "inputs": "#aa7a18", "temporaries": "#8c8226", "workspaces": "#4d8f96",
+    "activations": "#2f7dc4", "other": "#a3acb7",
 }  # fmt: skip
 # Over time: what is held, what the device has for PyTorch, the phases of a step, and marks of any kind.
 MEMORY = {"allocated": "#2f7dc4", "reserved": "#7f8894"}

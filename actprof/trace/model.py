@@ -36,7 +36,7 @@ Shape = tuple[Dimension, ...]
 PHASES = ("setup", "data", "forward", "backward", "optimizer")
 KINDS = (
     "parameters", "buffers", "inputs", "activations", "gradients", "optimizer state", "temporaries",
-    "moving average", "gradient buckets",
+    "moving average", "gradient buckets", "gathered parameters",
 )  # fmt: skip
 
 
@@ -51,7 +51,8 @@ class OpTable:
         blas: 0 no matrix product, 1 through cuBLAS, 2 through cuBLASLt (fused bias).
         sync: True where the host waits for the device (`.item()`).
         flops_constant, flops_per_sample: floating-point operations as `torch.utils.flop_counter` counts.
-        bytes_constant, bytes_per_sample: inputs read once plus outputs written once.
+        bytes_constant, bytes_per_sample: inputs read once plus outputs written once; of a collective of
+            several GPUs (`c10d.…`) what all of them have of it together.
     """
 
     names: tuple[str, ...]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from actprof.policies.accelerator import StepAccelerator
 from actprof.policies.adapter import own_path
 from actprof.policies.dataset import ASSUMED_TASK_TOKENS
 from actprof.policies.facts import PolicyFacts
-from actprof.policies.fsdp import import_fsdp, leave_group
+from actprof.policies.fsdp import import_fsdp, is_shard, leave_group, sharded_units
 from actprof.policies.probe import Probe, policy_facts
 from actprof.policies.workload import Workload, build_workload, import_lerobot
 from actprof.processes.child import tell
@@ -191,11 +192,21 @@ def _build(cell: Cell, recorder: Recorder, device: torch.device) -> Workload:
     workload = build_workload(cell, device, accelerator=accelerator)
     for path, parameter in workload.policy.named_parameters():
         recorder.mark(parameter, "parameters", owner=own_path(path))
+    if cell.strategy == "fsdp":
+        for unit in sharded_units(workload.policy):
+            unit.register_forward_pre_hook(partial(_mark_gathered, recorder, workload.policy))
     for (path, _), average in zip(workload.policy.named_parameters(), workload.average, strict=False):
         recorder.mark(average, "moving average", owner=own_path(path))
     for path, buffer in workload.policy.named_buffers():
         recorder.mark(buffer, "buffers", owner=own_path(path))
     return workload
+
+
+def _mark_gathered(recorder: Recorder, policy: Any, _unit: Any, _args: Any) -> None:
+    """Say what FSDP has gathered for the forward pass of a unit."""
+    for path, parameter in policy.named_parameters():
+        if not is_shard(parameter):
+            recorder.mark(parameter, "gathered parameters", owner=own_path(path))
 
 
 def _mark_what_stays(recorder: Recorder, workload: Workload) -> None:

@@ -138,7 +138,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
         The owner is the path of the parameter or buffer that it is or belongs to.
         """
-        tensor = getattr(tensor, "_local_tensor", tensor)  # of a DTensor
+        tensor = getattr(tensor, "_local_tensor", tensor)  # where it is a shard
         number, _ref = self._alive.get(tensor.untyped_storage()._cdata, (-1, None))
         if number < 0:
             return
