@@ -11,9 +11,10 @@ from typing import NamedTuple
 from actprof.hardware.gpu import Gpu
 from actprof.measurement import Spread
 from actprof.results import KindCost, OpCost, StepWork
-from actprof.step_time.all_reduce import ddp_seconds, gradient_bytes, link_of
+from actprof.step_time.all_reduce import gradient_bytes, link_of
 from actprof.step_time.band import Band, step_band
 from actprof.step_time.calibration import Calibration
+from actprof.step_time.collectives import sent_bytes, waiting_seconds
 from actprof.step_time.step import OPTIMIZER, UPDATE, PlayedStep, play_step
 from actprof.step_time.variants import variants_of
 from actprof.trace.model import PHASES, Trace
@@ -25,6 +26,10 @@ _LINK_BAND = 2.0  # what waiting for other GPUs may take, over what is reckoned
 _AVERAGED = (
     "{} of gradients are averaged over {} GPUs while the backward pass goes on, over {} at {:.0f} GB/s (an "
     "estimate)"
+)
+_GATHERED = (
+    "{} of parameters and gradients are gathered from and summed over {} GPUs in a step, beside what is "
+    "computed, over {} at {:.0f} GB/s (an estimate)"
 )
 
 
@@ -63,15 +68,17 @@ def predict_step_time(  # noqa: PLR0913 - what decides a step
         return None
     samples = batch_size * trace.key.get("accumulate", 1)
     alone, link = step.played.seconds, link_of(gpu)
-    total = alone if gpus == 1 else ddp_seconds(step, trace, batch_size, gpus=gpus, link=link)
-    waiting = None if gpus == 1 else total - alone
+    waiting = None if gpus == 1 else waiting_seconds(step, trace, batch_size, gpus=gpus, link=link)
+    total = alone + (waiting or 0.0)
     work = _work(step, trace, batch_size, samples, waiting=waiting)
     limited_by = _limit(step, work)
     band = step_band(gpu.name, host_bound=step.is_host_bound)
     assumptions = _assumptions(gpu, step, band, calibration)
     if gpus > 1:
-        size = gradient_bytes(step, trace, batch_size)
-        assumptions += (_AVERAGED.format(format_bytes(size), gpus, link.name, link.bandwidth / 1e9),)
+        shards = sent_bytes(trace, batch_size)
+        size = format_bytes(shards or gradient_bytes(step, trace, batch_size))
+        said = _GATHERED if shards else _AVERAGED
+        assumptions += (said.format(size, gpus, link.name, link.bandwidth / 1e9),)
     return StepTime(
         seconds=Spread(
             low=band.low * alone, median=total, high=band.high * alone + _LINK_BAND * (total - alone)
