@@ -138,11 +138,11 @@ def record(
         import_fsdp()
     try:
         with ExitStack() as stack:
+            if cell.strategy == "fsdp":
+                stack.callback(leave_group)
+                stack.enter_context(fake_streams())
             if device_type == "cuda":
                 stack.enter_context(fake_cuda())
-                if cell.strategy == "fsdp":
-                    stack.enter_context(fake_streams())
-                    stack.callback(leave_group)
             stack.enter_context(recorder)
             if spec.follows_values and device_type == "cuda":
                 stack.enter_context(FollowsValues())  # type: ignore[no-untyped-call]

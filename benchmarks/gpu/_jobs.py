@@ -39,8 +39,8 @@ class Job:
 
 
 def jobs() -> list[Job]:
-    """Return them: boundaries of smaller cards, settings, recordings, and what is timed."""
-    return [*_boundaries(), *_settings(), *_recordings(), *_timed()]
+    """Return them: boundaries of smaller cards, settings, recordings, FSDP, and what is timed."""
+    return [*_boundaries(), *_settings(), *_recordings(), *_sharded(), *_timed()]
 
 
 def _cell(batch_size: int, resolution: str = "640x480", *, gpu: str | None = None, **fields: Any) -> Cell:
@@ -95,6 +95,24 @@ def _recordings() -> Iterator[Job]:
     ):
         cell = _cell(batch_size, resolution, cudnn_benchmark=False, **fields)
         yield Job(name=f"rec-{_words(cell)}", cell=cell, steps=4, recorded=True)
+
+
+def _sharded() -> Iterator[Job]:
+    """What one of several GPUs does under FSDP2: the others are pretended, as in a trace."""
+    layers = ("ACTEncoderLayer", "ACTDecoderLayer")
+    for gpus, units, fields in (
+        (2, layers, {}),
+        (8, layers, {}),
+        (2, (), {}),
+        (8, (), {}),
+        (2, layers, {"reshard_after_forward": False}),
+        (2, layers, {"precision": "bf16"}),
+        (2, layers, {"alloc_conf": _EXPANDABLE}),
+    ):
+        cell = _cell(8, strategy="fsdp", world_size=gpus, wrap_modules=units, cudnn_benchmark=False, **fields)
+        kept = "" if cell.reshard_after_forward else "-kept"
+        name = f"fsdp{gpus}-{'layers' if units else 'root'}{kept}-{_words(cell)}"
+        yield Job(name=name, cell=cell, steps=4, recorded=True)
 
 
 def _timed() -> Iterator[Job]:

@@ -99,6 +99,20 @@ def test_a_snapshot_begins_with_nothing_and_is_replayed(tmp_path, alloc_conf):
     assert sum(row.size_bytes for row in unmatched if row.side == "predicted") < GIB / 100
 
 
+@pytest.mark.parametrize("units", [["ACTEncoderLayer", "ACTDecoderLayer"], []])
+def test_one_of_several_gpus_under_fsdp_takes_what_is_predicted(tmp_path, units):
+    """FSDP2 on a real GPU whose others are pretended: each request, and reserved with its streams."""
+    sharded = {"strategy": "fsdp", "world_size": 2, "wrap_modules": units, "cudnn_benchmark": False}
+    path = tmp_path / "fsdp.pickle"
+    result = actprof.measure(**SMALL, **sharded, snapshot=path)
+    predicted = actprof.predict(**SMALL, **sharded, gpu=result.cell.gpu, capacity=result.cell.capacity_bytes)
+
+    assert predicted.peak_allocated_bytes == pytest.approx(result.peak_allocated_bytes, abs=GIB / 100)
+    assert predicted.peak_reserved_bytes == pytest.approx(result.peak_reserved_bytes, rel=0.02)
+    unmatched = actprof.compare_snapshot(path, result.cell)
+    assert sum(row.size_bytes for row in unmatched if row.side == "predicted") < GIB / 100
+
+
 def test_lines_of_the_policy_have_bytes():
     """The table names ACT's forward."""
     table = actprof.measure_lines(**SMALL)

@@ -5,8 +5,20 @@ own copies at a reduce-scatter, kernels of the CPU that need room inside, and Ad
 GPU's run has on the host.
 """
 
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
 import pytest
+import torch
 from sharded import cell, on_fake_cuda, on_two_processes, record_policy, seen
+
+from actprof.errors import ActprofError
+from actprof.hardware import builtin_catalogue
+from actprof.replay.replay import ReplayConditions, replay
+from actprof.step_time.step import play_step
+from actprof.trace.model import KINDS
+from actprof.trace.record import record, record_trace
 
 BLOCKS, WIDTH = 16, 128
 BLOCK_BYTES = (8 * WIDTH * WIDTH + 7 * WIDTH) * 4
@@ -94,6 +106,16 @@ def test_act_allocates_and_frees_as_on_two_processes(really):
     assert [host, host + counters] == after["forward"] == after["backward"]
 
 
+def test_real_tensors_need_no_other_process():
+    """As `actprof measure` runs it on one GPU: with the pretended group and torch's engine, here on the CPU."""
+    real, fake = (seen(record_policy(ACT, device)) for device in ("cpu", "cuda"))
+
+    for phase in ("forward", "backward"):
+        for ours, theirs in zip(fake.of(phase), real.of(phase), strict=True):
+            assert comes_in_order(ours, theirs)
+    assert not torch.distributed.is_initialized()
+
+
 @pytest.mark.parametrize(
     ("units", "precision", "gpus", "expected"),
     [
@@ -113,6 +135,78 @@ def test_the_peak_is_what_a_formula_expects(units, precision, gpus, expected):
     assert peak / PARAMETER_BYTES == pytest.approx(expected, rel=0.02)
 
 
-def test_collectives_have_streams_of_their_own():
-    """What is gathered and reduced comes from two of the four that FSDP makes; all else from the default."""
-    assert {0, 1, 3} == set(on_fake_cuda(NETS["by block"]).streams)
+@pytest.fixture(scope="module")
+def act_trace():
+    return record_trace(replace(ACT, batch_size=8))
+
+
+@pytest.mark.slow
+def test_one_trace_serves_all_batch_sizes(act_trace):
+    """Sizes grow in a straight line with the batch, shards not at all; its last step can be repeated."""
+    assert act_trace.fixed_batch_size is None
+    assert act_trace.carried is not None
+
+
+@pytest.mark.slow
+def test_collectives_have_streams_of_their_own(act_trace):
+    """What is gathered and reduced comes from two of the four that FSDP makes, and shares no memory."""
+    streams = act_trace.tensors.stream
+    assert {0, 1, 3} == set(streams.tolist())
+
+    together = replace(act_trace, tensors=replace(act_trace.tensors, stream=np.zeros_like(streams)))
+    apart, one = (replay(trace, 8, ReplayConditions()) for trace in (act_trace, together))
+    assert one.peak_requested_bytes == apart.peak_requested_bytes
+    assert one.peak_reserved_bytes < apart.peak_reserved_bytes
+
+
+@pytest.mark.slow
+def test_what_is_gathered_is_told_from_what_a_gpu_keeps(act_trace):
+    """Each is named, as often as it is gathered: a layer's in both passes of two steps, the root's once."""
+    owners, tensors = act_trace.details().owners, act_trace.tensors
+    gathered = Counter(
+        owner
+        for owner, kind in zip(owners, tensors.kind.tolist(), strict=True)
+        if KINDS[kind] == "gathered parameters"
+    )
+
+    assert {parameter.path for parameter in act_trace.policy.parameters if not parameter.is_buffer} == set(
+        gathered
+    )
+    assert (4, 2) == (gathered["model.encoder.layers.0.linear1.weight"], gathered["model.action_head.weight"])
+
+
+@pytest.mark.slow
+def test_bytes_of_collectives_are_those_of_all_gpus(act_trace):
+    """A step gathers the layers twice and the rest once, and reduces every gradient, each padded a little."""
+    ops, parameters = act_trace.ops, [one for one in act_trace.policy.parameters if not one.is_buffer]
+    whole = sum(parameter.bytes for parameter in parameters)
+    layers = sum(parameter.bytes for parameter in parameters if ".layers." in parameter.path)
+    moved = Counter()
+    for name, size in zip(ops.names, ops.bytes_constant.tolist(), strict=True):
+        moved[name] += size
+
+    assert 2 * (whole + layers) == pytest.approx(moved["c10d._allgather_base_.default"], rel=0.01)
+    assert 2 * whole == pytest.approx(moved["c10d._reduce_scatter_base_.default"], rel=0.01)
+
+
+@pytest.mark.slow
+def test_a_step_of_a_sharded_policy_is_played(act_trace):
+    """Copies into and out of the collectives are launches; the network's own time is not among them."""
+    step = play_step(act_trace, 8, builtin_catalogue().find("H100"))
+    names = {act_trace.ops.names[row] for row in step.rows}
+
+    assert {"fsdp.all_gather_copy_in.default", "fsdp.chunk_cat.default"} < names
+    assert not any(name.startswith(("c10d", "storage")) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"wrap_modules": ("NoSuchLayer",)}, "wrap_modules names NoSuchLayer.*ACTEncoderLayer"),
+        ({"precision": "fp16"}, "refuses fp16"),
+    ],
+)
+def test_what_no_sharded_run_can_be_is_said(fields, reason):
+    """Before anything is traced."""
+    with pytest.raises(ActprofError, match=reason):
+        record(replace(ACT, **fields))
