@@ -12,9 +12,11 @@ from typing import Any
 
 from actprof.cell import Cell
 from actprof.errors import UsageError
+from actprof.loading.host_memory import STATISTICS, Loading, cached_decoders, sample_columns, video_files
 from actprof.loading.plan import Load, SourceRequest
-from actprof.loading.rows import IMAGES, VIDEO, DatasetFacts, Source
+from actprof.loading.rows import IMAGES, TORCHCODEC, VIDEO, DatasetFacts, Source
 from actprof.policies import policy_spec
+from actprof.policies.lerobot_versions import require_release
 
 
 def make_config(request: SourceRequest, load: Load) -> Any:
@@ -44,8 +46,19 @@ def make_config(request: SourceRequest, load: Load) -> Any:
             video_backend=request.backend or "pyav",
         ),
         policy=policy,
-        batch_size=load.batch_size, num_workers=load.workers,
+        batch_size=load.batch_size, num_workers=load.workers, **_asked(request),
     )  # fmt: skip
+
+
+def _asked(request: SourceRequest) -> dict[str, Any]:
+    """Return what the request says of the DataLoader beside lerobot's own settings."""
+    asked: dict[str, Any] = {}
+    if request.prefetch_factor is not None:
+        asked["prefetch_factor"] = request.prefetch_factor
+    if request.start_method:
+        require_release("0.6.1", "how workers are started")
+        asked["dataloader_multiprocessing_context"] = request.start_method
+    return asked
 
 
 def open_dataset(config: Any) -> Any:
@@ -178,19 +191,35 @@ def describe(dataset: Any, request: SourceRequest) -> tuple[Source, DatasetFacts
     return source, facts
 
 
-def windows(config: Any, dataset: Any) -> tuple[int, int]:
-    """Return how many actions, and how many frames of each camera, the policy reads for a sample."""
+def windows(config: Any, dataset: Any) -> dict[str, int]:
+    """Return how many time steps of a column the policy reads, of those it reads more of than one moment."""
     from lerobot.datasets.factory import resolve_delta_timestamps
 
     found = resolve_delta_timestamps(config.policy, dataset.meta) or {}
-    actions, frames = (len(found.get(key, [0])) for key in ("action", dataset.meta.camera_keys[0]))
-    return actions, frames
+    return {key: len(times) for key, times in found.items()}
+
+
+def loading_of(config: Any, dataset: Any, *, loads_itself: bool) -> Loading:
+    """Return what the host's memory depends on when this DataLoader loads the dataset."""
+    transforms, cameras = config.dataset.image_transforms, dataset.meta.camera_keys
+    sizes = dict.fromkeys(cameras, transforms.tfs["resize"].kwargs["size"]) if transforms.enable else {}
+    decodes = config.dataset.video_backend == TORCHCODEC
+    return Loading(
+        batch_size=config.batch_size,
+        columns=sample_columns(dataset.meta.features, windows(config, dataset), sizes),
+        workers=config.num_workers,
+        prefetch_factor=config.prefetch_factor,
+        start_method=start_method(config) or "",
+        decoders=cached_decoders(len(video_files(dataset.root)), os.environ) if decodes else 0,
+        statistics=STATISTICS * len(cameras) if config.dataset.use_imagenet_stats else 0,
+        loads_itself=loads_itself,
+        trains=False,
+    )
 
 
 def dataset_files(dataset: Any) -> list[Path]:
     """Return the files that samples are read from: videos, and the tables as `datasets` keeps them."""
-    videos = [path for path in (Path(dataset.root) / "videos").rglob("*") if path.is_file()]
-    return videos + [Path(entry["filename"]) for entry in dataset.hf_dataset.cache_files]
+    return video_files(dataset.root) + [Path(entry["filename"]) for entry in dataset.hf_dataset.cache_files]
 
 
 def drop_cached(paths: Iterable[Path]) -> float | None:

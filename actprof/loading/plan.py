@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ class LoaderQuestion:
         resize: `WIDTHxHEIGHT` of the loader, and of a second synthetic dataset as recorded; or empty.
         policy, overrides: lerobot's name of the policy and fields of its config, which decide how many
             frames, states and actions a sample has.
+        prefetch_factor: batches that each worker works ahead; None is lerobot's.
+        start_method: of the workers, by Python's name; empty is lerobot's.
         seconds: to time each loader for.
         timeout: seconds for one source; None: enough.
     """
@@ -46,6 +49,8 @@ class LoaderQuestion:
     resize: str = ""
     policy: str = "act"
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    prefetch_factor: int | None = None
+    start_method: str = ""
     seconds: float = DEFAULT_SECONDS
     timeout: float | None = None
 
@@ -62,6 +67,11 @@ class LoaderQuestion:
             raise UsageError("batch sizes must be 1 or more, workers 0 or more")
         if self.resize and not _SIZE.fullmatch(self.resize):
             raise UsageError(f"resize {self.resize!r} is not WIDTHxHEIGHT, like 224x224")
+        if self.prefetch_factor is not None and self.prefetch_factor < 1:
+            raise UsageError(f"a prefetch factor of {self.prefetch_factor}: it must be 1 or more")
+        if self.start_method and self.start_method not in multiprocessing.get_all_start_methods():
+            there = ", ".join(multiprocessing.get_all_start_methods())
+            raise UsageError(f"no processes are started by {self.start_method!r} here; there are {there}")
         if self.seconds <= 0:
             raise UsageError(f"{self.seconds} s a loader: it must be above zero")
         policy_spec(self.policy)
@@ -97,6 +107,8 @@ class SourceRequest:
     resize: str = ""
     policy: str = "act"
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    prefetch_factor: int | None = None
+    start_method: str = ""
     loads: tuple[Load, ...]
     seconds: float = DEFAULT_SECONDS
     synthetic: Synthetic | None = None
@@ -123,6 +135,7 @@ def plan(question: LoaderQuestion, *, cores: int) -> list[SourceRequest]:
         request = SourceRequest(
             repo_id=question.repo_id or REPO_ID, root=question.root, backend=backend, resize=resize,
             policy=question.policy, overrides=question.overrides, seconds=question.seconds, synthetic=what,
+            prefetch_factor=question.prefetch_factor, start_method=question.start_method,
             loads=_loads(question, cores, first=not found, is_main=is_main),
         )  # fmt: skip
         found.append(request)

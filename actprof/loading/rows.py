@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from actprof.errors import StoreError
+from actprof.loading.host_memory import HostMemory
+from actprof.loading.own_memory import OwnMemory
 from actprof.measurement import Spread
 from actprof.records import from_plain, to_plain
 
@@ -74,6 +76,8 @@ class LoaderRow:
         stages: seconds of one sample by part, cameras one after another (only with 0 workers, warm).
         frames_decoded: frames of all cameras that one sample decodes; None where it cannot be counted.
         cached_share: of the files' pages that were still cached after dropping them; None unless `cold`.
+        memory, predicted_memory: of the host, as the processes held it and as the formula has it; None
+            where it was not looked at.
         reason: why it could not be measured.
     """
 
@@ -87,6 +91,8 @@ class LoaderRow:
     stages: Mapping[str, float] = field(default_factory=dict)
     frames_decoded: float | None = None
     cached_share: float | None = None
+    memory: OwnMemory | None = None
+    predicted_memory: HostMemory | None = None
     reason: str = ""
 
     @property

@@ -20,6 +20,7 @@ from actprof.loading.dataset import (
     dataset_files,
     describe,
     drop_cached,
+    loading_of,
     make_config,
     make_loader,
     open_dataset,
@@ -27,16 +28,21 @@ from actprof.loading.dataset import (
     start_method,
     windows,
 )
+from actprof.loading.host_memory import LIBRARIES, Loading, host_memory
 from actprof.loading.lend_ffmpeg import why_not
+from actprof.loading.own_memory import own_memory
 from actprof.loading.plan import Load, SourceRequest
 from actprof.loading.rows import COLD, IMAGES, WARM, DatasetFacts, LoaderRow, Source
 from actprof.loading.stages import time_stages
 from actprof.measurement import Spread
 from actprof.processes.child import tell
+from actprof.versions import UNKNOWN, package_version
 
 _LEAST_ROUNDS = 3
 _PATIENCE = 4  # times the seconds after which even the least number of rounds is not waited for
 _STAGE_SAMPLES = 64
+_LEAST_QUIET = 1.0  # seconds in which nothing is loaded any more
+_LONGEST_WAIT = 30.0  # seconds for the workers to get ahead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,13 +85,19 @@ def load_source(request: SourceRequest) -> SourceAnswer:
     for load in request.loads:
         tell(f"{source}: {_say(load)}")
         reason = too_slow(rows, request.seconds) if load.workers else ""
-        rows.append(row_of(source, load, reason) if reason else _measure(dataset, request, source, load))
+        loads_itself = not load.workers or any(not row.workers for row in rows)
+        rows.append(
+            row_of(source, load, reason)
+            if reason
+            else _measure(dataset, request, source, load, loads_itself=loads_itself)
+        )
     if source.storage == IMAGES:
         rows += _with_actions_alone(dataset, request, source)
-    actions, frames = windows(config, dataset)
+    steps = windows(config, dataset)
     return SourceAnswer(
         source=source, rows=tuple(rows), facts=facts, torch_threads=torch.get_num_threads(),
-        chunk_size=actions, frames=frames, settings=_settings(config),
+        chunk_size=steps.get("action", 1), frames=steps.get(dataset.meta.camera_keys[0], 1),
+        settings=_settings(config),
     )  # fmt: skip
 
 
@@ -111,12 +123,16 @@ def _with_actions_alone(dataset: Any, request: SourceRequest, source: Source) ->
     reader = dataset.reader
     reader._query_hf_dataset = query_of_numbers(reader, dataset.meta.camera_keys)
     sizes = dict.fromkeys(load.batch_size for load in request.loads)
-    return [_measure(dataset, request, alone, Load(batch_size=size, workers=0)) for size in sizes]
+    loads = [Load(batch_size=size, workers=0) for size in sizes]
+    return [_measure(dataset, request, alone, load, loads_itself=True) for load in loads]
 
 
-def _measure(dataset: Any, request: SourceRequest, source: Source, load: Load) -> LoaderRow:
+def _measure(
+    dataset: Any, request: SourceRequest, source: Source, load: Load, *, loads_itself: bool
+) -> LoaderRow:
     row = row_of(source, load)
-    loader = make_loader(dataset, make_config(request, load))
+    config = make_config(request, load)
+    loader = make_loader(dataset, config)
     if row.workers == 0 and row.cache == WARM:
         indices = list(islice(loader.sampler, _STAGE_SAMPLES))
         half = request.seconds / 2
@@ -129,6 +145,9 @@ def _measure(dataset: Any, request: SourceRequest, source: Source, load: Load) -
     kept = before()
     batches = iter(loader)
     spread, counted, processor = time_batches(batches, row.workers, request.seconds, before=before)
+    if row.cache == WARM and not source.actions_alone:
+        loading = loading_of(config, dataset, loads_itself=loads_itself)
+        row = _with_memory(row, batches, loading, spread.median)
     del batches, loader
     gc.collect()  # ends the workers
     alone = row.workers == 0
@@ -136,6 +155,15 @@ def _measure(dataset: Any, request: SourceRequest, source: Source, load: Load) -
         row, batch_seconds=spread, batches=counted, cached_share=kept,
         cpu_seconds=processor / row.batch_size if alone else None,
     )  # fmt: skip
+
+
+def _with_memory(row: LoaderRow, batches: Iterator[Any], loading: Loading, batch_seconds: float) -> LoaderRow:
+    """Return the row with what its processes hold at rest, and what the formula says of that."""
+    quiet = max(_LEAST_QUIET, 2 * row.workers * batch_seconds)
+    ahead = row.workers * loading.prefetch_factor * batch_seconds
+    found = own_memory(batches, quiet=quiet, seconds=min(3 * ahead, _LONGEST_WAIT) + quiet)
+    libraries = [name for name in LIBRARIES if package_version(name) != UNKNOWN]
+    return replace(row, memory=found, predicted_memory=host_memory(loading, libraries))
 
 
 def time_batches(

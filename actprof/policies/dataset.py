@@ -16,6 +16,7 @@ import torch
 
 from actprof.cell import Cell
 from actprof.policies import policy_spec
+from actprof.policies.lerobot_versions import frames_come_as_bytes
 
 _FRAMES_PER_SECOND = 30
 _IMAGE_NAMES = ["height", "width", "channels"]
@@ -145,15 +146,8 @@ def _column(size: int, key: str, feature: dict[str, Any], steps: tuple[int, ...]
         height, width, channels = feature["shape"]
         frames = () if steps == (1,) else steps
         bytes_ = torch.randint(0, 256, (size, *frames, channels, height, width), dtype=torch.uint8)
-        return bytes_ if _come_as_bytes() else bytes_ / 255
+        return bytes_ if frames_come_as_bytes() else bytes_ / 255
     if key in _INDEX_DTYPES:
         return torch.zeros(size, dtype=_INDEX_DTYPES[key])
     # A column of one figure is read as a scalar.
     return torch.randn(size, *steps, *(() if key == _REWARD else feature["shape"]))
-
-
-def _come_as_bytes() -> bool:
-    """Tell whether this lerobot hands out frames of video as bytes; until 0.5.1 they came as fractions."""
-    from lerobot.configs.default import DatasetConfig
-
-    return "return_uint8" in DatasetConfig.__dataclass_fields__

@@ -35,6 +35,16 @@ def amp_sets_autocast() -> bool:
     return Version(lerobot_version()).release == (0, 6, 1)
 
 
+def frames_come_as_bytes() -> bool:
+    """Tell whether frames of RGB video leave the dataset as bytes; until 0.5.1 they came as fractions."""
+    return Version(lerobot_version()) >= Version("0.6.0")
+
+
+def bounds_decoders() -> bool:
+    """Tell whether a process keeps a bounded number of video decoders; until 0.5.1 it kept every one."""
+    return Version(lerobot_version()) >= Version("0.6.0")
+
+
 def require_release(least: str, what: str) -> None:
     """Stop where `what` follows a newer lerobot than the one installed.
 

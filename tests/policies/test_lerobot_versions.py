@@ -1,6 +1,5 @@
 """What differs between releases of lerobot, and what is said where one was not tried."""
 
-import dataclasses
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +11,12 @@ from actprof.loading.measure import measure_loading
 from actprof.loading.plan import LoaderQuestion
 from actprof.policies.accelerator import StepAccelerator
 from actprof.policies.dataset import batches
-from actprof.policies.lerobot_versions import TESTED, another_lerobot_is_named, lerobot_version
+from actprof.policies.lerobot_versions import (
+    TESTED,
+    another_lerobot_is_named,
+    bounds_decoders,
+    lerobot_version,
+)
 from actprof.policies.precision import autocast_of
 from actprof.policies.workload import build_workload
 
@@ -86,14 +90,18 @@ def test_the_stand_in_has_what_the_loop_of_0_6_2_asks_for():
     assert [False, False, True] == seen
 
 
-def test_frames_come_as_this_lerobot_hands_them_out(small_cell, monkeypatch):
-    """Bytes where it can be asked for them, as its training factory does then; else fractions of one."""
-    from lerobot.configs import default
-
-    older = dataclasses.make_dataclass("DatasetConfig", ["repo_id"])
-    for config, expected in ((default.DatasetConfig, torch.uint8), (older, torch.float32)):
-        monkeypatch.setattr(default, "DatasetConfig", config)
+def test_frames_come_as_this_lerobot_hands_them_out(installed, small_cell):
+    """Bytes from 0.6.0 on; before, fractions of one."""
+    for version, expected in (("0.6.0", torch.uint8), ("0.5.1", torch.float32)):
+        installed(version)
         assert expected == next(batches(small_cell, CONFIG, CPU))["observation.images.camera0"].dtype
+
+
+def test_decoders_are_bounded_by_what_this_lerobot_does(installed):
+    """From 0.6.0 on, as its `VideoDecoderCache` is."""
+    for version, expected in (("0.6.1", True), ("0.5.1", False)):
+        installed(version)
+        assert expected is bounds_decoders()
 
 
 def test_data_loading_is_that_of_0_6_0_and_later(installed):
