@@ -56,6 +56,7 @@ def sweep(  # noqa: PLR0913 - the options of a command
     ray_address: str = "",
     slurm: Mapping[str, str] | None = None,
     runs_per_job: int = 50,
+    share_gpu: bool = False,
     listener: Listener = nobody,
 ) -> pd.DataFrame:
     """Answer the grid of a scenario; leave `results.sqlite`, `results.csv` and `report.html` in a folder.
@@ -77,6 +78,7 @@ def sweep(  # noqa: PLR0913 - the options of a command
         slurm: settings of the jobs: `partition`, `time`, `timeout_min`, `mem_gb` …, and `cluster`: `local`
             takes processes of this machine for jobs.
         runs_per_job: how many runs a Slurm job answers one after the other.
+        share_gpu: measure memory only, with several runs on a GPU of this machine as long as they fit.
         listener: told about the progress after every task.
 
     Returns:
@@ -90,7 +92,7 @@ def sweep(  # noqa: PLR0913 - the options of a command
     """
     given: dict[str, Any] = {"gpu": gpu, "jobs": jobs, "fresh": fresh, "out": out, "listener": listener}
     engine: dict[str, Any] = {"executor": executor, "ray_address": ray_address, "runs_per_job": runs_per_job}
-    frame, lost = answer_grid(scenario, mode=mode, slurm=slurm, **engine, **given)
+    frame, lost = answer_grid(scenario, mode=mode, slurm=slurm, share_gpu=share_gpu, **engine, **given)
     if lost is not None:
         raise lost
     write_results(frame, _asked(scenario, gpu, out)[1])
@@ -115,6 +117,7 @@ def answer_grid(  # noqa: PLR0913 - the options of a command
     ray_address: str = "",
     slurm: Mapping[str, str] | None = None,
     runs_per_job: int = 50,
+    share_gpu: bool = False,
     listener: Listener = nobody,
 ) -> tuple[pd.DataFrame | None, StoreError | None]:
     """Do the first part of `sweep`: answer; only `results.sqlite` is written.
@@ -139,10 +142,12 @@ def answer_grid(  # noqa: PLR0913 - the options of a command
     scenario, folder = _asked(scenario, gpu, out)
     engine = Engine(name=executor, ray_address=ray_address, slurm=slurm or {}, runs_per_job=runs_per_job)
     engine.check()
+    if share_gpu and executor != LOCAL:
+        raise UsageError("--share-gpu is for --executor local")
     here = plan_measuring(scenario, mode) if executor == LOCAL else None
     frame = None
     with ResultsStore(folder) as store, ExitStack() as stack:
-        meta = _scenario_meta(scenario, gpu=gpu, mode=mode)
+        meta = _scenario_meta(scenario, gpu=gpu, mode=mode, share_gpu=share_gpu)
         store.put_meta(meta)
         heartbeat = stack.enter_context(Heartbeat(store, listener))
         remote = stack.enter_context(opened(engine, folder, jobs=jobs))
@@ -154,7 +159,7 @@ def answer_grid(  # noqa: PLR0913 - the options of a command
         if isinstance(plan, RemotePlan):
             measure_elsewhere(plan, store, workers=workers, **known)
         else:
-            measure_cells(plan, store, listener=heartbeat, **known)
+            measure_cells(plan, store, share_gpu=share_gpu, listener=heartbeat, **known)
         outcomes = check_with(scenario, store, fresh=fresh, workers=workers)
         store.put_meta({"outcomes": to_plain(outcomes)})
         if len(scenario.cells) <= MOST_SHOWN:
@@ -246,13 +251,14 @@ def _asked(scenario: Scenario, gpu: str | None, out: str | Path | None) -> tuple
     return asked, default_folder(asked) if out is None else Path(out)
 
 
-def _scenario_meta(scenario: Scenario, *, gpu: str | None, mode: str) -> dict[str, Any]:
+def _scenario_meta(scenario: Scenario, *, gpu: str | None, mode: str, share_gpu: bool) -> dict[str, Any]:
     from actprof.sweeps.table import MOST_SHOWN
 
     is_large = len(scenario.cells) > MOST_SHOWN
     command = ["actprof", "sweep", str(scenario.path or scenario.name)]
     command += [] if gpu is None else ["--gpu", gpu]
     command += [] if mode == "auto" else ["--mode", mode]
+    command += ["--share-gpu"] if share_gpu else []
     return {
         "name": scenario.name,
         "question": scenario.question,

@@ -7,12 +7,9 @@ from dataclasses import replace
 
 from actprof.cell import Cell
 from actprof.errors import ActprofError
-from actprof.measuring.measure_cell import Run
+from actprof.measuring.measure_cell import STEPS, Run
 from actprof.prediction.predict import predict_cell
 from actprof.results import MOST_BATCH_SIZE, Result, Verdict
-
-# A size that survives one step and dies in the fifth is not a size that fits.
-STEPS = 10
 
 
 def measure_boundary(

@@ -28,6 +28,8 @@ from actprof.results import MEASURED, GpuUse, Result, Verdict
 from actprof.versions import library_versions
 
 Launcher = Callable[[Request, Conditions], Answer]
+# A size that survives one step and dies in the fifth is not a size that fits.
+STEPS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,9 @@ class Run:
     """How cells are measured: on which device, for at most how many seconds, for exactly how many steps.
 
     Without `steps` the time decides. `listener` is told what is happening; `command` is what repeats the
-    measurement, for the record. Tests have stand-ins for `launcher` and `watcher`.
+    measurement, for the record. With `memory_only` a run takes ten steps and no times. One that `shares` its
+    GPU with others is told nothing of the card, whose totals are not its own. Tests have stand-ins for
+    `launcher` and `watcher`.
     """
 
     choice: Choice
@@ -44,6 +48,8 @@ class Run:
     steps: int | None = None
     listener: Listener = nobody
     command: str = ""
+    memory_only: bool = False
+    shares: bool = False
     launcher: Launcher = run_worker
     watcher: Callable[..., AbstractContextManager[Any]] = CardWatch
 
@@ -109,7 +115,7 @@ class Run:
             index=gpu.index if gpu else 0,
             driver=gpu.driver if gpu else "",
             cap_bytes=self._cap_bytes(cell),
-            steps=self.steps,
+            steps=STEPS if self.memory_only else self.steps,
         )
 
     def _cap_bytes(self, cell: Cell) -> int | None:
@@ -125,7 +131,9 @@ class Run:
     def _launch(self, request: Request) -> tuple[Answer, CardUse | None]:
         pids: list[int] = []
         gpu = self.choice.gpu
-        watch = nullcontext() if gpu is None else self.watcher(gpu.index, lambda: pids[-1] if pids else None)
+        watch: AbstractContextManager[Any] = nullcontext()
+        if gpu is not None and not self.shares:
+            watch = self.watcher(gpu.index, lambda: pids[-1] if pids else None)
         with watch as watching:
             conditions = Conditions(
                 environment=self._environment(request.cell),
@@ -170,11 +178,12 @@ class Run:
 
     def _assumptions(self, cell: Cell) -> tuple[str, ...]:
         config = AllocatorConfig.parse(cell.alloc_conf)
+        told = [self.choice.reason, *([_SHARED] if self.shares else [_UNTIMED] if self.memory_only else [])]
         if self.choice.cap_bytes is None:
-            return (self.choice.reason,)
-        differences = (_EXPANDABLE,) if config.expandable_segments else ()
+            return tuple(told)
         collects = config.garbage_collection_threshold and config.per_process_memory_fraction is None
-        return (self.choice.reason, *differences, *((_COLLECTION,) if collects else ()))
+        told += [_EXPANDABLE] if config.expandable_segments else []
+        return (*told, *((_COLLECTION,) if collects else ()))
 
     def _failed(self, cell: Cell, error: WorkerError) -> Result:
         measurement = Measurement(
@@ -192,6 +201,8 @@ class Run:
         return replace(failed, measurement=measurement, device=device)
 
     def _result(self, cell: Cell, answer: Answer, card: CardUse | None) -> Result:
+        if self.memory_only:
+            answer = _without_times(answer)
         measurement = replace(answer.measurement, card=card, command=self.command, date=_now())
         if answer.oom is None:
             measurement = replace(measurement, context_bytes=context_bytes(measurement, card))
@@ -218,6 +229,8 @@ class Run:
 
 
 _SNAPSHOT_STEPS = 3
+_UNTIMED = "memory only was asked for, so that no times were taken"
+_SHARED = f"{_UNTIMED}, and other runs were on the GPU meanwhile"
 _EXPANDABLE = (
     "with expandable segments PyTorch tests a cap for the whole request, also where a segment that is there "
     "would have to grow by a part of it: it may run out a little earlier than on the card that is played"
@@ -231,6 +244,17 @@ _NOT_THE_CELLS = (
     "CUBLAS_WORKSPACE_CONFIG", "CUBLASLT_WORKSPACE_SIZE", "TORCH_CUBLASLT_UNIFIED_WORKSPACE",
     "CUDNN_CONV_WSCAP_DBG", "PYTORCH_NO_CUDA_MEMORY_CACHING",
 )  # fmt: skip
+
+
+def _without_times(answer: Answer) -> Answer:
+    measurement = replace(
+        answer.measurement,
+        data_seconds=None,
+        forward_seconds=None,
+        backward_seconds=None,
+        optimizer_seconds=None,
+    )
+    return replace(answer, step_seconds=None, measurement=measurement)
 
 
 def _now() -> str:

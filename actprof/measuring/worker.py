@@ -55,6 +55,16 @@ def forked(server: ForkServer) -> Callable[[Request, Conditions], Answer]:
     return partial(_run_forked, server)
 
 
+@cache
+def _server_here() -> ForkServer:
+    return measuring_server()
+
+
+def run_forked(request: Request, conditions: Conditions) -> Answer:
+    """Do what `run_worker` does, with a server that this process keeps until its end: it pickles."""
+    return _run_forked(_server_here(), request, conditions)
+
+
 def _run_forked(server: ForkServer, request: Request, conditions: Conditions) -> Answer:
     start = server.starting(import_for, request.cell.policy, request.device_type)
     return call_alone(replace(conditions, start=start), _run, request)

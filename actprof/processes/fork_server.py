@@ -74,8 +74,10 @@ class ForkServer:
         """
 
         def begin(environment: Environment, output: IO[bytes]) -> Process:
+            if self._closed:
+                raise OSError("what starts it was closed")
             process = None
-            if CAN_FORK and not self._closed:
+            if CAN_FORK:
                 process = self._fork((fork, (merged(environment), prepare, args), {}), output)
             process = process or start(environment, output)
             self._started.add(process)

@@ -27,10 +27,11 @@ def sweep(seed, tmp_path, monkeypatch):
     card = replace(CARD, index=0)
 
     def call(*options, launcher=None):
-        make_run = partial(Run, launcher=launcher or Launcher(), watcher=Watcher)
+        make_run = partial(Run, watcher=Watcher)
         monkeypatch.setitem(plan_measuring.__kwdefaults__, "gpus", lambda: (card,))
         monkeypatch.setattr("actprof.sweeps.measure_cells.usable_gpus", lambda: (card,))
         monkeypatch.setattr("actprof.sweeps.measure_cells.Run", make_run)
+        monkeypatch.setattr("actprof.sweeps.measure_cells.forked", lambda _server: launcher or Launcher())
         arguments = [str(scenario), "--no-cpu-check", "--jobs", "1", "--out", str(tmp_path / "out"), *options]
         done = CliRunner().invoke(command, arguments, standalone_mode=False)
         if done.exception is not None:

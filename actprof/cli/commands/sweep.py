@@ -56,6 +56,11 @@ def _settings(_ctx: click.Context, _option: click.Parameter, items: tuple[str, .
     show_default=True,
     help="auto also measures where the scenario's GPU, or one with its memory, is in this machine.",
 )
+@click.option(
+    "--share-gpu",
+    is_flag=True,
+    help="Measure memory only, with several runs on a GPU as long as they fit: faster, without times.",
+)
 @gpu_option("Another GPU than the scenario's.")
 @machine_options
 @jobs_option
