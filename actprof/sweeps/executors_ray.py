@@ -99,7 +99,7 @@ class RayExecutor(RemoteExecutor):
             self._resources = ray.cluster_resources()
             there = self._resources.get("CPU", 0.0)
             busy = there - ray.available_resources().get("CPU", 0.0)
-            machines = sum(name.startswith("node:") and name[5:6] != "_" for name in self._resources)
+            machines = sum(node["Alive"] for node in ray.nodes())
             self._doing = f"{busy:.0f} of {there:.0f} cores busy on {machines} {plural(machines, 'machine')}"
 
 
@@ -127,16 +127,18 @@ class _Answer(Future[Any]):
 
     def cancel(self) -> bool:
         """Have it run no more."""
+        cancelled = super().cancel()  # before it is told so
         with suppress(ray.exceptions.RayError):
             ray.cancel(self._reference, force=True)
-        return super().cancel()
+        return cancelled
 
     def _settle(self, done: Future[Any]) -> None:
         if self.cancelled():
             return
         if (lost := done.exception()) is not None:
-            first = str(lost).strip().partition("\n")[0]
-            self.set_exception(DiedError(f"the process that worked on it was lost: {first}"))
+            lines = str(lost).strip().splitlines() or [""]
+            said = lines[-1 if isinstance(lost, ray.exceptions.RayTaskError) else 0]
+            self.set_exception(DiedError(f"Ray lost it: {said}"))
             return
         value, error = done.result()
         if error is None:

@@ -22,7 +22,6 @@ from typing import Any, TypeVar
 import submitit
 
 from actprof.errors import DiedError, UsageError
-from actprof.files import write_whole
 from actprof.processes.remote import Needs, RemoteExecutor, needs_of, outcome
 from actprof.words import plural
 
@@ -31,6 +30,7 @@ CLUSTERS = ("slurm", "local")
 _MOST_JOBS = 16
 _MINUTES = 60
 _POLL_SECONDS = 0.5
+_GRACE_SECONDS = 10.0  # for processes of this machine to end
 _DEATHS = 3  # of jobs that a task may be the end of
 _SHARED = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
 
@@ -105,7 +105,7 @@ class SlurmExecutor(RemoteExecutor):
     def doing(self) -> str:
         """How many jobs there are."""
         with self._lock:
-            count = len(self._jobs)
+            count = sum(bool(job.asked) for job in self._jobs)
         return (
             f"{count} {plural(count, 'job')} of Slurm" if self._cluster == "slurm" else f"{count} local jobs"
         )
@@ -125,6 +125,11 @@ class SlurmExecutor(RemoteExecutor):
             with suppress(Exception):  # a job that is over, or a Slurm that does not answer
                 job.job.cancel(check=False)
             shutil.rmtree(job.place, ignore_errors=True)
+        end = time.monotonic() + _GRACE_SECONDS
+        while self._cluster == "local" and time.monotonic() < end:
+            if all(job.job.done() for job in self._jobs):
+                break
+            time.sleep(_POLL_SECONDS / 10)
 
     def _watch(self) -> None:
         while not self._over.wait(_POLL_SECONDS):
@@ -139,7 +144,7 @@ class SlurmExecutor(RemoteExecutor):
         for job in list(self._jobs):
             is_over = job.job.done()  # asked before, so that no answer comes in between
             self._take_answers(job)
-            if is_over or not job.asked:
+            if is_over:
                 self._jobs.remove(job)
                 shutil.rmtree(job.place, ignore_errors=True)
                 self._submit_again(job)
@@ -209,10 +214,11 @@ class SlurmExecutor(RemoteExecutor):
 def answer_tasks(tasks: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]], place: Path) -> None:
     """Run tasks in a job, and leave each answer in `place` at once; stop when that is gone."""
     for number, (function, args) in enumerate(tasks):
-        answer = pickle.dumps(outcome(function, *args))
         if not place.is_dir():
             return
-        write_whole(place / f"{number}.answer", answer)
+        unfinished = place / f"{number}.part"
+        unfinished.write_bytes(pickle.dumps(outcome(function, *args)))
+        unfinished.rename(place / f"{number}.answer")
 
 
 def _settle(future: Future[Any], value: Any, error: Exception | None) -> None:
