@@ -16,6 +16,7 @@ from actprof.advice.answer import (
     why_text,
 )
 from actprof.advice.suggest import Remedy
+from actprof.prediction.several_gpus import sharding_text
 from actprof.report.arrange import share_of_device
 from actprof.report.makeup import colour_parts, list_components, merge_small, split_by_kind
 from actprof.report.page import Plots, render
@@ -100,7 +101,8 @@ def _notes(result: Result) -> list[str]:
     limitless = result.source == PREDICTED and is_beyond and not beyond_text(result)
     without = "The bars are what it takes on a device without limit." if limitless else ""
     band = band_text(result)
-    return list(filter(None, (without, band and f"{capital(band)}.")))
+    shards = sharding_text(result)
+    return list(filter(None, (without, band and f"{capital(band)}.", shards and f"FSDP: {shards}.")))
 
 
 def _bars(result: Result, scale: float) -> list[Bar]:
@@ -120,9 +122,12 @@ def _bars(result: Result, scale: float) -> list[Bar]:
 def _tiles(result: Result) -> list[Tile]:
     """Return largest batch size, step and rate, as far as they are known."""
     seconds, rate, tiles = result.step_seconds, result.samples_per_second, []
+    several = result.cell.world_size > 1
+    together = f"on {result.cell.world_size} GPUs together, " if several else ""
     if result.max_batch_size is not None:
         limit = limit_text(result.max_batch_size).partition(" (")[0]
-        tiles.append(Tile("Largest batch size", limit, (f"this run has {result.cell.batch_size}",)))
+        each = " per GPU" if several else ""
+        tiles.append(Tile(f"Largest batch size{each}", limit, (f"this run has {result.cell.batch_size}",)))
     if seconds is None or rate is None:
         return tiles
     why = LIMITS.get(result.limited_by, "")
@@ -130,5 +135,5 @@ def _tiles(result: Result) -> list[Tile]:
     return [
         *tiles,
         Tile(f"A step {verb}", format_seconds(seconds.median), (f"limited by {why}",) if why else ()),
-        Tile(f"Samples/s{fitted}", rate_text(rate), (f"{figure(3600 * rate)} an hour",)),
+        Tile(f"Samples/s{fitted}", rate_text(rate), (f"{together}{figure(3600 * rate)} an hour",)),
     ]
