@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 
 from actprof.cell import Cell
 from actprof.errors import TraceError, UsageError
@@ -47,6 +48,8 @@ SETTINGS = {
     "smolvla": ({}, {"load_vlm_weights": True}, _AS_BASE),
     "pi05": ({}, _IN_BF16),
 }
+# Policies whose traces under DDP come along: each GPU of a run does the same, however many there are.
+ON_SEVERAL_GPUS = ("act", "smolvla")
 # Beside the trace that serves all batch sizes: those with one of their own, and where each size has one.
 ALONE, EACH = (1,), (1, 2, 4, 8)
 # Policies whose sizes are no affine function of the lengths of state and action: multi-tensor kernels work by
@@ -131,9 +134,11 @@ def groups_of(cell: Cell) -> Iterator[list[Cell]]:
     uneven = cell.policy in NOT_AFFINE
     if cell.cameras == 1 and cell.policy in ON_PUSHT:
         yield [replace(PUSHT, policy=cell.policy)]
-    for overrides in SETTINGS.get(cell.policy, ({},)):
+    strategies = ("none", "ddp") if cell.policy in ON_SEVERAL_GPUS else ("none",)
+    for strategy, overrides in product(strategies, SETTINGS.get(cell.policy, ({},))):
+        one = replace(cell, overrides=overrides, strategy=strategy)
         yield [
-            with_lengths(replace(cell, overrides=overrides, resolution=resolution), lengths)
+            with_lengths(replace(one, resolution=resolution), lengths)
             for lengths in (USUAL if uneven else ANCHORS[:1])
             for resolution in RESOLUTIONS_OF.get(cell.policy, RESOLUTIONS)
         ]

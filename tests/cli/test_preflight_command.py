@@ -8,13 +8,14 @@ import shlex
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import product
 
 import pytest
 from handmade import build_trace
 
 from actprof.hardware import LocalGpu
-from actprof.preflight_check.flag_table import flag_table
 from actprof.prediction.predict import NCCL_BYTES
+from actprof.preflight_check.flag_table import flag_table
 
 CAMERA = {"dtype": "video", "shape": [480, 640, 3], "names": ["height", "width", "channels"]}
 JOINTS = {"dtype": "float32", "shape": [6], "names": None}
@@ -26,8 +27,9 @@ ALMOST_FULL = ("--gpu", "RTX 3090", "--used-by-others", "23GiB")
 def words(tmp_path, seed, _own_cache):
     """Return a function that gives the words of a command whose trace, and lerobot's flags, are cached."""
     flag_table("act")
-    for batch_size in (1, 2):
-        seed(overrides={"chunk_size": 7, "n_action_steps": 7}, batch_size=batch_size)
+    for world_size, batch_size in product((1, 2), (1, 2)):
+        kept = {"chunk_size": 7, "n_action_steps": 7}
+        seed(overrides=kept, batch_size=batch_size, world_size=world_size)
 
     def command(*more, wrist=CAMERA):
         info = tmp_path / "meta" / "info.json"
@@ -148,13 +150,15 @@ def test_cameras_that_differ_are_traced_as_they_are(run, words, seed):
     assert shown.out.startswith("It fits. ACT with 1 camera at 640x480 and 1 at 320x240, batch 8")
 
 
-def test_several_processes_count_what_they_hold_beside_the_trace(run, words):
-    """Gradient buckets and NCCL: with room for them the run fits, and without it is tight."""
+def test_several_processes_are_told_together_and_count_nccl(run, words):
+    """The batch of all of them; with room for NCCL each fits, and without it is tight."""
     launched = ["accelerate", "launch", "--num_processes=2", *words()]
     asked = ("preflight", "--gpu", "3090", "--no-remedies", "--require", "fits")
     roomy = run(*asked, "--", *launched)
     crowded = run(*asked, "--used-by-others", "22.3GiB", "--", *launched)
-    assert "gradient buckets and NCCL of 2 processes" in " ".join(roomy.out.split())
+    said = " ".join(roomy.out.split())
+    assert "batch 8 per GPU (16 on all), on 2 \u00d7 RTX 3090 (DDP)" in said
+    assert "reserved + CUDA context and NCCL" in said
     assert [(0, True), (1, False)] == [
         (shown.code, shown.out.startswith("It fits.")) for shown in (roomy, crowded)
     ]
@@ -241,8 +245,10 @@ def remedies_of(run, *arguments):
 def crowded(words, seed):
     """Return the words of a command that does not fit into 2 GiB, the traces of its remedies cached."""
     kept = {"chunk_size": 7, "n_action_steps": 7}
-    seed(overrides=kept, batch_size=64, resolution="224x224", trace=build_trace(activation=1 << 19))
-    seed(overrides=kept, batch_size=64, changes=("fused_attention",))
+    for world_size in (1, 2):
+        several = {"overrides": kept, "batch_size": 64, "world_size": world_size}
+        seed(**several, resolution="224x224", trace=build_trace(activation=1 << 19))
+        seed(**several, changes=("fused_attention",))
     return lambda *more: words("--batch_size=4000", *more)
 
 
@@ -254,7 +260,7 @@ def test_a_job_is_offered_only_what_goes_with_its_command(run, crowded):
 
 
 def test_remedies_of_several_processes_count_all_of_them(run, crowded):
-    """Each is replayed beside what the processes hold."""
+    """Each is a run of as many processes, NCCL beside them."""
     launched = ["accelerate", "launch", "--num_processes=2", *crowded()]
     found = remedies_of(run, "--capacity", "2GiB", "--", *launched)
     alone = remedies_of(run, "--capacity", "2GiB", "--", *crowded())
