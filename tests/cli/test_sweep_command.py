@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pytest
 
 from actprof.errors import FieldError, StoreError
@@ -149,3 +150,53 @@ def test_json_has_the_runs_on_the_cpu(run, scenario, monkeypatch):
     data = json.loads(sweep(run, scenario, "--json").out)
 
     assert (4, []) == (len(data["results"]), data["cpu_checks"])
+
+
+def test_a_large_sweep_has_a_table_of_all_its_runs_and_no_page(run, scenario, monkeypatch):
+    """What is printed is how many there are of each verdict; the table is the one of a small sweep."""
+    small = sweep(run, scenario, "--no-cpu-check", "--out", "small").code
+    monkeypatch.setattr("actprof.sweeps.table.MOST_SHOWN", 3)
+    monkeypatch.setattr("actprof.sweeps.table._PART", 3)
+    shown = sweep(run, scenario, "--no-cpu-check", "--out", "large")
+    lines = shown.out.splitlines()
+
+    assert (0, 0) == (small, shown.code)
+    assert "predicted  4 runs: 2 fit, 2 out of memory" == lines[0]
+    assert [] == [line for line in lines if line.startswith("report")]
+    assert "4 runs: results.csv will have them all; a table and a report are for at most 3\n" == shown.err
+    table, whole = (pd.read_csv(f"{folder}/results.csv") for folder in ("large", "small"))
+    pd.testing.assert_frame_equal(whole, table.sort_values("batch_size", ignore_index=True))
+    assert 2 == sweep(run, scenario, "--json").code
+    refused = run("report", "large")
+    assert (2, True) == (refused.code, "large has 4 runs, too many for a page" in refused.err)
+
+
+def test_status_tells_how_far_a_sweep_is(run, scenario):
+    """From another terminal, or when it is over."""
+    sweep(run, scenario, "--no-cpu-check")
+    shown = run("sweep", "--status", "reports/small").out.splitlines()
+    data = json.loads(run("sweep", "--status", "reports/small", "--json").out)
+
+    assert ["small: 4 runs planned", "predicted  4 runs: 2 fit, 2 out of memory"] == shown[:2]
+    assert shown[2].startswith("tasks    4 of 4 tasks done")
+    assert shown[3].endswith(": done")
+    assert (4, False, {"fits": 2, "oom": 2}) == (
+        data["planned"],
+        data["is_alive"],
+        data["counts"]["predicted"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "name a scenario file, or a folder with --status"),
+        (("--slurm", "fast", "--status", "x"), "'fast' is not NAME=VALUE, like partition=gpu"),
+        (("--status", "nowhere"), "nowhere has no results.sqlite"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(run, options, words):
+    """In a sentence."""
+    shown = run("sweep", *options)
+
+    assert (shown.code in (1, 2), True) == (True, words in shown.err)
