@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from actprof.errors import DiedError, UsageError
 from actprof.processes.remote import Needs, RemoteExecutor, needs_of, outcome
+from actprof.progress import say
 from actprof.words import plural
 
 # Before Ray is imported: it is not to report home, nor to remark on containers.
@@ -108,8 +109,10 @@ _SOME = 0.001  # of a resource that only says what kind of GPU it is: what there
 
 def _connect(address: str, jobs: int | None) -> None:
     told: dict[str, Any] = {"address": address}
-    if not address:
-        told = {"num_cpus": jobs, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
+    if not address:  # "local": else it would be whichever is there
+        told = {"address": "local", "num_cpus": jobs, "include_dashboard": False}
+        told["object_store_memory"] = _STORE_BYTES
+    say(f"connecting to the Ray cluster at {address}" if address else "starting Ray on this machine")
     try:
         ray.init(**told, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
