@@ -111,8 +111,33 @@ def cell(*units: str, world_size: int = 2, **more: Any) -> Cell:
     return Cell(strategy="fsdp", world_size=world_size, wrap_modules=units, **more)
 
 
+class ReadingNet(Net):
+    """Reads the weights of its blocks and does not call them, as pi0 does with its layers."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        for block in self.blocks:
+            x = block.narrow(block.wide(x))
+        return self.last(x).pow(2).mean()
+
+
+class TwoDtypes(Net):
+    """Its last layer is in bf16."""
+
+    def __init__(self, blocks: int, width: int) -> None:
+        super().__init__(blocks, width)
+        self.last.weight = nn.Parameter(self.last.weight.to(torch.bfloat16))
+
+
 def run(
-    of: Cell, device: str, into: Recorder, *, blocks: int = 4, width: int = 256, tokens: int = 32
+    of: Cell,
+    device: str,
+    into: Recorder,
+    *,
+    net_of: type[Net] = Net,
+    blocks: int = 4,
+    width: int = 256,
+    tokens: int = 32,
 ) -> None:
     """Train a sharded net for two steps."""
 
@@ -121,22 +146,26 @@ def run(
 
     torch.manual_seed(0)
     accelerator = StepAccelerator(device_type=device, backward=backward, phase=into.phase)
-    net = Net(blocks, width).to(device)
+    net = net_of(blocks, width).to(device)
     optimizer = torch.optim.AdamW(net.parameters(), foreach=True)
     shard(of, net, optimizer, precision=of.precision)
     accelerator.prepare(net, optimizer, precision=of.precision)
     for _ in range(STEPS):
-        with saving_tensors() if device == "cuda" else ExitStack():
-            with into.phase("data"):
-                batch = torch.randn(tokens, width, device=device)
-            with accelerator.autocast():
-                loss = net.forward(batch)
-            accelerator.backward(loss)
-            accelerator.clip_grad_norm_(net.parameters(), 1.0)
-            with into.phase("optimizer"):
-                optimizer.step()
-                optimizer.zero_grad()
-            del loss
+        for number in range(of.accumulate):
+            with (
+                saving_tensors() if device == "cuda" else ExitStack(),
+                accelerator.accumulating(number, of.accumulate),
+            ):
+                with into.phase("data"):
+                    batch = torch.randn(tokens, width, device=device)
+                with accelerator.autocast():
+                    loss = net.forward(batch)
+                accelerator.backward(loss)
+                accelerator.clip_grad_norm_(net.parameters(), 1.0)
+                with into.phase("optimizer"):
+                    optimizer.step()
+                    optimizer.zero_grad()
+                del loss
     into.stop()
 
 

@@ -7,18 +7,20 @@ GPU's run has on the host.
 
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
-from sharded import cell, on_fake_cuda, on_two_processes, record_policy, seen
+from sharded import ReadingNet, TwoDtypes, cell, on_fake_cuda, on_two_processes, record_policy, seen
 
 from actprof.errors import ActprofError
 from actprof.hardware import builtin_catalogue
 from actprof.replay.replay import ReplayConditions, replay
 from actprof.step_time.step import play_step
+from actprof.trace.cache import STOPS
 from actprof.trace.model import KINDS
-from actprof.trace.record import record, record_trace
+from actprof.trace.record import _why_not, record, record_trace
 
 BLOCKS, WIDTH = 16, 128
 BLOCK_BYTES = (8 * WIDTH * WIDTH + 7 * WIDTH) * 4
@@ -30,6 +32,7 @@ NETS = {
     "by block": cell("Block"),
     "root only": cell(),
     "not resharded": cell("Block", reshard_after_forward=False),
+    "accumulated": cell("Block", accumulate=2),
     "bf16": cell("Block", precision="bf16"),
 }
 ACT = cell(
@@ -55,6 +58,12 @@ def really(tmp_path_factory):
     return dict(zip([*NETS, "act"], rest, strict=True))
 
 
+@cache
+def pretended(name):
+    """What one process sees of a net, or of ACT, on fake CUDA."""
+    return seen(record_policy(ACT, "cuda")) if name == "act" else on_fake_cuda(NETS[name])
+
+
 def comes_in_order(fewer, more):
     """Tell whether all of `fewer` are among `more`, in the same order."""
     left = iter(more)
@@ -62,10 +71,10 @@ def comes_in_order(fewer, more):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["by block", "root only", "not resharded"])
+@pytest.mark.parametrize("name", ["by block", "root only", "not resharded", "accumulated"])
 def test_a_net_allocates_and_frees_as_on_two_processes(really, name):
     """Forward passes are equal; each event of a backward pass is in the real one, with gloo's."""
-    real, fake = really[name], on_fake_cuda(NETS[name])
+    real, fake = really[name], pretended(name)
 
     assert real.of("forward") == fake.of("forward")
     for ours, theirs in zip(fake.of("backward"), real.of("backward"), strict=True):
@@ -76,12 +85,13 @@ def test_a_net_allocates_and_frees_as_on_two_processes(really, name):
 @pytest.mark.parametrize("name", NETS)
 def test_what_lives_after_each_pass_is_equal_to_the_byte(really, name):
     """After the first step there are the counters of Adam besides."""
-    real, fake = really[name], on_fake_cuda(NETS[name])
+    real, fake = really[name], pretended(name)
 
-    assert [COUNTERS * step for step in (0, 1)] == minus(real, fake, "backward")
-    assert [0, COUNTERS, COUNTERS, COUNTERS] == minus(real, fake, "optimizer")
+    both_steps = sorted([0, COUNTERS] * NETS[name].accumulate)
+    assert both_steps == minus(real, fake, "backward")
+    assert {0, COUNTERS} == set(minus(real, fake, "optimizer"))
     if name != "bf16":  # whose layer norm runs in fp32 on a GPU
-        assert [COUNTERS * step for step in (0, 1)] == minus(real, fake, "forward")
+        assert both_steps == minus(real, fake, "forward")
 
 
 def minus(real, fake, phase):
@@ -95,7 +105,7 @@ def test_act_allocates_and_frees_as_on_two_processes(really):
 
     Besides there are batches on the host, which a GPU's run does not count, and Adam's counters.
     """
-    real, fake = really["act"], seen(record_policy(ACT, "cuda"))
+    real, fake = really["act"], pretended("act")
 
     for phase in ("forward", "backward"):
         for ours, theirs in zip(fake.of(phase), real.of(phase), strict=True):
@@ -107,8 +117,8 @@ def test_act_allocates_and_frees_as_on_two_processes(really):
 
 
 def test_real_tensors_need_no_other_process():
-    """As `actprof measure` runs it on one GPU: with the pretended group and torch's engine, here on the CPU."""
-    real, fake = (seen(record_policy(ACT, device)) for device in ("cpu", "cuda"))
+    """As `actprof measure` runs it: with the pretended group and torch's engine, here on the CPU."""
+    real, fake = seen(record_policy(ACT, "cpu")), pretended("act")
 
     for phase in ("forward", "backward"):
         for ours, theirs in zip(fake.of(phase), real.of(phase), strict=True):
@@ -197,6 +207,26 @@ def test_a_step_of_a_sharded_policy_is_played(act_trace):
 
     assert {"fsdp.all_gather_copy_in.default", "fsdp.chunk_cat.default"} < names
     assert not any(name.startswith(("c10d", "storage")) for name in names)
+
+
+def test_a_unit_that_is_never_called_is_never_gathered():
+    """Its weights meet the batch as shards, which torch refuses; a trace says so in other words."""
+    assert on_fake_cuda(cell(), net_of=ReadingNet)
+    with pytest.raises(RuntimeError) as stopped:
+        on_fake_cuda(cell("Block"), net_of=ReadingNet)
+
+    reason = _why_not(ACT, stopped.value)
+    assert reason.startswith(STOPS)
+    assert "reads weights of a module without calling the module" in reason
+
+
+def test_what_torch_refuses_to_shard_would_stop_a_gpu():
+    """As trained parameters of two dtypes in one unit."""
+    with pytest.raises(AssertionError) as stopped:
+        on_fake_cuda(cell(), net_of=TwoDtypes)
+
+    assert _why_not(ACT, stopped.value).startswith(STOPS)
+    assert "uniform original parameter dtype" in _why_not(ACT, stopped.value)
 
 
 @pytest.mark.parametrize(
