@@ -19,6 +19,7 @@ from actprof.hardware import Catalogue, Gpu
 from actprof.measuring.choose_device import choose_gpu
 from actprof.measuring.measure_cell import Run
 from actprof.measuring.nvml import usable_gpus
+from actprof.measuring.worker import run_forked
 from actprof.prediction.many import cell_label
 from actprof.prediction.predict import device_of, unknown_result
 from actprof.processes.pool import TRACING_BYTES, Task, Workers
@@ -154,7 +155,7 @@ def measure_here(cell: Cell, told: bytes) -> tuple[Result, str]:
     """
     catalogue, command = _told(told)
     choice = choose_gpu(cell, usable_gpus(), catalogue, device="cuda")
-    result = Run(choice=choice, catalogue=catalogue, command=command).measure(cell)
+    result = Run(choice=choice, catalogue=catalogue, command=command, launcher=run_forked).measure(cell)
     if result.verdict == Verdict.FAILED or choice.gpu is None:
         return result, _FAILED
     return result, measured_fingerprint(cell, choice.gpu, choice.cap_bytes)

@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 
 import pytest
+from stand_ins import Launcher
 
 from actprof.errors import UsageError
 from actprof.measuring.request import Request
@@ -48,6 +49,21 @@ def _without_times(answer):
     names = ("data_seconds", "forward_seconds", "backward_seconds", "optimizer_seconds")
     kept = replace(answer.measurement, resident_bytes=0, **dict.fromkeys(names))
     return replace(answer, measurement=kept, step_seconds=None)
+
+
+def on_a_fake_gpu(request):
+    """Measure on a GPU that is not there."""
+    return Launcher()(request, Conditions())
+
+
+@pytest.mark.parametrize("alloc_conf", ["", "expandable_segments:True", "max_split_size_mb:64"])
+def test_a_fork_finds_the_same_peaks(server, small_cell, alloc_conf):
+    """On the fake GPU, to the byte, under any settings; `test_on_gpu.py` has the twin."""
+    request = Request(cell=replace(small_cell, alloc_conf=alloc_conf), steps=10)
+    alone = on_a_fake_gpu(request)
+
+    assert 10 == len(alone.measurement.step_memory)
+    assert _without_times(alone) == _without_times(call(server, on_a_fake_gpu, request))
 
 
 def test_what_lerobot_refuses_is_told_by_a_fork_too(server, small_cell):

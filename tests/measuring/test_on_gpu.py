@@ -17,6 +17,11 @@ from actprof.measuring.choose_device import choose_gpu, on_this_card
 from actprof.measuring.measure_cell import Run
 from actprof.measuring.nvml import usable_gpus
 from actprof.measuring.run_device import CudaDevice
+from actprof.measuring.worker import forked, measuring_server
+from actprof.scenario.grid import build_scenario
+from actprof.sweeps.measure_cells import measure_cells, plan_measuring
+from actprof.sweeps.runner import run_sweep
+from actprof.sweeps.store import ResultsStore
 from actprof.units import GIB, MIB
 
 pytestmark = [
@@ -167,3 +172,35 @@ def test_a_prediction_does_not_touch_the_gpu(tmp_path):
     ]
     assert ["False", "False"] == [touched for touched, _bytes in told]
     assert told[0] == told[1]
+
+
+def test_a_fork_measures_what_a_new_process_does():
+    """Peaks of every step, whatever the allocator's settings: each fork reads its own."""
+    from actprof.api.cells import make_cell
+    from actprof.hardware import builtin_catalogue
+
+    with measuring_server() as server:
+        for alloc_conf in ("", "expandable_segments:True", "max_split_size_mb:64"):
+            cell = make_cell(default_gpu=None, alloc_conf=alloc_conf, cudnn_benchmark=False, **SMALL)
+            choice = choose_gpu(cell, usable_gpus(), builtin_catalogue())
+            run = Run(choice=choice, memory_only=True)
+            alone, in_fork = run.measure(cell), replace(run, launcher=forked(server)).measure(cell)
+
+            assert "fits" == alone.verdict == in_fork.verdict
+            assert alone.measurement.step_memory == in_fork.measurement.step_memory
+
+
+def test_runs_that_share_the_gpu_measure_what_they_do_alone(tmp_path):
+    """Four on a card that plays one of 6 GiB."""
+    grid = {"batch_size": [2, 3, 4, 6], "resolution": ["224x224"]}
+    asked = build_scenario({"gpu": None, "capacity": 6 * GIB, "cudnn_benchmark": False}, grid)
+    plan = plan_measuring(asked, "measure")
+    with ResultsStore(tmp_path) as store:
+        run_sweep(asked, store)
+        measure_cells(plan, store, share_gpu=True)
+        shared = store.results(asked.cells, source="measured")
+
+    for found, (cell, choice) in zip(shared, plan.choices, strict=True):
+        alone = Run(choice=choice, memory_only=True).measure(cell)
+        assert found.step_seconds is None
+        assert alone.measurement.step_memory == found.measurement.step_memory
