@@ -32,6 +32,7 @@ _MINUTES = 60
 _POLL_SECONDS = 0.5
 _GRACE_SECONDS = 10.0  # for processes of this machine to end
 _DEATHS = 3  # of jobs that a task may be the end of
+_GPU = "gpu."
 _SHARED = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
 
 
@@ -69,7 +70,8 @@ class SlurmExecutor(RemoteExecutor):
     Args:
         folder: shared with the jobs; their logs and answers come here.
         settings: of submitit (`timeout_min`, `mem_gb`) and, by Slurm's names, of sbatch (`partition`, `time`,
-            `account`); `cluster=local` takes processes of this machine for jobs, to try it out.
+            `account`), those of jobs that measure with `gpu.` before the name; `cluster=local` takes this
+            machine's processes for jobs, to try it out.
         runs_per_job: tasks of a job.
         jobs: at a time; 16 if left out.
 
@@ -183,17 +185,20 @@ class SlurmExecutor(RemoteExecutor):
         self._jobs.append(_Job(dict(enumerate(asked)), place, job, needs))
 
     def _submitter(self, needs: Needs) -> submitit.AutoExecutor:
-        given = {
+        given: dict[str, Any] = {
             "name": "actprof",
             "timeout_min": _MINUTES,
             "cpus_per_task": needs.cores,
             "mem_gb": math.ceil(needs.memory_bytes / 1e9) or None,
+            "gpus_per_node": needs.gpus or None,
         }
+        own = {name: text for name, text in self._settings.items() if not name.startswith(_GPU)}
         if needs.gpus:
-            typed = f"gpu:{needs.named}:{needs.gpus}"
-            given |= {"slurm_gres": typed} if needs.named else {"gpus_per_node": needs.gpus}
-        for name, text in self._settings.items():
+            own |= {n.removeprefix(_GPU): text for n, text in self._settings.items() if n.startswith(_GPU)}
+        for name, text in own.items():
             given[name if name in _SHARED else f"slurm_{name}"] = int(text) if text.isdigit() else text
+        if "slurm_gres" in given:
+            del given["gpus_per_node"]
         try:
             submitter = submitit.AutoExecutor(self._folder, cluster=self._cluster)
             submitter.update_parameters(**given)

@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from processes import wait_until
@@ -14,6 +15,7 @@ from processes import wait_until
 from actprof.errors import DiedError, UsageError
 from actprof.processes.pool import Workers
 from actprof.processes.remote import Errand, Needs
+from actprof.sweeps import executors_slurm
 from actprof.sweeps.executors import Engine, opened
 from actprof.sweeps.executors_slurm import SlurmExecutor
 from actprof.sweeps.runner import run_sweep
@@ -130,3 +132,23 @@ def test_an_engine_that_is_not_installed_is_named_with_its_extra(monkeypatch, na
     monkeypatch.setattr("actprof.sweeps.executors.find_spec", lambda _name: None)
     with pytest.raises(UsageError, match=rf"needs {package}, .*pip install 'actprof\[{name}\]'"):
         Engine(name=name).check()
+
+
+def test_settings_of_jobs_that_measure_are_theirs_alone(tmp_path):
+    """Beside what a task needs, which they replace."""
+    settings = {**LOCAL, "partition": "cpu", "mem_gb": "8", "gpu.partition": "gpu", "gpu.gres": "gpu:a100:1"}
+    with (
+        SlurmExecutor(tmp_path, settings, runs_per_job=3) as executor,
+        mock.patch.object(executors_slurm.submitit.AutoExecutor, "update_parameters") as told,
+    ):
+        executor._submitter(Needs(memory_bytes=400_000_000))
+        executor._submitter(Needs(gpus=1))
+    predicting, measuring = (call.kwargs for call in told.call_args_list)
+
+    assert ("cpu", 8, None) == (
+        predicting["slurm_partition"],
+        predicting["mem_gb"],
+        predicting["gpus_per_node"],
+    )
+    assert ("gpu", "gpu:a100:1") == (measuring["slurm_partition"], measuring["slurm_gres"])
+    assert "gpus_per_node" not in measuring

@@ -89,7 +89,7 @@ def _settings(_ctx: click.Context, _option: click.Parameter, items: tuple[str, .
     multiple=True,
     metavar="NAME=VALUE",
     callback=_settings,
-    help="A setting of the jobs, like partition=gpu, time=60 or mem_gb=8. Repeatable.",
+    help="A setting of the jobs, like partition=cpu, time=60, mem_gb=8 or gpu.gres=gpu:a100:1. Repeatable.",
 )
 @click.option(
     "--runs-per-job", type=click.IntRange(min=1), default=50, show_default=True, help="Of a Slurm job."
