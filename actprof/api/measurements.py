@@ -68,8 +68,11 @@ def measure(  # noqa: PLR0913 - the options of a command
         return result
     if boundary:
         from actprof.measuring.boundary import measure_boundary
+        from actprof.measuring.worker import forked, measuring_server
 
-        result = replace(result, max_batch_size=measure_boundary(run, cell))
+        with measuring_server() as server:
+            largest = measure_boundary(replace(run, launcher=forked(server)), cell)
+        result = replace(result, max_batch_size=largest)
     if snapshot is not None:
         run.snapshot(cell, Path(snapshot))
     return result

@@ -40,6 +40,18 @@ def dies(request, _conditions):
     raise WorkerError("the worker was killed by SIGKILL", ("last words",))
 
 
+def test_the_sizes_of_a_boundary_are_tried_in_forks(measure, monkeypatch):
+    """The first run has an interpreter of its own; ten steps each of the others."""
+    alone, in_forks = Launcher(), Launcher()
+    monkeypatch.setattr("actprof.measuring.worker.forked", lambda _server: in_forks)
+    _code, printed = measure("--batch-size", "4", "--boundary", "--json", launcher=alone)
+
+    largest = json.loads(printed)["max_batch_size"]
+    assert [4] == [request.cell.batch_size for request in alone.requests]
+    assert {largest, largest + 1} <= {request.cell.batch_size for request in in_forks.requests}
+    assert {10} == {request.steps for request in in_forks.requests}
+
+
 def test_one_object_is_printed(measure):
     """Its source, device and seconds stand where a script looks for them."""
     code, printed = measure("--batch-size", "4", "--json")
