@@ -21,6 +21,7 @@ OTHERS = {
     "hf jobs": ["--flavor"],
     "mypy": ["--strict"],
     "lerobot": ["--device", "--steps"],
+    "ray start": ["--address", "--num-gpus", "--resources"],
     "our benchmarks": ["--main", "--missing", "--uv"],
     "sudo": ["--preserve-env"],
 }
