@@ -212,6 +212,7 @@ def loading_of(config: Any, dataset: Any, *, loads_itself: bool) -> Loading:
         start_method=start_method(config) or "",
         decoders=cached_decoders(len(video_files(dataset.root)), os.environ) if decodes else 0,
         statistics=STATISTICS * len(cameras) if config.dataset.use_imagenet_stats else 0,
+        stored_images=bool(dataset.meta.image_keys),
         loads_itself=loads_itself,
         trains=False,
     )

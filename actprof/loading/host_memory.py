@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import mmap
 import multiprocessing
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -40,6 +40,7 @@ _DATASET = {"": 427 * MIB, "transformers": 45 * MIB}
 _TRAINING = {"": 448 * MIB, "transformers": 58 * MIB, "diffusers": 23 * MIB}
 LIBRARIES = ("transformers", "diffusers")
 _DECODING = 30 * MIB  # in a worker that started anew: 10 to 45
+_STORED = 200 * MIB  # more where images are read from tables, at 640x480
 _FORKED = 60 * MIB  # of a forked worker's own: 35 to 120, up to 190 after a full garbage collection
 _LOADING_ITSELF, _BATCHES_ITSELF = 52 * MIB, 3  # of a main process without workers
 
@@ -53,6 +54,7 @@ class Loading:
         start_method: of the workers, by Python's name; empty: Python's own choice.
         decoders: open at most in each process that loads.
         statistics: small tensors of the dataset that workers started anew share with the main process.
+        stored_images: frames are images in the dataset's tables, which workers read rows of.
         loaders: DataLoaders of each process; two where held-out episodes are evaluated.
         processes: that train on the machine.
         loads_itself: the main process loads batches, or has done so, as it does without workers.
@@ -66,6 +68,7 @@ class Loading:
     start_method: str = ""
     decoders: int = 0
     statistics: int = 0
+    stored_images: bool = False
     loaders: int = 1
     processes: int = 1
     loads_itself: bool = False
@@ -126,11 +129,12 @@ def host_memory(loading: Loading, libraries: Collection[str]) -> HostMemory:
     if loading.loads_itself or not some:
         main += _LOADING_ITSELF + _BATCHES_ITSELF * batch
     anew = _imports(_TRAINING if loading.trains else _DATASET, libraries) + _DECODING
+    stored = _STORED if loading.stored_images else 0
     ahead = loading.loaders * (loading.workers * loading.prefetch_factor + 1) * batch
     shared = loading.statistics * mmap.PAGESIZE if method != FORK else 0
     return HostMemory(
         main_bytes=main,
-        worker_bytes=(_FORKED if method == FORK else anew) if some else 0,
+        worker_bytes=((_FORKED if method == FORK else anew) + stored) if some else 0,
         decoders_bytes=loading.decoders * DECODER_BYTES,
         batch_bytes=batch,
         workers=loading.loaders * loading.workers,
@@ -180,7 +184,7 @@ def sample_columns(
 
 
 def _numbers(key: str, feature: Mapping[str, Any], sizes: Mapping[str, tuple[int, int]]) -> int:
-    shape = [int(size) for size in feature.get("shape") or ()]
+    shape: Sequence[int] = feature.get("shape") or ()
     if key in sizes and _is_camera(feature):
         return min(shape) * prod(sizes[key])
     return prod(shape)
@@ -191,9 +195,10 @@ def _is_camera(feature: Mapping[str, Any]) -> bool:
 
 
 def _item_bytes(feature: Mapping[str, Any]) -> int:
-    kind, info = str(feature.get("dtype")), feature.get("info") or {}
+    kind, info = str(feature.get("dtype")), feature.get("info")
     if _is_camera(feature):
-        is_depth = info.get("is_depth_map") or info.get("video.is_depth_map")
+        known = info if isinstance(info, Mapping) else {}
+        is_depth = known.get("is_depth_map") or known.get("video.is_depth_map")
         return 1 if kind == "video" and frames_come_as_bytes() and not is_depth else 4
     if kind.startswith("float"):
         return 4

@@ -7,6 +7,7 @@ from actprof.policies.spec import PolicySpec
 SPEC = PolicySpec(
     name="diffusion",
     title="Diffusion Policy",
+    history=lambda config: config["n_obs_steps"],
     extra="diffusion",
     fixed={"pretrained_backbone_weights": None},
     sizeless=frozenset(

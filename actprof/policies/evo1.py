@@ -47,6 +47,7 @@ def _tokens(_cell: Cell) -> Any:
 SPEC = PolicySpec(
     name="evo1",
     title="EVO1",
+    history=lambda _config: 1,
     extra="evo1",
     use_amp=True,
     models={"OpenGVLab/InternVL3-1B-hf": _INTERNVL3},

@@ -52,6 +52,7 @@ def _stand_ins(_cell: Cell) -> AbstractContextManager[object]:
 SPEC = PolicySpec(
     name="fastwam",
     title="FastWAM",
+    history=lambda config: -(-config["num_video_frames"] // config["action_video_freq_ratio"]),
     fixed={"base_model_id": None},
     extra="fastwam",
     example={"state_dim": 8, "action_dim": 7},  # as many as lerobot's defaults for them

@@ -38,6 +38,7 @@ _CLIP: dict[str, Any] = {
 SPEC = PolicySpec(
     name="multi_task_dit",
     title="Multitask DiT",
+    history=lambda config: config["n_obs_steps"],
     extra="multi_task_dit",
     models={"openai/clip-vit-base-patch16": _CLIP},
     reads_task=True,

@@ -66,6 +66,7 @@ def _tokens(cell: Cell) -> Any:
 SPEC = PolicySpec(
     name="smolvla",
     title="SmolVLA",
+    history=lambda _config: 1,
     extra="smolvla",
     models={"HuggingFaceTB/SmolVLM2-500M-Video-Instruct": _SMOLVLM2},
     bases={"lerobot/smolvla_base": _BASE},

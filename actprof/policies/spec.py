@@ -18,6 +18,10 @@ def _no_stand_ins(_cell: Cell) -> AbstractContextManager[object]:
     return nullcontext()
 
 
+def _this_moment(_config: Mapping[str, Any]) -> int:
+    return 0
+
+
 def _plain_tokens(cell: Cell) -> Any:
     from actprof.policies.hub import Tokens
 
@@ -47,6 +51,8 @@ class PolicySpec:
         tokens: makes what stands for its tokenizers and processors.
         stand_ins: gives the context in which lerobot builds config, policy and pre-processor; what these
             would otherwise look for outside is answered in it.
+        history: how many time steps of each observation a sample has, by the fields of its config
+            (`observation_delta_indices`); 0: this moment's alone, without an axis of time.
         needs_state: whether it asks every batch for `observation.state`.
         reads_task: whether it reads the text of the task from the batch.
         reads_all: whether it reads a task of any length, not padded to a number of tokens of its own.
@@ -98,6 +104,7 @@ class PolicySpec:
     absent_cameras: str = ""
     tokens: Callable[[Cell], Any] = _plain_tokens
     stand_ins: Callable[[Cell], AbstractContextManager[object]] = _no_stand_ins
+    history: Callable[[Mapping[str, Any]], int] = _this_moment
     needs_state: bool = True
     reads_task: bool = False
     reads_all: bool = False

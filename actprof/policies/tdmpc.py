@@ -7,6 +7,7 @@ from actprof.policies.spec import PolicySpec
 SPEC = PolicySpec(
     name="tdmpc",
     title="TD-MPC",
+    history=lambda config: config["horizon"] + 1,
     example={"cameras": 1, "resolution": "84x84"},
     sizeless=frozenset(
         {

@@ -30,6 +30,7 @@ def _stand_ins(_cell: Cell) -> AbstractContextManager[object]:
 SPEC = PolicySpec(
     name="vla_jepa",
     title="VLA-JEPA",
+    history=lambda config: config["num_video_frames"],
     extra="vla_jepa",
     models={
         "Qwen/Qwen3-VL-2B-Instruct": QWEN3_VL,

@@ -44,6 +44,7 @@ def _one_step_of_the_first_kind(_cell: Cell) -> Iterator[None]:
 SPEC = PolicySpec(
     name="vqbet",
     title="VQ-BeT",
+    history=lambda config: config["n_obs_steps"],
     example={"cameras": 1},
     fixed={"pretrained_backbone_weights": None},
     stand_ins=_one_step_of_the_first_kind,

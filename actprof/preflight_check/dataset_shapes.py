@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ class Shapes:
         state_dim: length of `observation.state`; 0 where there is none.
         action_dim: length of `action`.
         environment_dim: length of `observation.environment_state`; 0 where there is none.
-        frames: of the whole dataset; 0 when not known.
+        frames, episodes: of the whole dataset; 0 when not known.
+        features: of the dataset that have a shape, as its `info` has them; empty where no dataset is at hand.
         named: whether the keys are a dataset's; else they are made up.
         odd: inputs that actprof's cells do not have, in words.
     """
@@ -42,6 +43,8 @@ class Shapes:
     action_dim: int
     environment_dim: int = 0
     frames: int = 0
+    episodes: int = 0
+    features: Mapping[str, Any] = field(default_factory=dict)
     named: bool = True
     odd: tuple[str, ...] = ()
     source: str
@@ -108,8 +111,22 @@ def shapes_of(info: Mapping[str, Any], source: str) -> Shapes:
             f"{source} has no action among its features, and a policy learns actions; is it the right "
             f"dataset? {_GIVE.capitalize()}"
         )
-    frames = info.get("total_frames")
-    return replace(_shapes(features, source), frames=frames if isinstance(frames, int) else 0)
+    frames, episodes = (
+        count if isinstance(count := info.get(name), int) else 0
+        for name in ("total_frames", "total_episodes")
+    )
+    return replace(_shapes(features, source), frames=frames, episodes=episodes, features=_sized(features))
+
+
+def _sized(features: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the features that have a shape of whole numbers."""
+    found = {key: feature for key, feature in features.items() if isinstance(feature, dict)}
+    shapes = {key: feature.get("shape") for key, feature in found.items()}
+    return {
+        key: found[key]
+        for key, shape in shapes.items()
+        if isinstance(shape, list | tuple) and shape and all(type(size) is int and size > 0 for size in shape)
+    }
 
 
 def _shapes(features: Mapping[str, Any], source: str) -> Shapes:

@@ -9,6 +9,7 @@ from actprof.advice.suggest import Remedy
 from actprof.policies.facts import PolicyFacts
 from actprof.preflight_check.duration import Duration
 from actprof.preflight_check.find_gpu import RunGpu
+from actprof.preflight_check.host_memory import HostNeed
 from actprof.preflight_check.policy_inputs import Inputs
 from actprof.preflight_check.training_run import TrainingRun
 from actprof.preflight_check.trap import Trap
@@ -30,6 +31,7 @@ class Preflight:
         assumptions: what is taken for granted beside the prediction's own assumptions.
         remedies: where the run does not simply fit.
         duration: of all steps; None where the speed is not known.
+        host: what the run takes of its machine's own memory; None where nothing is predicted.
     """
 
     verdict: Verdict = Verdict.UNKNOWN
@@ -46,6 +48,7 @@ class Preflight:
     traps: tuple[Trap, ...] = ()
     remedies: tuple[Remedy, ...] = ()
     duration: Duration | None = None
+    host: HostNeed | None = None
 
     @property
     def exit_code(self) -> int:
@@ -75,6 +78,7 @@ class Preflight:
             "traps": to_plain(self.traps),
             "remedies": [_remedy(remedy) for remedy in self.remedies],
             "duration": to_plain(self.duration),
+            "host_memory": to_plain(self.host),
         }
 
 

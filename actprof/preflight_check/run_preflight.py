@@ -21,6 +21,7 @@ from actprof.preflight_check.dataset_format import NO_CAMERA, dataset_traps
 from actprof.preflight_check.dataset_shapes import Shapes, find_info, shapes_of
 from actprof.preflight_check.duration import run_duration
 from actprof.preflight_check.find_gpu import RunGpu, run_gpu
+from actprof.preflight_check.host_memory import host_need, run_loading, with_weights
 from actprof.preflight_check.named_values import value_traps
 from actprof.preflight_check.policy_inputs import Inputs, run_inputs
 from actprof.preflight_check.preflight import Preflight
@@ -83,6 +84,9 @@ def _answer(command: CommandLine, given: Given, *, may_exist: bool, remedies: bo
     answer = replace(answer, reason=inputs.unknown, inputs=inputs, gpu=gpu)
     if inputs.unknown:
         return replace(answer, traps=(*traps, *find_traps(answer)))
+    is_given = (given.cameras, given.resolution) != (None, None)
+    loading = run_loading(run, command, None if is_given else shapes, inputs)
+    host = host_need(run, command, replace(loading, processes=processes), here=gpu.here)
     cell = replace(
         run_cell(run, inputs, gpu, launch, conf),
         task_tokens=task.tokens,
@@ -94,7 +98,8 @@ def _answer(command: CommandLine, given: Given, *, may_exist: bool, remedies: bo
     said = (*command.notes, *said)
     result = replace(result, assumptions=(*result.assumptions, *said))
     answer = replace(answer, verdict=result.verdict, reason=result.reason, result=result, assumptions=said)
-    answer = replace(answer, facts=policy_facts(cell))
+    facts = policy_facts(cell)
+    answer = replace(answer, facts=facts, host=with_weights(host, facts))
     frames = 0 if shapes is None else shapes.frames
     return replace(
         answer,

@@ -8,7 +8,7 @@ from typing import Any
 
 from actprof.cell import Cell
 from actprof.errors import UsageError
-from actprof.policies import policy_spec
+from actprof.policies import policy_names, policy_spec
 from actprof.policies.lerobot_versions import amp_sets_autocast
 from actprof.policies.precision import autocast_of
 from actprof.training_command.sharing import Sharing, lerobot_sharing
@@ -19,15 +19,15 @@ _WITHOUT_SIZE = {
     "private", "tags", "license", "pretrained_path", "pretrained_revision", "normalization_mapping",
 }  # fmt: skip
 _AS_THEY_ARE = (
-    "num_workers", "batch_size", "steps", "save_freq", "save_checkpoint", "output_dir", "cudnn_deterministic",
-    "resume",
+    "num_workers", "prefetch_factor", "batch_size", "steps", "save_freq", "save_checkpoint", "output_dir",
+    "cudnn_deterministic", "resume",
 )  # fmt: skip
 # What a policy's config says of the padding of tasks; with `max_length` every text takes as much.
 _PADDING = ("pad_language_to", "tokenizer_padding")
 # Parts of the config that not every tested lerobot has, as they are where it has none.
 _NOT_YET: Mapping[str, Any] = {
-    "cudnn_deterministic": False, "eval_steps": 0, "job": {}, "peft": None, "rename_map": {},
-    "reward_model": None, "sample_weighting": None,
+    "cudnn_deterministic": False, "eval_steps": 0, "job": {}, "peft": None, "prefetch_factor": 2,
+    "rename_map": {}, "reward_model": None, "sample_weighting": None,
 }  # fmt: skip
 _RATES = {"lr", "weight_decay", "grad_clip_norm", "betas", "eps"}  # figures that change no size
 
@@ -67,6 +67,13 @@ class TrainingRun:
         output_dir: None is a folder of the day below `outputs/train`.
         job_target: None is this machine.
         others: names of parts of the config that actprof does not know the memory of.
+        prefetch_factor: batches that each DataLoader worker works ahead; before 0.6.0 always 2.
+        start_method: of these workers, by Python's name; empty, as before 0.6.1, is Python's own choice.
+        video_backend: what decodes videos; where nobody says, what this machine's lerobot takes.
+        streaming: the dataset is not on disk.
+        imagenet_statistics: ImageNet's mean and deviation take the place of the dataset's own.
+        history: time steps of each observation in a sample, as `PolicySpec.history`.
+        held_out: held-out episodes are evaluated, by a DataLoader of their own.
         evaluates: the run evaluates on held-out episodes or in an environment.
         left_out: what the command says that only another release of lerobot understands, a sentence each.
         refused: why lerobot refuses the command, where it is read all the same, a sentence each.
@@ -106,6 +113,13 @@ class TrainingRun:
     ema: bool = False
     precision: str = ""
     num_workers: int = 4
+    prefetch_factor: int = 4
+    start_method: str = ""
+    video_backend: str = ""
+    streaming: bool = False
+    imagenet_statistics: bool = True
+    history: int = 0
+    held_out: bool = False
     batch_size: int
     steps: int
     save_freq: int
@@ -176,6 +190,12 @@ def training_run(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> Trai
         **_optimizer(config, defaults["optimizer"] or {}),
         **_accelerator(config),
         **{name: config[name] for name in _AS_THEY_ARE},
+        start_method=str(config.get("dataloader_multiprocessing_context") or ""),
+        video_backend=str(dataset["video_backend"] or ""),
+        streaming=bool(dataset["streaming"]),
+        imagenet_statistics=bool(dataset["use_imagenet_stats"]),
+        history=_history(policy),
+        held_out=config["eval_steps"] > 0 and bool(dataset.get("eval_split")),
         job_target=None if target == "local" else target,
         others=_others(config),
         evaluates=bool(config["env"]) or config["eval_steps"] > 0,
@@ -214,7 +234,7 @@ def _accelerator(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check(config: Mapping[str, Any]) -> None:
     """Refuse what draccus lets pass as null, and no run can have."""
-    for name in ("batch_size", "steps", "save_freq", "eval_steps", "num_workers"):
+    for name in ("batch_size", "steps", "save_freq", "eval_steps", "num_workers", "prefetch_factor"):
         if type(config[name]) is not int:
             raise UsageError(f"--{name} is {config[name]!r}; it must be a whole number")
     if not isinstance(config["dataset"]["repo_id"], str):
@@ -225,6 +245,11 @@ def _policy_type(config: Mapping[str, Any]) -> str:
     if config["reward_model"]:
         return f"reward model {config['reward_model'].get('type', '')}".strip()
     return str(config["policy"]["type"])
+
+
+def _history(policy: Mapping[str, Any]) -> int:
+    known = policy.get("type") in policy_names()
+    return policy_spec(str(policy["type"])).history(policy) if known else 0
 
 
 def _overrides(policy: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

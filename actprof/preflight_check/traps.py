@@ -12,6 +12,7 @@ from actprof.cell_field import parse_resolution
 from actprof.policies import policy_names, policy_spec
 from actprof.policies.lerobot_versions import lerobot_version
 from actprof.policies.spec import PolicySpec
+from actprof.preflight_check.host_memory import host_traps
 from actprof.preflight_check.ignored_flags import ignored_flags
 from actprof.preflight_check.policy_inputs import Inputs
 from actprof.preflight_check.preflight import Preflight
@@ -35,6 +36,7 @@ def find_traps(answer: Preflight) -> tuple[Trap, ...]:
         *_of_training(answer),
         *_of_allocator(answer),
         *_of_checkpoints(answer),
+        *(() if answer.host is None else host_traps(answer.host)),
     )
 
 

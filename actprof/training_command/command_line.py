@@ -30,6 +30,7 @@ class CommandLine:
         elsewhere: the program that takes it to another machine, like `ssh`; or empty.
         flavour: the Hugging Face Jobs machine that it names; or empty.
         folder: in which it runs; empty: this one.
+        shm_bytes: of the /dev/shm that a container gets which the command starts; None: not its own.
         mounts: (folder here, its name where the command runs).
         unset: variables of a shell's text that nothing sets.
         notes: what was made of it, in sentences.
@@ -46,6 +47,7 @@ class CommandLine:
     elsewhere: str = ""
     flavour: str = ""
     folder: str = ""
+    shm_bytes: int | None = None
     mounts: tuple[tuple[str, str], ...] = ()
     unset: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

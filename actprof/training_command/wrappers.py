@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from actprof.training_command.command_line import CommandLine, expanded
+from actprof.units import GIB, KIB, MIB
 
 # What only starts what follows, with options of its own in between.
 _PLAIN = """
@@ -25,6 +26,10 @@ _CONTAINERS = """
     shifter singularity udocker
 """
 _MACHINES = "az aws beaker dstack gcloud hf huggingface-cli kubectl modal oc runai sky ssh vastai"
+# Their containers have a /dev/shm of their own, of 64 MiB where the command does not say --shm-size.
+_WITH_LITTLE_SHM = {"docker", "nvidia-docker", "podman", "nerdctl"}
+_DOCKER_SHM = 64 * MIB
+_DOCKER_UNITS = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB}
 _KEEP_ENVIRONMENT = {"apptainer", "singularity", "enroot", "shifter", "ch-run"}
 WRAPPERS = frozenset({*_PLAIN.split(), *_CONTAINERS.split(), *_MACHINES.split(), "wsl"})
 
@@ -52,6 +57,8 @@ class Wrapper:
             line = replace(line, flavour=line.flavour or flavour)
         if self.name in _CONTAINERS.split():
             line = replace(line, mounts=(*line.mounts, *self._mounts()))
+        if self.name in _WITH_LITTLE_SHM and {"run", "create"} & set(self.words):
+            line = replace(line, shm_bytes=self._shm_bytes())
         short = "-w" if self.name in _CONTAINERS.split() else _FOLDER_OPTION.get(self.name, "")
         folder = next(self._values(*_FOLDERS, short), "")
         return replace(line, folder=str(PurePosixPath(folder) / line.folder)) if folder else line
@@ -113,6 +120,16 @@ class Wrapper:
         for value in self._values("--mount"):
             if match := _MOUNT.search(value):
                 yield match[1], match[2]
+
+    def _shm_bytes(self) -> int | None:
+        """Return the size of the container's /dev/shm; None where that is this machine's."""
+        inside = {place for _, place in self._mounts()} | {
+            f"--ipc={value}" for value in self._values("--ipc")
+        }
+        if inside & {"/dev/shm", "--ipc=host"}:  # noqa: S108 - a place inside
+            return None
+        size = re.fullmatch(r"(\d+)([bkmg]?)b?", next(self._values("--shm-size"), "").lower())
+        return int(size[1]) * _DOCKER_UNITS[size[2]] if size else _DOCKER_SHM
 
     def _values(self, *names: str) -> Iterator[str]:
         """Yield the values of options: `--name=value`, `--name value`, `-nvalue`."""

@@ -38,6 +38,7 @@ from actprof.cli.show_result import (
 )
 from actprof.hardware import builtin_catalogue
 from actprof.policies.precision import autocast_of
+from actprof.preflight_check.host_memory import host_facts
 from actprof.progress import Progress
 from actprof.results import Result, Verdict
 from actprof.units import format_bytes, format_seconds
@@ -214,6 +215,7 @@ def _facts(answer: Preflight, result: Result) -> list[tuple[str, str]]:
     if (precision := autocast_of(result.cell)) != "fp32":
         facts.append(("precision", precision))
     took = result.timing.trace_seconds + result.timing.replay_seconds
+    facts += [] if answer.host is None else host_facts(answer.host)
     return [*facts, ("took", ("cached trace, " if result.timing.trace_cached else "") + format_seconds(took))]
 
 
