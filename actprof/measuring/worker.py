@@ -70,9 +70,15 @@ def _run_forked(server: ForkServer, request: Request, conditions: Conditions) ->
     return call_alone(replace(conditions, start=start), _run, request)
 
 
-@cache  # in the server: nothing that is asked here changes but by an import
 def import_for(policy: str, device_type: str) -> str:
     """Import what a run of `policy` needs, in the server; return why it cannot be forked then, or nothing."""
+    _import(policy)
+    imported = _import.cache_info().currsize
+    return "an import has started CUDA" if device_type == "cuda" and _cuda_is_started(imported) else ""
+
+
+@cache
+def _import(policy: str) -> None:
     tell("importing lerobot")
     import actprof.measuring.run_device
     import actprof.measuring.training_steps
@@ -80,9 +86,11 @@ def import_for(policy: str, device_type: str) -> str:
     from actprof.policies.workload import import_lerobot
 
     import_lerobot(policy)
-    if device_type == "cuda" and (is_lost_to_forks() or _cuda_is_open()):
-        return "an import has started CUDA"
-    return ""
+
+
+@cache  # for as long as nothing more was imported
+def _cuda_is_started(_imported: int) -> bool:
+    return is_lost_to_forks() or _cuda_is_open()
 
 
 def is_lost_to_forks() -> bool:
@@ -91,7 +99,11 @@ def is_lost_to_forks() -> bool:
 
     pid = os.fork()
     if not pid:
-        os._exit(int(torch.cuda._is_in_bad_fork()))
+        lost = True
+        try:
+            lost = torch.cuda._is_in_bad_fork()
+        finally:
+            os._exit(int(lost))
     return os.waitpid(pid, 0)[1] != 0
 
 

@@ -60,10 +60,10 @@ class ForkServer:
     def close(self) -> None:
         """End the server and what it has started: a call that waits raises `WorkerError`."""
         self._closed = True
+        if (server := self._server) is not None:
+            server.kill()  # first: whoever waits for it holds the lock
         for process in list(self._started):
             process.kill()
-        if (server := self._server) is not None:
-            server.kill()
 
     def starting(
         self, prepare: Callable[..., str], *args: Any
