@@ -190,7 +190,7 @@ def test_status_tells_how_far_a_sweep_is(run, scenario):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ((), "name a scenario file, or a folder with --status"),
+        ((), "name a SCENARIO file, or a folder with --status"),
         (("--slurm", "fast", "--status", "x"), "'fast' is not NAME=VALUE, like partition=gpu"),
         (("--status", "nowhere"), "nowhere has no results.sqlite"),
     ],

@@ -116,7 +116,7 @@ def command(
         _print_status(swept, as_json=as_json)
         return
     if scenario is None:
-        raise UsageError("name a scenario file, or a folder with --status")
+        raise UsageError("name a SCENARIO file, or a folder with --status")
     loaded, folder = _loaded(scenario, out)
     _check_size(loaded, in_full=as_json or markdown)
     frame, lost = _answer(loaded, out=folder, **options)
