@@ -24,12 +24,11 @@ from actprof.trace.fake_streams import current_stream_number
 from actprof.trace.model import KINDS, PHASES
 from actprof.trace.origins import Origins, Site
 from actprof.trace.rules.describe import Described, describe
-from actprof.trace.rules.masks import as_without_modes, masks_of, without_masks
+from actprof.trace.rules.masks import as_without_modes
 from actprof.trace.rules.steps import Give, Output, Step
 from actprof.trace.rules.temporaries import is_known, steps_inside
 from actprof.trace.rules.work import blas_route, bytes_moved, flops_of, tensors_in
-from actprof.trace.upper_bounds import UPPER_BOUNDS
-from actprof.trace.values import known_values
+from actprof.trace.upper_bounds import UPPER_BOUNDS, run_op
 
 _SETUP, _DATA, _FORWARD, _BACKWARD, _OPTIMIZER = range(len(PHASES))
 _PARAMETERS, _BUFFERS, _INPUTS, _ACTIVATIONS, _GRADIENTS, _STATE, _TEMPORARIES, *_ = range(len(KINDS))
@@ -166,7 +165,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             func, args = as_without_modes(func, args)
         row = len(self.op_names)
         before = len(self.sizes)
-        out = self._run(func, args, kwargs)
+        out = run_op(func, args, kwargs, self.notes)
         steps = steps_inside(func, args, kwargs, out) if self.device_type == "cuda" else None
         if steps is None or not self._is_ours(args):
             for tensor in tensors_in(out):
@@ -199,18 +198,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for tensor in reversed(taken):
             if tensor not in given:
                 self._free(tensor, row)
-
-    def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run an op; one whose output size depends on data that no one has gives the largest it can be."""
-        bound = UPPER_BOUNDS.get(func)
-        known = without_masks(func, args)
-        if known is args and (bound is None or not isinstance(args[0], FakeTensor)):
-            out = func(*args, **kwargs)
-            return torch.empty_like(out, memory_format=_DENSE) if func in _MADE_DENSE else out
-        if any(known_values(mask) is None for mask in masks_of(func, args)):
-            note = f"{func} has a size that depends on the data; the largest that it can be was assumed"
-            self.notes[note] = None
-        return func(*known, **kwargs) if bound is None else bound(*args)
 
     def _is_ours(self, args: Any) -> bool:
         """Return whether any of the tensors is on our device."""
@@ -303,10 +290,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return True if tensor.dtype == torch.bool else _ITEM_HINTS[tensor.is_floating_point()]
 
 
-# On a GPU their result is dense whatever their inputs are, and so is what follows (`mse_loss_backward` in
-# BinaryOps.cpp: `zeros_like` in contiguous format).
-_MADE_DENSE = {torch.ops.aten.mse_loss_backward.default}
-_DENSE = torch.contiguous_format
 # Their schemas do not say that they write.
 _SILENT_WRITERS = {"c10d", "fsdp"}
 # The host waits for what these find out.

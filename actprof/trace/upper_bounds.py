@@ -1,4 +1,4 @@
-"""Ops whose output size depends on data that no one has: what gives the largest that it can be."""
+"""Running ops without data: one whose output size depends on data gives the largest that it can be."""
 
 from __future__ import annotations
 
@@ -6,8 +6,25 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch._subclasses import FakeTensor
 
-from actprof.trace.values import count_true
+from actprof.trace.rules.masks import masks_of, without_masks
+from actprof.trace.values import count_true, known_values
+
+
+def run_op(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], notes: dict[str, None]) -> Any:
+    """Run an op; one whose output size depends on data that no one has gives the largest it can be.
+
+    What is assumed is added to `notes`.
+    """
+    bound = UPPER_BOUNDS.get(func)
+    known = without_masks(func, args)
+    if known is args and (bound is None or not isinstance(args[0], FakeTensor)):
+        out = func(*args, **kwargs)
+        return torch.empty_like(out, memory_format=_DENSE) if func in _MADE_DENSE else out
+    if any(known_values(mask) is None for mask in masks_of(func, args)):
+        notes[f"{func} has a size that depends on the data; the largest that it can be was assumed"] = None
+    return func(*known, **kwargs) if bound is None else bound(*args)
 
 
 def _nonzero_bound(tensor: torch.Tensor) -> torch.Tensor:
@@ -44,3 +61,7 @@ UPPER_BOUNDS: dict[Any, Callable[..., Any]] = {
     torch.ops.aten._unique2.default: _unique_bound,
     torch.ops.aten.unique_dim.default: _unique_dim_bound,
 }
+# On a GPU their result is dense whatever their inputs are, and so is what follows (`mse_loss_backward` in
+# BinaryOps.cpp: `zeros_like` in contiguous format).
+_MADE_DENSE = {torch.ops.aten.mse_loss_backward.default}
+_DENSE = torch.contiguous_format
