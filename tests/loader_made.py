@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from actprof.loading.host_memory import HostMemory
+from actprof.loading.own_memory import OwnMemory
 from actprof.loading.rows import COLD, DatasetFacts, LoaderResult, LoaderRow, Source
 from actprof.measurement import Spread
 
@@ -11,6 +13,13 @@ IMAGES = Source(storage="images", width=640, height=480)
 IMAGES_ALONE = Source(storage="images", width=640, height=480, actions_alone=True)
 IN_LOADER = Source(storage="video", width=640, height=480, backend="pyav", resize="224x224")
 SMALL = Source(storage="video", width=224, height=224, backend="pyav")
+
+
+FOUND = OwnMemory(main_bytes=528 << 20, workers_bytes=(500 << 20, 510 << 20), shm_bytes=127 << 20)
+SAID = HostMemory(
+    main_bytes=529 << 20, worker_bytes=502 << 20, batch_bytes=14 << 20, workers=2, shm_bytes=127 << 20,
+    start_method="spawn",
+)  # fmt: skip
 
 
 def make_row(source=PYAV, sample=0.05, *, workers=0, batch_size=8, cpu=None, **fields):
@@ -33,7 +42,7 @@ def make_result(**fields):
         make_row(PYAV, 0.08, cache=COLD, cached_share=0.0),
         make_row(PYAV, 0.05),
         make_row(PYAV, 0.05, workers=1),
-        make_row(PYAV, 0.03, workers=2),
+        make_row(PYAV, 0.03, workers=2, memory=FOUND, predicted_memory=SAID),
         make_row(IMAGES, 6.0, frames_decoded=202.0, cpu_seconds=None),
         make_row(IMAGES_ALONE, 0.04),
         make_row(IN_LOADER, 0.055),

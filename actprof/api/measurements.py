@@ -170,7 +170,8 @@ def measure_loader(*, listener: Listener = nobody, **question: Any) -> LoaderRes
     Args:
         listener: told how many loaders are done, and what is being done.
         **question: fields of `actprof.loading.plan.LoaderQuestion`: synthetic, repo_id, root,
-            batch_sizes, workers, backends, storages, resize, policy, overrides, seconds, timeout.
+            batch_sizes, workers, backends, storages, resize, policy, overrides, prefetch_factor,
+            start_method, seconds, timeout.
 
     Raises:
         UsageError: a question that cannot be, or a dataset that lerobot does not find or understand.
@@ -214,7 +215,7 @@ def keep_loading(result: LoaderResult, folder: str | Path) -> Path | None:
     Raises:
         StoreError: the store or the page cannot be written.
     """
-    from actprof.api.scenarios import write_report
+    from actprof.api.reports import write_report
     from actprof.sweeps.store import FILE_NAME, ResultsStore
 
     if not (Path(folder) / FILE_NAME).is_file():

@@ -14,6 +14,7 @@ from pathlib import Path
 from actprof.errors import StoreError, UsageError
 from actprof.files import cache_folder
 from actprof.loading.lend_ffmpeg import lend_ffmpeg
+from actprof.loading.own_memory import lacks_psutil
 from actprof.loading.plan import LoaderQuestion, SourceRequest, plan
 from actprof.loading.rows import COLD, TORCHCODEC, DatasetFacts, LoaderResult, LoaderRow, Source
 from actprof.loading.synthetic import quiet_environment, synthetic_dataset
@@ -135,7 +136,12 @@ def _gather(question: LoaderQuestion, answers: list[SourceAnswer], notes: list[s
         cores=available_cores(),
         torch_threads=known.torch_threads,
         settings=known.settings,
-        notes=(*notes, *_image_notes(tuple(rows.values())), *_cold_notes(tuple(rows.values()))),
+        notes=(
+            *notes,
+            *_memory_notes(),
+            *_image_notes(tuple(rows.values())),
+            *_cold_notes(tuple(rows.values())),
+        ),
         versions=library_versions()
         | {name: package_version(name) for name in ("av", "torchcodec", "datasets")},
     )
@@ -161,6 +167,10 @@ def _busy_notes(load: float) -> tuple[str, ...]:
         "low, and rows that were measured at different moments compare badly"
     )
     return (said,)
+
+
+def _memory_notes() -> tuple[str, ...]:
+    return ("psutil is not installed (pip install psutil): what processes hold is not told",) * lacks_psutil()
 
 
 def _image_notes(rows: tuple[LoaderRow, ...]) -> tuple[str, ...]:

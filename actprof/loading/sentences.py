@@ -5,7 +5,7 @@ from __future__ import annotations
 from actprof.loading.feed import Feed
 from actprof.loading.ratios import Ratio
 from actprof.loading.rows import COLD, WARM, DatasetFacts, LoaderResult, LoaderRow
-from actprof.units import format_bytes
+from actprof.units import MIB, format_bytes
 
 # What each part of a sample is.
 STAGE_WORDS = {
@@ -18,6 +18,7 @@ STAGE_WORDS = {
     "collate": "making a batch",
     "rest": "everything else",
 }
+MEMORY_HEADS = ("main", "each worker", "in /dev/shm")  # of `memory_texts`
 _SAME = 1.05  # a ratio below it is noise
 
 
@@ -74,6 +75,27 @@ def _say_alone(result: LoaderResult, best: LoaderRow) -> str:
 def workers_text(count: int) -> str:
     """Return `no workers`, `1 worker`, `2 workers`."""
     return "no workers" if not count else "1 worker" if count == 1 else f"{count} workers"
+
+
+def memory_texts(row: LoaderRow) -> tuple[str, ...]:
+    """Return MiB, measured / predicted, of the main process, of a worker in the mean, and of /dev/shm."""
+    found, said = row.memory, row.predicted_memory
+    if found is None or said is None:
+        return ("\u2013",) * len(MEMORY_HEADS)
+    count = len(found.workers_bytes)
+    worker = sum(found.workers_bytes) // count if count else None
+    pairs = (
+        (found.main_bytes, said.main_bytes),
+        (worker, said.worker_bytes),
+        (found.shm_bytes, said.shm_bytes),
+    )
+    return tuple(f"{_mebibytes(measured)} / {_mebibytes(predicted or None)}" for measured, predicted in pairs)
+
+
+def _mebibytes(size: int | None) -> str:
+    if size is None:
+        return "\u2013"
+    return f"{size / MIB:.0f}" if size >= 100 * MIB else f"{size / MIB:.4g}"
 
 
 def dataset_text(facts: DatasetFacts) -> str:

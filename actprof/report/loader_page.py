@@ -13,9 +13,11 @@ from actprof.loading.feed import Feed, workers_needed
 from actprof.loading.ratios import CODEC, IN_LOADER, RESIZED, STORED, Ratio, find_ratios
 from actprof.loading.rows import LoaderResult, LoaderRow
 from actprof.loading.sentences import (
+    MEMORY_HEADS,
     STAGE_WORDS,
     advise,
     dataset_text,
+    memory_texts,
     milliseconds,
     say_cold,
     say_result,
@@ -80,6 +82,7 @@ def render_loading(
         parts=_table_parts(apart, stages) if apart else None,
         parts_figure=stages_figure,
         parts_key=[(STAGE_WORDS[stage], STAGE_COLOURS[stage]) for stage in stages],
+        memory=_table_memory(result),
         left_out=[str(row.source) for row in apart if row not in drawn],
         step_seconds=step_seconds,
         step_batch_size=batch_size,
@@ -159,6 +162,17 @@ def _table_parts(apart: Sequence[LoaderRow], stages: Sequence[str]) -> Table:
     names = [STAGE_WORDS[name] for name in stages]
     heads = (("Loading", "way"), *columns(numbers=("in all", *names, "frames decoded")))
     return Table("Milliseconds of one sample by part", heads, rows(lines), css="parts")
+
+
+def _table_memory(result: LoaderResult) -> Table | None:
+    """Return what each loader's processes hold at rest, beside the formula; None where nobody looked."""
+    lines = [
+        (str(row.source), str(row.batch_size), str(row.workers), *memory_texts(row))
+        for row in result.rows
+        if row.memory is not None
+    ]
+    heads = (("Loading", "way"), *columns(numbers=("Batch", "Workers", *MEMORY_HEADS)))
+    return Table("MiB of the host's memory, measured / predicted", heads, rows(lines)) if lines else None
 
 
 def say_feeds(

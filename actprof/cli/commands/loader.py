@@ -14,7 +14,7 @@ from rich.table import Table
 
 from actprof import api
 from actprof.api.measurements import keep_loading
-from actprof.api.scenarios import LOADING_NAME
+from actprof.api.reports import LOADING_NAME
 from actprof.cli.console import messages, output, plain_table, print_json, progress_listener
 from actprof.cli.options import html_option, json_option, parse_overrides
 from actprof.cli.progress_bar import counting_columns
@@ -24,8 +24,10 @@ from actprof.loading.feed import workers_needed
 from actprof.loading.ratios import Ratio, find_ratios
 from actprof.loading.rows import STAGES, LoaderResult, LoaderRow
 from actprof.loading.sentences import (
+    MEMORY_HEADS,
     advise,
     dataset_text,
+    memory_texts,
     milliseconds,
     say_cold,
     say_ratio,
@@ -93,6 +95,14 @@ def _overrides(_context: click.Context, _option: click.Parameter, items: tuple[s
 @click.option(
     "--set", "overrides", multiple=True, metavar="FIELD=VALUE", callback=_overrides,
     help="A field of the policy's lerobot config, like chunk_size=50. Repeatable.",
+)  # fmt: skip
+@click.option(
+    "--prefetch-factor", "--prefetch_factor", type=click.IntRange(min=1), default=None,
+    help="Batches that a worker works ahead.  [default: lerobot's]",
+)  # fmt: skip
+@click.option(
+    "--start-method", "--dataloader_multiprocessing_context", default="", metavar="spawn|fork|forkserver",
+    help="Of the workers.  [default: lerobot's]",
 )  # fmt: skip
 @click.option("--seconds", default=3.0, show_default=True, help="To time each loader for.")
 @click.option("--timeout", type=float, default=None, help="Seconds for one way to load.  [default: enough]")
@@ -182,6 +192,7 @@ def _print_loading(result: LoaderResult, step: dict[str, Any], console: Console)
     if any(row.stages for row in result.rows):
         console.print("\n[bold]Where the time of one sample goes[/], ms, cameras one after another")
         console.print(_stages(result))
+    _print_memory(result, console)
     ratios = find_ratios(result)
     if ratios:
         console.print("\n[bold]What each change brings[/], without workers")
@@ -212,6 +223,18 @@ def _stages(result: LoaderResult) -> Table:
         parts = (milliseconds(row.stages[name]) if name in row.stages else NOTHING for name in shown)
         table.add_row(escape(str(row.source)), *parts)
     return table
+
+
+def _print_memory(result: LoaderResult, console: Console) -> None:
+    rows = [row for row in result.rows if row.memory is not None]
+    if not rows:
+        return
+    table = _table("loading", "batch", "workers", *MEMORY_HEADS)
+    for row in rows:
+        counts = (str(row.batch_size), str(row.workers))
+        table.add_row(escape(str(row.source)), *counts, *memory_texts(row))
+    console.print("\n[bold]Host memory at rest[/], MiB, measured / predicted")
+    console.print(table)
 
 
 def _ratios(ratios: tuple[Ratio, ...]) -> Table:
