@@ -20,6 +20,7 @@ from actprof.api.pictures import (
     write_pictures,
 )
 from actprof.api.policies import known_policies
+from actprof.api.reports import write_report
 from actprof.api.runs import (
     explain,
     params,
@@ -29,7 +30,7 @@ from actprof.api.runs import (
     write_explanation_page,
     write_perfetto,
 )
-from actprof.api.scenarios import check, load_scenario, sweep, write_report
+from actprof.api.scenarios import check, load_scenario, sweep
 from actprof.api.snapshots import replay_snapshot, verify_snapshot, write_replay_page
 from actprof.cell import Cell
 from actprof.errors import ActprofError

@@ -6,7 +6,7 @@ import random
 
 from handmade import build_trace
 
-from actprof.api.scenarios import write_report
+from actprof.api.reports import write_report
 from actprof.cell import CHANGES, Cell
 from actprof.errors import DiedError, FieldError, TraceError, UsageError
 from actprof.hardware import builtin_catalogue

@@ -9,7 +9,8 @@ import click
 from rich.markup import escape
 
 from actprof import api
-from actprof.api.scenarios import CSV_NAME, REPORT_NAME, answer_grid, check_on_cpu, write_results
+from actprof.api.reports import CSV_NAME, REPORT_NAME
+from actprof.api.scenarios import answer_grid, check_on_cpu, write_results
 from actprof.cli import echo
 from actprof.cli.console import messages, output, print_json, progress_listener
 from actprof.cli.options import gpu_option, jobs_option, machine_options, markdown_option
