@@ -95,7 +95,7 @@ def memory_texts(row: LoaderRow) -> tuple[str, ...]:
 def _mebibytes(size: int | None) -> str:
     if size is None:
         return "\u2013"
-    return f"{size / MIB:.0f}" if size >= 100 * MIB else f"{size / MIB:.4g}"
+    return f"{size / MIB:.0f}" if size >= 10 * MIB else f"{size / MIB:.4g}"
 
 
 def dataset_text(facts: DatasetFacts) -> str:

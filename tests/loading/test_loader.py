@@ -75,6 +75,8 @@ def test_workers_that_are_asked_for_are_measured_everywhere():
         ({"repo_id": "me/pick", "seconds": 0}, "above zero"),
         ({"repo_id": "me/pick", "resize": "0x0"}, "'0x0' is not WIDTHxHEIGHT"),
         ({"repo_id": "me/pick", "resize": "small"}, "'small' is not WIDTHxHEIGHT"),
+        ({"repo_id": "me/pick", "prefetch_factor": 0}, "prefetch factor of 0"),
+        ({"repo_id": "me/pick", "start_method": "clone"}, "'clone'"),
     ],
 )
 def test_a_question_that_cannot_be_is_refused(fields, said):
@@ -162,6 +164,10 @@ def test_a_real_video_is_written_and_loaded(monkeypatch, tmp_path):
     assert (video,) == result.sources
     for row in (result.row(video), result.row(video, workers=1), result.row(video, cache=COLD)):
         assert row.batch_seconds.low <= row.batch_seconds.median <= row.batch_seconds.high
+    loaded = result.row(video, workers=1)
+    assert loaded.memory.shm_bytes == loaded.predicted_memory.shm_bytes > 0
+    assert 1 == len(loaded.memory.workers_bytes)
+    assert 0 == result.row(video).memory.shm_bytes
     assert result.row(video).frames_decoded >= 2
     assert {"rows", "open", "seek", "decode", "convert", "collate"} <= result.row(video).stages.keys()
     assert [(2, 120)] == [(facts.cameras, facts.frames) for facts in result.datasets]
