@@ -41,7 +41,7 @@ _TRAINING = {"": 448 * MIB, "transformers": 58 * MIB, "diffusers": 23 * MIB}
 LIBRARIES = ("transformers", "diffusers")
 _DECODING = 30 * MIB  # in a worker that started anew: 10 to 45
 _STORED = 200 * MIB  # more where images are read from tables, at 640x480
-_FORKED = 60 * MIB  # of a forked worker's own: 35 to 120, up to 190 after a full garbage collection
+_FORKED = 60 * MIB  # of a forked worker's own: 35 to 120; a full garbage collection copies 150 more
 _LOADING_ITSELF, _BATCHES_ITSELF = 52 * MIB, 3  # of a main process without workers
 
 
