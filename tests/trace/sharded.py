@@ -7,14 +7,16 @@ is the device, the process group (torch's fake one; gloo) and the engine (ours; 
 from __future__ import annotations
 
 import multiprocessing
-import time
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 from unittest import mock
 
 import torch
+from processes import wait_until
 from torch import nn
 
 from actprof.cell import Cell
@@ -194,7 +196,8 @@ def _real(given: tuple[int, list[Cell], str]) -> list[Seen]:
     torch.distributed.init_process_group("gloo", init_method=f"file://{where}", rank=rank, world_size=2)
     import_fsdp()
     try:
-        return [_record(of) for of in cells]
+        with _settled_collectives():
+            return [_record(of) for of in cells]
     finally:
         torch.distributed.destroy_process_group()
 
@@ -222,5 +225,27 @@ def record_policy(of: Cell, device: str) -> Recorder:
 
 def _engine(loss: torch.Tensor, **_callbacks: Any) -> None:
     loss.backward()
-    # gloo's threads let go of what they have reduced a moment later
-    time.sleep(0.3)
+
+
+@contextmanager
+def _settled_collectives() -> Iterator[None]:
+    """Inside, a collective returns when gloo's threads have let go of its tensors: they do a moment later."""
+    with ExitStack() as stack:
+        for name in ("all_gather_into_tensor", "reduce_scatter_tensor"):
+            settled = partial(_settled, getattr(torch.distributed, name))
+            stack.enter_context(mock.patch.object(torch.distributed, name, settled))
+        yield
+
+
+def _settled(collective: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
+    before = _holders(tensors)
+    work = collective(*args, **kwargs)
+    assert wait_until(lambda: _holders(tensors) <= before)
+    return work
+
+
+def _holders(tensors: list[torch.Tensor]) -> int:
+    """Return how many hold the tensors and their storages."""
+    storages = [torch._C._storage_Use_Count(tensor.untyped_storage()._cdata) for tensor in tensors]
+    return sum(storages) + sum(tensor._use_count() for tensor in tensors)
