@@ -14,12 +14,12 @@ UNKNOWN = "unknown"
 SHIPPED_TORCH = "2.11.0"  # of the traces that come with actprof
 
 
-_elsewhere: ContextVar[Mapping[str, str]] = ContextVar("elsewhere", default={})
+_elsewhere: ContextVar[Mapping[str, str] | None] = ContextVar("elsewhere", default=None)
 
 
 def package_version(name: str) -> str:
     """Return the installed version of a package without its build tag, or `UNKNOWN`."""
-    return _elsewhere.get().get(name) or _installed_version(name)
+    return (_elsewhere.get() or {}).get(name) or _installed_version(name)
 
 
 @contextmanager

@@ -85,8 +85,9 @@ def _answer(command: CommandLine, given: Given, *, may_exist: bool, remedies: bo
     if inputs.unknown:
         return replace(answer, traps=(*traps, *find_traps(answer)))
     is_given = (given.cameras, given.resolution) != (None, None)
+    on_each = -(-processes // launch.machines)
     loading = run_loading(run, command, None if is_given else shapes, inputs)
-    host = host_need(run, command, replace(loading, processes=processes), here=gpu.here)
+    host = host_need(run, command, replace(loading, processes=on_each), here=gpu.here)
     cell = replace(
         run_cell(run, inputs, gpu, launch, conf),
         task_tokens=task.tokens,
@@ -236,6 +237,9 @@ def run_assumptions(run: TrainingRun, launch: Launch, gpu: RunGpu) -> tuple[str,
         "a resumed run needs what a fresh one does; reading its checkpoint is not counted": run.resume,
         f"the command is read as lerobot {lerobot_version()} reads it: none is installed here": (
             package_version("lerobot") == UNKNOWN
+        ),
+        f"the network between {launch.machines} machines is not known: a step may take longer": (
+            launch.machines > 1
         ),
         "one process: how many GPUs that machine has is not known": launch.processes is None
         and gpu.count is None,

@@ -107,7 +107,7 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What a machine knows of speed: its calibration, whether somebody named that, and the host that is named."""
+    """What a machine knows of speed: its calibration, whether that was named, and the host that was."""
 
     calibration: Calibration | None = None
     is_named: bool = False

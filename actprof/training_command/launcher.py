@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from actprof.errors import UsageError
@@ -38,6 +38,7 @@ class Launch:
 
     Attributes:
         processes: of the whole run, each with a model and a batch of its own; None: one for each GPU here.
+        machines: that they are spread over evenly.
         precision: `fp32`, `fp16` or `bf16`, where lerobot leaves it to accelerate.
         sharing: how several share the training, where lerobot leaves it to accelerate: by DDP where it says
             nothing, as does even a single process that torchrun starts.
@@ -45,6 +46,7 @@ class Launch:
     """
 
     processes: int | None = 1
+    machines: int = 1
     precision: str = "fp32"
     sharing: Sharing = field(default_factory=Sharing)
     on_cpu: bool = False
@@ -66,7 +68,9 @@ def launch_of(command: CommandLine, *, around: Mapping[str, str] | None = None) 
     told = {name: seen.get(f"ACCELERATE_{name.upper()}", "") for name in (*_SETTINGS, *_WRAPS)}
     fsdp = {name.lower(): value for name, value in seen.items() if name.startswith("FSDP_")}
     if command.launcher == "torchrun":
-        return _launch(told, _torchrun_processes(options), fsdp=fsdp, ranked=True)
+        nodes = _count("--nnodes", options.get("nnodes", "1").partition(":")[0])
+        launch = _launch(told, _torchrun_processes(options, nodes), fsdp=fsdp, ranked=True)
+        return replace(launch, machines=nodes)
     count = _count("WORLD_SIZE", seen.get("WORLD_SIZE", "1"))
     return _launch(told, count, fsdp=fsdp, ranked="LOCAL_RANK" in seen)
 
@@ -103,9 +107,8 @@ def _options(words: Sequence[str]) -> dict[str, str]:
     return options
 
 
-def _torchrun_processes(options: Mapping[str, str]) -> int | None:
+def _torchrun_processes(options: Mapping[str, str], nodes: int) -> int | None:
     per_node = options.get("nproc_per_node", "1")
-    nodes = _count("--nnodes", options.get("nnodes", "1").partition(":")[0])
     return None if per_node in _AS_MANY else nodes * _count("--nproc_per_node", per_node)
 
 
@@ -120,13 +123,14 @@ def _accelerate(options: Mapping[str, str], seen: Mapping[str, str]) -> Launch:
     if kind == "FSDP":
         told = {"use_fsdp": "true", **told}
     fsdp = dict(config.get("fsdp_config") or {})
-    return _launch(
+    launch = _launch(
         {name: str(told.get(name) or "") for name in (*_SETTINGS, *_WRAPS)},
         None if processes in (None, *_AS_MANY) else _count("--num_processes", str(processes)),
         wrapped_in=_DISTRIBUTED.get(kind, ""),
         fsdp={**fsdp, **{name: value for name, value in options.items() if name.startswith("fsdp_")}},
         ranked=is_on(options.get("multi_gpu", False)) or kind == "MULTI_GPU",
     )
+    return replace(launch, machines=_count("--num_machines", str(told.get("num_machines") or 1)))
 
 
 def _launch(

@@ -155,6 +155,21 @@ def test_how_gpus_share_is_read_from_launchers_and_their_files(tmp_path, text, a
     assert (processes, expected) == (launch.processes, launch.sharing)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("torchrun --nnodes=2 --nproc_per_node=8", (16, 2)),
+        ("torchrun --nnodes=1:4 --nproc_per_node=8", (8, 1)),
+        ("accelerate launch --num_processes=16 --num_machines=2", (16, 2)),
+        ("accelerate launch --num_processes=4", (4, 1)),
+    ],
+)
+def test_machines_are_counted(text, expected):
+    """The processes are those of all of them."""
+    launch = launched(text)
+    assert expected == (launch.processes, launch.machines)
+
+
 def test_several_processes_share_by_ddp_unless_something_else_is_said():
     """One process alone is not wrapped, unless torchrun started it."""
     ddp, fsdp = Sharing(strategy="ddp"), Sharing(strategy="fsdp")
