@@ -207,7 +207,7 @@ class Run:
         if answer.oom is None:
             measurement = replace(measurement, context_bytes=context_bytes(measurement, card))
         base = self._base(cell)
-        speed = cell.step_samples / answer.step_seconds.median if answer.step_seconds else None
+        speed = cell.global_samples / answer.step_seconds.median if answer.step_seconds else None
         result = replace(
             base,
             parameters=answer.parameters,
@@ -234,6 +234,10 @@ _SHARED = f"{_UNTIMED}, and other runs were on the GPU meanwhile"
 _EXPANDABLE = (
     "with expandable segments PyTorch tests a cap for the whole request, also where a segment that is there "
     "would have to grow by a part of it: it may run out a little earlier than on the card that is played"
+)
+_PRETENDED = (
+    "one GPU ran as each of {} would, the others are pretended: nothing is sent, NCCL takes no memory, and "
+    "no step waits for them"
 )
 _COLLECTION = (
     "garbage_collection_threshold counts from the cap here, while the card that is played, which has none, "

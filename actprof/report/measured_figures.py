@@ -144,4 +144,4 @@ def _speed_at(result: Result, *, low: bool) -> float:
     """Return the samples per second of the fastest step (`low` seconds) or of the slowest."""
     spread = result.step_seconds
     seconds = (spread.low if low else spread.high) if spread else 0.0
-    return round(result.cell.step_samples / seconds if seconds else result.samples_per_second or 0.0, 3)
+    return round(result.cell.global_samples / seconds if seconds else result.samples_per_second or 0.0, 3)

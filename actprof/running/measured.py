@@ -84,7 +84,7 @@ def measured_result(
         peak_allocated_bytes=max(memory, default=0),
         peak_process_bytes=0 if measurement.card is None else measurement.card.last_bytes,
         step_seconds=Spread.of(updates) if updates else None,
-        samples_per_second=_rate(lines, predicted.cell.batch_size),
+        samples_per_second=_rate(lines, predicted.cell.batch_size * predicted.cell.world_size),
         flops_per_sample=predicted.flops_per_sample,
         device=device,
         measurement=replace(
@@ -111,8 +111,8 @@ def device_facts(gpu: LocalGpu | None, named: str) -> DeviceFacts:
     )  # fmt: skip
 
 
-def _rate(lines: Sequence[LogLine], batch_size: int) -> float | None:
-    return batch_size / statistics.median(line.step_seconds for line in lines) if lines else None
+def _rate(lines: Sequence[LogLine], samples: int) -> float | None:
+    return samples / statistics.median(line.step_seconds for line in lines) if lines else None
 
 
 def _judged(result: Result, log: TrainingLog, code: int | None) -> Result:
