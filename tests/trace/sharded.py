@@ -18,6 +18,7 @@ from unittest import mock
 import torch
 from processes import wait_until
 from torch import nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from actprof.cell import Cell
 from actprof.policies.accelerator import StepAccelerator
@@ -229,7 +230,7 @@ def _engine(loss: torch.Tensor, **_callbacks: Any) -> None:
 
 @contextmanager
 def _settled_collectives() -> Iterator[None]:
-    """Inside, a collective returns when gloo's threads have let go of its tensors: they do a moment later."""
+    """Inside, a collective returns when gloo's threads have let go of their copies, a moment later."""
     with ExitStack() as stack:
         for name in ("all_gather_into_tensor", "reduce_scatter_tensor"):
             settled = partial(_settled, getattr(torch.distributed, name))
@@ -238,14 +239,12 @@ def _settled_collectives() -> Iterator[None]:
 
 
 def _settled(collective: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
-    before = _holders(tensors)
+    (into,) = (mode for mode in _get_current_dispatch_mode_stack() if isinstance(mode, Recorder))
+    alive = _alive(into)
     work = collective(*args, **kwargs)
-    assert wait_until(lambda: _holders(tensors) <= before)
+    assert wait_until(lambda: _alive(into) <= alive)
     return work
 
 
-def _holders(tensors: list[torch.Tensor]) -> int:
-    """Return how many hold the tensors and their storages."""
-    storages = [torch._C._storage_Use_Count(tensor.untyped_storage()._cdata) for tensor in tensors]
-    return sum(storages) + sum(tensor._use_count() for tensor in tensors)
+def _alive(into: Recorder) -> int:
+    return sum(1 if event > 0 else -1 for event in into.events)

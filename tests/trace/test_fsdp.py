@@ -89,7 +89,7 @@ def test_what_lives_after_each_pass_is_equal_to_the_byte(really, name):
 
     both_steps = sorted([0, COUNTERS] * NETS[name].accumulate)
     assert both_steps == minus(real, fake, "backward")
-    assert {0, COUNTERS} == set(minus(real, fake, "optimizer"))
+    assert COUNTERS == minus(real, fake, "optimizer")[-1]
     if name != "bf16":  # whose layer norm runs in fp32 on a GPU
         assert both_steps == minus(real, fake, "forward")
 
