@@ -32,6 +32,7 @@ from actprof.trace.reverse import reverse_pass
 from actprof.trace.saved_tensors import saving_tensors
 
 STEPS = 2
+_GLOO = "gloo's"  # owner of its copies, which its threads let go of at any time
 
 
 class Block(nn.Module):
@@ -97,11 +98,12 @@ class Seen:
 
 
 def seen(of: Recorder) -> Seen:
-    """Return what a recorder has: without what has no bytes of its own, as a kernel's part of a GPU's."""
+    """Return what a recorder has, without gloo's copies and what has bytes on a certain GPU alone."""
+    sizes_of = [0 if of.owners.get(tensor) == _GLOO else size for tensor, size in enumerate(of.sizes)]
     starts = [*of.phase_starts, (len(of.events), -1)]
     phases, live, total = [], [], 0
     for (start, phase), (end, _next) in pairwise(starts):
-        sizes = [(1 if e > 0 else -1) * of.sizes[abs(e) - 1] for e in of.events[start:end]]
+        sizes = [(1 if e > 0 else -1) * sizes_of[abs(e) - 1] for e in of.events[start:end]]
         phases.append((PHASES[phase], [size for size in sizes if size]))
         for size in sizes:
             total += size
@@ -230,7 +232,7 @@ def _engine(loss: torch.Tensor, **_callbacks: Any) -> None:
 
 @contextmanager
 def _settled_collectives() -> Iterator[None]:
-    """Inside, a collective returns when gloo's threads have let go of their copies, a moment later."""
+    """Inside, gloo's copies are named, and a collective returns when its threads let go of the rest."""
     with ExitStack() as stack:
         for name in ("all_gather_into_tensor", "reduce_scatter_tensor"):
             settled = partial(_settled, getattr(torch.distributed, name))
@@ -240,11 +242,15 @@ def _settled_collectives() -> Iterator[None]:
 
 def _settled(collective: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     (into,) = (mode for mode in _get_current_dispatch_mode_stack() if isinstance(mode, Recorder))
-    alive = _alive(into)
+    tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
+    holders, before = _holders(tensors), len(into.sizes)
     work = collective(*args, **kwargs)
-    assert wait_until(lambda: _alive(into) <= alive)
+    assert wait_until(lambda: _holders(tensors) <= holders)
+    into.owners |= dict.fromkeys(range(before, len(into.sizes)), _GLOO)
     return work
 
 
-def _alive(into: Recorder) -> int:
-    return sum(1 if event > 0 else -1 for event in into.events)
+def _holders(tensors: list[torch.Tensor]) -> int:
+    """Return how many hold the tensors and their storages."""
+    storages = [torch._C._storage_Use_Count(tensor.untyped_storage()._cdata) for tensor in tensors]
+    return sum(storages) + sum(tensor._use_count() for tensor in tensors)

@@ -1,8 +1,8 @@
 """FSDP2 on pretended GPUs allocates what it allocates with two real processes, and what a formula expects.
 
 Real are two processes with gloo and PyTorch's own engine on the CPU. They take more in three places: gloo's
-own copies at a reduce-scatter, kernels of the CPU that need room inside, and Adam's step counters, which a
-GPU's run has on the host.
+own copies (left out), kernels of the CPU that need room inside, and Adam's step counters, which a GPU's run
+has on the host.
 """
 
 from collections import Counter
@@ -73,7 +73,7 @@ def comes_in_order(fewer, more):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["by block", "root only", "not resharded", "accumulated"])
 def test_a_net_allocates_and_frees_as_on_two_processes(really, name):
-    """Forward passes are equal; each event of a backward pass is in the real one, with gloo's."""
+    """Forward passes are equal; each event of a backward pass is in the real one, in order."""
     real, fake = really[name], pretended(name)
 
     assert real.of("forward") == fake.of("forward")
