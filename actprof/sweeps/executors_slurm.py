@@ -33,6 +33,7 @@ _POLL_SECONDS = 0.5
 _GRACE_SECONDS = 10.0  # for processes of this machine to end
 _DEATHS = 3  # of jobs that a task may be the end of
 _GPU = "gpu."
+_ANSWERS = "answers-"  # of the names of folders, one for each job
 _SHARED = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
 
 
@@ -89,11 +90,12 @@ class SlurmExecutor(RemoteExecutor):
             raise UsageError(f"--slurm cluster={self._cluster} is none of {', '.join(CLUSTERS)}")
         self._per_job = runs_per_job
         self._most_jobs = jobs or _MOST_JOBS
-        shutil.rmtree(folder, ignore_errors=True)  # jobs that an earlier sweep left behind end by this
         self._waiting: dict[Needs, _Waiting] = {}
         self._jobs: list[_Job] = []
         self._lock = threading.Lock()
         self._submitter(Needs())  # so that what is wrong is said at once
+        for place in folder.glob(f"{_ANSWERS}*"):  # jobs that an earlier sweep left behind end by this
+            shutil.rmtree(place, ignore_errors=True)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -179,7 +181,7 @@ class SlurmExecutor(RemoteExecutor):
 
     def _submit_job(self, asked: Sequence[_Asked], needs: Needs) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        place = Path(mkdtemp(dir=self._folder, prefix="answers-")).absolute()
+        place = Path(mkdtemp(dir=self._folder, prefix=_ANSWERS)).absolute()
         tasks = [(one.function, one.args) for one in asked]
         job = self._submitter(needs).submit(answer_tasks, tasks, place)
         self._jobs.append(_Job(dict(enumerate(asked)), place, job, needs))

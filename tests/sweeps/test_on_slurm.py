@@ -106,10 +106,13 @@ def test_a_job_whose_sweep_is_gone_ends(jobs, tmp_path):
     ],
 )
 def test_what_cannot_be_is_said_at_once(tmp_path, monkeypatch, settings, words):
-    """Before any task is taken."""
+    """Before any task is taken; what is in the folder stays there."""
     monkeypatch.setenv("PATH", "/nowhere")
+    (tmp_path / "notes").touch()
     with pytest.raises(UsageError, match=words):
         SlurmExecutor(tmp_path, settings, runs_per_job=3)
+
+    assert (tmp_path / "notes").exists()
 
 
 @pytest.mark.parametrize(
