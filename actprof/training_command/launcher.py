@@ -122,7 +122,8 @@ def _accelerate(options: Mapping[str, str], seen: Mapping[str, str]) -> Launch:
     kind = str(config.get("distributed_type")).upper()
     if kind == "FSDP":
         told = {"use_fsdp": "true", **told}
-    fsdp = dict(config.get("fsdp_config") or {})
+    fsdp = config.get("fsdp_config")
+    fsdp = fsdp if isinstance(fsdp, dict) else {}
     launch = _launch(
         {name: str(told.get(name) or "") for name in (*_SETTINGS, *_WRAPS)},
         None if processes in (None, *_AS_MANY) else _count("--num_processes", str(processes)),

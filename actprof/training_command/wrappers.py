@@ -29,7 +29,7 @@ _MACHINES = "az aws beaker dstack gcloud hf huggingface-cli kubectl modal oc run
 # Their containers have a /dev/shm of their own, of 64 MiB where the command does not say --shm-size.
 _WITH_LITTLE_SHM = {"docker", "nvidia-docker", "podman", "nerdctl"}
 _DOCKER_SHM = 64 * MIB
-_DOCKER_UNITS = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB}
+_DOCKER_UNITS = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB, "t": 1024 * GIB}
 _KEEP_ENVIRONMENT = {"apptainer", "singularity", "enroot", "shifter", "ch-run"}
 WRAPPERS = frozenset({*_PLAIN.split(), *_CONTAINERS.split(), *_MACHINES.split(), "wsl"})
 
@@ -128,8 +128,8 @@ class Wrapper:
         }
         if inside & {"/dev/shm", "--ipc=host"}:  # noqa: S108 - a place inside
             return None
-        size = re.fullmatch(r"(\d+)([bkmg]?)b?", next(self._values("--shm-size"), "").lower())
-        return int(size[1]) * _DOCKER_UNITS[size[2]] if size else _DOCKER_SHM
+        size = re.fullmatch(r"(\d+(?:\.\d+)?) ?([bkmgt]?)i?b?", next(self._values("--shm-size"), "").lower())
+        return (int(float(size[1]) * _DOCKER_UNITS[size[2]]) if size else 0) or _DOCKER_SHM
 
     def _values(self, *names: str) -> Iterator[str]:
         """Yield the values of options: `--name=value`, `--name value`, `-nvalue`."""

@@ -101,6 +101,8 @@ def test_decoders_that_stay_open_are_a_trap(monkeypatch):
         ("docker run img lerobot-train", 64 * MIB),
         ("podman run --shm-size=2g img lerobot-train", 2 * GIB),
         ("docker run --shm-size 512m img lerobot-train", 512 * MIB),
+        ("docker run --shm-size=1.5g img lerobot-train", 3 * GIB // 2),
+        ("docker run --shm-size=0 img lerobot-train", 64 * MIB),
         ("docker run --ipc=host img lerobot-train", None),
         ("docker run -v /dev/shm:/dev/shm img lerobot-train", None),
         ("docker exec box lerobot-train", None),

@@ -86,9 +86,9 @@ def test_accelerates_config_file_stands_behind_its_options(tmp_path):
 
 
 def test_a_launcher_file_with_odd_values_is_read_all_the_same(tmp_path):
-    """Accelerate takes no compiler from a `dynamo_config` that is no mapping."""
+    """Accelerate takes nothing from a `dynamo_config` or `fsdp_config` that is no mapping."""
     file = tmp_path / "odd.yaml"
-    file.write_text("num_processes: 2\ndynamo_config: [1]\n")
+    file.write_text("num_processes: 2\ndynamo_config: [1]\nfsdp_config: [1]\n")
     assert 2 == launched(f"accelerate launch --config_file {file}").processes
 
 
