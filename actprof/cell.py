@@ -20,6 +20,10 @@ _DEFAULT_RESOLUTION = "640x480"
 PRECISIONS = ("fp32", "fp16", "bf16")
 OPTIMIZERS = ("preset", "adamw", "adam", "sgd", "adamw_8bit")
 STRATEGIES = ("none", "ddp", "fsdp")
+_STRATEGY_OF = {
+    "find_unused_parameters": "ddp", "gradient_as_bucket_view": "ddp",
+    "reshard_after_forward": "fsdp", "wrap_modules": "fsdp",
+}  # fmt: skip
 # What can be done to the policy or its optimizer in a few lines of Python, a file each.
 CHANGES = tuple(
     sorted(file.stem for file in Path(__file__).parent.glob("policies/changes/*.py") if file.stem[0] != "_")
@@ -217,6 +221,10 @@ class Cell:
         """The number of cameras in words: `1 camera`, `2 cameras`."""
         return "1 camera" if self.cameras == 1 else f"{self.cameras} cameras"
 
+    def reads(self, name: str) -> bool:
+        """Tell whether a field counts for this run: settings of DDP do under DDP alone, FSDP's under FSDP."""
+        return _STRATEGY_OF.get(name, self.strategy) == self.strategy
+
     def trace_key(self) -> dict[str, Any]:
         """Return what a trace depends on: one trace serves all batch sizes, GPUs and allocator settings."""
         kept = {
@@ -225,9 +233,8 @@ class Cell:
             if f.in_trace == "always" or (f.in_trace == "when_set" and getattr(self, f.name) != f.default)
         }
         if self.strategy != "fsdp":  # under DDP each GPU has the same, however many there are
-            kept -= {"world_size", "reshard_after_forward", "wrap_modules"}
-        if self.strategy != "ddp":
-            kept -= {"find_unused_parameters", "gradient_as_bucket_view"}
+            kept -= {"world_size"}
+        kept = set(filter(self.reads, kept))
         return {name: value for name, value in self.to_json().items() if name in kept}
 
     def to_json(self) -> dict[str, Any]:

@@ -23,8 +23,9 @@ COMPONENT_HEADS = ("Component", "Trained", "Size", "Frozen", "Size", "Dtype")
 # Fields of a cell that a headline names where they are not as usual.
 _TITLED = {
     "environment_dim", "task_tokens", "optimizer", "peft", "accumulate", "ema", "precision", "changes",
-    "find_unused_parameters", "gradient_as_bucket_view", "reshard_after_forward", "wrap_modules",
+    "find_unused_parameters", "gradient_as_bucket_view", "reshard_after_forward",
 }  # fmt: skip
+_UNITS = "wrap_modules"  # which have a word before them
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -150,8 +151,9 @@ def gpus_text(cell: Cell, name: str) -> str:
 
 def options_text(cell: Cell) -> list[str]:
     """Return the options that a headline names: `peft.r=16`, `accumulate 4`, `EMA on`, as there are."""
-    parts = (part for part in CELL_FIELDS if part.name in _TITLED)
-    return [word for part in parts for word in part.unusual(getattr(cell, part.name))]
+    parts = (part for part in CELL_FIELDS if part.name in _TITLED and cell.reads(part.name))
+    words = [word for part in parts for word in part.unusual(getattr(cell, part.name))]
+    return words + [f"sharded by {join(cell.wrap_modules)}"] * bool(cell.reads(_UNITS) and cell.wrap_modules)
 
 
 def component_rows(components: Iterable[ComponentSize]) -> list[tuple[str, ...]]:

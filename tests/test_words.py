@@ -82,6 +82,14 @@ def test_a_headline_names_what_is_not_as_usual():
     assert [] == options_text(Cell())
 
 
+def test_settings_of_a_strategy_are_named_where_it_is_used():
+    """Under another they mean nothing."""
+    asked = {"world_size": 2, "wrap_modules": ("B", "A"), "gradient_as_bucket_view": True}
+    assert ["sharded by A and B"] == options_text(Cell(strategy="fsdp", **asked))
+    assert ["gradient_as_bucket_view on"] == options_text(Cell(strategy="ddp", **asked))
+    assert [] == options_text(Cell(wrap_modules=("A",), find_unused_parameters=False))
+
+
 def test_shares_never_round_to_nothing():
     """A share below one percent says so; nothing of nothing is nothing."""
     texts = [percent(*pair).replace("\u202f", " ") for pair in ((1, 1000), (27, 100), (0, 5), (0, 0))]

@@ -15,7 +15,7 @@ _LITTLE = 0.1  # of the process
 
 def process_text(cell: Cell) -> str:
     """Return what a process takes of its GPU."""
-    return "reserved + CUDA context" if cell.world_size == 1 else "reserved + CUDA context and NCCL"
+    return "reserved + CUDA context" if cell.world_size == 1 else "reserved + context and NCCL"
 
 
 def together_text(result: Result) -> str:
@@ -38,5 +38,5 @@ def sharding_text(result: Result) -> str:
     whole = sum(held.by_kind.get(kind, 0) for kind in _SHARDED)
     saved = whole - whole // cell.world_size + held.by_kind.get(_BUCKETS, 0)
     share = saved / result.peak_process_bytes
-    verdict = "little to gain" if share < _LITTLE else "--strategy fsdp traces what it does take"
+    verdict = "little to gain" if share < _LITTLE else "actprof predict --strategy fsdp says what it takes"
     return f"at most {format_bytes(saved)} ({share:.0%}) less on each GPU; {verdict}"

@@ -158,7 +158,7 @@ def test_several_processes_are_told_together_and_count_nccl(run, words):
     crowded = run(*asked, "--used-by-others", "22.3GiB", "--", *launched)
     said = " ".join(roomy.out.split())
     assert "batch 8 per GPU (16 on all), on 2 \u00d7 RTX 3090 (DDP)" in said
-    assert "reserved + CUDA context and NCCL" in said
+    assert "reserved + context and NCCL" in said
     assert [(0, True), (1, False)] == [
         (shown.code, shown.out.startswith("It fits.")) for shown in (roomy, crowded)
     ]
