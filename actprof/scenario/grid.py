@@ -26,9 +26,6 @@ from actprof.scenario.grid_cells import (
 )
 
 LARGEST_GRID = 1_000_000
-LARGEST_KEPT = (
-    10_000  # cells of a grid that are kept; those of a larger one are made again whenever asked for
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
