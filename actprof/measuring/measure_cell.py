@@ -179,6 +179,7 @@ class Run:
     def _assumptions(self, cell: Cell) -> tuple[str, ...]:
         config = AllocatorConfig.parse(cell.alloc_conf)
         told = [self.choice.reason, *([_SHARED] if self.shares else [_UNTIMED] if self.memory_only else [])]
+        told += [_PRETENDED.format(cell.world_size)] if cell.world_size > 1 else []
         if self.choice.cap_bytes is None:
             return tuple(told)
         collects = config.garbage_collection_threshold and config.per_process_memory_fraction is None
@@ -236,8 +237,8 @@ _EXPANDABLE = (
     "would have to grow by a part of it: it may run out a little earlier than on the card that is played"
 )
 _PRETENDED = (
-    "one GPU ran as each of {} would, the others are pretended: nothing is sent, NCCL takes no memory, and "
-    "no step waits for them"
+    "one device ran as each of {} GPUs would, the others are pretended: nothing is sent, NCCL takes no "
+    "memory, and no step waits for them"
 )
 _COLLECTION = (
     "garbage_collection_threshold counts from the cap here, while the card that is played, which has none, "

@@ -121,6 +121,12 @@ def test_a_cap_on_expandable_segments_says_what_it_cannot_do():
     assert "garbage_collection_threshold counts from the cap here" in collecting[1]
 
 
+def test_one_of_several_gpus_says_that_the_others_are_pretended():
+    """Its samples per second are those of all, and none of them waits."""
+    result = make_run(WHOLE).measure(Cell(gpu="T4", batch_size=4, world_size=2))
+    assert "one device ran as each of 2 GPUs would" in result.assumptions[1]
+
+
 def test_a_fraction_in_the_settings_holds_on_a_card_that_is_played():
     """It is a fraction of the played card; PyTorch has one limit, which the cap would replace."""
     card = find_gpu("T4")
