@@ -136,13 +136,15 @@ class _Forked:
     def __init__(self, pid: int, ask: Callable[[], int | None]) -> None:
         self.pid = pid
         self._ask = ask
+        self._asking = threading.Lock()  # who ends it late and who waits for it: the server says a code once
         self._code: int | None = None
 
     def poll(self) -> int | None:
         """Return its exit code, None while it runs."""
-        if self._code is None:
-            self._code = self._ask()
-        return self._code
+        with self._asking:
+            if self._code is None:
+                self._code = self._ask()
+            return self._code
 
     def wait(self, timeout: float | None = None) -> int:
         """Return its exit code when it has ended.

@@ -14,7 +14,7 @@ import pytest
 from processes import is_alive, kill_oneself, wait_until
 
 from actprof.processes.child import tell
-from actprof.processes.fork_server import ForkServer, forked_from
+from actprof.processes.fork_server import ForkServer, _Forked, forked_from
 from actprof.processes.worker import Conditions, WorkerError, call_alone
 
 _imported: list[str] = []
@@ -171,3 +171,22 @@ def test_a_killed_parent_leaves_neither(tmp_path):
         process.kill()
     pids = [int(pid) for pid in place.read_text().split()]
     assert wait_until(lambda: not any(is_alive(pid) for pid in pids))
+
+
+def test_two_who_wait_for_a_fork_both_learn_its_exit_code():
+    """The server says it once: to who ends it late, or to who waits for its answer."""
+    said = [-9]
+
+    def ask():
+        code = said.pop() if said else None
+        time.sleep(0.05)
+        return code
+
+    forked = _Forked(1, ask)
+    codes = []
+    threads = [threading.Thread(target=lambda: codes.append(forked.wait(5)), daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert [-9, -9] == codes
