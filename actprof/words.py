@@ -122,7 +122,7 @@ def capital(text: str) -> str:
 
 def cell_text(cell: Cell) -> str:
     """Return `two 640x480 cameras, batch 64`."""
-    return f"{views_text(cell.cameras, cell.resolution)}, batch {cell.batch_size}"
+    return f"{views_text(cell.cameras, cell.resolution)}, {batch_text(cell)}"
 
 
 def asked_text(cell: Cell) -> str:
@@ -140,7 +140,7 @@ def batch_text(cell: Cell) -> str:
     """Return `batch 8`, or `batch 8 per GPU (64 on all)` of a run with several."""
     if cell.world_size == 1:
         return f"batch {cell.batch_size}"
-    return f"batch {cell.batch_size} per GPU ({cell.batch_size * cell.world_size} on all)"
+    return f"batch {cell.batch_size} per GPU ({cell.batch_size * cell.world_size:,} on all)"
 
 
 def gpus_text(cell: Cell, name: str) -> str:

@@ -105,7 +105,8 @@ def _checked_count(
 
 
 def _repeated(chosen: Mapping[str, Any]) -> GridError:
-    return GridError(("sweep",), f"two combinations make the same run ({chosen}); remove one")
+    why = "; with several GPUs strategy none is ddp" if {"world_size", "strategy"} <= set(chosen) else ""
+    return GridError(("sweep",), f"two combinations make the same run ({chosen}); remove one{why}")
 
 
 def _possible_cell(fixed: Mapping[str, Any], chosen: Mapping[str, Any]) -> Cell:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -24,6 +25,7 @@ _T = TypeVar("_T")
 _RETRIES = 3  # of a task whose machine or process is lost
 _STORE_BYTES = 100_000_000  # of a local cluster, for traces; Ray wants 78 MB at least
 _LOOK_SECONDS = 2.0
+_KNOCK_SECONDS = 10.0
 _TASKS_PER_CORE = 4
 
 
@@ -113,11 +115,29 @@ def _connect(address: str, jobs: int | None) -> None:
         told = {"address": "local", "num_cpus": jobs, "include_dashboard": False}
         told["object_store_memory"] = _STORE_BYTES
     say(f"connecting to the Ray cluster at {address}" if address else "starting Ray on this machine")
+    _check_answers(address)
     try:
         ray.init(**told, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises whatever, and that alone where a node is slow to start
         where = f"the Ray cluster at {address}" if address else "a Ray of this machine"
         raise UsageError(f"{where} cannot be used: {error}") from error
+
+
+def _check_answers(address: str) -> None:
+    """Knock at a plain `host:port`, where Ray itself would wait for minutes.
+
+    Raises:
+        UsageError: nobody opens.
+    """
+    host, colon, port = address.rpartition(":")
+    if "/" in address or not colon or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(
+            f"no Ray cluster answers at {address} ({error}); `ray start --head` there prints its address"
+        ) from error
 
 
 class _Answer(Future[Any]):

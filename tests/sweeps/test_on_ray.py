@@ -21,7 +21,7 @@ from actprof.processes.remote import Errand, Needs
 from actprof.results import MEASURED
 from actprof.scenario.loading import load_scenario
 from actprof.sweeps import executors_ray
-from actprof.sweeps.executors_ray import RayExecutor, ray
+from actprof.sweeps.executors_ray import RayExecutor, _check_answers, ray
 from actprof.sweeps.measure_elsewhere import measure_elsewhere, plan_elsewhere
 from actprof.sweeps.runner import run_sweep
 from actprof.sweeps.status import status_of
@@ -201,3 +201,11 @@ def test_a_cluster_that_does_not_answer_is_named(monkeypatch):
     monkeypatch.setattr(executors_ray.ray, "init", refuse)
     with pytest.raises(UsageError, match="the Ray cluster at here:1 cannot be used: nobody there"):
         RayExecutor("here:1")
+
+
+def test_an_address_where_nobody_answers_is_said_at_once():
+    """Ray itself would try for minutes; what is no plain address is left to it."""
+    with pytest.raises(UsageError, match=r"no Ray cluster answers at 127\.0\.0\.1:1 "):
+        _check_answers("127.0.0.1:1")
+    for address in ("", "auto", "local", "ray://127.0.0.1:1"):
+        _check_answers(address)
