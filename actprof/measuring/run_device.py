@@ -146,17 +146,23 @@ def processor_name() -> str:
 
 
 def resident_bytes() -> int:
-    """Return the highest resident memory of this process so far (Linux counts KiB).
+    """Return the highest resident memory of this process so far.
 
-    A fork takes over what its parent has written, but not the pages of libraries that the parent has read:
-    those count as well, as they would in a process that has imported them itself.
+    Where Linux tells it, of this program alone: `ru_maxrss` is no less than what started it held. A fork takes
+    over what its parent has written, but not the pages of libraries that the parent has read: those count as
+    well, as they would in a process that has imported them itself.
     """
     parent = forked_from()
-    read = 0 if parent is None else max(_file_bytes(parent) - _file_bytes(os.getpid()), 0)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB + read
+    own = os.getpid()
+    read = 0 if parent is None else max(_status_bytes(parent, "RssFile") - _status_bytes(own, "RssFile"), 0)
+    highest = _status_bytes(own, "VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB
+    return highest + read
 
 
-def _file_bytes(pid: int) -> int:
-    """Return the resident bytes of the files that a process has mapped, as Linux tells them."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssFile")) * KIB
+def _status_bytes(pid: int, name: str) -> int:
+    """Return one of the sizes that Linux tells of a process; 0 where it does not."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), 0) * KIB

@@ -53,7 +53,7 @@ STRINGS = 2000
 LOOKED_UP = {
     "policy", "resolution", "optimizer", "precision", "changes", "overrides", "peft", "verdict", "source",
     "kind", "phase", "phases", "gpu", "limited_by", "alloc_conf", "cost", "family", "status", "origin",
-    "type", "storage", "backend", "by_kind", "activations", "stages", "cache",
+    "type", "storage", "backend", "by_kind", "activations", "stages", "cache", "strategy",
 }  # fmt: skip
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 OF_RICH = re.compile(r"\x1b\[(?:[0-9;]*m|\?25[lh]|[0-9]*[AK])|\r")  # styles; a bar's cursor

@@ -10,7 +10,8 @@ import torch
 from fake_memory import FakeMemory
 
 from actprof.hardware import all_gpus
-from actprof.measuring.run_device import CudaDevice, RunDevice
+from actprof.measuring.run_device import CudaDevice, RunDevice, resident_bytes
+from actprof.processes.worker import Conditions, call_alone
 from actprof.units import GIB, MIB
 
 
@@ -120,3 +121,9 @@ def test_the_host_has_no_allocator_to_record():
     assert ("cpu", 0) == (device.facts().type, device.memory().peak_reserved_bytes)
     with pytest.raises(NotImplementedError):
         device.dump_snapshot("act.pickle")
+
+
+def test_resident_memory_is_of_this_program_alone():
+    """Whatever started it has held more."""
+    held = b"1" * (1 << 30)
+    assert call_alone(Conditions(), resident_bytes) < len(held) < resident_bytes()
