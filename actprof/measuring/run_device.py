@@ -148,9 +148,9 @@ def processor_name() -> str:
 def resident_bytes() -> int:
     """Return the highest resident memory of this process so far.
 
-    Where Linux tells it, of this program alone: `ru_maxrss` is no less than what started it held. A fork takes
-    over what its parent has written, but not the pages of libraries that the parent has read: those count as
-    well, as they would in a process that has imported them itself.
+    Where Linux tells it, of this program alone: `ru_maxrss` is no less than what started it held. A fork
+    takes over what its parent has written, but not the pages of libraries that the parent has read: those
+    count as well, as they would in a process that has imported them itself.
     """
     parent = forked_from()
     own = os.getpid()
