@@ -37,7 +37,11 @@ COUNTED: dict[str, str] = {
     Verdict.FAILED: "failed",
 }
 _ALWAYS = ("resolution", "cameras", "alloc_conf")
-_HEADINGS = {"alloc_conf": "allocator", "used_by_others_bytes": "used by others"}
+_HEADINGS = {
+    "alloc_conf": "allocator", "used_by_others_bytes": "used by others", "world_size": "GPUs",
+    "find_unused_parameters": "find unused", "gradient_as_bucket_view": "bucket view",
+    "reshard_after_forward": "reshard", "wrap_modules": "units",
+}  # fmt: skip
 _ALLOCATORS = {"": "default", "expandable_segments:True": "expandable"}
 _LARGEST = "largest batch size"
 _TITLE = "Process memory in GiB by batch size"
