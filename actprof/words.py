@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from actprof.cell import CELL_FIELDS, OPTION_FIELDS, Cell
 from actprof.results import MOST_BATCH_SIZE, ComponentSize, Verdict
@@ -141,6 +141,11 @@ def batch_text(cell: Cell) -> str:
     if cell.world_size == 1:
         return f"batch {cell.batch_size}"
     return f"batch {cell.batch_size} per GPU ({cell.batch_size * cell.world_size:,} on all)"
+
+
+def says_strategy(pairs: Collection[tuple[int, str]]) -> bool:
+    """Tell whether the number of GPUs says how they share, of all pairs of the two: one alone, or DDP."""
+    return all(shared == ("none" if count == 1 else "ddp") for count, shared in pairs)
 
 
 def gpus_text(cell: Cell, name: str) -> str:

@@ -19,6 +19,7 @@ from actprof.words import (
     options_text,
     percent,
     rate_text,
+    says_strategy,
     spell,
     times,
     views_text,
@@ -130,3 +131,10 @@ def test_fields_of_any_kind_are_read_back_as_they_are():
     assert overrides == parse_overrides(
         tuple(after for word, after in itertools.pairwise(words) if word == "--set")
     )
+
+
+def test_how_gpus_share_goes_without_saying_where_their_number_says_it():
+    """One alone, several by DDP; anything else is told."""
+    assert says_strategy({(1, "none"), (2, "ddp")})
+    assert not says_strategy({(1, "ddp"), (2, "ddp")})
+    assert not says_strategy({(1, "none"), (2, "ddp"), (2, "fsdp")})

@@ -16,7 +16,7 @@ from actprof.cli.console import VERDICT_STYLES, batch_size_text, plain_table
 from actprof.cli.markdown import markdown_table
 from actprof.results import PREDICTED, Verdict
 from actprof.units import GIB, format_bytes
-from actprof.words import LIMITS, images_text, plural, rate_text
+from actprof.words import LIMITS, images_text, plural, rate_text, says_strategy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -197,7 +197,10 @@ def _swept(frame: pd.DataFrame) -> list[str]:
         groups = [group for _, group in frame.groupby("policy")] if apart else [frame]
         return any(len(group[name].drop_duplicates()) > 1 for group in groups)
 
-    return [name for name in settings if name not in usual and varies(name)]
+    swept = [name for name in settings if name not in usual and varies(name)]
+    pairs = set(zip(frame["world_size"], frame["strategy"], strict=True))
+    said = "world_size" in swept and says_strategy(pairs)
+    return [name for name in swept if not (said and name == "strategy")]
 
 
 def _heading(key: str) -> str:

@@ -18,7 +18,7 @@ from actprof.cell import CELL_FIELDS, Cell
 from actprof.policies import policy_title
 from actprof.report.parts import dotted
 from actprof.results import Result, Verdict
-from actprof.words import gib, images_text
+from actprof.words import gib, images_text, plural, says_strategy
 
 _AXES = ("resolution", "cameras", "batch_size", "alloc_conf")
 
@@ -187,6 +187,8 @@ def _varying(facts: Iterable[dict[str, Any]]) -> list[str]:
         pairs = {(row["gpu"], row["capacity"]) for row in rows}
         if len(pairs) == len({name for name, _ in pairs}):
             different = [name for name in different if name != "capacity"]
+    if "world_size" in different and says_strategy({(row["world_size"], row["strategy"]) for row in rows}):
+        different = [name for name in different if name != "strategy"]  # several GPUs say it
     return different
 
 
@@ -201,6 +203,8 @@ def _fact_text(name: str, value: Any) -> str:
         return policy_title(value)
     if name == "capacity":
         return f"{gib(value)} GiB"
+    if name == "world_size":
+        return f"{value} {plural(value, 'GPU')}"
     if name.startswith(("set ", "peft ")):
         return f"{name.removeprefix('set ').replace(' ', '.')}={value}"
     part = _FIELDS.get(name)
