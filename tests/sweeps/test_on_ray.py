@@ -199,8 +199,8 @@ def test_a_cluster_that_does_not_answer_is_named(monkeypatch):
 
     monkeypatch.setattr(executors_ray.ray, "is_initialized", lambda: False)
     monkeypatch.setattr(executors_ray.ray, "init", refuse)
-    with pytest.raises(UsageError, match="the Ray cluster at here:1 cannot be used: nobody there"):
-        RayExecutor("here:1")
+    with pytest.raises(UsageError, match="the Ray cluster at ray://here:1 cannot be used: nobody there"):
+        RayExecutor("ray://here:1")
 
 
 def test_an_address_where_nobody_answers_is_said_at_once():
