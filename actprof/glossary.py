@@ -43,6 +43,17 @@ GLOSSARY: dict[str, str] = {
     "attention map": "How much each token looks at each other one: as many numbers as tokens squared for "
     "every head of every sample.",
     "chunk": "The actions that a policy predicts at once, one for each coming time step (`chunk_size`).",
+    # -- several at once --
+    "DDP (DistributedDataParallel)": "Each GPU trains the whole policy on a batch of its own, and gradients "
+    "are averaged in buckets while the backward pass goes on, so that each holds them once more.",
+    "FSDP (fully_shard)": "Each GPU holds a part of the parameters, gradients and optimizer state, and "
+    "gathers the parameters of a unit, such as a layer, while that is computed.",
+    "global batch": "The samples of all GPUs together in one step of the optimizer: the batch size, which "
+    "lerobot gives each GPU, times their number.",
+    "NCCL": "NVIDIA's library by which GPUs send each other gradients and parameters; its own memory is none "
+    "of PyTorch's.",
+    "shared memory (/dev/shm)": "Memory of the host in which workers of a data loader hand over batches; a "
+    "container of docker's has 64 MiB of it unless `--shm-size` says more.",
     # -- what may be changed --
     "gradient checkpointing": "Keeps only the inputs of layers, and runs the layers a second time in the "
     "backward pass: less memory for more computation, the same gradients.",
