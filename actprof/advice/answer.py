@@ -26,7 +26,6 @@ HEADLINES = {
 }
 SAMPLES = 10_000  # that the time is told of where nobody says how many steps there are
 _HOUR = 3600.0
-_BESIDE = ", beside "  # what other processes of the run take, in a reason
 _LONGEST = 60  # characters of flags that still find room in a line
 
 
@@ -151,8 +150,8 @@ def time_line(result: Result, hours: Hours | None, *, cost: str = "") -> str:
 
 
 def why_text(result: Result) -> str:
-    """Return what is behind the verdict, in sentences; nothing of one process that simply fits."""
-    if not result.reason or (result.verdict == Verdict.FITS and _BESIDE not in result.reason):
+    """Return what is behind the verdict, in sentences; nothing of a run that simply fits."""
+    if not result.reason or result.verdict == Verdict.FITS:
         return ""
     return " ".join(filter(None, (f"Why: {result.reason.rstrip('.')}.", beyond_text(result))))
 

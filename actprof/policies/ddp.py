@@ -25,7 +25,7 @@ from actprof.cell import Cell
 from actprof.errors import TraceError
 
 _BROADCAST_BYTES = 250 * 2**20
-_FIRST_BUCKET_BYTES, BUCKET_BYTES = 2**20, 25 * 2**20
+_FIRST_BUCKET_BYTES, _BUCKET_BYTES = 2**20, 25 * 2**20
 _UNUSED = (
     "DistributedDataParallel stops in the second step: {} has no gradient, and nobody looks for such "
     "parameters; leave out --no-find-unused-parameters (--accelerator.ddp.find_unused_parameters=false)"
@@ -60,7 +60,7 @@ class DataParallel:
         self._syncs_buffers = True
         self._verify_shapes()
         _broadcast([*policy.parameters(), *self._buffers])
-        limits = [_FIRST_BUCKET_BYTES, BUCKET_BYTES] if self._find_unused else [sys.maxsize]
+        limits = [_FIRST_BUCKET_BYTES, _BUCKET_BYTES] if self._find_unused else [sys.maxsize]
         assigned = _assignment(self._trained, limits)
         self._make_buckets(assigned[::-1])
         # which parameters were used, on this GPU
@@ -123,7 +123,7 @@ class DataParallel:
         if missing := set(range(len(self._trained))) - set(self._arrived):
             raise TraceError(_UNUSED.format(self._names[min(missing)]))
         in_order = [self._trained[number] for number in self._arrived]
-        assigned = _assignment(in_order, [_FIRST_BUCKET_BYTES, BUCKET_BYTES], self._arrived)
+        assigned = _assignment(in_order, [_FIRST_BUCKET_BYTES, _BUCKET_BYTES], self._arrived)
         order, sizes = self._int32(len(self._trained) + 1), self._int32(len(assigned))
         del sizes, order  # the other processes have them
         self._make_buckets(assigned)
